@@ -1,0 +1,50 @@
+# make site   measure on this machine and build the site into public/
+# make test   the whole test suite
+# make check  lint, types, and what the prose says against the numbers
+# make bench  speed against TransformerLens, in one interleaved run
+# make serve  the site with live reload
+
+PYTHON ?= python3
+BUDGET ?= 5m
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: site test check bench serve clean
+
+site: $(VENV)/.site
+	@$(BIN)/engine build --budget $(BUDGET)
+
+test: $(VENV)/.dev
+	@echo "== tests: the suite prints a line per file; results end this output"
+	@$(BIN)/python -m pytest tests
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check engine tests
+	$(BIN)/ruff format --check engine tests
+	$(BIN)/pyright
+	$(BIN)/engine check
+
+bench: $(VENV)/.dev
+	@$(BIN)/python -m tests.bench
+
+serve: $(VENV)/.site
+	@$(BIN)/engine serve
+
+$(BIN)/python:
+	@echo "== creating $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.site: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "== installing the engine into $(VENV) (some minutes the first time)"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.site
+	@echo "== installing what the tests need"
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf public .engine

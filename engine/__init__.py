@@ -1,0 +1,1 @@
+"""The research engine: from a spec on disk to a published page."""
