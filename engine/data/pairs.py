@@ -1,0 +1,188 @@
+"""Prompt pairs as token ids: which pairs fit a model's tokenizer, and why the others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import pandas as pd
+
+from engine.data.prompts import SUBJECTS, PromptSet
+from engine.errors import DataError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int
+    from torch import Tensor
+
+Ids = list[int]
+Span = tuple[int, int]  # first and last token
+NAMED_AT_MOST = 10
+
+
+class Tokenizes(Protocol):
+    """The part of a HookedModel that pairs need."""
+
+    def token_ids(self, texts: Sequence[str], /) -> list[Ids]: ...
+
+    def pad(self, ids: list[Ids], /) -> tuple[Tensor, Tensor, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class TokenizedPrompts:
+    """Pairs of equal token length, padded on the right, with one token for each answer.
+
+    `subject_first` and `subject_last` say where the subject stands, in the clean and in the corrupted
+    prompt alike: positions before, in and after it, up to `last`. None where the table has no subjects.
+    """
+
+    table: pd.DataFrame
+    clean: Int[Tensor, "prompt pos"]
+    corrupted: Int[Tensor, "prompt pos"]
+    mask: Int[Tensor, "prompt pos"]
+    last: Int[Tensor, " prompt"]
+    answer: Int[Tensor, " prompt"]
+    wrong_answer: Int[Tensor, " prompt"]
+    dropped: pd.DataFrame  # id, reason
+    subject_first: Int[Tensor, " prompt"] | None = None
+    subject_last: Int[Tensor, " prompt"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def keep(self, wanted: Bool[Tensor, " prompt"], reason: str) -> TokenizedPrompts:
+        """The wanted pairs; the others join `dropped` with one reason. The width in tokens stays."""
+        rows = wanted.cpu().numpy()
+        gone = pd.DataFrame({"id": self.table["id"][~rows], "reason": reason})
+        tensors = {name: t[wanted] for name, t in vars(self).items() if hasattr(t, "device")}
+        return replace(
+            self,
+            table=self.table[rows].reset_index(drop=True),
+            dropped=pd.concat([self.dropped, gone], ignore_index=True),
+            **tensors,
+        )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One row as token ids; an answer is empty where it does not begin at a token's edge."""
+
+    row: int
+    clean: Ids
+    corrupted: Ids
+    answer: Ids
+    wrong_answer: Ids
+    spans: tuple[Span | None, ...]  # of the subject in clean, in corrupted; as far as the table has them
+
+
+def tokenize_pairs(prompts: PromptSet, model: Tokenizes, *, strict: bool = False) -> TokenizedPrompts:
+    """The pairs that fit the model's tokenizer.
+
+    Dropped, with a reason: pairs of unequal token length, answers of more than one token, subjects
+    that a token's edge cuts or that stand at different tokens. DataError where none is left; with
+    `strict`, where any is dropped.
+    """
+    pairs = _tokenized(prompts.table, model)
+    texts = prompts.table.to_dict("records")
+    reasons = {p.row: reason for p in pairs if (reason := _misfit(p, texts[p.row]))}
+    fits = [p for p in pairs if p.row not in reasons]
+    dropped = pd.DataFrame([(texts[r]["id"], why) for r, why in reasons.items()], columns=["id", "reason"])
+    if not fits or (strict and reasons):
+        raise _refusal(prompts, dropped)
+    return _assembled(prompts.table.iloc[[p.row for p in fits]].reset_index(drop=True), fits, dropped, model)
+
+
+def _tokenized(table: pd.DataFrame, model: Tokenizes) -> list[_Pair]:
+    clean, corrupted = (model.token_ids(list(table[side])) for side in ("clean", "corrupted"))
+    sides = {"clean": clean, "corrupted": corrupted}
+    spans = [_spans(table, part, sides[whole], model) for part, whole in SUBJECTS.items() if part in table]
+    columns = zip(
+        clean,
+        corrupted,
+        _continuations(table, "answer", clean, model),
+        _continuations(table, "wrong_answer", clean, model),
+        zip(*spans, strict=True) if spans else [()] * len(table),
+        strict=True,
+    )
+    return [_Pair(row, *cells) for row, cells in enumerate(columns)]
+
+
+def _continuations(table: pd.DataFrame, column: str, clean: list[Ids], model: Tokenizes) -> list[Ids]:
+    """What the answer adds to the clean prompt: right for tokenizers that add a BOS to every text too."""
+    whole = model.token_ids(list(table["clean"] + table[column]))
+    return [w[len(c) :] if w[: len(c)] == c else [] for c, w in zip(clean, whole, strict=True)]
+
+
+def _spans(table: pd.DataFrame, part: str, ids: list[Ids], model: Tokenizes) -> list[Span | None]:
+    """The tokens of each subject's last occurrence; the space before a word belongs to its token."""
+    texts, subjects = list(table[SUBJECTS[part]]), list(table[part])
+    starts = [text.rindex(subject) for text, subject in zip(texts, subjects, strict=True)]
+    before = model.token_ids([t[:i].removesuffix(" ") for t, i in zip(texts, starts, strict=True)])
+    until = model.token_ids([t[: i + len(s)] for t, i, s in zip(texts, starts, subjects, strict=True)])
+    return [
+        (len(b), len(u) - 1) if w[: len(b)] == b and w[: len(u)] == u else None
+        for b, u, w in zip(before, until, ids, strict=True)
+    ]
+
+
+def _misfit(pair: _Pair, texts: Mapping[Hashable, str]) -> str:
+    """Why a pair cannot be used, or nothing."""
+    if len(pair.clean) != len(pair.corrupted):
+        return f"clean has {len(pair.clean)} tokens, corrupted {len(pair.corrupted)}"
+    if pair.clean == pair.corrupted:
+        return "clean and corrupted are the same tokens"
+    for name, ids in (("answer", pair.answer), ("wrong_answer", pair.wrong_answer)):
+        if not ids or _runs_on(texts["clean"], texts[name]):
+            return f"{name} {texts[name]!r} runs into the prompt's last word; does it lack its space?"
+        if len(ids) != 1:
+            return f"{name} {texts[name]!r} is {len(ids)} tokens, not one"
+    if pair.answer == pair.wrong_answer:
+        return "answer and wrong_answer are the same token"
+    if None in pair.spans:
+        return "the subject does not begin and end where tokens do"
+    if len(set(pair.spans)) > 1:
+        clean, corrupted = pair.spans
+        return f"the subject's first and last token are {clean} in clean, {corrupted} in corrupted"
+    return ""
+
+
+def _runs_on(prompt: str, answer: str) -> bool:
+    edge = prompt[-1] + answer[0]
+    return edge.isascii() and edge.isalnum()
+
+
+def _refusal(prompts: PromptSet, dropped: pd.DataFrame) -> DataError:
+    named = [": ".join(cells) for cells in dropped[:NAMED_AT_MOST].to_numpy()]
+    more = len(dropped) - len(named)
+    return DataError(
+        f"{len(dropped)} of {len(prompts.table)} pairs do not fit this model's tokenizer",
+        where=prompts.name,
+        expected="equal token length of clean and corrupted, one token for each answer, its space included",
+        seen="\n            ".join(named + ([f"and {more} more"] if more else [])),
+    )
+
+
+def _assembled(
+    table: pd.DataFrame, pairs: list[_Pair], dropped: pd.DataFrame, model: Tokenizes
+) -> TokenizedPrompts:
+    import torch
+
+    clean, mask, last = model.pad([p.clean for p in pairs])
+    corrupted, _, _ = model.pad([p.corrupted for p in pairs])
+
+    def column(values: list[int]) -> Tensor:
+        return torch.tensor(values, device=clean.device)
+
+    spans = [p.spans[0] for p in pairs if p.spans and p.spans[0]]
+    return TokenizedPrompts(
+        table=table,
+        clean=clean,
+        corrupted=corrupted,
+        mask=mask,
+        last=last,
+        answer=column([p.answer[0] for p in pairs]),
+        wrong_answer=column([p.wrong_answer[0] for p in pairs]),
+        dropped=dropped,
+        subject_first=column([first for first, _ in spans]) if spans else None,
+        subject_last=column([end for _, end in spans]) if spans else None,
+    )

@@ -1,0 +1,165 @@
+"""Which units are drawn with replacement, and how often each row counts in every resample.
+
+All measurements over the same units share their draws, whatever process makes them: the generator's
+seed is a hash of the unit ids. So a claim that compares two of them is paired, replicate by replicate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from engine.errors import ResultError
+
+REPLICATES = 4000
+_CELLS_AT_ONCE = 4_000_000  # of a "replicate row" block; 16 MB in float32
+_MOST_DRAWN = 2000
+"""More units than this are drawn in as many random groups: the spread is still known to 2 %."""
+
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""weights "replicate row", samples "row" or "row column" -> "replicate"."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units of sampling behind the rows of one measurement.
+
+    `members` is "row column": which of the `drawn` a row belongs to, or both that a pair belongs to.
+    """
+
+    n: int
+    clustered: bool
+    seed: int
+    drawn: int
+    members: np.ndarray
+
+    @property
+    def one_each(self) -> bool:
+        """Whether each row is drawn on its own."""
+        return self.members.shape[1] == 1 and self.drawn == len(self.members) == self.n
+
+    def weights(self) -> Iterator[np.ndarray]:
+        """How often each row counts, in blocks of "replicate row".
+
+        A pair counts as often as both its units together: the vertex bootstrap of Snijders and
+        Borgatti (1999). A resample that drew one unit only holds no pair, and becomes the sample itself.
+        """
+        counts = _counts(self.seed, self.drawn)
+        block = max(1, _CELLS_AT_ONCE // len(self.members))
+        for start in range(0, REPLICATES, block):
+            weights = counts[start : start + block, self.members[:, 0]]
+            if self.members.shape[1] == 2:
+                weights = weights * counts[start : start + block, self.members[:, 1]]
+                weights[weights.sum(axis=1) == 0] = 1
+            yield weights
+
+
+def units_of(name: str, rows: int, unit: str, ids: Any, clusters: Any) -> Units:
+    """The units of `rows` rows: the rows themselves, the cluster of each, or the pair behind each."""
+    given = clusters if clusters is not None else ids if ids is not None else range(rows)
+    labels = np.asarray(given).astype(str).reshape(len(given), -1)
+    if len(labels) != rows or labels.shape[1] > (1 if clusters is None else 2):
+        raise ResultError(
+            f"{name}: the {'ids' if clusters is None else 'clusters'} do not fit the samples",
+            expected=f"one for each of {rows} rows",
+            seen=f"{len(labels)} x {labels.shape[1]}",
+        )
+    names, members = np.unique(labels, return_inverse=True)
+    members = members.reshape(labels.shape)
+    _refuse_repeats(name, unit, names, members, clusters is not None)
+    seed, n, drawn = _seed_of(names, unit), len(names), len(names)
+    if n > _MOST_DRAWN and members.shape[1] == 1:
+        drawn = _MOST_DRAWN
+        members = (np.random.default_rng(seed).permutation(n) % drawn)[members]
+    return Units(n, clusters is not None, seed, drawn, members)
+
+
+def _refuse_repeats(name: str, unit: str, names: np.ndarray, members: np.ndarray, clustered: bool) -> None:
+    if not clustered and len(names) < len(members):
+        twice = names[np.bincount(members[:, 0]) > 1]
+        raise ResultError(
+            f"{name} has several rows for one {unit}",
+            seen=", ".join(twice[:5]),
+            hint="pass clusters= where rows of one unit belong together",
+        )
+    if members.shape[1] == 2 and (members[:, 0] == members[:, 1]).any():
+        raise ResultError(f"{name} pairs a {unit} with itself", expected="two different units in each row")
+
+
+def _seed_of(names: np.ndarray, unit: str) -> int:
+    """The same for the same units in any order; unnamed units of different kinds are not paired."""
+    unnamed = set(names) == {str(i) for i in range(len(names))}
+    text = "\x1f".join([unit if unnamed else "", *names])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
+
+
+@lru_cache(maxsize=4)
+def _counts(seed: int, n: int) -> np.ndarray:
+    """How often each unit is drawn: "replicate unit"."""
+    picks = np.random.default_rng(seed).integers(n, size=(REPLICATES, n))
+    picks += np.arange(REPLICATES)[:, None] * n
+    counts = np.bincount(picks.ravel(), minlength=REPLICATES * n).reshape(REPLICATES, n).astype(np.float32)
+    counts.flags.writeable = False
+    return counts
+
+
+def resampled(statistic: Statistic, samples: np.ndarray, units: Units) -> np.ndarray:
+    """A statistic on every resample: "replicate", or "replicate column"."""
+    if units.one_each:
+        return statistic(_counts(units.seed, units.n), samples[np.argsort(units.members[:, 0])])
+    return np.concatenate([statistic(weights, samples) for weights in units.weights()])
+
+
+def weighted_means(weights: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Means of "row" or "row column"; centred and scaled first, so that single precision costs nothing."""
+    centre = samples.mean(axis=0)
+    away = samples - centre
+    scale = np.maximum(np.abs(away).max(axis=0), 1e-300)
+    total = weights @ np.ones(len(samples), np.float32)
+    means = (weights @ (away / scale).astype(np.float32)).astype(float)
+    return centre + scale * means / (total if samples.ndim == 1 else total[:, None])
+
+
+def weighted_pearson(weights: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Correlation of two columns; NaN where a resample is constant in one."""
+    x, y = ((column - column.mean()) / (column.std() or 1.0) for column in samples.T)
+    return _correlation(*weighted_means(weights, np.column_stack([x, y, x * x, y * y, x * y])).T)
+
+
+def weighted_spearman(weights: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Correlation of the ranks that two columns have within each resample."""
+    x, y = (_ranks(weights, column) for column in samples.T)
+    total = weights.sum(axis=1)
+    means = [(weights * c).sum(axis=1) / total for c in (x, y, x * x, y * y, x * y)]
+    return _correlation(*means)
+
+
+def _correlation(x, y, xx, yy, xy) -> np.ndarray:
+    spread = np.sqrt(np.maximum(xx - x * x, 0) * np.maximum(yy - y * y, 0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(spread > 1e-9, (xy - x * y) / spread, np.nan)
+
+
+def _ranks(weights: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Mid-ranks within each resample, from 0 to 1: "replicate row"."""
+    values, place = np.unique(column, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    starts = np.searchsorted(place[order], np.arange(len(values)))
+    drawn = np.add.reduceat(weights[:, order].astype(float), starts, axis=1)
+    middle = np.cumsum(drawn, axis=1) - drawn / 2
+    return (middle / drawn.sum(axis=1, keepdims=True))[:, place]
+
+
+def on_rows(function: Callable[[np.ndarray], float]) -> Statistic:
+    """Any function of the rows, each row standing as often as it was drawn."""
+
+    def statistic(weights: np.ndarray, samples: np.ndarray) -> np.ndarray:
+        repeats = weights.astype(int)
+        return np.array([float(function(np.repeat(samples, times, axis=0))) for times in repeats])
+
+    return statistic

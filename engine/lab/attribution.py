@@ -1,0 +1,119 @@
+"""Direct logit attribution: what each component writes towards an answer, with the final norm's scale frozen.
+
+The residual stream at the last position is the sum of what the embeddings, every head, every attention
+bias and every MLP wrote to it. Once the final norm's scale is held at its value in the run, norm and
+unembedding are linear, so a logit difference is the sum of the components' contributions (and of the
+norm's own bias), exactly.
+
+Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Wang et al. 2023 (per
+head).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.lab.groups import equal_length_groups
+
+if TYPE_CHECKING:
+    from engine.models.hooked import HookedModel, Trace
+
+Kind = Literal["embedding", "position embedding", "head", "attention bias", "mlp", "norm bias"]
+
+
+@dataclass(frozen=True)
+class Component:
+    """One writer to the residual stream; `layer` is -1 for what belongs to none."""
+
+    name: str
+    kind: Kind
+    layer: int = -1
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Contributions in logits, "prompt direction component", and the logit differences they add up to."""
+
+    components: tuple[Component, ...]
+    values: Float[np.ndarray, "prompt direction component"]
+    logit_diff: Float[np.ndarray, "prompt direction"]
+
+    @property
+    def largest_residue(self) -> float:
+        """How far any sum of contributions is from its logit difference, relative to the largest of these."""
+        residue = np.abs(self.values.sum(axis=-1) - self.logit_diff).max()
+        return float(residue / np.abs(self.logit_diff).max())
+
+    def of_kind(self, *kinds: Kind) -> np.ndarray:
+        """Indices of the components of these kinds, in order of layer."""
+        return np.array([i for i, c in enumerate(self.components) if c.kind in kinds], dtype=int)
+
+    def by_layer(self, n_layers: int) -> Float[np.ndarray, "prompt direction layer"]:
+        """What each block as a whole wrote."""
+        layers = np.array([c.layer for c in self.components])
+        return np.stack([self.values[..., layers == layer].sum(-1) for layer in range(n_layers)], axis=-1)
+
+
+def attribute(
+    model: HookedModel,
+    input_ids: Int[Tensor, "prompt pos"],
+    last: Int[Tensor, " prompt"],
+    directions: Float[Tensor, "prompt direction d_model"],
+) -> Attribution:
+    """Every component's contribution at the last position along directions in the unembedding's input."""
+    names = components(model)
+    n_prompts, n_directions, _ = directions.shape
+    values = np.zeros((n_prompts, n_directions, len(names)))
+    logit_diff = np.zeros((n_prompts, n_directions))
+    with torch.no_grad():
+        for index in equal_length_groups(last, 8):
+            ids, towards = input_ids[index, : int(last[index[0]]) + 1], directions[index]
+            written, final = _writings(model, ids)
+            norm = model.frozen_norm(final)
+            linear = torch.einsum("cpd,pkd->pkc", norm.apply(written), towards)
+            from_bias = (towards @ norm.bias)[..., None]
+            values[index] = torch.cat((linear, from_bias), dim=-1).cpu().numpy()
+            normed = model.final_norm(final)
+            logit_diff[index] = torch.einsum("pd,pkd->pk", normed, towards).cpu().numpy()
+    return Attribution(names, values, logit_diff)
+
+
+def components(model: HookedModel) -> tuple[Component, ...]:
+    """Every writer, in the order of `Attribution.values`."""
+    named = [Component("embedding", "embedding")]
+    if model.decoder.position_embedding is not None:
+        named.append(Component("position embedding", "position embedding"))
+    for layer in range(model.n_layers):
+        named += [Component(f"L{layer}H{head}", "head", layer) for head in range(model.shape.n_heads)]
+        named += [Component(f"L{layer}b_O", "attention bias", layer), Component(f"MLP{layer}", "mlp", layer)]
+    return (*named, Component("norm bias", "norm bias"))
+
+
+def _writings(
+    model: HookedModel, input_ids: Int[Tensor, "prompt pos"]
+) -> tuple[Float[Tensor, "component prompt d_model"], Float[Tensor, "prompt d_model"]]:
+    """What each component but the norm's bias wrote at the last position, and the stream at the end."""
+    trace = model.trace(input_ids)
+    return torch.stack(list(_written(model, trace))), trace.resid_final[:, -1]
+
+
+def _written(model: HookedModel, trace: Trace) -> Iterator[Float[Tensor, "prompt d_model"]]:
+    resid, positions = trace.resid_pre[0], model.decoder.position_embedding
+    if positions is None:
+        yield resid[:, -1]
+    else:
+        position = positions[resid.shape[1] - 1].expand(len(resid), -1)
+        yield resid[:, -1] - position
+        yield position
+    for layer in range(model.n_layers):
+        heads = model.head_outputs(layer, trace.z[layer][:, -1:])
+        yield from heads[:, 0].unbind(dim=1)
+        yield model.b_O(layer).expand(len(heads), -1)
+        yield trace.mlp_out[layer][:, -1]

@@ -1,0 +1,180 @@
+"""The facts a model knows: tokenised pairs filtered by what the model itself answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.data.pairs import TokenizedPrompts
+from engine.errors import DataError
+from engine.evidence.bootstrap import count
+from engine.evidence.result import Measurement
+from engine.lab.groups import equal_length_groups
+from engine.lab.patching import Pairs
+from engine.lab.profiles import SPLIT, Units
+from engine.lab.split import first_per_stratum, hash_order, selection_half
+
+if TYPE_CHECKING:
+    from engine.models.hooked import HookedModel
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Prompts whose answer the model knows; the unit of sampling is the prompt.
+
+    `given` is how many prompts there were, `unused` how many known ones a limit left out.
+    """
+
+    prompts: TokenizedPrompts
+    given: int
+    unused: int = 0
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return self.prompts.table
+
+    @cached_property
+    def ids(self) -> list[str]:
+        return [str(i) for i in self.table["id"]]
+
+    @cached_property
+    def selecting(self) -> np.ndarray:
+        """True for the half that layers and heads are chosen on. Shape "prompt"."""
+        return selection_half(self.ids, self.table["relation"])
+
+    @property
+    def all(self) -> Units:
+        """Every prompt."""
+        return Units(self.ids, np.ones(len(self), dtype=bool))
+
+    @property
+    def measuring(self) -> Units:
+        """The half that measures what was chosen on the other."""
+        return Units(self.ids, ~self.selecting, SPLIT)
+
+    def best(self, values: Float[np.ndarray, "prompt place"]) -> int:
+        """The place with the largest mean on the selecting half."""
+        return int(np.asarray(values)[self.selecting].mean(axis=0).argmax())
+
+    def choice(self, name: str, value: float, about: str) -> Measurement:
+        """A layer or head picked on the selecting half: a choice, so it has no interval."""
+        picked = count(name, value, unit="prompt", n=int(self.selecting.sum()), about=about)
+        return replace(picked, chosen_on=SPLIT)
+
+    @property
+    def denoising(self) -> Pairs:
+        """From the clean prompt into the corrupted one."""
+        p = self.prompts
+        return Pairs(p.corrupted, p.clean, p.last, p.answer, p.wrong_answer)
+
+    @property
+    def noising(self) -> Pairs:
+        """From the corrupted prompt into the clean one."""
+        return self.denoising.reversed()
+
+    def other_answers(self) -> Int[Tensor, " prompt"]:
+        """For each prompt the answer of another, of its relation where one differs: the control's target."""
+        chosen = self.prompts.answer.clone()
+        for row, near in enumerate(_partners(self.ids, list(self.table["relation"]))):
+            different = [i for i in near if self.prompts.answer[i] != self.prompts.answer[row]]
+            chosen[row] = self.prompts.answer[different[0]] if different else self.prompts.wrong_answer[row]
+        return chosen
+
+    def unrelated(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows with an unrelated prompt of equal length (neither answer is its own), and those prompts' rows."""
+        p = self.prompts
+        own = torch.stack((p.answer, p.wrong_answer), dim=1)
+        rows, partners = [], []
+        for row, others in enumerate(_partners(self.ids, list(self.table["relation"]))):
+            fits = [i for i in others if p.last[i] == p.last[row] and p.answer[i] not in own[row]]
+            rows += [row] if fits else []
+            partners += fits[:1]
+        return np.array(rows, dtype=int), np.array(partners, dtype=int)
+
+    def counts(self) -> list[Measurement]:
+        """How many prompts were given, known, used and dropped."""
+        known = len(self) + self.unused
+        told = {
+            "prompts_given": (self.given, "Prompts in the set, before any filter."),
+            "prompts_known": (known, "Prompts whose fact the model knows."),
+            "prompts_used": (len(self), "Known prompts that were measured."),
+            "prompts_dropped": (
+                self.given - known,
+                "Prompts that do not fit the tokenizer or are not known.",
+            ),
+        }
+        return [count(name, n, unit="prompt", about=about) for name, (n, about) in told.items()]
+
+    def dropped(self) -> pd.DataFrame:
+        """How many prompts were dropped for which reason."""
+        reasons = self.prompts.dropped["reason"].value_counts()
+        return reasons.rename_axis("reason").reset_index(name="prompts")
+
+
+def known_facts(
+    model: HookedModel,
+    prompts: TokenizedPrompts,
+    *,
+    known_rank: int = 0,
+    both_sides: bool = False,
+    per_relation: int | None = None,
+) -> Facts:
+    """The prompts whose answer has rank `known_rank` or better (from 0) after the clean prompt.
+
+    With `both_sides` the corrupted prompt's own answer must be known as well, so that a pair's two logit
+    differences have opposite signs and a normalised one has a scale. DataError where fewer than two are.
+    """
+    given = len(prompts) + len(prompts.dropped)
+    known = answer_rank(model, prompts.clean, prompts.last, prompts.answer) <= known_rank
+    kept = prompts.keep(known, "the model does not know the answer")
+    if both_sides and len(kept):
+        known = answer_rank(model, kept.corrupted, kept.last, kept.wrong_answer) <= known_rank
+        kept = kept.keep(known, "the model does not know the corrupted prompt's answer")
+    if len(kept) < 2:
+        raise DataError(
+            f"{model.name} knows {len(kept)} of the {given} facts",
+            expected=f"at least two whose answer has rank {known_rank} or better",
+            hint="a larger known_rank, easier prompts or a larger model",
+        )
+    if per_relation is None:
+        return Facts(kept, given)
+    chosen = first_per_stratum(list(kept.table["id"]), kept.table["relation"], per_relation)
+    return Facts(kept.keep(torch.as_tensor(chosen), "over the limit of prompts"), given, int((~chosen).sum()))
+
+
+def answer_rank(
+    model: HookedModel,
+    input_ids: Int[Tensor, "prompt pos"],
+    last: Int[Tensor, " prompt"],
+    answer: Int[Tensor, " prompt"],
+) -> Int[Tensor, " prompt"]:
+    """How many tokens the model finds likelier than the answer."""
+    ranks = torch.zeros_like(answer)
+    with torch.no_grad():
+        for index in equal_length_groups(last, 16):
+            ids = input_ids[index, : int(last[index[0]]) + 1]
+            logits = model.unembed(model.layers(model.embed(ids))[:, -1])
+            ranks[index] = (logits > logits.gather(1, answer[index, None])).sum(1)
+    return ranks
+
+
+def _partners(ids: Sequence[str], relations: Sequence[str]) -> list[list[int]]:
+    """For each prompt the others: first those of its relation, in the order of the hashes after its own."""
+    order = hash_order(ids).tolist()
+    partners = []
+    for row, relation in enumerate(relations):
+        place = order.index(row)
+        others = order[place + 1 :] + order[:place]
+        partners.append(sorted(others, key=lambda i: relations[i] != relation))
+    return partners

@@ -1,0 +1,60 @@
+"""What an experiment is given: a model, prompts, the results it builds on, and a way to report progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engine.data.pairs import TokenizedPrompts, tokenize_pairs
+from engine.data.prompts import PromptSet
+from engine.errors import SpecError
+from engine.evidence.result import Result
+from engine.lab.facts import Facts, known_facts
+
+if TYPE_CHECKING:
+    from engine.models.hooked import HookedModel
+
+
+def _silent(fraction: float, message: str = "") -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass
+class Lab:
+    """One experiment's workplace. `progress` takes a fraction from 0 to 1 and a few words."""
+
+    model: HookedModel
+    prompts: PromptSet | None = None
+    uses: dict[str, Result] = field(default_factory=dict)
+    seed: int = 0
+    hook_site: str | None = None
+    progress: Callable[..., None] = _silent
+
+    def tokenized(self) -> TokenizedPrompts:
+        """The prompt pairs that fit the tokenizer; SpecError where the experiment names no prompts."""
+        if self.prompts is None:
+            raise SpecError("this family needs prompts", expected="prompts: {name: facts}", seen="none")
+        return tokenize_pairs(self.prompts, self.model)
+
+    def known_facts(
+        self, *, known_rank: int = 0, both_sides: bool = False, per_relation: int | None = None
+    ) -> Facts:
+        """The pairs whose fact the model knows, as `engine.lab.facts.known_facts` decides."""
+        return known_facts(
+            self.model,
+            self.tokenized(),
+            known_rank=known_rank,
+            both_sides=both_sides,
+            per_relation=per_relation,
+        )
+
+    def used(self, role: str) -> Result:
+        """The result this experiment builds on under that role; SpecError where the spec names none."""
+        if role not in self.uses:
+            raise SpecError(
+                f"this family builds on another experiment as {role!r}",
+                expected=f"uses: {{{role}: NAME}}",
+                seen=", ".join(self.uses) or "none",
+            )
+        return self.uses[role]

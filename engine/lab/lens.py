@@ -1,0 +1,77 @@
+"""The logit lens: what the model would say if it stopped after each block.
+
+Source: nostalgebraist (2020), "interpreting GPT: the logit lens".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.lab.groups import equal_length_groups
+
+if TYPE_CHECKING:
+    from engine.models.hooked import HookedModel
+
+ROWS_AT_ONCE = 128  # rows of "vocab" logits held at a time: 25 MB for SmolLM2
+
+
+@dataclass(frozen=True)
+class LensReading:
+    """How each target token stands after 0, 1, ... n_layers blocks, each "prompt layer target".
+
+    `rank` counts the tokens that are likelier, from 0; `logprob` is in nats. Layer 0 reads the embedding.
+    """
+
+    rank: Int[np.ndarray, "prompt layer target"]
+    logprob: Float[np.ndarray, "prompt layer target"]
+
+
+def read_lens(
+    model: HookedModel,
+    input_ids: Int[Tensor, "prompt pos"],
+    last: Int[Tensor, " prompt"],
+    targets: Int[Tensor, "prompt target"],
+) -> LensReading:
+    """Final norm and unembedding on the residual stream of the last position before and after every block."""
+    shape = (len(input_ids), model.n_layers + 1, targets.shape[1])
+    reading = LensReading(np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32))
+    with torch.no_grad():
+        for index in equal_length_groups(last, 8):
+            streams = last_position_streams(model, input_ids[index, : int(last[index[0]]) + 1])
+            wanted = targets[index].repeat_interleave(shape[1], dim=0)
+            rank, logprob = _standing(model, streams.flatten(0, 1), wanted)
+            reading.rank[index] = rank.unflatten(0, streams.shape[:2]).cpu().numpy()
+            reading.logprob[index] = logprob.unflatten(0, streams.shape[:2]).float().cpu().numpy()
+    return reading
+
+
+def last_position_streams(
+    model: HookedModel, input_ids: Int[Tensor, "prompt pos"]
+) -> Float[Tensor, "prompt layer d_model"]:
+    """The residual stream at the last position before block 0 and after every block."""
+    resid = model.embed(input_ids)
+    span = model.span(resid)
+    streams = [resid[:, -1]]
+    for layer in range(model.n_layers):
+        resid = model.block(layer, resid, span)
+        streams.append(resid[:, -1])
+    return torch.stack(streams, dim=1)
+
+
+def _standing(
+    model: HookedModel, streams: Float[Tensor, "row d_model"], targets: Int[Tensor, "row target"]
+) -> tuple[Int[Tensor, "row target"], Float[Tensor, "row target"]]:
+    """Rank and log-probability of each row's targets."""
+    ranks, logprobs = [], []
+    for rows, wanted in zip(streams.split(ROWS_AT_ONCE), targets.split(ROWS_AT_ONCE), strict=True):
+        logits = model.unembed(rows).float()
+        own = logits.gather(1, wanted)
+        ranks.append(torch.stack([(logits > own[:, [t]]).sum(1) for t in range(wanted.shape[1])], dim=1))
+        logprobs.append(own - logits.logsumexp(1, keepdim=True))
+    return torch.cat(ranks), torch.cat(logprobs)

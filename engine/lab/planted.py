@@ -1,0 +1,110 @@
+"""Models whose answer is known by construction: what lens, attribution and patching must find, exactly.
+
+`planted_lab` holds facts that one head looks up: layer 1, head 2 attends evenly to all positions and
+turns the subject's direction into the answer's; everything else writes nothing. `linear_model` is a
+random model in which attention patterns are fixed, MLPs write nothing and norms do not rescale, so that
+effects add up.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from engine.data.prompts import PromptSet
+from engine.lab.attribution_patching import estimated_sweep
+from engine.lab.lab import Lab
+from engine.lab.patching import Pairs, sweep
+from engine.models.anatomy import Anatomy
+from engine.models.cards import ModelShape
+from engine.models.hooked import HookedModel
+from engine.models.micro import (
+    WORDS,
+    Architecture,
+    micro_anatomy,
+    micro_from_weights,
+    random_weights,
+    word_tokenizer,
+)
+
+LAYER, HEAD = 1, 2
+N_LAYERS, N_HEADS, D_HEAD = 3, 4, 8
+SUBJECTS = ("France", "Spain", "Italy", "Germany", "Japan", "Egypt", "Peru", "Kenya")
+ANSWERS = ("Paris", "Madrid", "Rome", "Berlin", "Tokyo", "Cairo", "Lima", "Nairobi")
+OPENINGS = ("Fact", "Note", "Well", "Now")
+FILLERS = ("is", "in")
+STRENGTH = 40.0  # enough that the answer outdoes the last token's own direction
+
+
+def planted_lab() -> Lab:
+    """The planted model with 32 prompts of its facts, half of them a relation of their own."""
+    rows = []
+    for opening, (i, subject) in product(OPENINGS, enumerate(SUBJECTS)):
+        other = (i + 1 + OPENINGS.index(opening)) % len(SUBJECTS)
+        rows.append(
+            {
+                "id": f"{opening}-{subject}",
+                "relation": "north" if i < len(SUBJECTS) // 2 else "south",
+                "clean": f"{opening} {subject} is in",
+                "corrupted": f"{opening} {SUBJECTS[other]} is in",
+                "answer": f" {ANSWERS[i]}",
+                "wrong_answer": f" {ANSWERS[other]}",
+                "subject": subject,
+                "corrupted_subject": SUBJECTS[other],
+            }
+        )
+    return Lab(planted_model(), PromptSet("planted", pd.DataFrame(rows), "planted", "built in code"))
+
+
+def planted_model() -> HookedModel:
+    """One token per word, one direction per token; only layer 1, head 2 writes anything."""
+    text = word_tokenizer((*SUBJECTS, *ANSWERS, *OPENINGS, *FILLERS))
+    vocab, d_model = text.get_vocab_size(), N_HEADS * D_HEAD
+    shape = ModelShape(N_LAYERS, N_HEADS, N_HEADS, d_model, D_HEAD, d_model, vocab)
+    anatomy = micro_anatomy("llama", shape)
+    weights = _silent_weights(anatomy)
+    weights["model.embed_tokens.weight"] = torch.eye(d_model)[:vocab].clone()
+    attention = f"model.layers.{LAYER}.self_attn"
+    for i, (subject, answer) in enumerate(zip(SUBJECTS, ANSWERS, strict=True)):
+        unit = HEAD * D_HEAD + i
+        weights[f"{attention}.v_proj.weight"][unit, text.token_to_id(subject)] = 1.0
+        weights[f"{attention}.o_proj.weight"][text.token_to_id(answer), unit] = STRENGTH / d_model**0.5
+    return micro_from_weights(weights, anatomy, text, name="planted-facts")
+
+
+def _silent_weights(anatomy: Anatomy) -> dict[str, Tensor]:
+    """Weights of the right names and sizes with which no block writes anything, and norms weigh 1."""
+    drawn = random_weights(anatomy, seed=0)
+    return {name: (torch.ones_like if w.ndim == 1 else torch.zeros_like)(w) for name, w in drawn.items()}
+
+
+def linear_model(architecture: Architecture, *, mlps: bool = False, seed: int = 0) -> HookedModel:
+    """A random model whose output is linear in every activation; with `mlps` it is not."""
+    text = word_tokenizer(WORDS)
+    shape = ModelShape(3, 4, 4, 32, 8, 64, text.get_vocab_size())
+    usual = micro_anatomy(architecture, shape)
+    epsilon = 1e6  # rms(x) is then sqrt(epsilon), whatever x; norm weights undo it
+    anatomy = Anatomy(**{**vars(usual), "norm_epsilon": epsilon})
+    weights = random_weights(anatomy, seed)
+    for name, weight in weights.items():
+        if weight.ndim == 1 and name.endswith("weight"):
+            weight.fill_(epsilon**0.5)
+        elif "q_proj" in name or (".mlp." in name and not mlps):
+            weight.zero_()
+        elif "c_attn" in name:
+            weight[..., : shape.d_model] = 0.0
+    return micro_from_weights(weights, anatomy, text, name=f"linear-{architecture}")
+
+
+def estimate_gap(model: HookedModel) -> float:
+    """The largest difference of estimated from exact patching on one pair, relative to the largest effect."""
+    texts = ("the city of Spain is red", "the city of France is red")
+    base, source = (torch.tensor(model.token_ids([text])) for text in texts)
+    pairs = Pairs(base, source, torch.tensor([base.shape[1] - 1]), torch.tensor([5]), torch.tensor([9]))
+    exact, estimate = sweep(model, pairs).logit_diff, estimated_sweep(model, pairs).logit_diff
+    gap = max(float(np.abs(exact[site] - estimate[site]).max()) for site in exact)
+    return gap / max(float(np.ptp(values)) for values in exact.values())

@@ -1,0 +1,50 @@
+"""The part a position plays in a fact: subject, its last token, what stands between, the last token."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from engine.data.pairs import TokenizedPrompts
+
+Role = Literal["subject", "subject last", "between", "last"]
+ROLES: tuple[Role, ...] = ("subject", "subject last", "between", "last")
+
+
+def role_positions(prompts: TokenizedPrompts, *roles: Role) -> Bool[np.ndarray, "prompt pos"]:
+    """True at the positions that play one of the roles.
+
+    "subject" is its tokens before the last one, "between" what follows it up to the last token of the prompt.
+    Where the prompts name no subject, it is what lies between the first and last differing token.
+    """
+    first, end = subject_span(prompts)
+    last = prompts.last.cpu()[:, None]
+    position = torch.arange(prompts.clean.shape[1])[None]
+    masks = {
+        "subject": (position >= first[:, None]) & (position < end[:, None]),
+        "subject last": position == end[:, None],
+        "between": (position > end[:, None]) & (position < last),
+        "last": position == last,
+    }
+    return torch.stack([masks[role] for role in roles]).any(0).numpy()
+
+
+def subject_span(prompts: TokenizedPrompts) -> tuple[Int[Tensor, " prompt"], Int[Tensor, " prompt"]]:
+    """First and last position of each subject."""
+    if prompts.subject_first is not None and prompts.subject_last is not None:
+        return prompts.subject_first.cpu(), prompts.subject_last.cpu()
+    differs = (prompts.clean != prompts.corrupted).long().cpu()
+    return differs.argmax(1), differs.shape[1] - 1 - differs.flip(1).argmax(1)
+
+
+def over_positions(
+    values: Float[np.ndarray, "prompt layer pos"], asked: Bool[np.ndarray, "prompt pos"]
+) -> Float[np.ndarray, "prompt layer"]:
+    """Each prompt's mean over its positions of a role; NaN where it has none."""
+    kept = np.where(asked[:, None, :], values, 0.0)
+    with np.errstate(invalid="ignore"):
+        return kept.sum(axis=2) / asked.sum(axis=1)[:, None]

@@ -1,0 +1,42 @@
+"""Two halves of the prompts: what is chosen on one is measured on the other."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def hash_order(ids: Sequence[str]) -> np.ndarray:
+    """Positions of `ids` in the order of their hashes, an order that nobody chose."""
+    digests = [hashlib.sha256(str(i).encode()).hexdigest() for i in ids]
+    return np.argsort(np.array(digests, dtype=str), kind="stable")
+
+
+def selection_half(ids: Sequence[str], strata: Sequence[str]) -> np.ndarray:
+    """True for the prompts that layers, heads and thresholds may be chosen on; the rest measures.
+
+    Every second prompt, stratum (relation) by stratum in the order of the ids' hashes: the halves have the
+    same mix, and the measuring half is never the smaller. Shape "prompt", bool.
+    """
+    members = _by_stratum(ids, strata)
+    chosen = np.zeros(len(members), dtype=bool)
+    chosen[members[1::2]] = True
+    return chosen
+
+
+def first_per_stratum(ids: Sequence[str], strata: Sequence[str], limit: int) -> np.ndarray:
+    """True for at most `limit` prompts of each stratum, the first by hash. Shape "prompt", bool."""
+    members, labels = _by_stratum(ids, strata), np.asarray(strata, dtype=str)
+    _, starts, sizes = np.unique(labels[members], return_index=True, return_counts=True)
+    turn = np.arange(len(members)) - np.repeat(starts, sizes)
+    kept = np.zeros(len(members), dtype=bool)
+    kept[members[turn < limit]] = True
+    return kept
+
+
+def _by_stratum(ids: Sequence[str], strata: Sequence[str]) -> np.ndarray:
+    """Positions sorted by stratum, within each by hash."""
+    order = hash_order(ids)
+    return order[np.argsort(np.asarray(strata, dtype=str)[order], kind="stable")]

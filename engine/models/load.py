@@ -1,0 +1,123 @@
+"""From a name to a HookedModel: fetched when needed, loaded, and proved equal to its Hugging Face forward."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from engine.errors import ModelError, ModelUnavailable
+from engine.models.anatomy import Anatomy
+from engine.models.cards import availability, cached_record, find_card, model_folder, recently_out_of_reach
+from engine.models.fetch import Progress, fetch
+from engine.models.hooked import HookedModel
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PLAIN_PATH = ("anatomy.py", "blocks.py", "hooked.py", "huggingface.py")
+
+
+def load(
+    name: str, *, dtype: str = "float32", device: str = "auto", progress: Progress | None = None
+) -> HookedModel:
+    """A model by known name, hub id or path, fetched when needed, on CPU or CUDA, in float32 or bfloat16.
+
+    The plain path and the bridge are compared with the Hugging Face forward at the first load of these bytes
+    in this dtype on this device with these library versions; the result is kept beside the weights.
+    ModelUnavailable where the model cannot be had or is too large; ModelError where a path differs.
+    """
+    place = _device(device)
+    if dtype not in DTYPES:
+        raise ModelError("no such dtype", expected=" or ".join(DTYPES), seen=repr(dtype))
+    folder, record = _folder(name, dtype, progress)
+    model = HookedModel(
+        name=name,
+        hash=record["hash"],
+        quantisation=record["quantisation"],
+        dtype=dtype,
+        device=place,
+        anatomy=Anatomy.from_json(record["anatomy"]),
+        config=json.loads((folder / "config.json").read_text()),
+        weights=_weights(folder, DTYPES[dtype], place),
+        text=_tokenizer(folder),
+        folder=folder,
+    )
+    proof = _proved(model, folder)
+    return replace(model, parity=max(proof["plain"], proof["bridge"]))
+
+
+def _folder(name: str, dtype: str, progress: Progress | None) -> tuple[Path, dict[str, Any]]:
+    """The model's folder and record, fetched unless it was found out of reach minutes ago."""
+    card = find_card(name)
+    possible, reason = availability(name, dtype)
+    if not possible:
+        raise ModelUnavailable(
+            f"{name} cannot be loaded: {reason}",
+            hint=f"engine models get {name} tries again" if recently_out_of_reach(card) else "",
+        )
+    record = cached_record(card)
+    if record is None:
+        fetch(name, progress)
+        record = cached_record(card)
+    if record is None:
+        raise ModelError(f"{name} changed while it was being converted", where=card.source)
+    return model_folder(card), record
+
+
+def _device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError("torch sees no CUDA device here", expected="cpu", seen=device)
+    return device
+
+
+def _weights(folder: Path, dtype: torch.dtype, device: str) -> dict[str, Tensor]:
+    """All tensors of the folder; in their own dtype on the CPU they are mapped from the file, not read."""
+    weights: dict[str, Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        weights |= {name: tensor.to(device, dtype) for name, tensor in load_file(file).items()}
+    return weights
+
+
+def _tokenizer(folder: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    text = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    text.no_padding()
+    text.no_truncation()
+    return text
+
+
+def _proved(model: HookedModel, folder: Path) -> Mapping[str, float]:
+    """The differences recorded for this model in these circumstances, or measured where there are none."""
+    from engine.models.huggingface import parity, require_parity
+
+    file, key = folder / "parity.json", _circumstances(model)
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    if key not in known:
+        found = parity(model)
+        require_parity(found, model.name, model.dtype)
+        known[key] = asdict(found)
+        with contextlib.suppress(OSError):  # a cache that is only lent: measure again next time
+            scratch = file.with_suffix(f".{os.getpid()}")
+            scratch.write_text(json.dumps(known, indent=2) + "\n")
+            scratch.replace(file)
+    return known[key]
+
+
+def _circumstances(model: HookedModel) -> str:
+    """What parity depends on, in words."""
+    code = hashlib.sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in PLAIN_PATH))
+    packages = " ".join(f"{p} {version(p)}" for p in ("torch", "transformers", "transformer-lens"))
+    return f"{model.dtype} on {model.device}, {packages}, code {code.hexdigest()[:12]}"

@@ -1,0 +1,1 @@
+"""Ledgers and rendered reports become plain Markdown under site/, and site/ becomes public/."""

@@ -1,0 +1,98 @@
+"""site/ becomes public/, whole or not at all: built beside it, then put in its place by renaming."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine.errors import SiteError
+from engine.publish.files import Content, write_files
+from engine.runs.locks import held
+
+
+def build_site(root: Path, files: Mapping[str, Content], out: Path | None = None) -> list[str]:
+    """Write the generated `files` into site/ and build `out` (public/); returns the paths that changed.
+
+    Two builds at once take turns. A build that fails or is killed leaves the previous site as it was.
+    Raises SiteError with every complaint of the site builder.
+    """
+    out = (out or root / "public").resolve()
+    with _alone(root), _scratch(out) as scratch:
+        changed = write_files(root / "site", files)
+        _run_mkdocs(root / "mkdocs.yml", scratch / "site")
+        _swap(scratch / "site", out, scratch / "previous")
+    return changed
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    try:
+        (root / ".engine").mkdir(exist_ok=True)
+        with held(root / ".engine" / "site.lock"):
+            yield
+    except OSError as error:
+        raise SiteError("the site cannot be written", where=str(root), seen=str(error)) from error
+
+
+@contextmanager
+def _scratch(out: Path) -> Iterator[Path]:
+    """A folder beside `out`; first clears up after builds that were killed."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{out.name}-building-"
+    for left in out.parent.glob(f"{prefix}*"):
+        if not out.exists() and (left / "previous").exists():
+            (left / "previous").rename(out)
+        shutil.rmtree(left, ignore_errors=True)
+    _refuse_foreign(out)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=out.parent, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _refuse_foreign(out: Path) -> None:
+    """A folder with someone's own files in it is not replaced."""
+    if out.exists() and not (out / "sitemap.xml").exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SiteError("this is not a site that the engine built, so it is left alone", where=str(out))
+
+
+def _swap(fresh: Path, out: Path, previous: Path) -> None:
+    if out.exists():
+        out.rename(previous)
+    fresh.rename(out)
+
+
+def _run_mkdocs(config_file: Path, out: Path) -> None:
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+    from mkdocs.exceptions import MkDocsException
+
+    with _complaints() as complaints:
+        try:
+            build(load_config(str(config_file), site_dir=str(out)))
+        except (MkDocsException, OSError) as error:
+            seen = "\n            ".join(complaints) or str(error)
+            raise SiteError(
+                "the site does not build",
+                where=str(config_file),
+                seen=seen,
+                hint="a page under investigations/ is made from that investigation's report.md",
+            ) from error
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Collect what mkdocs warns of, instead of printing it."""
+    messages: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = logging.getLogger("mkdocs")
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate

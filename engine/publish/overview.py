@@ -1,0 +1,183 @@
+"""How investigations stand: cards on the home page, rows of the index, the line above a report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.evidence.claims import parse
+from engine.evidence.result import Measurement
+from engine.publish.markdown import page
+from engine.report.escape import for_site
+from engine.report.facts import verdict_of
+from engine.report.numbers import MARKERS, counted, digits_of, interval_of, is_withheld
+from engine.report.render import Rendered
+from engine.runs.ledger import Entry, Ledger
+
+CARDS = "<!-- headline cards -->"
+TALLIED = ("supported", "contradicted", "undetermined", "unmeasured")
+COLUMNS = ("Investigation", "Finding", "Claims", "Replicated", "Models", "Date")
+
+
+@dataclass(frozen=True)
+class Report:
+    """One investigation, ready to be published. `uncalibrated` are families that failed a calibration."""
+
+    ledger: Ledger
+    rendered: Rendered
+    folder: Path  # investigations/<slug>
+    uncalibrated: tuple[str, ...] = ()
+
+    @property
+    def slug(self) -> str:
+        return self.ledger.slug
+
+    @property
+    def date(self) -> str:
+        """The day of the latest run that the report rests on; empty where nothing was run."""
+        return max((e.provenance.date[:10] for e in self.ledger.entries if e.provenance), default="")
+
+    @property
+    def models(self) -> dict[str, bool]:
+        """The models in the order of the spec, and whether there is any number on them."""
+        with_numbers = {e.model for e in self.ledger.entries if e.state != "unmeasured"}
+        return {model: model in with_numbers for model in self.ledger.spec.models}
+
+
+def home_page(template: str, reports: Sequence[Report]) -> str:
+    """The hand-written home page with the headline cards of every investigation in their place."""
+    shown = "\n\n".join(map(_panel, reports)) or "No investigation has been built yet."
+    return template.replace(CARDS, shown)
+
+
+def _panel(report: Report) -> str:
+    spec, id = report.ledger.spec, f"panel-{report.slug}"
+    lines = [
+        f'<section class="mech-panel" aria-labelledby="{id}">',
+        f'<h2 id="{id}"><a href="investigations/{report.slug}/">{for_site(spec.title)}</a></h2>',
+        f'<p class="mech-question">{for_site(spec.question)}</p>',
+        f'<p class="mech-headline">{for_site(report.rendered.headline)}</p>' if spec.headline else "",
+        f'<p class="mech-tally">{tally(report)} {_replicated(report.ledger)}</p>',
+        f'<div class="mech-cards">{"".join(_card(report, name) for name in spec.cards)}</div>',
+        "</section>",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _card(report: Report, name: str) -> str:
+    measurement, entry = report.ledger.number(name, where=str(report.folder / "spec.yaml"))
+    about = measurement.about if measurement else ""
+    parts = [
+        _span("card-about", for_site(about or name)),
+        *_card_number(measurement, entry),
+        _card_claim(report.ledger, name),
+        _span("card-source", f"{for_site(entry.model)} {_day(entry)}"),
+    ]
+    return f'<a class="mech-card" href="investigations/{report.slug}/">{"".join(parts)}</a>'
+
+
+def _card_number(measurement: Measurement | None, entry: Entry) -> list[str]:
+    """The value and its interval, or why there is none."""
+    if measurement is None or is_withheld(entry):
+        marker = MARKERS["unmeasured" if measurement is None else "withheld"]
+        return [
+            _span("card-value mech-absent", for_site(marker)),
+            _span("card-interval", for_site(entry.reason)),
+        ]
+    value = f"{for_site(digits_of(measurement))} <small>{for_site(measurement.quantity)}</small>"
+    published = ", published, not measured here" if entry.state == "published" else ""
+    return [_span("card-value", value), _span("card-interval", for_site(_interval(measurement) + published))]
+
+
+def _interval(measurement: Measurement) -> str:
+    if measurement.exact:
+        return "counted by design"
+    interval, n = interval_of(measurement), f"n = {counted(measurement.n, measurement.unit)}"
+    return f"95 % CI {interval}, {n}" if interval else f"interval withheld, {n}"
+
+
+def _card_claim(ledger: Ledger, name: str) -> str:
+    """The verdict of the first claim that speaks of the number, if one does."""
+    for id, claim in ledger.spec.claims.items():
+        if name in parse(claim.holds).names:
+            badge = _verdict(verdict_of(ledger, id, ledger.primary).verdict)
+            return _span("card-claim", f"{badge} {for_site(claim.says or id)}")
+    return ""
+
+
+def _day(entry: Entry) -> str:
+    date = entry.provenance.date if entry.provenance else ""
+    return f'<time datetime="{date}">{date[:10]}</time>' if date else ""
+
+
+def tally(report: Report) -> str:
+    """How many claims have which verdict on the primary model, and which families failed a calibration."""
+    ledger = report.ledger
+    counts = Counter(verdict_of(ledger, id, ledger.primary).verdict for id in ledger.spec.claims)
+    badges = [_verdict(verdict, f"{counts[verdict]} {verdict}") for verdict in TALLIED if counts[verdict]]
+    badges += [_verdict("alarm", f"calibration failed: {for_site(f)}") for f in report.uncalibrated]
+    return " ".join(badges) or "no claims"
+
+
+def masthead(report: Report) -> str:
+    """What stands above a report: its question, verdicts, replication, models, date and spec."""
+    spec = report.ledger.spec
+    facts = [tally(report), _replicated(report.ledger), ", ".join(map(for_site, spec.models)), report.date]
+    items = "".join(
+        f"<li>{fact}</li>" for fact in [*facts, '<a href="spec.yaml" download>spec.yaml</a>'] if fact
+    )
+    return f'<p class="mech-question">{for_site(spec.question)}</p>\n<ul class="mech-masthead">{items}</ul>'
+
+
+def investigations_page(reports: Sequence[Report]) -> str:
+    """Every investigation in one table, which a script makes sortable and which is complete without it."""
+    about = "Every question asked so far, what was found, and whether it was found again."
+    lines = [
+        '<div class="mech-table" role="region" aria-label="Investigations">',
+        '<table class="mech-sortable mech-index">',
+        f"<thead><tr>{''.join(f'<th scope=col>{c}</th>' for c in COLUMNS)}</tr></thead>",
+        f"<tbody>{''.join(map(_row, reports))}</tbody>",
+        "</table>",
+        "</div>",
+    ]
+    legend = (
+        "Claims are judged on the first model named; [how to read them](../reading-the-evidence/index.md)."
+    )
+    body = "\n".join(lines) if reports else "No investigation has been built yet."
+    return page("Investigations", f"{about}\n\n{body}\n\n{legend}", about=about, hide="navigation, toc")
+
+
+def _row(report: Report) -> str:
+    ledger, spec = report.ledger, report.ledger.spec
+    agreed, compared = ledger.replicated
+    link = f'<a href="{report.slug}/">{for_site(spec.title)}</a><br><small>{for_site(spec.question)}</small>'
+    supported = sum(verdict_of(ledger, id, ledger.primary).verdict == "supported" for id in spec.claims)
+    cells = [
+        (spec.title, link),
+        (report.rendered.headline, for_site(report.rendered.headline)),
+        (supported, tally(report)),
+        (agreed / compared if compared else -1, f"{agreed} of {compared}" if compared else "–"),
+        (sum(report.models.values()), "".join(_model(*pair) for pair in report.models.items())),
+        (report.date, report.date or "–"),
+    ]
+    return "<tr>" + "".join(f'<td data-value="{for_site(v)}">{text}</td>' for v, text in cells) + "</tr>\n"
+
+
+def _model(name: str, has_numbers: bool) -> str:
+    return _span("model", for_site(name) + ("" if has_numbers else " <small>(unmeasured)</small>"))
+
+
+def _replicated(ledger: Ledger) -> str:
+    """`replicated 12 of 14`, or nothing where no published number was measured here."""
+    agreed, compared = ledger.replicated
+    return _span("replicated", f"replicated {agreed} of {compared}") if compared else ""
+
+
+def _verdict(kind: str, words: str = "") -> str:
+    return _span(f"verdict mech-{kind}", words or kind)
+
+
+def _span(name: str, inner: str) -> str:
+    return f'<span class="mech-{name}">{inner}</span>' if inner else ""

@@ -1,0 +1,111 @@
+"""Every generated file of the site by its path under site/, made of reports, code and calibrations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from engine.errors import SiteError
+from engine.evidence.result import Calibration
+from engine.publish.files import Content
+from engine.publish.markdown import front_matter, plain
+from engine.publish.overview import Report, home_page, investigations_page, masthead
+from engine.publish.reference import calibrations_page, commands_page, family_pages, spec_page
+from engine.report.charts import vega_bundle, vega_bundle_name
+
+ENGINE = Path(__file__).parent.parent
+VEGA = "javascripts/vega.js"
+HOME = "home.md"
+
+
+def site_files(
+    root: Path,
+    reports: Sequence[Report],
+    *,
+    app: Any,
+    schema: dict,
+    calibrations: Mapping[str, Sequence[Calibration]],
+    families: Path = ENGINE / "families",
+) -> dict[str, Content]:
+    """The generated files of the site in `root`: overview, reports, reference, schema, chart library.
+
+    `app` is the Typer app to document, `schema` the JSON Schema of a spec, `calibrations` those of each
+    family. Raises SiteError where the hand-written home page is missing.
+    """
+    reports = [_marked(report, calibrations) for report in reports]
+    files: dict[str, Content] = {
+        "index.md": home_page(_home(root / "site"), reports),
+        "investigations/index.md": investigations_page(reports),
+        "reading-the-evidence/calibrations.md": calibrations_page(calibrations),
+        "reference/commands.md": commands_page(app),
+        "reference/spec.md": spec_page(ENGINE / "spec" / "models.py"),
+        "schema/investigation.json": _json(schema),
+        VEGA: _vega(root / "site"),
+    }
+    for more in [family_pages(families), _changelog(root), *map(report_files, reports)]:
+        files |= more
+    return files
+
+
+def report_files(report: Report) -> dict[str, Content]:
+    """One report: its page, its spec to copy, its charts and its tables."""
+    here, rendered = f"investigations/{report.slug}", report.rendered
+    files: dict[str, Content] = {f"{here}/index.md": report_page(report)}
+    files[f"{here}/spec.yaml"] = (report.folder / "spec.yaml").read_bytes()
+    files |= {f"{here}/charts/{id}.json": _json(chart) for id, chart in rendered.charts.items()}
+    tables = rendered.tables.items()
+    files |= {
+        f"{here}/tables/{id}.csv": table.to_csv(index=False, lineterminator="\n") for id, table in tables
+    }
+    return files
+
+
+def report_page(report: Report) -> str:
+    """The rendered report under its title, its question and a line that says how it stands."""
+    spec, body = report.ledger.spec, report.rendered.markdown.lstrip()
+    heading = f"# {plain(spec.title)}"
+    if body.startswith("# "):
+        heading, _, body = body.partition("\n")
+    parts = [heading, masthead(report), body.lstrip()]
+    return front_matter(spec.title, about=spec.question) + "\n\n".join(parts)
+
+
+def _marked(report: Report, calibrations: Mapping[str, Sequence[Calibration]]) -> Report:
+    """The report with those of its families that failed a calibration."""
+    used = dict.fromkeys(experiment.family for experiment in report.ledger.spec.experiments.values())
+    failed = (f for f in used if not all(case.passed for case in calibrations.get(f, ())))
+    return replace(report, uncalibrated=tuple(failed))
+
+
+def _home(site: Path) -> str:
+    try:
+        return (site / HOME).read_text(encoding="utf-8")
+    except OSError as error:
+        problem = "the hand-written home page cannot be read"
+        raise SiteError(problem, where=str(site / HOME), seen=str(error)) from error
+
+
+def _changelog(root: Path) -> dict[str, Content]:
+    source = root / "CHANGELOG.md"
+    return {"reference/changelog.md": source.read_bytes()} if source.exists() else {}
+
+
+def _vega(site: Path) -> str:
+    """The chart library; made anew, which takes seconds, only where its versions changed."""
+    stamp, made = f"/* {vega_bundle_name()} */\n", site / VEGA
+    if made.exists() and (text := made.read_text(encoding="utf-8")).startswith(stamp):
+        return text
+    return stamp + vega_bundle()
+
+
+def _json(value: dict) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return table.to_csv(index=False, lineterminator="\n")

@@ -1,0 +1,1 @@
+"""Ledgers and templates become Markdown: numbers, claims, charts, tables, citations and the lint."""

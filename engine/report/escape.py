@@ -1,0 +1,58 @@
+"""Text from data made safe to stand in prose: whatever it holds, it appears on the page as text.
+
+Prompts, answers, model names and error messages may hold `<script>`, Markdown, template syntax or the
+control characters that Python-Markdown keeps for itself.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+
+from markupsafe import Markup
+
+_HAZARD = re.compile(
+    r"""["'#$&(*+/<=>@\[\\\]^_`{|}~] | :(?=\S) | \A[:-] | -(?=-) | (?<=-)- | (?<=www)\.""", re.X
+)
+_LIST_MARK = re.compile(r"\A(\d+)([.)])(?=\s|\Z)")
+_BACKSLASHED = re.compile(r"([\\`*_{}\[\]<>#|~$@^&])")
+_CONTROLS = ("Cc", "Cs")
+_DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def for_site(value: object) -> Markup:
+    """Text as entities: safe in Markdown prose, in a table cell, in HTML and in an attribute."""
+    text = _HAZARD.sub(lambda found: _entity(found[0]), one_line(value))
+    return Markup(_LIST_MARK.sub(lambda found: found[1] + _entity(found[2]), text))
+
+
+def _entity(character: str) -> str:
+    return f"&#x{ord(character):X};"
+
+
+def for_text(value: object) -> Markup:
+    """Text with Markdown's own characters behind backslashes."""
+    return Markup(_BACKSLASHED.sub(r"\\\1", one_line(value)))
+
+
+def as_it_is(value: object) -> Markup:
+    """Text on one line and otherwise as it is, for places where nothing reads Markdown or HTML."""
+    return Markup(one_line(value))
+
+
+def preformatted(text: str) -> Markup:
+    """Text for inside `<pre>` in a block of HTML, where line breaks count and Markdown is not read."""
+    return Markup(html.escape("\n".join(map(_printable, text.splitlines()))))
+
+
+def one_line(value: object) -> str:
+    """The text with line breaks shown as a sign, and control characters as the replacement character."""
+    return _printable(re.sub(r"\r\n|[\r\n\v\f\x85\u2028\u2029]", "⏎", str(value)))
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        "\ufffd" if c in _DIRECTIONS or (c != "\t" and unicodedata.category(c) in _CONTROLS) else c
+        for c in text
+    )

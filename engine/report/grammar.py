@@ -1,0 +1,188 @@
+"""The template grammar: sandboxed Jinja2 in which every unknown name is an error with line and nearest names.
+
+A template is parsed, checked as a whole (also the branches that are not taken), then rendered. What it
+may read of the engine's objects goes through their `read`; all else of them is out of reach.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateSyntaxError, meta, nodes
+from jinja2.environment import Template
+from jinja2.exceptions import SecurityError, UndefinedError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import SandboxedEnvironment
+
+from engine.errors import EngineError, TemplateError, nearest
+from engine.report.numbers import Names, Number
+
+FILTERS = ("default", "first", "join", "last", "length", "list", "lower", "sort", "unique", "upper")
+TESTS = ("defined", "divisibleby", "eq", "even", "ge", "gt", "in", "le", "lt", "ne", "none", "odd", "string")
+ALL_FILTERS = (*FILTERS, "percent")
+TAGS = ("claim", "for", "if", "set", "macro", "raw", "with")
+CITE_CLAIM = "cite_claim"
+
+
+class ClaimTag(Extension):
+    """`{% claim "id" %}sentence{% endclaim %}`, or `{% claim "id", "contradicted" %}`."""
+
+    tags = {"claim"}
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        arguments: list[nodes.Expr] = [parser.parse_expression()]
+        if parser.stream.skip_if("comma"):
+            arguments.append(parser.parse_expression())
+        body = parser.parse_statements(("name:endclaim",), drop_needle=True)
+        cite = nodes.Name(CITE_CLAIM, "load", lineno=line)
+        keywords = [nodes.Keyword("line", nodes.Const(line), lineno=line)]
+        call = nodes.Call(cite, arguments, keywords, None, None, lineno=line)
+        return nodes.CallBlock(call, [], [], body, lineno=line)
+
+
+class Grammar(SandboxedEnvironment):
+    """The environment; `finalize` prints values, so that data from a run is escaped whatever it holds."""
+
+    def __init__(self, finalize: Callable[[Any], Any] | None = None) -> None:
+        super().__init__(
+            undefined=StrictUndefined,
+            autoescape=True,
+            finalize=finalize,
+            extensions=[ClaimTag],
+            keep_trailing_newline=True,
+        )
+        self.filters = {name: self.filters[name] for name in FILTERS} | {"percent": percent}
+        self.tests = {name: self.tests[name] for name in TESTS}
+        self.globals = {"range": self.globals["range"]}
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        return obj.read(attribute) if isinstance(obj, Number | Names) else super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        return obj.read(str(argument)) if isinstance(obj, Number | Names) else super().getitem(obj, argument)
+
+
+def percent(value: Any) -> Number | str:
+    """A share as a percentage: `{{ lens.share_known | percent }}`."""
+    if isinstance(value, Number):
+        return value.as_percent()
+    if isinstance(value, float):
+        return f"{100 * value:.3g} %"
+    raise TemplateError(
+        "percent takes a number", expected="{{ experiment.name | percent }}", seen=repr(value)
+    )
+
+
+def parsed(text: str, where: str) -> nodes.Template:
+    """The syntax tree. TemplateError with file and line for what is not the grammar."""
+    try:
+        tree = Grammar().parse(text, filename=where)
+    except TemplateSyntaxError as error:
+        raise syntax_error(error, where) from error
+    for kind, node, known in (("filter", nodes.Filter, ALL_FILTERS), ("test", nodes.Test, TESTS)):
+        for used in tree.find_all(node):
+            if used.name not in known:
+                raise _unknown(kind, used.name, known, f"{where}:{used.lineno}")
+    return tree
+
+
+def check_names(tree: nodes.Template, context: Mapping[str, Any], where: str) -> None:
+    """Refuse names that the context does not have, wherever they stand."""
+    missing = meta.find_undeclared_variables(tree) - context.keys()
+    used = [n for n in tree.find_all(nodes.Name) if n.ctx == "load" and n.name in missing]
+    if not used:
+        return
+    first = min(used, key=lambda n: n.lineno)
+    dashed = [name for name in context if name.startswith(f"{first.name}-")]
+    raise TemplateError(
+        f"{first.name!r} is not defined",
+        where=f"{where}:{first.lineno}",
+        expected="an experiment of this spec, or one of " + ", ".join(sorted(context)),
+        seen=first.name,
+        near=dashed or nearest(first.name, context),
+        hint=f'{{{{ number("{dashed[0]}.NAME") }}}}: a dash reads as a minus sign' if dashed else "",
+    )
+
+
+def check_literals(tree: nodes.Template, lookups: Mapping[str, Callable[[str], Any]], where: str) -> None:
+    """Look up every number, chart, table and claim that is named outright, in untaken branches too.
+
+    `lookups` maps a function of the template, or the name of an experiment, to what finds its argument.
+    """
+    assigned = {n.name for n in tree.find_all(nodes.Name) if n.ctx == "store"}
+    for line, name, argument in named_outright(tree):
+        if name in lookups and name not in assigned:
+            try:
+                lookups[name](argument)
+            except EngineError as error:
+                raise _placed(error, f"{where}:{line}") from error
+
+
+def named_outright(tree: nodes.Template):
+    """(line, name, argument) of each `name("argument")` and each `name.argument`."""
+    for call in tree.find_all(nodes.Call):
+        elsewhere = any(keyword.key == "model" for keyword in call.kwargs)
+        first = call.args[0] if call.args and not elsewhere else None
+        if isinstance(call.node, nodes.Name) and isinstance(first, nodes.Const):
+            yield call.lineno, call.node.name, str(first.value)
+    for read in tree.find_all(nodes.Getattr):
+        if isinstance(read.node, nodes.Name):
+            yield read.lineno, read.node.name, read.attr
+
+
+def rendered(text: str, where: str, context: Mapping[str, Any], finalize: Callable[[Any], Any]) -> str:
+    """The template as text. TemplateError with file and line for whatever goes wrong in it."""
+    grammar = Grammar(finalize)
+    try:
+        code = grammar.compile(text, name=where, filename=where)
+        return Template.from_code(grammar, code, grammar.make_globals(None)).render(context)
+    except TemplateSyntaxError as error:
+        raise syntax_error(error, where) from error
+    except EngineError as error:
+        raise _placed(error, _place(error, where)) from error
+    except SecurityError as error:
+        raise TemplateError(
+            "a template may not reach for this", where=_place(error, where), seen=str(error)
+        ) from error
+    except (UndefinedError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        problem = f"this cannot be rendered: {error}"
+        raise TemplateError(problem, where=_place(error, where), seen=type(error).__name__) from error
+
+
+def _place(error: BaseException, where: str) -> str:
+    """File and line, from the traceback that Jinja rewrites to the template's own lines."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == where]
+    return f"{where}:{lines[-1]}" if lines else where
+
+
+def _placed(error: EngineError, where: str) -> EngineError:
+    """The same error, at a line of the template where it does not name a place of its own."""
+    return TemplateError(
+        error.problem,
+        where=error.where or where,
+        expected=error.expected,
+        seen=error.seen,
+        near=error.near,
+        hint=error.hint,
+    )
+
+
+def syntax_error(error: TemplateSyntaxError, where: str) -> TemplateError:
+    """A TemplateError with the line and, for an unknown filter, test or tag, the nearest names."""
+    message = error.message or "this is not template syntax"
+    place = f"{where}:{error.lineno}"
+    if found := re.match(r"Encountered unknown tag '(.+?)'", message):
+        return _unknown("tag", found[1], TAGS, place)
+    return TemplateError(message.rstrip("."), where=place, expected="Jinja2 template syntax")
+
+
+def _unknown(kind: str, name: str, known: tuple[str, ...], place: str) -> TemplateError:
+    expected = "one of " + ", ".join(known)
+    return TemplateError(
+        f"no {kind} {name!r}", where=place, expected=expected, seen=name, near=nearest(name, known)
+    )

@@ -1,0 +1,151 @@
+"""Numerals typed by hand, and claims that no sentence cites: what drifts or is left unsaid.
+
+Only digits are looked at; number words ("three") are not. A numeral is left alone where it is
+
+- part of a name that begins with a letter: L9H6, GPT-2, bf16, v1.9, blocks.6.hook_resid_pre, and the
+  size after such a name: SmolLM2 135M;
+- in code, a link's address, a citation, a footnote mark, an HTML tag, an attribute list or front matter;
+- a list marker or heading number; a date, or a year after a name or a month; a version of three parts
+  or after the word version; a reference such as Section 3 or Figure 2; the 95 % of an interval;
+- in `{{ literal("375") }}`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from jinja2 import nodes
+
+from engine.report.grammar import CITE_CLAIM, named_outright, parsed
+from engine.report.prose import VALUE, blanked, code_of, line_at, without_code, without_tags
+
+ProblemKind = Literal["typed-number", "number-in-code", "uncited-claim", "broken-sentence"]
+
+_MONTH = r"(?:Jan|Febr|Mar|Apr|May|June?|July?|Aug|Sept?|Oct|Nov|Dec)[a-z]*\.?"
+_YEAR = r"(?:19\d\d|20[0-3]\d)"
+
+_NOT_PROSE = [
+    re.compile(pattern, re.M | re.S)
+    for pattern in (
+        r"<!--.*?-->",
+        r"</?[a-zA-Z][^<>]*>|<https?://[^<>\s]*>",
+        r"\[\^[^\]\n]+\]:?",
+        r"^[ ]{0,3}\[[^\]\n]+\]:[ \t]*\S+",
+        r"\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:\s+\"[^\"\n]*\")?\)",
+        r"(?:https?://|www\.)[^\s<>]+",
+        r"\[[^\[\]\n]*@[^\[\]\n]*\]",
+        r"\{:?\s*(?:[.#]|[\w-]+=)[^{}\n]*\}",
+        r"&#?\w+;",
+        r":[a-z][\w+-]*:",
+        r"^[ \t>]*\d+[.)](?=\s)",
+        r"^[ \t]*#+[ \t]+\d+(?:\.\d+)*\.?(?=\s)",
+    )
+]
+_ALLOWED = [
+    re.compile(pattern)
+    for pattern in (
+        r"(?<![\w.])\d{4}-\d\d(?:-\d\d)?(?![\w-])",
+        rf"(?<![\w.])(?:\d\d? )?{_MONTH} (?:\d\d?, )?{_YEAR}\b",
+        rf"(?<=\()(?:[A-Z][^()=<>≈\d]*[ ,])?{_YEAR}[a-z]?(?=[);,])",
+        rf"\b[A-Z][\w’'-]+(?: et al\.)?,? {_YEAR}[a-z]?(?=[).;,]|$)",
+        r"(?<![\w.])\d+\.\d+\.\d+(?:\.?\w+)*",
+        r"\b[Vv]ersions? \d[\w.]*",
+        r"(?:\b(?:Sections?|Figures?|Figs?\.|Tables?|Equations?|Eqs?\.|Appendix|Chapters?|Issue|pages?|pp?\.)\s"
+        r"|§ ?)\d+(?:\.\d+)*(?:[–-]\d+)?\b",
+        r"\b95\s?% (?:CI|confidence|interval|bootstrap)",
+        r"(?<!\w)(?=[\w.-]*(?:[A-Z]\w*[A-Z]|\d))[A-Za-z][\w.]*(?:-[\w.]+)*[ \u00a0]\d+(?:\.\d+)?[MB]\b",
+        r"(?<!\w)[^\W\d]\w*(?:[.\-_/]\w+)*",
+    )
+]
+_NUMERAL = re.compile(r"\d(?:[\w.,:/%^-]*[\w%])?")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in a text that needs a person; `where` is file:line."""
+
+    kind: ProblemKind
+    where: str
+    message: str
+
+
+def lint(template_text: str, path: Path | str, claims: Iterable[str] = ()) -> list[Problem]:
+    """What a reader of the template should put right, by line.
+
+    `claims` are the ids of the spec's claims, each of which some sentence must cite. Raises
+    TemplateError where the template cannot be parsed.
+    """
+    text, where = unix_lines(template_text), str(path)
+    tree = parsed(text, where)
+    found = [*_typed_in_prose(text, where), *_typed_in_tags(tree), *_numbers_in_code(text, where)]
+    problems = [
+        Problem(kind, f"{where}:{line}", message) for line, kind, message in sorted(found, key=lambda f: f[0])
+    ]
+    return problems + [
+        Problem("uncited-claim", where, f"claim {claim!r} is registered, and no sentence cites it")
+        for claim in claims
+        if claim not in cited_claims(tree)
+    ]
+
+
+def unix_lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def cited_claims(tree: nodes.Template) -> set[str]:
+    """The claim ids that the template names outright."""
+    return {claim for _, name, claim in named_outright(tree) if name == CITE_CLAIM}
+
+
+Finding = tuple[int, ProblemKind, str]
+
+
+def _typed_in_prose(text: str, where: str) -> Iterator[Finding]:
+    prose = without_code(without_tags(text, where))
+    for line, numeral in numerals(prose):
+        yield line, "typed-number", _typed(numeral)
+
+
+def numerals(prose: str) -> Iterator[tuple[int, str]]:
+    """(line, numeral) for each numeral that is no part of a name."""
+    for pattern in (*_NOT_PROSE, *_ALLOWED):
+        prose = blanked(prose, pattern)
+    for found in _NUMERAL.finditer(prose):
+        yield line_at(prose, found.start()), found[0]
+
+
+def _typed(numeral: str) -> str:
+    return (
+        f"{numeral!r} is typed by hand: print the measurement, as {{{{ experiment.name }}}}, "
+        f'or mark it, as {{{{ literal("{numeral}") }}}}'
+    )
+
+
+def _typed_in_tags(tree: nodes.Template) -> Iterator[Finding]:
+    """Constants printed by a tag, such as `{{ 375 }}`, which draw on no measurement."""
+    for output in tree.find_all(nodes.Output):
+        for value in output.nodes:
+            if isinstance(value, nodes.TemplateData) or any(_within(value, nodes.Name)):
+                continue
+            constants = " ".join(str(c.value) for c in _within(value, nodes.Const))
+            for _, numeral in numerals(constants):
+                yield value.lineno, "typed-number", _typed(numeral)
+
+
+def _within(node: nodes.Node, kind: type[nodes.Node]) -> Iterator:
+    if isinstance(node, kind):
+        yield node
+    yield from node.find_all(kind)
+
+
+def _numbers_in_code(text: str, where: str) -> Iterator[Finding]:
+    """Code shows its HTML as text, so a number in it would not be one."""
+    tagless = without_tags(text, where)
+    for code in code_of(tagless):
+        if VALUE in code[0]:
+            line = line_at(tagless, tagless.index(VALUE, code.start()))
+            yield line, "number-in-code", "a value printed inside code cannot carry its evidence: move it out"

@@ -1,0 +1,185 @@
+"""Measurements as prose sees them: their digits, their interval, and what a template may ask of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+from markupsafe import Markup
+
+from engine.errors import TemplateError, nearest
+from engine.evidence.printing import digits
+from engine.evidence.result import Measurement
+from engine.runs.ledger import Entry
+
+State = Literal["measured", "published", "unmeasured", "withheld"]
+MARKERS = {"unmeasured": "[not measured here]", "withheld": "[withheld: a check failed]"}
+
+
+class Readable(Protocol):
+    """What a template may read by `.name` or `["name"]`; nothing else of it can be reached."""
+
+    def read(self, attribute: str) -> Any: ...
+
+
+class Shown(float):
+    """A float that prints with the digits its interval supports; arithmetic on it gives plain floats."""
+
+    text: str
+
+    def __new__(cls, value: float, text: str) -> Shown:
+        shown = super().__new__(cls, value)
+        shown.text = text
+        return shown
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Number:
+    """A measurement in one place of the text: with its entry, and None where it was not measured.
+
+    `find(name, model)` finds another number; `show(number)` prints this one with its evidence.
+    """
+
+    name: str
+    measurement: Measurement | None
+    entry: Entry
+    find: Callable[[str, str], Number]
+    show: Callable[[Number], Markup]
+    percent: bool = False
+
+    @property
+    def state(self) -> State:
+        """Where the number comes from, or why none is shown."""
+        if is_withheld(self.entry):
+            return "withheld"
+        return "unmeasured" if self.measurement is None else self.entry.state
+
+    @property
+    def text(self) -> str:
+        """The number as prose shows it: digits, or the marker that stands in their place."""
+        if self.measurement is None or self.state in MARKERS:
+            return MARKERS[self.state]
+        return digits_of(self.measurement, self.percent)
+
+    def as_percent(self) -> Number:
+        return replace(self, percent=True)
+
+    def on(self, model: str) -> Number:
+        return self.find(self.name, model)
+
+    def control(self) -> Number:
+        """The number that this one is to be read against."""
+        if not (self.measurement and self.measurement.control):
+            raise TemplateError(f"{self.name} names no control")
+        return self.find(f"{self.entry.label}.{self.measurement.control}", self.entry.model)
+
+    def __html__(self) -> Markup:
+        return self.show(self)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def read(self, attribute: str) -> Any:
+        """What a template may ask of a number; TemplateError with the nearest attributes otherwise."""
+        known: dict[str, Callable[[], Any]] = {
+            "value": lambda: self._end("value"),
+            "low": lambda: self._end("low"),
+            "high": lambda: self._end("high"),
+            "n": lambda: self._about("n"),
+            "unit": lambda: self._about("unit"),
+            "statistic": lambda: self._about("statistic"),
+            "quantity": lambda: self._about("quantity"),
+            "about": lambda: self._about("about"),
+            "control": self.control,
+            "on": lambda: self.on,
+            "model": lambda: self.entry.model,
+            "state": lambda: self.state,
+            "measured": lambda: self.state not in MARKERS,
+        }
+        return known_one(f"the number {self.name}", attribute, known)()
+
+    def _end(self, end: str) -> Shown:
+        """One end of the interval, or the value; not a number where it is not to be had."""
+        value = None if self.state in MARKERS else getattr(self.measurement, end)
+        if value is None or self.measurement is None:
+            return Shown(math.nan, MARKERS.get(self.state, "[no interval]"))
+        return Shown(value, digits(value, self.measurement.low, self.measurement.high))
+
+    def _about(self, field: str) -> Any:
+        return MARKERS.get(self.state) or getattr(self.measurement, field)
+
+
+@dataclass(frozen=True)
+class Names:
+    """What an experiment's name gives in a template: `lens.commit_layer`, `layer0["seed=3"].l0`."""
+
+    label: str
+    find: Callable[[str, str], Number]
+
+    def read(self, attribute: str) -> Number | Names:
+        if "=" in attribute:
+            return Names(f"{self.label}[{attribute}]", self.find)
+        return self.find(f"{self.label}.{attribute}", "")
+
+    def __html__(self) -> Markup:
+        raise TemplateError(
+            f"{self.label} is an experiment, not a number", expected=f"a number of it, as {self.label}.NAME"
+        )
+
+
+def is_withheld(entry: Entry) -> bool:
+    """Whether a failed check of a run here keeps the entry's numbers off the page."""
+    return entry.state != "published" and any(not check.passed for check in entry.checks)
+
+
+def failed_checks(entry: Entry) -> str:
+    """The failed checks in words."""
+    failed = [c for c in entry.checks if not c.passed]
+    return "; ".join(
+        f"check {c.name} failed: {c.value:.3g}, at most {c.limit:.3g} is allowed" for c in failed
+    )
+
+
+def digits_of(measurement: Measurement, percent: bool = False) -> str:
+    """The value with the digits that its interval supports."""
+    low, high = measurement.low, measurement.high
+    return _scaled(measurement.value, low, high, percent)
+
+
+def interval_of(measurement: Measurement, percent: bool = False) -> str:
+    """`0.48 to 0.52`, or empty where there is none."""
+    low, high = measurement.low, measurement.high
+    if low is None or high is None:
+        return ""
+    return f"{_scaled(low, low, high, percent)} to {_scaled(high, low, high, percent)}"
+
+
+def _scaled(value: float, low: float | None, high: float | None, percent: bool) -> str:
+    if not percent:
+        return digits(value, low, high)
+    ends = [None if end is None else 100 * end for end in (low, high)]
+    return digits(100 * value, *ends) + " %"
+
+
+def counted(n: int, unit: str) -> str:
+    """`1 prompt`, `20 prompts`, `3 categories`."""
+    if n != 1 and not unit.endswith("s"):
+        unit = f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
+    return f"{n:,} {unit}"
+
+
+def known_one(what: str, name: str, known: dict[str, Any] | Iterable[str]) -> Any:
+    """`known[name]`, or a TemplateError that says what there is."""
+    if name not in known:
+        raise TemplateError(
+            f"{what} has no {name!r}",
+            expected="one of " + ", ".join(map(str, known)),
+            seen=str(name),
+            near=nearest(str(name), map(str, known)),
+        )
+    return known[name] if isinstance(known, dict) else name

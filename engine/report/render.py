@@ -1,0 +1,269 @@
+"""A template and a ledger become Markdown, with the charts, tables and problems that belong to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pandas as pd
+from markupsafe import Markup
+
+from engine.errors import TemplateError, nearest
+from engine.evidence.printing import digits
+from engine.evidence.verdicts import VerdictName
+from engine.report import sections
+from engine.report.charts import draw
+from engine.report.citations import Reference, references_beside
+from engine.report.escape import as_it_is
+from engine.report.facts import Cited, failed_checks, verdict_of, why
+from engine.report.grammar import CITE_CLAIM, check_literals, check_names, parsed, rendered
+from engine.report.html import SitePrinter
+from engine.report.lint import Problem, lint, unix_lines
+from engine.report.numbers import MARKERS, Names, Number, Shown, is_withheld, known_one
+from engine.report.prose import without_code, without_tags
+from engine.report.tables import ROWS, count_shown, grid_of
+from engine.report.text import TextPrinter
+from engine.runs.ledger import Entry, Ledger
+
+__all__ = ["Problem", "Rendered", "render", "render_headline"]
+
+_CITATION = re.compile(r"\[(@[\w:.+/-]*\w(?:\s*;\s*@[\w:.+/-]*\w)*)\]")
+_REFERENCES = "\x00references\x00"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A report in Markdown. `charts` are Vega-Lite specs and `tables` what can be downloaded, by id.
+
+    The Markdown links to them as charts/ID.json and tables/ID.csv, relative to its own page.
+    `headline` is plain text: escape it for the place where it is put.
+    """
+
+    markdown: str
+    charts: dict[str, dict]
+    tables: dict[str, pd.DataFrame]
+    problems: list[Problem]
+    headline: str
+
+
+def render(
+    ledger: Ledger,
+    template_text: str,
+    path: Path | str,
+    *,
+    target: Literal["site", "text"] = "site",
+    citations: Mapping[str, Reference] | None = None,
+) -> Rendered:
+    """Print what the ledger knows into a template.
+
+    `path` is the template's own, for messages, for the spec.yaml and, unless `citations` are given, the
+    references.bib beside it. `problems` holds broken sentences and all that `lint` finds. Raises
+    TemplateError with file:line and nearest names for whatever the template names that is not there.
+    """
+    path, text = Path(path), unix_lines(template_text)
+    references = references_beside(path) if citations is None else citations
+    printer = SitePrinter(ledger) if target == "site" else TextPrinter()
+    page = _Page(ledger, path, printer, references)
+    body = page.print(text, str(path))
+    problems = page.problems + lint(text, path, ledger.spec.claims)
+    problems += lint(ledger.spec.headline, headline_place(path))
+    return Rendered(body, page.charts, page.tables, problems, render_headline(ledger, path))
+
+
+def render_headline(ledger: Ledger, path: Path | str) -> str:
+    """The spec's headline as plain text, its numbers with their intervals."""
+    page = _Page(ledger, Path(path), TextPrinter(as_it_is), {})
+    return " ".join(page.print(ledger.spec.headline, headline_place(path)).split())
+
+
+def headline_place(template: Path | str) -> str:
+    """Where the headline of a template's investigation is written, for messages."""
+    return f"{Path(template).parent / 'spec.yaml'} (headline)"
+
+
+@dataclass
+class _Page:
+    """One template while it is printed: what it can call, and what it has gathered."""
+
+    ledger: Ledger
+    path: Path
+    printer: SitePrinter | TextPrinter
+    known_references: Mapping[str, Reference]
+    charts: dict[str, dict] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    cited: list[str] = field(default_factory=list)
+    where: str = ""
+
+    def print(self, text: str, where: str) -> str:
+        """The template printed, with its references and its popovers after the last line."""
+        self.where = where
+        context = self.context()
+        tree = parsed(text, where)
+        check_names(tree, context, where)
+        check_literals(tree, self.lookups(), where)
+        body = rendered(_with_citations(text, where), where, context, self.finalize)
+        return self._with_references(body) + self.printer.end()
+
+    def context(self) -> dict[str, Any]:
+        """What a template can name; a function hides an experiment of the same name from the dotted form."""
+        functions: dict[str, Callable] = {
+            "number": self.number,
+            "chart": self.chart,
+            "table": self.table,
+            "where_it_holds": lambda: sections.where_it_holds(self.ledger, self.printer),
+            "how_measured": lambda: sections.how_measured(self.ledger, self.printer),
+            "repeat": lambda: sections.repeat(self.ledger, self.printer, self.path),
+            "literal": lambda text: Markup(self.printer.data(text)),
+            "cite": self.cite,
+            "references": lambda: Markup(_REFERENCES),
+            CITE_CLAIM: self.cite_claim,
+        }
+        return {name: Names(name, self.find) for name in self.ledger.spec.experiments} | functions
+
+    def lookups(self) -> dict[str, Callable[[str], Any]]:
+        """How to find what a template names outright, by the function or experiment that names it."""
+        return {name: Names(name, self.find).read for name in self.ledger.spec.experiments} | {
+            "number": self.number,
+            "chart": lambda name: self._part("figures", name, ""),
+            "table": lambda name: self._part("tables", name, ""),
+            CITE_CLAIM: lambda claim: known_one("this spec's claims", claim, self.ledger.spec.claims),
+        }
+
+    def finalize(self, value: Any) -> Any:
+        """How a value stands in the text: measurements with evidence, data escaped, floats in few digits."""
+        if hasattr(value, "__html__"):
+            return value
+        if isinstance(value, Shown):
+            return Markup(value.text)
+        if isinstance(value, float):
+            return Markup(digits(value, None, None) if isfinite(value) else MARKERS["unmeasured"])
+        return self.printer.data(value)
+
+    def find(self, name: str, model: str) -> Number:
+        measurement, entry = self.ledger.number(name, self._model(model))
+        if measurement is None:
+            self._refuse_unheard_of(name, entry)
+        return Number(name, measurement, entry, self.find, self.printer.number)
+
+    def _refuse_unheard_of(self, name: str, entry: Entry) -> None:
+        """A number that is not there must at least be known from the experiment's other entries, if any."""
+        others = (e.measurements for e in self.ledger.entries if e.experiment == entry.experiment)
+        if known := {measurement: None for measurements in others for measurement in measurements}:
+            known_one(entry.label, name.rpartition(".")[2], known)
+
+    def _model(self, model: str) -> str:
+        return known_one("this spec's models", model or self.ledger.primary, self.ledger.spec.models)
+
+    def number(self, name: str, *, model: str = "") -> Number:
+        """`number("layer0[seed=3].l0", model="gpt2")`: a measurement by its full name."""
+        if "." not in name:
+            raise TemplateError(f"{name!r} names no measurement", expected='number("experiment.measurement")')
+        return self.find(name, model)
+
+    def cite_claim(
+        self, claim: str, asserted: str = "supported", *, line: int, caller: Callable[[], str]
+    ) -> Markup:
+        """A sentence that rests on a claim; a broken one is reported."""
+        known = known_one("this spec's claims", claim, self.ledger.spec.claims)
+        known_one("the claim tag", asserted, get_args(VerdictName))
+        sentence = caller().strip()
+        if re.search(r"\n[ \t]*\n", sentence) or not sentence:
+            raise TemplateError(
+                "a claim tag holds one sentence", expected="text without an empty line", seen=sentence
+            )
+        models = self.ledger.spec.models
+        cited = Cited(claim, known, asserted, {m: verdict_of(self.ledger, claim, m) for m in models})
+        if cited.is_broken:
+            self.problems.append(Problem("broken-sentence", f"{self.where}:{line}", _broken(cited)))
+        return self.printer.claim(cited, sentence)
+
+    def chart(self, name: str, *, model: str = "") -> Markup:
+        """A named figure of an experiment, drawn from its table."""
+        entry, figure = self._part("figures", name, model)
+        if figure is None:
+            return self.printer.notice(_absent("Chart", name, entry))
+        table, id = entry.tables[figure.table], _id(name, entry, self.ledger)
+        table_id = _id(f"{entry.label}.{figure.table}", entry, self.ledger)
+        chart = draw(figure, table)
+        self.charts[id], self.tables[table_id] = chart.spec, table
+        return self.printer.chart(id, figure, chart, table_id)
+
+    def table(
+        self, name: str, *, columns: Sequence[str] | None = None, rows: int = ROWS, model: str = ""
+    ) -> Markup:
+        """The first rows of a named table of an experiment."""
+        entry, table = self._part("tables", name, model)
+        if table is None:
+            return self.printer.notice(_absent("Table", name, entry))
+        id = _id(name, entry, self.ledger)
+        grid = grid_of(table, columns, rows)
+        self.tables[id] = table
+        return self.printer.table(id, name, grid, count_shown(len(grid.rows), len(table)))
+
+    def _part(self, kind: Literal["figures", "tables"], name: str, model: str) -> tuple[Entry, Any]:
+        """A figure or table with its entry; None where it cannot be shown."""
+        label, _, part = name.rpartition(".")
+        entry = self.ledger.entry(label, self._model(model))
+        parts = getattr(entry, kind)
+        if is_withheld(entry) or (not parts and entry.state != "measured"):
+            return entry, None
+        return entry, known_one(f"the {kind} of {label}", part, parts)
+
+    def cite(self, *keys: str) -> Markup:
+        """`[@key]` as author and year, linked to the list of references."""
+        for key in keys:
+            if key not in self.known_references:
+                raise TemplateError(
+                    f"no reference {key!r}",
+                    expected="one of " + ", ".join(self.known_references)
+                    if self.known_references
+                    else "references.bib",
+                    seen=key,
+                    near=nearest(key, self.known_references),
+                )
+        self.cited += [key for key in keys if key not in self.cited]
+        return self.printer.citation([self.known_references[key] for key in keys])
+
+    def _with_references(self, body: str) -> str:
+        """The list of references in its place, or under a heading at the end."""
+        if not self.cited:
+            return body.replace(_REFERENCES, "")
+        listed = sorted(
+            (self.known_references[key] for key in self.cited), key=lambda r: (r.long.lower(), r.key)
+        )
+        if _REFERENCES not in body:
+            body = f"{body.rstrip()}\n\n## References\n\n{_REFERENCES}\n"
+        return body.replace(_REFERENCES, self.printer.references(listed))
+
+
+def _with_citations(text: str, where: str) -> str:
+    """The template with each `[@key]` in its prose turned into a call, on the same line."""
+    prose = without_code(without_tags(text, where))
+    for found in reversed(list(_CITATION.finditer(prose))):
+        keys = ", ".join(f'"{key.strip()[1:]}"' for key in found[1].split(";"))
+        text = f"{text[: found.start()]}{{{{ cite({keys}) }}}}{text[found.end() :]}"
+    return text
+
+
+def _broken(cited: Cited) -> str:
+    more = why(cited.verdict)
+    said = f"the sentence says that {cited.id!r} is {cited.asserted}, measured {cited.verdict.verdict}"
+    return f"{said}: {more}" if more else said
+
+
+def _absent(what: str, name: str, entry: Entry) -> str:
+    if is_withheld(entry):
+        return f"{what} {name} is withheld: {failed_checks(entry)}"
+    reason = f": {entry.reason}" if entry.reason else ""
+    return f"{what} {name} is not shown, because {entry.label} was not measured here{reason}"
+
+
+def _id(name: str, entry: Entry, ledger: Ledger) -> str:
+    """A name for files and anchors; the primary model goes without saying."""
+    full = name if entry.model == ledger.primary else f"{name}-{entry.model}"
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", full)

@@ -1,0 +1,83 @@
+"""DataFrames as Markdown tables: chosen columns, limited rows, digits that line up, data as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from engine.errors import TemplateError
+from engine.report.columns import column, is_numeric, readable
+from engine.report.numbers import known_one
+
+ROWS = 10
+"""How many rows a table shows where the template does not say."""
+
+MOST_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as words: headers, cells, and which columns stand flush right."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    right: Sequence[bool] = ()
+
+
+def grid_of(table: pd.DataFrame, columns: Sequence[str] | None = None, rows: int = ROWS) -> Grid:
+    """The first `rows` rows of the named columns. TemplateError for a column that is not there."""
+    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
+        raise TemplateError("rows counts the rows to show", expected="a whole number from 1", seen=repr(rows))
+    names = [str(c) for c in table.columns]
+    chosen = [known_one("this table", name, names) for name in (columns or names)]
+    named = table.set_axis(names, axis=1)
+    shown = [column(named, name) for name in chosen]
+    cells = zip(*(formatted(values)[:rows] for values in shown), strict=True)
+    return Grid([readable(name) for name in chosen], list(cells), [is_numeric(values) for values in shown])
+
+
+def formatted(values: pd.Series) -> list[str]:
+    """Every value as text; the floats of a column share their number of decimals."""
+    if not pd.api.types.is_float_dtype(values):
+        return [_word(v) for v in values]
+    finite = [abs(v) for v in values if math.isfinite(v)]
+    largest = max(finite, default=0.0)
+    if largest and not 1e-4 <= largest < 1e7:
+        return [f"{v:.3g}" if math.isfinite(v) else "–" for v in values]
+    decimals = max(0, MOST_DIGITS - 1 - math.floor(math.log10(largest))) if largest else 0
+    return [_decimal(v, min(decimals, MOST_DIGITS)) for v in values]
+
+
+def _decimal(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def _word(value: object) -> str:
+    """A value as a person writes it; the spaces at the ends of a token are made visible."""
+    if isinstance(value, str):
+        bare = value.strip(" ")
+        ends = len(value) - len(value.lstrip(" ")), len(value) - len(value.rstrip(" "))
+        return "␣" * ends[0] + bare + "␣" * ends[1] if bare else "␣" * len(value)
+    if isinstance(value, bool) or type(value).__name__ == "bool":
+        return "yes" if value else "no"
+    return "–" if value is None or value is pd.NA or value != value else str(value)
+
+
+def markdown(grid: Grid, escape: Callable[[object], str]) -> str:
+    """A pipe table; what is not markup already is escaped."""
+    right = list(grid.right) + [False] * (len(grid.headers) - len(grid.right))
+    lines = [grid.headers, ["---:" if r else "---" for r in right]]
+    body = [[_cell(c, escape) for c in row] for row in [grid.headers, *grid.rows]]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [body[0], lines[1], *body[1:]])
+
+
+def _cell(cell: object, escape: Callable[[object], str]) -> str:
+    return str(cell) if hasattr(cell, "__html__") else str(escape(cell))
+
+
+def count_shown(shown: int, total: int) -> str:
+    """`10 of 180 rows shown.`, or nothing to say where all are."""
+    return f"{shown:,} of {total:,} rows shown." if shown < total else ""

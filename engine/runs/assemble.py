@@ -1,0 +1,217 @@
+"""From stored runs and published numbers to the ledger: what a report may say, and on whose authority.
+
+A number comes from a run whose inputs are today's; else it is the published one, marked as such, if that
+answered the same experiment; else there is none, and the entry says why. A stale run's numbers are never
+shown. A failed check withholds the numbers of its run, also from what was published before.
+
+Comparison with the published numbers: findings with an interval that another run measured here. A run and
+its own published copy (same key, same date) are one measurement, so they neither agree nor drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from engine.errors import ClaimError, StoreError, nearest
+from engine.runs.ledger import Comparison, Entry, Ledger, Provenance
+from engine.runs.published import DIGITS, Published, published_entry, read_published
+
+if TYPE_CHECKING:
+    from engine.evidence.result import Measurement
+    from engine.evidence.verdicts import Verdict
+    from engine.runs.execute import Outcome
+    from engine.runs.investigation import Investigation
+    from engine.runs.plan import Plan, PlannedRun
+    from engine.runs.record import RunName, StoredRun
+    from engine.runs.store import RunStore
+    from engine.spec.models import Claim
+
+ROUNDING = 0.5 * 10 ** (1 - DIGITS)  # relative, of a published number
+
+
+def assemble(
+    investigation: Investigation,
+    store: RunStore,
+    plan: Plan,
+    outcomes: Mapping[RunName, Outcome] | None = None,
+) -> Ledger:
+    """The ledger of one investigation; `outcomes` are those of `execute`, if it ran.
+
+    Raises ClaimError for a claim on a number that no measured run has, StoreError for a published file
+    that is broken.
+    """
+    published = read_published(investigation.published_folder)
+    found = [(run, _entry(run, store, (outcomes or {}).get(run.name))) for run in plan.of(investigation.slug)]
+    verdicts = {
+        model: {
+            claim_id: _verdict(claim_id, claim, _Column(model, found, published))
+            for claim_id, claim in investigation.spec.claims.items()
+        }
+        for model in investigation.spec.models
+    }
+    _require_known_numbers(investigation, [entry for _, entry in found])
+    comparisons = [c for run, entry in found for c in _comparisons(run, entry)]
+    entries = tuple(_shown(entry) for _, entry in found)
+    return Ledger(investigation.slug, investigation.spec, entries, verdicts, tuple(comparisons))
+
+
+def stored_entry(store: RunStore, run: StoredRun) -> Entry:
+    """A run of the store as an entry, numbers withheld where a check failed; StoreError if it is damaged."""
+    return _shown(_measured(store, run))
+
+
+def _measured(store: RunStore, run: StoredRun) -> Entry:
+    result, record = store.load(run), run.record
+    inputs = record.inputs
+    provenance = Provenance(run.id, asked=inputs.experiment, inputs=inputs.short, **record.provenance)
+    return Entry(
+        run.name.experiment,
+        dict(run.name.point),
+        run.name.model,
+        "measured",
+        "",
+        result.measurements,
+        result.tables,
+        result.figures,
+        tuple(result.checks),
+        provenance,
+    )
+
+
+def _entry(run: PlannedRun, store: RunStore, outcome: Outcome | None) -> Entry:
+    """The entry of a planned run, numbers of failed checks still in it for the verdicts to refuse."""
+    stored = outcome.run if outcome else run.examined.current
+    why = outcome.reason if outcome else _why_not(run)
+    if stored is not None:
+        try:
+            return replace(
+                _measured(store, stored), experiment=run.name.experiment, point=dict(run.name.point)
+            )
+        except StoreError as error:
+            why = f"run {stored.id} is damaged: {error.where} {error.seen}"
+    if run.examined.published is not None:
+        return published_entry(run.examined.published, "; ".join(filter(None, [why, *_since_published(run)])))
+    why = "; ".join(
+        filter(None, [why, run.examined.unpublished if run.examined.unpublished not in why else ""])
+    )
+    return Entry(run.name.experiment, dict(run.name.point), run.name.model, "unmeasured", why)
+
+
+def _why_not(run: PlannedRun) -> str:
+    """Why a run was not measured here, in the words of the plan."""
+    state = f"stale here ({run.reason})" if run.state == "stale" else run.reason
+    return "; ".join(filter(None, [state, run.note]))
+
+
+def _since_published(run: PlannedRun) -> Iterator[str]:
+    """What changed since the published numbers were measured, by kind."""
+    assert run.examined.published is not None
+    then, now = run.examined.published.provenance.inputs, run.examined.inputs
+    for kind, known in (("code", True), ("data", True), ("model", now.model is not None)):
+        if known and then.get(kind) != now.short[kind]:
+            yield f"published with other {'model bytes' if kind == 'model' else kind}"
+
+
+def _shown(entry: Entry) -> Entry:
+    """The entry without its numbers, where a check failed."""
+    failed = [check for check in entry.checks if not check.passed]
+    if entry.state != "measured" or not failed:
+        return entry
+    told = [f"check {c.name} failed: {c.value:.3g}, at most {c.limit:.3g} is allowed" for c in failed]
+    emptied = {"measurements": {}, "tables": {}, "figures": {}}
+    return replace(entry, state="unmeasured", reason="; ".join(told), **emptied)
+
+
+class _Column:
+    """One model's entries as a claim sees them."""
+
+    def __init__(self, model: str, found: list[tuple[PlannedRun, Entry]], published: Published) -> None:
+        self.model, self.published = model, published
+        self.entries = {entry.label: entry for run, entry in found if run.name.model == model}
+
+    def entry(self, name: str) -> Entry | None:
+        """The entry that a number `experiment.measurement` belongs to."""
+        return self.entries.get(name.rpartition(".")[0])
+
+    def number(self, name: str) -> Measurement | None:
+        """A measured number with its samples; None where there is none."""
+        entry = self.entry(name)
+        return entry.measurements.get(name.rpartition(".")[2]) if entry else None
+
+    def failed_checks(self, name: str) -> str:
+        """Why the run that a number rests on may not be believed; empty where all its checks passed."""
+        entry = self.entry(name)
+        return _shown(entry).reason if entry and entry.state == "measured" else ""
+
+    def missing(self, names: list[str]) -> str:
+        """Why the first number that is not there is not there."""
+        for name in names:
+            entry = self.entry(name)
+            if entry is None:
+                return f"{name.rpartition('.')[0]} is not measured on {self.model}"
+            if entry.state == "unmeasured":
+                return f"{entry.label}: {entry.reason}"
+            if name.rpartition(".")[2] not in entry.measurements:
+                return f"{entry.label} gave no {name.rpartition('.')[2]} on {self.model}"
+        return ""
+
+
+def claim_names(claim: Claim) -> list[str]:
+    """Every number that a claim or what it requires names."""
+    from engine.evidence.claims import parse
+
+    return list(dict.fromkeys(name for text in (claim.holds, *claim.requires) for name in parse(text).names))
+
+
+def _verdict(claim_id: str, claim: Claim, column: _Column) -> Verdict:
+    """The verdict measured here, else the published one on the same predicate, else none and why."""
+    from engine.evidence.verdicts import Verdict, judge
+
+    names = claim_names(claim)
+    if why := column.missing(names):
+        return Verdict(claim_id, "unmeasured", None, why, source="")
+    entries = [entry for name in names if (entry := column.entry(name)) is not None]
+    if all(entry.state == "measured" for entry in entries):
+        return judge(claim_id, claim, column.number, column.failed_checks)
+    before = column.published.verdicts.get((column.model, claim_id))
+    if before is None or (before.holds, before.requires) != (claim.holds, tuple(claim.requires)):
+        why = "it rests on published numbers, and no verdict on this predicate was published with them"
+        return Verdict(claim_id, "unmeasured", None, why, source="")
+    return replace(before.verdict, claim=claim_id, source="published")
+
+
+def _require_known_numbers(investigation: Investigation, entries: list[Entry]) -> None:
+    """ClaimError where a claim names a number that its experiment, measured, has on no model."""
+    known: dict[str, set[str]] = {}
+    for entry in entries:
+        known.setdefault(entry.label, set()).update(entry.measurements)
+    for claim_id, claim in investigation.spec.claims.items():
+        for name in claim_names(claim):
+            label, _, number = name.rpartition(".")
+            if (numbers := known.get(label)) and number not in numbers:
+                raise ClaimError(
+                    f"{label} has no number {number!r}",
+                    where=f"{investigation.spec_path}: claims.{claim_id}",
+                    expected="one of " + ", ".join(sorted(numbers)),
+                    near=nearest(number, numbers),
+                )
+
+
+def _comparisons(run: PlannedRun, entry: Entry) -> Iterator[Comparison]:
+    """This entry's findings beside the published ones, unless those are this very run's."""
+    published, fresh = run.examined.published, _shown(entry).measurements
+    if published is None or entry.state != "measured" or entry.provenance is None:
+        return
+    then, now = published.provenance, entry.provenance
+    if (then.key, then.date) == (now.key, now.date):
+        return
+    for name, before in published_entry(published, "").measurements.items():
+        m = fresh.get(name)
+        if m is None or m.role != "finding" or m.low is None or m.high is None:
+            continue
+        slack = ROUNDING * abs(before.value)
+        agrees = m.low - slack <= before.value <= m.high + slack
+        label = f"{entry.label}.{name}"
+        yield Comparison(label, entry.model, before.value, m.value, m.low, m.high, agrees)

@@ -1,0 +1,110 @@
+"""The run store's database file: made, opened for writing or reading, and its troubles put into words."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine.errors import StoreError
+
+VERSION = 1
+SCHEMA = f"""
+CREATE TABLE runs (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, record TEXT NOT NULL,
+                   files TEXT NOT NULL, damage TEXT NOT NULL);
+CREATE INDEX runs_by_key ON runs (key);
+CREATE TABLE failures (name TEXT PRIMARY KEY, date TEXT NOT NULL, reason TEXT NOT NULL, log TEXT NOT NULL);
+PRAGMA user_version = {VERSION};
+"""
+
+
+def connect_for_writing(folder: Path) -> sqlite3.Connection:
+    """The database, made where there is none; PermissionError where it cannot be written."""
+    try:
+        database = _connect(folder, "mode=rwc")
+        if not _version(database):
+            database.execute("PRAGMA journal_mode = WAL")
+            database.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+        _examine(database, folder)
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("ROLLBACK")
+        return database
+    except sqlite3.OperationalError as error:
+        if "readonly" in str(error) or "unable to open" in str(error):
+            raise PermissionError(errno.EACCES, str(error)) from error
+        raise unreadable(folder, error) from error
+    except sqlite3.DatabaseError as error:
+        raise unreadable(folder, error) from error
+
+
+def connect_for_reading(folder: Path) -> sqlite3.Connection:
+    """The database as it lies, with nothing written beside it; an empty one where there is none."""
+    if not (folder / "runs.db").exists():
+        empty = sqlite3.connect(":memory:", isolation_level=None)
+        empty.executescript(SCHEMA)
+        return empty
+    for how in ("mode=ro", "immutable=1"):  # the first sees what a live or killed writer left in the WAL
+        try:
+            database = _connect(folder, how)
+            _examine(database, folder)
+            return database
+        except sqlite3.DatabaseError as error:
+            problem = error
+    raise unreadable(folder, problem) from problem
+
+
+def _connect(folder: Path, how: str) -> sqlite3.Connection:
+    uri = f"{(folder / 'runs.db').resolve().as_uri()}?{how}"
+    return sqlite3.connect(uri, uri=True, timeout=60, isolation_level=None)
+
+
+def _version(database: sqlite3.Connection) -> int:
+    return database.execute("PRAGMA user_version").fetchone()[0]
+
+
+def _examine(database: sqlite3.Connection, folder: Path) -> None:
+    """StoreError for a database of another version, sqlite3.DatabaseError for a broken one."""
+    if (version := _version(database)) != VERSION:
+        raise StoreError(
+            "the run store was written by another version of the engine",
+            where=str(folder / "runs.db"),
+            expected=f"format {VERSION}",
+            seen=f"format {version}",
+            hint="install that version, or move the folder away and measure anew",
+        )
+    (state,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if state != "ok":
+        raise sqlite3.DatabaseError(state)
+
+
+@contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """A full disk, a folder without permission, a broken database: each as a StoreError to act on."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        full = "full" in str(error)
+        raise (_full(folder) if full else unreadable(folder, error)) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise _full(folder) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            problem, hint = "the run store cannot be written", f"chmod -R u+w {folder}"
+            raise StoreError(problem, where=str(folder), seen=str(error), hint=hint) from error
+        raise
+
+
+def _full(folder: Path) -> StoreError:
+    hint = "free some space, or remove superseded runs: engine runs gc; the other runs are safe"
+    return StoreError("the disk is full, so the run could not be kept", where=str(folder), hint=hint)
+
+
+def unreadable(folder: Path, error: Exception) -> StoreError:
+    return StoreError(
+        "the run store's database cannot be read",
+        where=str(folder / "runs.db"),
+        seen=str(error),
+        hint="engine runs rebuild makes it anew from the run folders; no run is lost",
+    )

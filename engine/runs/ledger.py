@@ -1,0 +1,132 @@
+"""The ledger: all that a report may say about one investigation, and where each number came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from engine.errors import TemplateError, nearest
+from engine.spec.models import Spec
+from engine.spec.points import point_label
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from engine.evidence.result import Check, Figure, Measurement
+    from engine.evidence.verdicts import Verdict
+
+State = Literal["measured", "published", "unmeasured"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a reader needs in order to trust a number and to measure it again."""
+
+    run_id: int | None
+    key: str  # hash over spec, code, model bytes, data bytes and what the run uses
+    spec_hash: str
+    model: str
+    model_hash: str
+    quantisation: str  # "dequantised from Q4_1", or empty
+    dtype: str
+    device: str
+    versions: dict[str, str]
+    date: str  # ISO 8601, UTC
+    seconds: float
+    command: str  # reproduces the run: "mech run --name fact-recall/lens --model ..."
+    peak_bytes: int = 0  # the process's peak memory during the run
+    asked: dict[str, Any] = field(default_factory=dict)  # the experiment with every default, as it was run
+    inputs: dict[str, str] = field(default_factory=dict)  # a short hash of each input, by kind
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One experiment at one sweep point on one model."""
+
+    experiment: str
+    point: dict[str, object]
+    model: str
+    state: State
+    reason: str = ""  # why unmeasured or withheld; for published, why it was not measured here
+    measurements: dict[str, Measurement] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    figures: dict[str, Figure] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+    provenance: Provenance | None = None
+
+    @property
+    def label(self) -> str:
+        """`lens`, or `layer0[seed=3]` at a sweep point."""
+        return point_label(self.experiment, self.point)
+
+    @property
+    def withheld(self) -> bool:
+        """Whether it was measured here but failed a check, so that only its checks may be shown."""
+        return self.state == "unmeasured" and any(not check.passed for check in self.checks)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A fresh number beside the one last committed with the text."""
+
+    name: str
+    model: str
+    published: float
+    fresh: float
+    low: float | None
+    high: float | None
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Entries, verdicts by model and claim id, and the comparison with the published numbers."""
+
+    slug: str
+    spec: Spec
+    entries: tuple[Entry, ...]
+    verdicts: dict[str, dict[str, Verdict]]
+    comparisons: tuple[Comparison, ...] = ()
+
+    @property
+    def primary(self) -> str:
+        return self.spec.models[0]
+
+    @property
+    def drifted(self) -> list[Comparison]:
+        return [c for c in self.comparisons if not c.agrees]
+
+    @property
+    def replicated(self) -> tuple[int, int]:
+        """k of n published numbers that a fresh measurement here agrees with."""
+        return len(self.comparisons) - len(self.drifted), len(self.comparisons)
+
+    def entry(self, label: str, model: str | None = None, where: str = "") -> Entry:
+        """The entry of `experiment` or `experiment[param=value]` on a model (the primary by default)."""
+        here = {e.label: e for e in self.entries if e.model == (model or self.primary)}
+        if label in here:
+            return here[label]
+        raise TemplateError(
+            f"no experiment {label!r}",
+            where=where,
+            expected="one of " + ", ".join(here),
+            near=nearest(label, here),
+        )
+
+    def number(
+        self, name: str, model: str | None = None, where: str = ""
+    ) -> tuple[Measurement | None, Entry]:
+        """A measurement by `experiment.name` with its entry; None where the entry is unmeasured.
+
+        Raises TemplateError with the nearest names where a measured entry has no such number.
+        """
+        label, _, measurement = name.rpartition(".")
+        entry = self.entry(label, model, where)
+        if measurement in entry.measurements or entry.state == "unmeasured":
+            return entry.measurements.get(measurement), entry
+        raise TemplateError(
+            f"{label} has no number {measurement!r}",
+            where=where,
+            expected="one of " + ", ".join(entry.measurements),
+            near=nearest(measurement, entry.measurements),
+        )

@@ -1,0 +1,70 @@
+"""File locks that the operating system lets go of when their holder dies, however it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def held(path: Path, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the lock at `path`, waiting for whoever holds it; `on_wait` hears the holder's process id."""
+    while True:
+        handle = _open(path)
+        if not _taken(handle):
+            if on_wait is not None:
+                on_wait(os.pread(handle, 20, 0).decode(errors="replace"))
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if _is_file(handle, path):
+            break
+        os.close(handle)
+    with _releasing(handle, path):
+        yield
+
+
+@contextmanager
+def held_if_free(path: Path) -> Iterator[bool]:
+    """Whether nobody held the lock; it is held in the body if so."""
+    handle = _open(path)
+    if not (_taken(handle) and _is_file(handle, path)):
+        os.close(handle)
+        yield False
+        return
+    with _releasing(handle, path):
+        yield True
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def _taken(handle: int) -> bool:
+    """Take the lock if that needs no waiting."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_file(handle: int, path: Path) -> bool:
+    """Whether the locked file is still the one at `path`, not one that its last holder removed."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _releasing(handle: int, path: Path) -> Iterator[None]:
+    """Note who holds the lock; remove its file while still holding it, so that nobody waits on a ghost."""
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)

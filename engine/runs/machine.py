@@ -1,0 +1,62 @@
+"""What a run was measured on: the device's name and the memory it took at its peak."""
+
+from __future__ import annotations
+
+import gc
+import platform
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+RESET_PEAK = "5"  # set the peak resident set size to the present one: proc(5), clear_refs
+
+
+def device_name(device: str) -> str:
+    """`cpu: AMD EPYC 9R14` or `cuda: NVIDIA H100`, as provenance shows it."""
+    if device.startswith("cuda"):
+        return f"cuda: {sys.modules['torch'].cuda.get_device_name(device)}"
+    return f"{device}: {_processor()}"
+
+
+def start_peak() -> None:
+    """Begin to watch memory; where the system cannot, the peak is that of the whole process so far."""
+    if cuda := _cuda():
+        cuda.reset_peak_memory_stats()
+    try:
+        Path("/proc/self/clear_refs").write_text(RESET_PEAK)
+    except OSError:
+        return
+
+
+def peak_bytes() -> int:
+    """The peak since `start_peak`, of the accelerator's memory where one is used, else of the process."""
+    if (cuda := _cuda()) and cuda.max_memory_allocated():
+        return cuda.max_memory_allocated()
+    try:
+        status = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def free_memory() -> None:
+    """Let go of a model that nothing refers to any more."""
+    gc.collect()
+    if cuda := _cuda():
+        cuda.empty_cache()
+
+
+def _cuda() -> Any:
+    """torch.cuda, if this process has torch and a device; torch is never imported for it."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_available() else None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,141 @@
+"""What runs take from families, models, data and the lab, as functions, so that a test can put toys there."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.spec.models import PromptChoice
+from engine.spec.points import FamilyCatalog
+
+if TYPE_CHECKING:
+    from engine.data.prompts import PromptSet
+    from engine.models.hooked import HookedModel
+
+PACKAGE = Path(__file__).parents[1]
+SHARED_CODE = (PACKAGE / "lab" / "lab.py", PACKAGE / "models" / "load.py")  # behind every family
+LIBRARIES = ("torch", "transformers", "transformer-lens", "numpy")
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a plan must know of a model, without loading it or importing torch.
+
+    `hash` and `n_layers` are None while unknown; `fetch_bytes` is 0 once the model is cached; `reason`
+    says why it is not available, or what getting it takes.
+    """
+
+    hash: str | None
+    n_layers: int | None
+    n_params: int
+    fetch_bytes: int
+    memory_bytes: int
+    available: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The other rooms as functions.
+
+    `family(name)` has `Params` and `run(lab, params) -> Result`; `make_lab` takes the fields of
+    `engine.lab.lab.Lab` by name; `load_model(name, dtype, progress)` fetches too, and `progress` hears
+    (what, done, total).
+    """
+
+    catalog: FamilyCatalog
+    family_file: Callable[[str], Path]
+    family: Callable[[str], Any]
+    model_facts: Callable[[str, str], ModelFacts]
+    data_hash: Callable[[PromptChoice, Path], str]
+    load_prompts: Callable[[PromptChoice, Path], PromptSet]
+    load_model: Callable[[str, str, Callable[[str, int, int], None]], HookedModel]
+    make_lab: Callable[..., Any]
+    versions: Callable[[], Mapping[str, str]]
+    package: Path = PACKAGE
+    shared_code: tuple[Path, ...] = SHARED_CODE
+
+
+class Families:
+    """The family registry as a spec sees it."""
+
+    def names(self) -> list[str]:
+        """Every family, by file name."""
+        from engine import families
+
+        return families.names()
+
+    def params(self, name: str) -> Any:
+        """The family's parameters, a pydantic model."""
+        from engine import families
+
+        return families.params_model(name)
+
+
+def project_sources() -> Sources:
+    """The engine's own rooms; torch is imported only once a model is loaded."""
+    from engine import families
+    from engine.data.prompts import data_hash, load_prompts
+
+    return Sources(
+        catalog=Families(),
+        family_file=families.source_path,
+        family=families.get,
+        model_facts=model_facts,
+        data_hash=data_hash,
+        load_prompts=load_prompts,
+        load_model=_load_model,
+        make_lab=_make_lab,
+        versions=installed_versions,
+    )
+
+
+def model_facts(name: str, dtype: str) -> ModelFacts:
+    """The facts of a model from its card and the cache; ModelUnknown where no source has this name."""
+    from engine.models.cards import (
+        availability,
+        find_card,
+        is_cached,
+        memory_needed,
+        model_hash,
+        shape_of,
+    )
+
+    card, shape = find_card(name), shape_of(name)
+    available, reason = availability(name, dtype)
+    return ModelFacts(
+        hash=model_hash(name) or card.pins.sha256 or None,
+        n_layers=shape.n_layers if shape else None,
+        n_params=card.n_params or 0,
+        fetch_bytes=0 if is_cached(card) else card.size_bytes or 0,
+        memory_bytes=memory_needed(card, dtype),
+        available=available,
+        reason=reason,
+    )
+
+
+def installed_versions() -> dict[str, str]:
+    """Python and the libraries that numbers pass through, read from package metadata."""
+    versions = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            versions[library] = "not installed"
+    return versions
+
+
+def _load_model(name: str, dtype: str, progress: Callable[[str, int, int], None]) -> HookedModel:
+    from engine.models.load import load
+
+    return load(name, dtype=dtype, progress=progress)
+
+
+def _make_lab(**fields: Any) -> Any:
+    from engine.lab.lab import Lab
+
+    return Lab(**fields)

@@ -1,0 +1,197 @@
+"""Whether the parts of a spec fit each other and the families they name."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from engine.errors import ClaimError, SpecError, nearest
+from engine.evidence.claims import parse
+from engine.spec.document import Loc, shown
+from engine.spec.models import Experiment, Spec
+from engine.spec.points import FamilyCatalog, experiment_order, n_points, point_label, points, with_point
+from engine.spec.problems import Problem, problems_of, strictly
+from engine.spec.sites import validate_site
+
+MAX_POINTS = 10_000
+
+
+def inconsistencies(spec: Spec, data: dict[str, Any], catalog: FamilyCatalog) -> Iterator[Problem]:
+    """Every problem that shows only when parts are read together; `data` is the spec as written."""
+    yield from _repeated(spec.models, ("models",), "the model")
+    yield from _repeated_names(spec)
+    for name, experiment in spec.experiments.items():
+        loc = ("experiments", name)
+        yield from _site(experiment, loc)
+        yield from _models(spec, experiment, loc)
+        yield from _sweep(experiment, data["experiments"][name], loc)
+        yield from _family(experiment, loc, catalog)
+    yield from _uses(spec)
+    yield from _claims(spec)
+
+
+def _repeated(values: Sequence[Any], loc: Loc, what: str) -> Iterator[Problem]:
+    written = [json.dumps(value) for value in values]
+    for i, value in enumerate(written):
+        if value in written[:i]:
+            error = SpecError(f"{what} {shown(values[i])} is given twice", expected="each once")
+            yield Problem((*loc, i), error)
+
+
+def _repeated_names(spec: Spec) -> Iterator[Problem]:
+    names = [(e.name, key) for key, e in spec.experiments.items() if e.name]
+    for i, (name, key) in enumerate(names):
+        if name in [n for n, _ in names[:i]]:
+            error = SpecError(f"two experiments are called {name!r}", expected="a name of its own")
+            yield Problem(("experiments", key, "name"), error)
+
+
+def _site(experiment: Experiment, loc: Loc) -> Iterator[Problem]:
+    try:
+        if experiment.hook_site is not None:
+            validate_site(experiment.hook_site)
+    except SpecError as error:
+        yield Problem((*loc, "hook_site"), error)
+
+
+def _models(spec: Spec, experiment: Experiment, loc: Loc) -> Iterator[Problem]:
+    chosen = experiment.models or []
+    yield from _repeated(chosen, (*loc, "models"), "the model")
+    for i, model in enumerate(chosen):
+        if model not in spec.models:
+            yield Problem((*loc, "models", i), _unknown("model of this spec", model, spec.models))
+    for role, used in experiment.uses.items():
+        if used not in spec.experiments:
+            continue
+        there = spec.experiments[used].models or spec.models
+        missing = [model for model in chosen or spec.models if model not in there]
+        if missing:
+            error = SpecError(
+                f"{used} is not measured on {', '.join(missing)}",
+                expected="what an experiment uses to be measured on all of its models",
+            )
+            yield Problem((*loc, "uses", role), error)
+
+
+def _sweep(experiment: Experiment, written: dict[str, Any], loc: Loc) -> Iterator[Problem]:
+    if written.get("sweep") == {}:
+        yield Problem((*loc, "sweep"), SpecError("an empty sweep", expected="parameter: [value, value, ...]"))
+    if (count := n_points(experiment)) > MAX_POINTS:
+        most = f"at most {MAX_POINTS:,} runs"
+        error = SpecError("the sweep is too large", expected=most, seen=f"{count:,}")
+        yield Problem((*loc, "sweep"), error)
+    for key, values in experiment.sweep.items():
+        yield from _repeated(values, (*loc, "sweep", key), "the value")
+        if key in experiment.parameters:
+            error = SpecError(f"{key} is both set and swept", expected="it under parameters or under sweep")
+            yield Problem((*loc, "sweep", key), error, True)
+
+
+def _family(experiment: Experiment, loc: Loc, catalog: FamilyCatalog) -> Iterator[Problem]:
+    if experiment.family not in catalog.names():
+        yield Problem((*loc, "family"), _unknown("family", experiment.family, catalog.names()))
+        return
+    fields = list(catalog.params(experiment.family).model_fields)
+    strange = [key for key in experiment.sweep if key not in fields]
+    for key in strange:
+        error = _unknown(f"parameter of {experiment.family}", key, fields)
+        yield Problem((*loc, "sweep", key), error, True)
+    if not strange and n_points(experiment) <= MAX_POINTS:
+        yield from _parameters(experiment, loc, catalog)
+
+
+def _parameters(experiment: Experiment, loc: Loc, catalog: FamilyCatalog) -> Iterator[Problem]:
+    """What the family refuses at any sweep point, each thing once."""
+    model = catalog.params(experiment.family)
+    told = set()
+    for point in points(experiment):
+        given = with_point(experiment, point).parameters
+        try:
+            strictly(model, given)
+        except ValidationError as error:
+            for problem in problems_of(error, model, given):
+                place = _written_at(problem.loc, experiment, point, loc)
+                fault = problem.error
+                if not problem.loc and point:
+                    fault = SpecError(f"{fault.problem}, at {point_label('', point)}")
+                if (place, fault.problem) not in told:
+                    told.add((place, fault.problem))
+                    yield Problem(place, fault, problem.on_key)
+
+
+def _written_at(inner: Loc, experiment: Experiment, point: dict[str, Any], loc: Loc) -> Loc:
+    """Where a parameter's value was written: under `sweep` if it is swept."""
+    key = str(inner[0]) if inner else ""
+    if key in point:
+        return (*loc, "sweep", key, experiment.sweep[key].index(point[key]), *inner[1:])
+    return (*loc, "parameters", *inner)
+
+
+def _uses(spec: Spec) -> Iterator[Problem]:
+    uses = [(key, role, used) for key, e in spec.experiments.items() for role, used in e.uses.items()]
+    strangers = [use for use in uses if use[2] not in spec.experiments]
+    for key, role, used in strangers:
+        yield Problem(("experiments", key, "uses", role), _unknown("experiment", used, spec.experiments))
+    if strangers:
+        return
+    try:
+        experiment_order(spec)
+    except SpecError as error:
+        first = error.seen.split(" uses ")[0]
+        yield Problem(("experiments", first, "uses"), error)
+
+
+def _claims(spec: Spec) -> Iterator[Problem]:
+    texts: list[tuple[Loc, str]] = []
+    for key, claim in spec.claims.items():
+        loc = ("claims", key)
+        texts.append(((*loc, "holds"), claim.holds))
+        texts += [((*loc, "requires", i), text) for i, text in enumerate(claim.requires)]
+    if any(n_points(e) > MAX_POINTS for e in spec.experiments.values()):
+        return
+    labels = {name: [point_label(name, p) for p in points(e)] for name, e in spec.experiments.items()}
+    for loc, text in texts:
+        try:
+            names = parse(text).names
+        except ClaimError as error:
+            yield Problem(loc, error)
+            continue
+        yield from itertools.chain.from_iterable(_number(name, loc, labels) for name in dict.fromkeys(names))
+    for i, card in enumerate(spec.cards):
+        yield from _number(card, ("cards", i), labels)
+
+
+def _number(name: str, loc: Loc, labels: dict[str, list[str]]) -> Iterator[Problem]:
+    """Whether `experiment.measurement` names an experiment, and a sweep point where there are several."""
+    label, _, measurement = name.rpartition(".")
+    experiment = label.split("[")[0]
+    if not label or not measurement:
+        expected = "experiment.measurement, as in lens.commit_layer"
+        yield Problem(loc, SpecError(f"{name!r} is not the name of a number", expected=expected))
+    elif experiment not in labels:
+        yield Problem(loc, _unknown("experiment", experiment, labels))
+    elif label not in labels[experiment]:
+        error = SpecError(
+            f"{name} names no run",
+            expected=f"{_first_few(labels[experiment])}, then .{measurement}",
+            near=[f"{near}.{measurement}" for near in nearest(label, labels[experiment])],
+        )
+        yield Problem(loc, error)
+
+
+def _first_few(labels: list[str]) -> str:
+    return ", ".join(labels[:5]) + (f" (one of {len(labels)})" if len(labels) > 5 else "")
+
+
+def _unknown(what: str, name: str, valid: Any) -> SpecError:
+    names = list(valid)
+    return SpecError(
+        f"unknown {what} {name!r}",
+        expected="one of " + ", ".join(names) if names else f"a {what}, of which there are none",
+        seen=repr(name),
+        near=nearest(name, names),
+    )

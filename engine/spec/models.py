@@ -1,0 +1,117 @@
+"""What a spec may say: the pydantic models behind spec.yaml.
+
+The JSON Schema for editors and the reference page are derived from the docstrings here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]*$"
+TEXT_PATTERN = r"\S"
+DATE_PATTERN = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$"
+
+Text = Annotated[str, StringConstraints(pattern=TEXT_PATTERN)]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Date = Annotated[str, StringConstraints(pattern=DATE_PATTERN)]
+Scalar = bool | int | float | str
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class PromptChoice(Strict):
+    """Which prompts: a packaged set or a file, and how many of which relations."""
+
+    name: Text
+    """A packaged prompt set (`facts`), or the path of a CSV or JSONL file beside the spec."""
+    relations: Annotated[list[Text], Field(min_length=1)] | None = None
+    """Only these relations; all of them when left out."""
+    limit: Positive | None = None
+    """At most this many prompts; all of them when left out."""
+
+
+class CorpusChoice(Strict):
+    """Which text, and how many tokens of it."""
+
+    name: Text
+    """A packaged corpus (`smollm2-samples`), a hub corpus, or the path of a text, JSONL or parquet file."""
+    tokens: Positive | None = None
+    """At most this many tokens; all of them when left out."""
+
+
+def _named(value: object) -> object:
+    """A bare string stands for `{name: string}`."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+Prompts = Annotated[
+    PromptChoice | None, BeforeValidator(_named, json_schema_input_type=Text | PromptChoice | None)
+]
+Corpus = Annotated[
+    CorpusChoice | None, BeforeValidator(_named, json_schema_input_type=Text | CorpusChoice | None)
+]
+SweptValues = Annotated[list[Scalar], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
+
+
+class Experiment(Strict):
+    """One named entry of a spec: a family, a hook site, parameters and data."""
+
+    family: Text
+    """The experiment kind: a file of `engine/families/`, listed by `engine families`."""
+    name: Text | None = None
+    """The name for `mech run --name`, in place of `slug/experiment`."""
+    hook_site: Text | None = None
+    """Where in the model, by TransformerLens name; `blocks.50%.hook_resid_pre` is a relative depth."""
+    prompts: Prompts = None
+    """The prompts to run: a set's name, or `{name, relations, limit}`."""
+    corpus: Corpus = None
+    """The text to run over: a corpus's name, or `{name, tokens}`."""
+    parameters: dict[str, Any] = {}
+    """The family's own parameters; those left out keep their defaults."""
+    sweep: Annotated[dict[str, SweptValues], Field(json_schema_extra={"minProperties": 1})] = {}
+    """Parameters that take several values; each point of their product is a run of its own."""
+    uses: dict[str, Name] = {}
+    """Experiments whose results this one needs, by the role they play in it."""
+    models: Annotated[list[Text], Field(min_length=1, json_schema_extra={"uniqueItems": True})] | None = None
+    """The models of this spec to run it on; all of them when left out."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """The number format that the model runs in."""
+
+
+class Claim(Strict):
+    """A predicate over measurements, registered before the measurement."""
+
+    holds: Text
+    """What is claimed, in the claim language: `lens.commit_layer > lens.chance_commit_layer`."""
+    requires: list[Text] = []
+    """Controls that must be supported first; until they are, the claim is undetermined."""
+    registered: Date | None = None
+    """The date on which it was written down, as 2026-01-31."""
+    says: Text | None = None
+    """The claim in words, for tables."""
+
+
+class Spec(Strict):
+    """An investigation: a question, its experiments and its claims."""
+
+    title: Text
+    """The heading of the report."""
+    question: str
+    """The question in one sentence, for the index of investigations."""
+    models: Annotated[list[Text], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
+    """The models to measure on. The first is primary: the prose reads its numbers."""
+    experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]
+    """The experiments by name."""
+    claims: dict[Name, Claim] = {}
+    """The claims by id, judged on every model."""
+    headline: str = ""
+    """The answer in one sentence of template text, for cards and the index."""
+    cards: list[Text] = []
+    """Numbers shown on the home page, as `experiment.measurement`."""
+    tags: list[Text] = []
+    """Words to file the investigation under."""

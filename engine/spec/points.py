@@ -1,0 +1,77 @@
+"""Sweep points, the parameters at each of them, and the order that experiments run in."""
+
+from __future__ import annotations
+
+import graphlib
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from engine.errors import SpecError
+from engine.spec.models import Experiment, Scalar, Spec
+from engine.spec.problems import strictly
+
+Point = dict[str, Scalar]
+
+
+class FamilyCatalog(Protocol):
+    """What a spec must know of the families, which it may not import."""
+
+    def names(self) -> list[str]: ...
+
+    def params(self, name: str) -> type[BaseModel]: ...
+
+
+def points(experiment: Experiment) -> list[Point]:
+    """The product of the swept values, the last parameter fastest; [{}] without a sweep."""
+    values = itertools.product(*experiment.sweep.values())
+    return [dict(zip(experiment.sweep, chosen, strict=True)) for chosen in values]
+
+
+def n_points(experiment: Experiment) -> int:
+    """How many sweep points there are, without making them."""
+    return math.prod(len(values) for values in experiment.sweep.values())
+
+
+def point_label(name: str, point: Mapping[str, object]) -> str:
+    """`lens`, or `layer0[seed=3]` at a sweep point, as reports and claims name it."""
+    inside = ",".join(f"{key}={value}" for key, value in point.items())
+    return f"{name}[{inside}]" if inside else name
+
+
+def with_point(experiment: Experiment, point: Mapping[str, Scalar]) -> Experiment:
+    """The experiment at one sweep point: its values among the parameters, and no sweep."""
+    return experiment.model_copy(update={"parameters": experiment.parameters | dict(point), "sweep": {}})
+
+
+def params_at(experiment: Experiment, point: Mapping[str, Scalar], catalog: FamilyCatalog) -> BaseModel:
+    """The family's parameters at one sweep point, validated, defaults filled in."""
+    given = with_point(experiment, point).parameters
+    return strictly(catalog.params(experiment.family), given)
+
+
+def normalised(experiment: Experiment, point: Mapping[str, Scalar], catalog: FamilyCatalog) -> dict[str, Any]:
+    """All that the experiment asks for at one point, as plain data with every default filled in.
+
+    Two experiments that would measure the same thing are equal here, however they are written; what
+    only names them (`name`, `models`) is left out. Made for hashing.
+    """
+    plain = experiment.model_dump(mode="json", exclude={"name", "models", "sweep", "parameters"})
+    return plain | {"parameters": params_at(experiment, point, catalog).model_dump(mode="json")}
+
+
+def experiment_order(spec: Spec) -> list[str]:
+    """The experiments by name, each after those it uses; SpecError where they go in a circle."""
+    graph = {name: list(dict.fromkeys(e.uses.values())) for name, e in spec.experiments.items()}
+    try:
+        return list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        circle = error.args[1][::-1]
+        raise SpecError(
+            "experiments use each other in a circle",
+            expected="each experiment to use only others that do not lead back to it",
+            seen=" uses ".join(circle),
+        ) from None

@@ -1,0 +1,137 @@
+// Charts, popovers and sortable tables. Without this script the pages are complete but for the charts,
+// of which the words and the data stay.
+(() => {
+  const VEGA = new URL("vega.js", document.currentScript.src)
+  const phone = matchMedia("(max-width: 44.9375em)")
+
+  // Charts: the library is loaded when the first chart comes near the screen, and from this site.
+
+  let vega
+  const loadVega = () => vega ??= new Promise((onload, onerror) =>
+    document.head.append(Object.assign(document.createElement("script"), {src: VEGA, onload, onerror})))
+
+  const colour = name => getComputedStyle(document.body).getPropertyValue(name).trim()
+
+  const theme = () => {
+    const ink = colour("--mech-ink"), quiet = colour("--mech-quiet"), line = colour("--mech-line")
+    const font = getComputedStyle(document.body).fontFamily
+    const text = {
+      labelColor: quiet, labelFont: font, labelFontSize: 12, labelLimit: 240,
+      titleColor: ink, titleFont: font, titleFontSize: 12, titleFontWeight: 600,
+    }
+    return {
+      aria: false, background: "transparent", font,
+      axis: {...text, gridColor: line, domainColor: line, tickColor: line},
+      legend: text, header: text,
+      title: {color: ink, subtitleColor: quiet, font},
+      text: {color: ink}, rule: {color: quiet},
+    }
+  }
+
+  const draw = async figure => {
+    const view = figure.querySelector(".mech-chart-view")
+    const drawing = figure.querySelector(".mech-drawing") ?? view.appendChild(
+      Object.assign(document.createElement("div"), {className: "mech-drawing"}))
+    try {
+      const [answer] = await Promise.all([fetch(new URL(figure.dataset.spec, location)), loadVega()])
+      const spec = await answer.json()
+      figure.chart?.finalize()
+      figure.chart = await vegaEmbed(drawing, spec, {
+        config: theme(),
+        renderer: "svg",
+        actions: {export: true, source: false, compiled: false, editor: false},
+        downloadFileName: figure.id,
+        tooltip: {theme: document.body.dataset.mdColorScheme === "slate" ? "dark" : "light"},
+      })
+      figure.dataset.state = "drawn"
+    } catch (problem) {
+      figure.dataset.state = "failed"
+      drawing.textContent = "This chart could not be drawn. Its data can be downloaded."
+      console.error(problem)
+    }
+    reachable(view)
+  }
+
+  const nearby = new IntersectionObserver(entries => {
+    for (const {isIntersecting, target} of entries)
+      if (isIntersecting) { nearby.unobserve(target); draw(target) }
+  }, {rootMargin: "400px"})
+
+  new MutationObserver(() => document.querySelectorAll(".mech-chart[data-state=drawn]").forEach(draw))
+    .observe(document.body, {attributeFilter: ["data-md-color-scheme"]})
+
+  addEventListener("beforeprint", () =>
+    document.querySelectorAll(".mech-chart:not([data-state])").forEach(draw))
+
+  // Popovers: the browser opens, closes and announces them. Here they are put beside the button that was
+  // pressed, in the coordinates of the page, so that they move with the text. A phone shows a bottom sheet.
+
+  let pressed
+  addEventListener("click", event => pressed = event.target.closest("[popovertarget]") ?? pressed, true)
+
+  const place = ({newState, target: popover}) => {
+    popover.style.cssText = ""
+    if (newState !== "open" || !pressed || phone.matches) return
+    const at = pressed.getBoundingClientRect(), {offsetWidth: width, offsetHeight: height} = popover
+    const below = innerHeight - at.bottom - 14, above = at.top - 14
+    const room = Math.max(below, Math.min(above, height), 240), under = height <= below || below >= above
+    popover.style.maxHeight = `${room}px`
+    popover.style.left = `${scrollX + Math.max(8, Math.min(at.left, document.body.clientWidth - width - 16))}px`
+    popover.style.top = `${scrollY + (under ? at.bottom + 6 : at.top - Math.min(height, room) - 6)}px`
+  }
+
+  const copyable = button => {
+    button.hidden = !navigator.clipboard
+    button.onclick = async () => {
+      await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent)
+      button.textContent = "Copied"
+      setTimeout(() => button.textContent = "Copy", 2000)
+    }
+  }
+
+  // A table's header buttons sort its rows; a cell sorts by its data-value or else by its text.
+
+  const value = (row, column) => {
+    const cell = row.cells[column], text = cell?.dataset.value ?? cell?.textContent.trim() ?? ""
+    return text !== "" && !isNaN(text) ? Number(text) : text.toLowerCase()
+  }
+
+  const sort = (table, column, direction) => {
+    const rows = [...table.tBodies[0].rows], sign = direction === "ascending" ? 1 : -1
+    const order = (a, b) => typeof a === typeof b ? (a > b) - (a < b) : typeof a === "number" ? 1 : -1
+    rows.sort((a, b) => sign * order(value(a, column), value(b, column)))
+    table.tBodies[0].append(...rows)
+    for (const head of table.tHead.rows[0].cells) head.removeAttribute("aria-sort")
+    table.tHead.rows[0].cells[column].setAttribute("aria-sort", direction)
+  }
+
+  const sortable = table => {
+    for (const head of table.tHead.rows[0].cells) {
+      if (head.querySelector("button")) continue
+      const button = Object.assign(document.createElement("button"), {type: "button", className: "mech-sort"})
+      button.append(...head.childNodes)
+      button.onclick = () =>
+        sort(table, head.cellIndex, head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending")
+      head.append(button)
+    }
+  }
+
+  // What scrolls sideways can be reached and scrolled with the keyboard.
+
+  const reachable = box => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0
+    else box.removeAttribute("tabindex")
+  }
+
+  const start = () => {
+    document.querySelectorAll(".mech-chart:not([data-state])").forEach(figure => nearby.observe(figure))
+    document.querySelectorAll("[popover]").forEach(popover => popover.addEventListener("toggle", place))
+    document.querySelectorAll(".mech-copy").forEach(copyable)
+    document.querySelectorAll("table.mech-sortable").forEach(sortable)
+    document.querySelectorAll(".mech-table, .md-typeset__scrollwrap").forEach(reachable)
+  }
+
+  // Material announces every page it shows, the first and those of instant navigation.
+  if (window.document$) document$.subscribe(start)
+  else addEventListener("DOMContentLoaded", start)
+})()

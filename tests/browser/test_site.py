@@ -1,0 +1,172 @@
+"""The built site as a person meets it: offline, by keyboard, in both colour schemes and on a phone."""
+
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.common.by import By
+
+from tests.browser.conftest import Browser
+
+pytestmark = pytest.mark.browser
+REPORT = "investigations/fact-recall/"
+EVIDENCE = """95 % interval|120 prompts|other_rank|select half|Run|b71cb71cb71c|float32|tiny-llama|cpu
+torch 2.13.0|2026-01-31|mech run --name made-up/lens""".replace("\n", "|").split("|")
+DRAWN = "document.querySelectorAll('.mech-chart[data-state=drawn] svg.marks').length == 2"
+
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+
+
+def press(browser: Browser, *keys: str) -> None:
+    ActionChains(browser.driver).send_keys(*keys).perform()
+
+
+def test_every_page_loads_without_a_complaint(browser: Browser, each_page: list[str]) -> None:
+    for page in each_page:
+        browser.open(page)
+        browser.until("document.readyState == 'complete' && !!window.document$")
+        assert browser.run("return document.querySelectorAll('h1').length") == 1, page
+
+
+def test_charts_are_drawn_for_the_scheme_and_again_when_it_changes(browser: Browser) -> None:
+    browser.open(REPORT)
+    browser.run("document.querySelectorAll('.mech-chart').forEach(c => c.scrollIntoView())")
+    browser.until(DRAWN)
+    label = "getComputedStyle(document.querySelector('.mech-chart svg.marks .role-axis-title text')).fill"
+    light = browser.run(f"return {label}")
+    browser.run("document.querySelector('#__palette_2').click()")
+    browser.until(f"document.body.dataset.mdColorScheme == 'slate' && {label} != '{light}'")
+    assert light == "rgb(27, 32, 38)"
+    assert browser.run(f"return {label}") == "rgb(227, 231, 236)"
+    words = browser.driver.find_element(By.CSS_SELECTOR, ".mech-chart .mech-alt").get_attribute("aria-label")
+    assert words and "layer" in words
+
+
+def test_charts_are_drawn_after_instant_navigation(browser: Browser) -> None:
+    browser.open("")
+    browser.until("!!window.document$")
+    assert not [url for url in browser.requests() if "vega" in url]
+    browser.run("window.sameDocument = true")
+    browser.driver.find_element(By.CSS_SELECTOR, ".mech-panel h2 a").click()
+    browser.until(f"location.pathname.endsWith('{REPORT}') && !!document.querySelector('.mech-chart')")
+    browser.run("document.querySelectorAll('.mech-chart').forEach(c => c.scrollIntoView())")
+    browser.until(DRAWN)
+    assert browser.run("return window.sameDocument") is True
+    browser.driver.back()
+    browser.until("!!document.querySelector('.mech-panel')")
+    assert browser.run("return window.sameDocument") is True
+
+
+def test_a_number_opens_its_evidence_by_keyboard(browser: Browser) -> None:
+    browser.open(REPORT)
+    browser.until("!!window.document$")
+    number = browser.driver.find_elements(By.CSS_SELECTOR, "button.mech-number")[1]
+    browser.run("arguments[0].focus()", number)
+    press(browser, Keys.ENTER)
+    browser.until("!!document.querySelector('.mech-popover:popover-open')")
+    popover = browser.driver.find_element(By.CSS_SELECTOR, ".mech-popover:popover-open")
+    for fact in (
+        "95 % interval",
+        "120 prompts",
+        "other_rank",
+        "select half",
+        "Run",
+        "b71cb71cb71c",
+        "float32",
+    ):
+        assert fact in popover.text, fact
+    for fact in ("tiny-llama", "cpu", "torch 2.13.0", "2026-01-31", "mech run --name made-up/lens"):
+        assert fact in popover.text, fact
+    box, below = popover.rect, number.rect["y"] + number.rect["height"]
+    assert abs(box["y"] - below) < 40 and box["x"] + box["width"] <= 1280
+    press(browser, Keys.ESCAPE)
+    browser.until("!document.querySelector('.mech-popover:popover-open')")
+    assert browser.driver.switch_to.active_element == number
+
+
+def test_a_verdict_says_in_words_what_was_measured(browser: Browser) -> None:
+    browser.open(REPORT)
+    words = [v.text for v in browser.driver.find_elements(By.CSS_SELECTOR, ".mech-claim .mech-verdict")]
+    assert words == ["supported", "broken: the text says supported, measured contradicted", "undetermined"]
+    signs = [
+        browser.run("return getComputedStyle(arguments[0], '::before').content", v)
+        for v in browser.driver.find_elements(By.CSS_SELECTOR, ".mech-claim .mech-verdict")
+    ]
+    assert len(set(signs)) == 3
+
+
+def test_nothing_is_wider_than_a_phone(browser: Browser, each_page: list[str]) -> None:
+    for page in each_page:
+        browser.open(page, width=390, height=844)
+        browser.until("document.readyState == 'complete'")
+        browser.run("document.querySelectorAll('.mech-chart').forEach(c => c.scrollIntoView())")
+        if page == REPORT:
+            browser.until(DRAWN)
+        assert browser.run("return document.documentElement.scrollWidth") == 390, page
+
+
+def test_on_a_phone_the_evidence_is_a_sheet_at_the_bottom(browser: Browser) -> None:
+    browser.open(REPORT, width=390, height=844)
+    browser.until("!!window.document$")
+    browser.driver.find_element(By.CSS_SELECTOR, "button.mech-number").click()
+    browser.until("!!document.querySelector('.mech-popover:popover-open')")
+    box = browser.run(
+        "return document.querySelector('.mech-popover:popover-open').getBoundingClientRect().toJSON()"
+    )
+    assert (box["left"], box["right"], box["bottom"]) == (0, 390, 844)
+    browser.driver.find_element(By.CSS_SELECTOR, ".mech-popover:popover-open .mech-close").click()
+    browser.until("!document.querySelector('.mech-popover:popover-open')")
+
+
+def test_the_index_is_sorted_by_its_header_buttons(browser: Browser) -> None:
+    browser.open("investigations/")
+    browser.until("document.querySelectorAll('.mech-sort').length == 6")
+    first = "document.querySelector('.mech-index tbody a').textContent"
+    header = browser.driver.find_element(By.CSS_SELECTOR, ".mech-index th")
+    browser.run("arguments[0].focus()", header.find_element(By.TAG_NAME, "button"))
+    press(browser, Keys.ENTER)
+    assert header.get_attribute("aria-sort") == "ascending"
+    assert browser.run(f"return {first}") == "A second question?"
+    press(browser, Keys.ENTER)
+    assert header.get_attribute("aria-sort") == "descending"
+    assert browser.run(f"return {first}") == "How does a model recall a fact?"
+
+
+def test_a_prompt_that_is_a_script_is_text(browser: Browser) -> None:
+    browser.open(REPORT)
+    browser.until("!!window.document$")
+    cell = browser.driver.find_element(By.CSS_SELECTOR, ".mech-table td")
+    assert cell.text.startswith("<script>document.title = 'owned'</script> **bold** {{ 7 * 7 }} | `code`")
+    assert "owned" not in browser.driver.title
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(browser: Browser, scheme: str) -> None:
+    for page in ("", "investigations/", REPORT, "getting-started/"):
+        browser.open(page, scheme=scheme)
+        browser.until("!!window.document$")
+        assert browser.run(CONTRAST) == [], page
+
+
+def test_search_works_from_a_file_server(browser: Browser) -> None:
+    browser.open("getting-started/")
+    browser.until("!!window.document$")
+    press(browser, "/")
+    browser.until("document.querySelector('[data-md-component=search-query]') == document.activeElement")
+    press(browser, "unit of sampling")
+    browser.until("!!document.querySelector('.md-search-result__link')")
+    assert "reading-the-evidence" in browser.run(
+        "return document.querySelector('.md-search-result__link').href"
+    )
+
+
+def test_without_scripts_the_words_and_the_data_are_there(browser: Browser) -> None:
+    browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.open(REPORT)
+        text = browser.driver.find_element(By.TAG_NAME, "article").text
+        assert "This chart is drawn by a script." in text and "Data (CSV)" in text
+        browser.open("investigations/")
+        assert len(browser.driver.find_elements(By.CSS_SELECTOR, ".mech-index tbody tr")) == 2
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

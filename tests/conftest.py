@@ -1,0 +1,118 @@
+"""A whole project in a temporary folder: a planted model on disk, its facts, one investigation."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+HAND_WRITTEN = ("home.md", "getting-started.md", "reading-the-evidence", "overrides", "stylesheets", "javascripts")
+
+SPEC = """\
+title: Where does the planted model look its facts up?
+question: Which block of the planted model looks the answer up, and does the lens see it?
+model: {model}
+experiments:
+  lens:
+    family: logit_lens
+    prompts: facts.csv
+claims:
+  found-in-the-middle:
+    says: The answer is settled after two of three blocks.
+    holds: lens.commit_layer == 2
+    registered: 2026-11-22
+  found-at-once:
+    holds: lens.commit_layer < 1
+headline: "The answer is settled after {{{{ lens.commit_layer }}}} blocks."
+cards: [lens.commit_layer]
+"""
+
+REPORT = """\
+Of {{ lens.prompts_given }} prompts the model knows {{ lens.prompts_known }}.
+{% claim "found-in-the-middle" %}The answer is settled in the middle.{% endclaim %}
+{% claim "found-at-once", "contradicted" %}It is not there at once.{% endclaim %}
+
+{{ chart("lens.rank") }}
+
+{{ table("lens.per_prompt", rows=3) }}
+
+{{ where_it_holds() }}
+
+{{ how_measured() }}
+
+{{ repeat() }}
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def engine(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """Runs a command as the shell would, in this process."""
+
+    def call(*arguments: str) -> Answer:
+        from engine.cli import main
+
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["engine", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        printed = capsys.readouterr()
+        return Answer(code, printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose one investigation asks a planted model, with an empty store; the working directory."""
+    from engine.lab.planted import planted_lab
+
+    lab = planted_lab()
+    root = tmp_path / "project"
+    folder = root / "investigations" / "planted"
+    folder.mkdir(parents=True)
+    save_model(lab.model, root / "model")
+    lab.prompts.table.to_csv(folder / "facts.csv", index=False)
+    (folder / "spec.yaml").write_text(SPEC.format(model=root / "model"))
+    (folder / "report.md").write_text(REPORT)
+    shutil.copy(REPOSITORY / "mkdocs.yml", root)
+    (root / "site").mkdir()
+    for name in HAND_WRITTEN:
+        source = REPOSITORY / "site" / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, root / "site" / name)
+    monkeypatch.setenv("MECH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(root)
+    return root
+
+
+def save_model(model, folder: Path) -> None:
+    """A model built in code as a Hugging Face folder: config.json, model.safetensors, tokenizer.json."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(dict(model.weights), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(dict(model.config)))
+    model.text.save(str(folder / "tokenizer.json"))
+    tokenizer = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>", "pad_token": "<pad>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))

@@ -1,0 +1,174 @@
+"""Prompt files: what is read, kept to the letter, and refused with its line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from engine.data.prompts import data_hash, load_prompts, prompt_set_names
+from engine.errors import DataError
+from engine.spec.models import PromptChoice
+
+PAIR = {
+    "id": "capital-france",
+    "relation": "capital",
+    "clean": "The capital of France is",
+    "corrupted": "The capital of Spain is",
+    "answer": " Paris",
+    "wrong_answer": " Madrid",
+}
+HEADER = ",".join(PAIR)
+HOSTILE = [
+    "<script>alert('x')</script> & **bold** [a](b) is",
+    '{{ template }} {% claim "x" %} {# no #} is',
+    'a "quoted", comma\nand a second line\u2028 is',
+    "  NA  ",
+    "null",
+]
+
+
+def pairs(count: int = 3, **changes: str) -> list[dict[str, str]]:
+    return [PAIR | {"id": f"p{i}", "clean": f"{PAIR['clean']} {i}"} | changes for i in range(count)]
+
+
+def write(path: Path, rows: list[dict]) -> Path:
+    if path.suffix == ".parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
+
+
+def refusal(folder: Path, content: str | bytes, name: str = "pairs.jsonl") -> DataError:
+    raw = content.encode() if isinstance(content, str) else content
+    (folder / name).write_bytes(raw)
+    with pytest.raises(DataError) as caught:
+        load_prompts(PromptChoice(name=name), folder)
+    return caught.value
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_every_format_keeps_hostile_text_to_the_letter(tmp_path: Path, suffix: str):
+    rows = [PAIR | {"id": f"p{i}", "clean": text, "note": "extra"} for i, text in enumerate(HOSTILE)]
+    write(tmp_path / f"own{suffix}", rows)
+    prompts = load_prompts(PromptChoice(name=f"own{suffix}"), tmp_path)
+    assert prompts.table.to_dict("records") == rows
+    assert prompts.hash == data_hash(PromptChoice(name=f"own{suffix}"), tmp_path)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_not_data(tmp_path: Path):
+    line = ",".join(PAIR.values())
+    (tmp_path / "own.csv").write_bytes(f"\ufeff{HEADER}\r\n\r\n{line}\r\n".encode())
+    assert load_prompts(PromptChoice(name="own.csv"), tmp_path).table.to_dict("records") == [PAIR]
+
+
+def test_the_hash_follows_the_bytes(tmp_path: Path):
+    choice = PromptChoice(name="own.jsonl")
+    write(tmp_path / "own.jsonl", pairs())
+    before = data_hash(choice, tmp_path)
+    write(tmp_path / "own.jsonl", pairs(answer=" Lyon"))
+    assert data_hash(choice, tmp_path) != before
+
+
+def test_a_limit_takes_evenly_from_the_chosen_relations(tmp_path: Path):
+    rows = [row | {"id": f"{kind}{row['id']}", "relation": kind} for kind in "abc" for row in pairs(4)]
+    write(tmp_path / "own.jsonl", rows)
+    choice = PromptChoice(name="own.jsonl", relations=["a", "c"], limit=5)
+    assert list(load_prompts(choice, tmp_path).table["id"]) == ["ap0", "ap1", "ap2", "cp0", "cp1"]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (PAIR | {"clean": " \n"}, "clean is empty"),
+        (PAIR | {"answer": ""}, "answer is empty"),
+        (PAIR | {"wrong_answer": " Paris"}, "answer and wrong_answer are equal"),
+        (PAIR | {"corrupted": PAIR["clean"]}, "clean and corrupted are equal"),
+        (PAIR | {"answer": 7}, "answer is not text"),
+        (PAIR | {"answer": None}, "answer is not text"),
+        (PAIR | {"clean": "\ud800"}, "clean is not valid Unicode"),
+        (pairs()[1], "the id 'p1' is used twice"),
+        ([1], "a line is not an object"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path: Path, row: object, said: str):
+    content = "\n".join(json.dumps(r) for r in [*pairs(2), row])
+    error = refusal(tmp_path, content)
+    assert error.problem == said
+    assert error.where == f"{tmp_path / 'pairs.jsonl'}:3"
+
+
+def test_a_subject_is_asked_of_every_row_and_is_a_part_of_its_prompt(tmp_path: Path):
+    def problem(*subjects: dict[str, str]) -> str:
+        rows = [row | extra for row, extra in zip(pairs(len(subjects)), subjects, strict=True)]
+        return refusal(tmp_path, "\n".join(map(json.dumps, rows))).problem
+
+    assert problem({"subject": "France"}, {}) == "subject is not text"
+    assert problem({"subject": "Italy"}) == "the clean prompt does not contain its subject"
+    wrong = {"subject": "France", "corrupted_subject": "France"}
+    assert problem(wrong) == "the corrupted prompt does not contain its corrupted_subject"
+
+
+def test_lines_of_a_csv_count_the_line_breaks_inside_quotes(tmp_path: Path):
+    good = 'p0,r,"one\ntwo is","one\nsix is", a, b'
+    error = refusal(tmp_path, f"{HEADER}\n{good}\np1,r,x, y,a\n", "own.csv")
+    assert error.where.endswith("own.csv:5")
+    assert (error.expected, error.seen) == ("6 cells", "5")
+    assert refusal(tmp_path, f'{HEADER}\n{good}\np1,"r"x,1,2,3,4\n', "own.csv").problem == "not valid CSV"
+
+
+def test_missing_columns_come_with_the_nearest_present_ones(tmp_path: Path):
+    renamed = {"wrong_anwser" if k == "wrong_answer" else k: v for k, v in PAIR.items()}
+    error = refusal(tmp_path, json.dumps(renamed))
+    assert (error.problem, error.near) == ("no column wrong_answer", ("wrong_anwser",))
+    assert refusal(tmp_path, HEADER.replace(",", ";") + "\n1;2", "own.csv").problem.startswith(
+        "no columns id, "
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said", "line"),
+    [
+        ("a.csv", b"", "the file is empty", ""),
+        ("a.jsonl", b" \n\n", "the file is empty", ""),
+        ("a.csv", b"\xef\xbb\xbf", "the file has no rows", ""),
+        ("a.csv", HEADER.encode(), "the file has no rows", ""),
+        ("a.csv", b"id,id\n1,2", "two columns are called 'id'", ":1"),
+        ("a.csv", b"PK\x03\x04\x00\x00", "a binary file", ""),
+        ("a.jsonl", "{}\ncafé".encode("latin-1"), "not UTF-8", ":2"),
+        ("a.jsonl", b"{'id': 1}", "not valid JSON", ":1"),
+        ("a.parquet", b"PAR1 but not really", "not a readable parquet file", ""),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, name: str, content: bytes, said: str, line: str):
+    error = refusal(tmp_path, content, name)
+    assert (error.problem, error.where) == (said, f"{tmp_path / name}{line}")
+
+
+def test_unknown_names_bring_the_nearest(tmp_path: Path):
+    def near(**choice: object) -> tuple[str, ...]:
+        with pytest.raises(DataError) as caught:
+            load_prompts(PromptChoice.model_validate(choice), tmp_path)
+        return caught.value.near
+
+    write(tmp_path / "capitals.csv", pairs())
+    assert near(name="fact") == ("facts",)
+    assert near(name="capitols.csv") == ("capitals.csv",)
+    assert near(name="capitals.csv", relations=["capitol"]) == ("capital",)
+    assert near(name="nowhere/at/all.csv") == ()
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(DataError, match="cannot be read"):
+        load_prompts(PromptChoice(name="folder.csv"), tmp_path)
+
+
+def test_packaged_sets_are_found_by_name():
+    assert "facts" in prompt_set_names()

@@ -1,0 +1,51 @@
+"""Patching on a model in which one head moves the fact from the subject to the last token."""
+
+import numpy as np
+import pytest
+
+from engine.lab.planted import HEAD, LAYER, N_HEADS, N_LAYERS
+
+
+def test_the_planted_head_restores_and_destroys_everything(patching):
+    found = patching.measurements
+    assert (found["top_head_layer"].value, found["top_head_index"].value) == (LAYER, HEAD)
+    assert found["top_head_recovered"].value == pytest.approx(1.0, abs=1e-5)
+    assert found["top_head_destroyed"].value == pytest.approx(1.0, abs=1e-5)
+    assert found["last_attn_layer"].value == LAYER
+    assert found["last_attn_recovered"].value == pytest.approx(1.0, abs=1e-5)
+    assert found["last_mlp_recovered"].value == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("suffix", ["", "_noising"])
+def test_the_fact_moves_once_in_both_directions(patching, suffix):
+    found = patching.measurements
+    assert found[f"subject_handover_layer{suffix}"].value == LAYER + 1
+    assert found[f"last_takeover_layer{suffix}"].value == LAYER + 1
+    assert found[f"handover_gap{suffix}"].value == 0
+
+
+def test_another_fact_takes_the_wrong_answer_away_and_does_not_bring_the_right_one(patching):
+    found = patching.measurements
+    assert found["subject_resid_unrelated"].value == pytest.approx(0.5, abs=0.05)
+    assert found["top_head_unrelated"].value == pytest.approx(0.5, abs=0.05)
+    assert found["last_mlp_unrelated"].value == pytest.approx(0.0, abs=1e-5)
+
+
+def test_tables_cover_every_layer_role_and_head(patching):
+    denoising = patching.tables["denoising"]
+    at_subject = denoising[(denoising["site"] == "resid_pre") & (denoising["token"] == "subject last")]
+    np.testing.assert_allclose(at_subject["effect"], [1.0, 1.0, 0.0], atol=1e-5)
+    assert set(denoising["token"]) == {"subject last", "between", "last"}  # subjects here are one token
+    assert set(patching.tables["noising"]["token"]) == {"subject last", "last"}
+    assert len(patching.tables["heads"]) == N_LAYERS * N_HEADS
+    assert patching.tables["top_heads"].loc[0, "name"] == f"L{LAYER}H{HEAD}"
+
+
+def test_checks_pass_and_counts_are_told(patching):
+    assert not patching.failed_checks
+    assert patching.measurements["prompts_used"].value == 32
+    assert (
+        patching.measurements["clean_logit_diff"].value
+        > 0
+        > patching.measurements["corrupted_logit_diff"].value
+    )

@@ -1,0 +1,43 @@
+"""Families are found by file name, and read without importing torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+from engine import families
+from engine.errors import SpecError
+
+
+def test_every_family_keeps_the_contract():
+    assert families.names()
+    for name in families.names():
+        module = families.get(name)
+        assert families.about(name)[-1] in ".?" and "Control" in families.docstring(name)
+        fields = families.params_model(name).model_fields
+        assert list(fields) == list(module.Params.model_fields)
+        assert all(field.description for field in fields.values())
+        lines = families.source_path(name).read_text().splitlines()
+        assert len(lines) <= 300
+
+
+def test_parameters_are_read_without_torch():
+    read = "from engine import families as f; [f.params_model(n)() for n in f.names()]"
+    code = f"import sys; {read}; print('torch' in sys.modules)"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert seen.strip() == "False"
+
+
+def test_parameters_read_that_way_validate_as_the_familys_own():
+    params = families.params_model("logit_lens")
+    assert params(commit_rank=3).model_dump() == families.get("logit_lens").Params(commit_rank=3).model_dump()
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        params(commit_rank=-1)
+    with pytest.raises(ValueError, match="Extra inputs"):
+        params(rank=1)
+
+
+def test_an_unknown_family_names_the_nearest():
+    with pytest.raises(SpecError, match="logit_lens") as error:
+        families.get("logit_lense")
+    assert error.value.near[0] == "logit_lens"

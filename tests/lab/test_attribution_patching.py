@@ -1,0 +1,30 @@
+"""One gradient against every patch: equal where the model is linear, and only there."""
+
+import numpy as np
+import pytest
+
+from engine.lab.attribution_patching import estimated_sweep
+from engine.lab.patching import SITES, sweep
+from engine.lab.planted import linear_model
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_in_a_linear_model_the_estimate_is_exact(architecture, pairs):
+    model = linear_model(architecture)
+    exact, estimate = sweep(model, pairs), estimated_sweep(model, pairs)
+    for site in SITES:
+        scale = np.nanmax(np.abs(exact.logit_diff[site]))
+        np.testing.assert_allclose(estimate.logit_diff[site], exact.logit_diff[site], atol=1e-5 * scale)
+
+
+def test_it_has_the_runs_and_the_gaps_of_the_exact_sweep(model, pairs):
+    exact, estimate = sweep(model, pairs), estimated_sweep(model, pairs)
+    np.testing.assert_allclose(estimate.base, exact.base, atol=1e-5)
+    np.testing.assert_allclose(estimate.source, exact.source, atol=1e-5)
+    for site in SITES:
+        assert (np.isnan(estimate.logit_diff[site]) == np.isnan(exact.logit_diff[site])).all()
+
+
+def test_in_a_model_that_is_not_linear_it_is_an_estimate(model, pairs):
+    exact, estimate = (f(model, pairs, sites=["resid_pre"]).logit_diff for f in (sweep, estimated_sweep))
+    assert np.nanmax(np.abs(exact["resid_pre"] - estimate["resid_pre"])) > 0.01

@@ -1,0 +1,85 @@
+"""Which prompts count as known, and what becomes of the others."""
+
+import numpy as np
+import pytest
+
+from engine.data.prompts import PromptSet
+from engine.errors import DataError
+from engine.lab.facts import known_facts
+from engine.lab.planted import planted_lab
+
+
+@pytest.fixture
+def lab():
+    return planted_lab()
+
+
+def with_wrong_answers(prompts: PromptSet, n: int) -> PromptSet:
+    """The first n prompts ask for something the planted model does not say."""
+    table = prompts.table.copy()
+    table.loc[: n - 1, "answer"] = " Fact"
+    return PromptSet(prompts.name, table, prompts.hash, prompts.source)
+
+
+def test_unknown_facts_are_dropped_counted_and_named(lab):
+    lab.prompts = with_wrong_answers(lab.prompts, 5)
+    facts = lab.known_facts()
+    counts = {m.name: m.value for m in facts.counts()}
+    assert counts == {"prompts_given": 32, "prompts_known": 27, "prompts_used": 27, "prompts_dropped": 5}
+    assert facts.dropped().to_dict("records") == [
+        {"reason": "the model does not know the answer", "prompts": 5}
+    ]
+
+
+def test_a_limit_leaves_known_prompts_unused(lab):
+    facts = lab.known_facts(both_sides=True, per_relation=6)
+    counts = {m.name: m.value for m in facts.counts()}
+    assert counts == {"prompts_given": 32, "prompts_known": 32, "prompts_used": 12, "prompts_dropped": 0}
+
+
+def test_both_sides_asks_the_corrupted_prompt_too(lab):
+    table = lab.prompts.table.copy()
+    table.loc[0, "wrong_answer"] = " Note"
+    lab.prompts = PromptSet("planted", table, "", "")
+    assert len(lab.known_facts()) == 32
+    assert len(lab.known_facts(both_sides=True)) == 31
+
+
+def test_where_nothing_is_known_the_error_says_so(lab):
+    lab.prompts = with_wrong_answers(lab.prompts, 31)
+    with pytest.raises(DataError, match="knows 1 of the 32 facts"):
+        known_facts(lab.model, lab.tokenized())
+
+
+def test_the_other_answer_is_another_one_of_the_same_relation(lab):
+    facts = lab.known_facts()
+    other = facts.other_answers()
+    assert (other != facts.prompts.answer).all()
+    by_relation = facts.table.groupby("relation").indices
+    for rows in by_relation.values():
+        assert set(other[rows].tolist()) <= set(facts.prompts.answer[rows].tolist())
+
+
+def test_an_unrelated_prompt_shares_length_but_no_answer(lab):
+    facts = lab.known_facts()
+    rows, partners = facts.unrelated()
+    p = facts.prompts
+    assert len(rows) == 32
+    assert (p.last[rows] == p.last[partners]).all()
+    assert (p.answer[rows] != p.answer[partners]).all()
+    assert (p.wrong_answer[rows] != p.answer[partners]).all()
+
+
+def test_the_halves_cover_every_prompt_once(lab):
+    facts = lab.known_facts()
+    assert np.array_equal(facts.measuring.rows, ~facts.selecting)
+    assert facts.measuring.mean("n", np.ones(len(facts)), "").n == facts.selecting.sum() == 16
+    assert facts.all.mean("n", np.ones(len(facts)), "").chosen_on == ""
+
+
+def test_what_is_best_on_one_half_says_so(lab):
+    facts = lab.known_facts()
+    values = np.where(facts.selecting[:, None], [0.0, 1.0, 0.0], [0.0, 0.0, 5.0])
+    assert facts.best(values) == 1
+    picked = facts.choice("layer", facts.best(values), "")
+    assert picked.exact and picked.n == 16 and "second prompt" in picked.chosen_on

@@ -1,0 +1,66 @@
+"""The fast sweep against one patch at a time, and what it may leave out."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from engine.errors import DataError
+from engine.lab.patching import SITES, sweep
+from engine.lab.slow_patching import patch_one
+
+
+def test_every_patch_equals_one_patch_at_a_time(model, pairs):
+    found = sweep(model, pairs).logit_diff
+    scale = max(np.nanmax(np.abs(values)) for values in found.values())
+    for pair, site, layer in itertools.product((1, 2), SITES, (0, model.n_layers - 1)):
+        for position in (2, int(pairs.last[pair])):
+            head = (1,) if site == "z" else ()
+            slow = patch_one(model, pairs, pair, site, layer, position, *head)
+            assert abs(found[site][pair, layer, position, *head] - slow) <= 1e-5 * scale
+
+
+def test_batching_changes_nothing(model, pairs):
+    whole = sweep(model, pairs)
+    pieces = sweep(model, pairs, prompts_at_once=1, tokens_at_once=1)
+    for site in SITES:
+        np.testing.assert_allclose(pieces.logit_diff[site], whole.logit_diff[site], atol=1e-5)
+
+
+def test_only_what_was_asked_for_is_measured(model, pairs):
+    whole = sweep(model, pairs, sites=["mlp_out"]).logit_diff["mlp_out"]
+    asked = np.zeros(pairs.base.shape, dtype=bool)
+    asked[0, 4] = asked[1, 2] = True
+    some = sweep(model, pairs, sites=["mlp_out"], positions=asked, layers=[1]).logit_diff["mlp_out"]
+    assert np.argwhere(np.isfinite(some)).tolist() == [[0, 1, 4], [1, 1, 2]]
+    assert some[0, 1, 4] == pytest.approx(whole[0, 1, 4], abs=1e-5)
+
+
+def test_nothing_is_measured_beyond_a_prompts_end(model, pairs):
+    effect = sweep(model, pairs, sites=["resid_pre"]).logit_diff["resid_pre"]
+    last = int(pairs.last[1])
+    assert np.isnan(effect[1, :, last + 1 :]).all()
+    assert np.isfinite(effect[1, :, : last + 1]).all()
+
+
+def test_positions_before_the_first_difference_have_no_effect(model, pairs):
+    effects = sweep(model, pairs).normalised()
+    for site in SITES:
+        assert (effects[site][0, :, :4] == 0).all()  # "the capital city of" is common
+
+
+def test_the_whole_stream_carries_the_whole_difference(model, pairs):
+    """Patching the only differing token of pair 0 before any block makes the source run."""
+    effect = sweep(model, pairs, sites=["resid_pre"]).normalised()["resid_pre"]
+    assert effect[0, 0, 4] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_noising_is_denoising_with_the_runs_exchanged(model, pairs):
+    there, back = sweep(model, pairs), sweep(model, pairs.reversed())
+    np.testing.assert_allclose(there.base, back.source, atol=1e-5)
+    np.testing.assert_allclose(there.source, back.base, atol=1e-5)
+
+
+def test_an_unknown_site_is_refused(model, pairs):
+    with pytest.raises(DataError, match="one of resid_pre, attn_out, mlp_out, z"):
+        sweep(model, pairs, sites=["mlp"])

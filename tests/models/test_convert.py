@@ -1,0 +1,128 @@
+"""Local files: what is read, what is refused, and when a change is noticed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.errors import ModelCorrupt, ModelError
+from engine.models.cards import availability, is_cached, model_hash, shape_of
+from engine.models.cards import find_card as card_of
+from engine.models.fetch import fetch
+from engine.models.load import load
+from engine.models.micro import micro_model
+
+Leftovers = Callable[[], list[str]]
+WriteFolder = Callable[..., Path]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_a_local_folder_becomes_the_model_it_holds(
+    cache: Path, tmp_path: Path, architecture: str, write_folder: WriteFolder
+) -> None:
+    name = str(write_folder(tmp_path / "mine", architecture, seed=3))
+    assert availability(name)[1].startswith("would be converted")
+    model = load(name)
+    original = micro_model(architecture, seed=3)  # pyright: ignore[reportArgumentType]
+    ids = torch.tensor(original.token_ids(["The capital city of France"]))
+    assert model.token_ids(["The capital city of France"]) == ids.tolist()
+    assert torch.allclose(model.logits(ids), original.logits(ids), atol=1e-5)
+    assert shape_of(name) == original.shape and model.quantisation == ""
+    assert model.tokenizer("France is")["input_ids"] == model.token_ids(["France is"])[0]
+
+
+def test_a_changed_folder_is_converted_again(
+    cache: Path, tmp_path: Path, leftovers: Leftovers, write_folder: WriteFolder
+) -> None:
+    name = str(write_folder(tmp_path / "mine", seed=3))
+    fetch(name)
+    before = model_hash(name)
+    write_folder(tmp_path / "mine", seed=4)
+    assert not is_cached(card_of(name)) and model_hash(name) is None
+    fetch(name)
+    assert before != model_hash(name) is not None
+    assert len(leftovers()) == 1
+
+
+def test_a_gguf_file_says_what_it_was_quantised_from(cache: Path, gguf_file: Path) -> None:
+    folder = fetch(str(gguf_file))
+    assert json.loads((folder / "card.json").read_text())["quantisation"] == ""
+    assert model_hash(str(gguf_file)) is not None
+
+
+@pytest.mark.parametrize("suffix", ["bin", "pt", "pth"])
+def test_pickles_are_refused_unread(
+    cache: Path,
+    tmp_path: Path,
+    suffix: str,
+    leftovers: Leftovers,
+    write_folder: WriteFolder,
+) -> None:
+    folder = write_folder(tmp_path / "pickled")
+    (folder / "model.safetensors").rename(folder / f"pytorch_model.{suffix}")
+    for path in (folder, folder / f"pytorch_model.{suffix}"):
+        with pytest.raises(ModelCorrupt, match="pickle"):
+            fetch(str(path))
+    assert leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("model.gguf", b"<!DOCTYPE html>"), ("model.gguf", b""), ("notes.txt", b"hello")]
+)
+def test_a_file_without_the_magic_is_no_gguf(
+    cache: Path, tmp_path: Path, name: str, content: bytes, leftovers: Leftovers
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelCorrupt, match="begins with b'GGUF'"):
+        fetch(str(tmp_path / name))
+    assert leftovers() == []
+
+
+def test_a_truncated_gguf_is_corrupt(
+    cache: Path, tmp_path: Path, gguf_file: Path, leftovers: Leftovers
+) -> None:
+    (tmp_path / "cut.gguf").write_bytes(gguf_file.read_bytes()[:5000])
+    with pytest.raises(ModelCorrupt, match="weights that transformers can read"):
+        fetch(str(tmp_path / "cut.gguf"))
+    assert leftovers() == []
+
+
+def test_a_folder_needs_a_config_weights_and_a_tokenizer(
+    cache: Path, tmp_path: Path, leftovers: Leftovers, write_folder: WriteFolder
+) -> None:
+    folder = write_folder(tmp_path / "mine")
+    for missing, words in (
+        ("tokenizer.json", "tokenizer|weights"),
+        ("model.safetensors", "no weights"),
+        ("config.json", "config"),
+    ):
+        (folder / missing).unlink()
+        with pytest.raises(ModelCorrupt, match=words):
+            fetch(str(folder))
+    assert leftovers() == []
+
+
+def test_truncated_safetensors_are_corrupt(
+    cache: Path, tmp_path: Path, leftovers: Leftovers, write_folder: WriteFolder
+) -> None:
+    weights = write_folder(tmp_path / "mine") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:3000])
+    with pytest.raises(ModelCorrupt):
+        fetch(str(tmp_path / "mine"))
+    assert leftovers() == []
+
+
+def test_an_architecture_without_plain_blocks_is_refused(
+    cache: Path, tmp_path: Path, leftovers: Leftovers, write_folder: WriteFolder
+) -> None:
+    folder = write_folder(tmp_path / "mine")
+    config = json.loads((folder / "config.json").read_text())
+    sliding = {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 4}
+    (folder / "config.json").write_text(json.dumps(config | sliding))
+    with pytest.raises(ModelError, match="sliding windows"):
+        fetch(str(folder))
+    assert leftovers() == []

@@ -1,0 +1,243 @@
+"""Every path through a model gives what Hugging Face gives, whole or in part."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.errors import ModelError
+from engine.models.anatomy import describe
+from engine.models.hooked import HookedModel
+from engine.models.huggingface import Parity, build, parity, require_parity
+from engine.models.micro import micro_model
+
+TEXTS = ["Fact : The capital city of France is Paris .", "one red cat sat", "People speak a language in Rome"]
+ARCHITECTURES = ("llama", "gpt2")
+
+
+@cache
+def model(architecture: str) -> HookedModel:
+    return micro_model(architecture, n_layers=3, seed=1)  # pyright: ignore[reportArgumentType]
+
+
+def padded(m: HookedModel) -> tuple[Tensor, Tensor, Tensor]:
+    return m.pad(m.token_ids(TEXTS))
+
+
+def furthest(seen: Tensor, expected: Tensor) -> float:
+    assert seen.shape == expected.shape
+    return float((seen - expected).abs().max())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_plain_path_equals_hugging_face_with_padding(architecture: str) -> None:
+    m = model(architecture)
+    input_ids, mask, _ = padded(m)
+    expected = m.hf(input_ids, attention_mask=mask).logits
+    assert furthest(m.logits(input_ids, mask)[mask.bool()], expected[mask.bool()]) <= 1e-5
+    assert furthest(m.logits(input_ids)[mask.bool()], expected[mask.bool()]) <= 1e-5
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_prompt_alone_equals_the_same_prompt_in_a_padded_batch(architecture: str) -> None:
+    m = model(architecture)
+    input_ids, mask, last = padded(m)
+    together = m.logits(input_ids, mask)
+    for row, ids in enumerate(m.token_ids(TEXTS)):
+        assert last[row] == len(ids) - 1
+        assert furthest(together[row, : len(ids)], m.logits(torch.tensor([ids]))[0]) <= 1e-5
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_bridge_hooks_see_what_the_trace_keeps(architecture: str) -> None:
+    m = model(architecture)
+    input_ids = torch.tensor(m.token_ids(TEXTS[:1]))
+    logits, seen = m.bridge.run_with_cache(input_ids, prepend_bos=False)
+    trace = m.trace(input_ids)
+    assert furthest(m.unembed(trace.resid_final), logits) <= 1e-5
+    for layer in range(m.n_layers):
+        assert furthest(trace.resid_pre[layer], seen[f"blocks.{layer}.hook_resid_pre"]) <= 1e-5
+        assert furthest(trace.z[layer], seen[f"blocks.{layer}.attn.hook_z"]) <= 1e-5
+        assert furthest(trace.attn_out[layer], seen[f"blocks.{layer}.hook_attn_out"]) <= 1e-5
+        assert furthest(trace.mlp_out[layer], seen[f"blocks.{layer}.hook_mlp_out"]) <= 1e-5
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_suffix_after_a_prefix_equals_the_whole(architecture: str) -> None:
+    m = model(architecture)
+    input_ids, mask, _ = padded(m)
+    trace = m.trace(input_ids, mask)
+    for start in range(m.n_layers):
+        for position in range(1, input_ids.shape[1]):
+            whole = trace.resid_final[:, position:]
+            suffix = m.layers(
+                trace.resid_pre[start][:, position:],
+                start,
+                attention_mask=mask,
+                first_position=position,
+                prefix=trace.prefix,
+            )
+            assert furthest(suffix, whole) <= 1e-5
+
+
+def test_one_prompts_prefix_serves_a_batch_and_rows_choose_prompts() -> None:
+    m = model("llama")
+    input_ids, _, _ = padded(m)
+    trace = m.trace(input_ids)
+    changed = trace.resid_pre[1][:1, 2:] + torch.linspace(-1, 1, 5)[:, None, None]
+    one = m.prefix_cache(input_ids[:1])
+    together = m.layers(changed, 1, first_position=2, prefix=one)
+    for row in range(5):
+        full = torch.cat((trace.resid_pre[1][:1, :2], changed[row : row + 1]), dim=1)
+        assert furthest(together[row : row + 1], m.layers(full, 1)[:, 2:]) <= 1e-5
+    rows = [2, 0, 2]
+    by_row = m.layers(
+        trace.resid_pre[1][rows][:, 4:], 1, first_position=4, prefix=trace.prefix.rows(rows).before(4)
+    )
+    assert furthest(by_row, trace.resid_final[rows][:, 4:]) <= 1e-5
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_parts_add_up(architecture: str) -> None:
+    m = model(architecture)
+    trace = m.trace(torch.tensor(m.token_ids(TEXTS[:1])))
+    total = trace.resid_pre[0]
+    for layer in range(m.n_layers):
+        by_head = m.head_outputs(layer, trace.z[layer])
+        assert by_head.shape[2] == m.shape.n_heads
+        assert furthest(by_head.sum(2) + m.b_O(layer), trace.attn_out[layer]) <= 1e-5
+        total = total + trace.attn_out[layer] + trace.mlp_out[layer]
+    norm = m.frozen_norm(trace.resid_final)
+    parts = [trace.resid_pre[0], *trace.attn_out, *trace.mlp_out]
+    linear = torch.stack([norm.apply(part) for part in parts]).sum(0) + norm.bias
+    assert furthest(total, trace.resid_final) <= 1e-5
+    assert furthest(linear @ m.W_U, m.unembed(trace.resid_final)) <= 1e-4
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_gradients_equal_hugging_faces(architecture: str) -> None:
+    m = micro_model(architecture)  # pyright: ignore[reportArgumentType]
+    input_ids = torch.tensor(m.token_ids(TEXTS[:1]))
+    with torch.inference_mode():
+        m.logits(input_ids), m.hf(input_ids), m.bridge(input_ids, prepend_bos=False)
+    ours = m.embed(input_ids).requires_grad_()
+    m.unembed(m.layers(ours))[0, -1, 5].backward()
+    theirs = m.hf.get_input_embeddings()(input_ids).requires_grad_()
+    m.hf(inputs_embeds=theirs).logits[0, -1, 5].backward()
+    assert ours.grad is not None and theirs.grad is not None
+    assert furthest(ours.grad, theirs.grad) <= 1e-5
+    hooked = m.embed(input_ids).requires_grad_()
+    stream: Any = [("blocks.0.hook_resid_pre", lambda value, hook: hooked)]
+    m.bridge.run_with_hooks(input_ids, prepend_bos=False, fwd_hooks=stream)[0, -1, 5].backward()
+    assert hooked.grad is not None and furthest(hooked.grad, ours.grad) <= 1e-5
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_parity_is_measured_and_a_wrong_constant_is_found(architecture: str) -> None:
+    m = model(architecture)
+    found = parity(m)
+    assert max(found.plain, found.bridge) <= 5e-5
+    assert dataclasses.replace(describe(m.hf), rotary_frequencies=()) == dataclasses.replace(
+        m.anatomy, rotary_frequencies=()
+    )
+    wrong = dataclasses.replace(m, anatomy=dataclasses.replace(m.anatomy, norm_epsilon=0.01))
+    with pytest.raises(
+        ModelError, match=r"the plain logits of micro-.* do not equal the Hugging Face forward"
+    ):
+        require_parity(parity(wrong), wrong.name, wrong.dtype)
+    with pytest.raises(ModelError, match="nan"):
+        require_parity(Parity(0.0, float("nan"), 1.0), "m", "float32")
+
+
+def test_all_three_models_share_their_parameters() -> None:
+    m = model("llama")
+    for name, parameter in m.hf.named_parameters():
+        assert parameter.data_ptr() == m.weights[name].data_ptr()
+        assert not parameter.requires_grad
+    held = {p.data_ptr() for p in m.bridge.original_model.parameters()}
+    assert held == {w.data_ptr() for w in m.weights.values()}
+
+
+def test_bfloat16_follows_hugging_face_too() -> None:
+    m = model("llama")
+    narrow = dataclasses.replace(
+        m, dtype="bfloat16", weights={name: weight.bfloat16() for name, weight in m.weights.items()}
+    )
+    found = parity(narrow)
+    require_parity(found, narrow.name, "bfloat16")
+    assert max(found.plain, found.bridge) <= 0.05
+
+
+def test_a_later_position_without_a_prefix_is_refused() -> None:
+    m = model("gpt2")
+    resid = m.embed(torch.tensor([[1, 2, 3]]))
+    with pytest.raises(ModelError, match="a prefix of at least 2 positions"):
+        m.layers(resid[:, 2:], first_position=2)
+    with pytest.raises(ModelError, match="seen: 1"):
+        m.layers(resid[:, 2:], first_position=2, prefix=m.prefix_cache(torch.tensor([[1]])))
+
+
+def test_a_text_longer_than_the_context_is_refused() -> None:
+    with pytest.raises(ModelError, match="at most 128 tokens"):
+        model("gpt2").embed(torch.ones(1, 129, dtype=torch.long))
+
+
+def test_an_unknown_architecture_names_those_that_are_known() -> None:
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
+
+    small: dict[str, Any] = {
+        "num_hidden_layers": 1,
+        "hidden_size": 8,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+    }
+    with pytest.raises(ModelError, match="LlamaForCausalLM"):
+        describe(GPTNeoXForCausalLM(GPTNeoXConfig(**small, vocab_size=8)))
+    with pytest.raises(ModelError, match="activation"):
+        describe(LlamaForCausalLM(LlamaConfig(**small, vocab_size=8, hidden_act="relu")))
+
+
+def test_weights_that_are_missing_are_named() -> None:
+    m = model("llama")
+    fewer = {name: w for name, w in m.weights.items() if "layers.2" not in name}
+    with pytest.raises(ModelError, match=r"model\.layers\.2"):
+        build(m.config, fewer)
+
+
+def test_rotary_frequencies_are_those_of_hugging_face() -> None:
+    m = model("llama")
+    assert describe(m.hf).rotary_frequencies == pytest.approx(m.anatomy.rotary_frequencies, rel=1e-6)
+
+
+def test_a_micro_model_needs_neither_transformers_nor_seconds() -> None:
+    code = """
+import sys, time, torch
+from engine.models.micro import micro_model
+start = time.perf_counter()
+model = micro_model()
+model.logits(torch.tensor(model.token_ids(["The cat sat"])))
+assert time.perf_counter() - start < 1
+assert not {"transformers", "transformer_lens"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_micro_model_is_its_seed() -> None:
+    ids = torch.tensor(model("llama").token_ids(TEXTS[:1]))
+    same, other = micro_model(n_layers=3, seed=1), micro_model(n_layers=3, seed=2)
+    assert torch.equal(same.logits(ids), model("llama").logits(ids))
+    assert not torch.allclose(other.logits(ids), same.logits(ids))
+
+
+def test_words_are_tokens_with_and_without_their_space() -> None:
+    m = model("llama")
+    assert m.token_ids(["Paris", " Paris"])[0] == m.token_ids([" Paris"])[0]
+    assert m.decode(m.token_ids(["Paris is in France"])[0]) == "Paris is in France"
+    assert m.token_strings(m.token_ids(["Atlantis is"])[0]) == ["<unk>", "is"]

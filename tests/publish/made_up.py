@@ -1,0 +1,226 @@
+"""A made-up engine: ledgers with every state and verdict and a command line, without any model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import typer
+
+from engine.evidence.result import Calibration, Check, Figure, Measurement
+from engine.evidence.verdicts import Verdict
+from engine.publish.files import Content, generated
+from engine.publish.overview import Report
+from engine.publish.pages import site_files
+from engine.report.render import render
+from engine.runs.ledger import Comparison, Entry, Ledger, Provenance
+from engine.spec.models import Claim, Experiment, Spec
+
+REPOSITORY = Path(__file__).parents[2]
+NASTY = "<script>document.title = 'owned'</script> **bold** {{ 7 * 7 }} | `code` --8<-- \"mkdocs.yml\""
+TITLE = "How does a model recall a fact?"
+MODELS = ["tiny-llama", "tiny-gpt2", "far-away"]
+
+TEMPLATE = """\
+The rank of the answer falls from {{ lens.other_rank }} to {{ lens.final_rank }}, measured on
+{{ lens.n_kept }} prompts; on tiny-gpt2 it is {{ lens.final_rank.on("tiny-gpt2") }}, and on far-away
+{{ lens.final_rank.on("far-away") }}.
+
+{% claim "rank-falls" %}The answer rises to the top.{% endclaim %}
+{% claim "mostly-known" %}The model knows nearly all facts.{% endclaim %}
+{% claim "heads-write", "undetermined" %}Whether single heads write it is open.{% endclaim %}
+
+## Where the answer appears
+
+{{ chart("lens.by_layer") }}
+
+{{ chart("patch.grid") }}
+
+## Prompt by prompt
+
+{{ table("lens.per_prompt", rows=5) }}
+
+## Where it holds
+
+{{ where_it_holds() }}
+
+## How this was measured
+
+{{ how_measured() }}
+
+## Repeat it
+
+{{ repeat() }}
+"""
+
+
+def provenance(experiment: str, model: str, date: str = "2026-01-31T12:40:09Z") -> Provenance:
+    return Provenance(
+        12, "a3f9" * 16, "b71c" * 16, model, "c0de" * 16, "dequantised from Q4_1", "float32", "cpu",
+        {"torch": "2.13.0"}, date, 8.25, f"mech run --name made-up/{experiment} --model {model}",
+    )  # fmt: skip
+
+
+def measurements() -> dict[str, Measurement]:
+    found = [
+        Measurement(
+            "final_rank", 12.84, 9.1, 16.2, 120, "prompt", quantity="ranks", control="other_rank",
+            about="Rank of the answer after the last layer", chosen_on="the select half",
+        ),
+        Measurement("share_known", 0.753, 0.71, 0.79, 160, "prompt", about="Facts that the model knows"),
+        Measurement("other_rank", 375.0, 350.0, 401.0, 120, "prompt", "control", about="Another answer"),
+        Measurement("n_kept", 120, None, None, 120, "prompt", exact=True, about="Prompts kept"),
+    ]  # fmt: skip
+    return {m.name: m for m in found}
+
+
+def lens(model: str, **changes) -> Entry:
+    layers = np.tile(np.arange(12), 2)
+    rank = 375 * np.exp(-layers / 3) + np.repeat([5.0, 60.0], 12)
+    by_layer = pd.DataFrame({"layer": layers, "mean_rank": rank, "low": rank * 0.8, "high": rank * 1.2})
+    by_layer["which"] = np.repeat(["answer", "another prompt's answer"], 12)
+    prompts = [NASTY, *(f"Fact: The capital city of country {i} is the city of" for i in range(24))]
+    per_prompt = pd.DataFrame({"prompt": prompts, "answer": " Paris", "logit_diff": np.linspace(-1, 3.1, 25)})
+    parts = {"x": "layer", "y": "mean_rank", "low": "low", "high": "high", "color": "which"}
+    title, caption = "Rank of the answer by layer", "The band is the 95 % interval."
+    figure = Figure("line", "by_layer", parts, title, caption, {"log_y": True})
+    whole = {
+        "state": "measured",
+        "measurements": measurements(),
+        "tables": {"by_layer": by_layer, "per_prompt": per_prompt},
+        "figures": {"by_layer": figure},
+        "checks": (Check("parity", 2.1e-6, 5e-5, "hooked logits equal the plain model's"),),
+        "provenance": provenance("lens", model),
+    }
+    return Entry("lens", {}, model, **(whole | changes))
+
+
+def patch(model: str, **changes) -> Entry:
+    sites = [(layer, position) for layer in range(12) for position in range(4)]
+    rows = [(layer, position, np.exp(-((layer - 7) ** 2) / 8 - position)) for layer, position in sites]
+    grid = pd.DataFrame(rows, columns=["layer", "position", "restored"])
+    parts = {"x": "layer", "y": "position", "color": "restored"}
+    figure = Figure("heatmap", "grid", parts, "Where patching restores the answer")
+    peak = Measurement("peak", 0.61, 0.55, 0.68, 120, "prompt", about="Restored at the best layer")
+    random = Measurement("random_site", 0.02, -0.01, 0.05, 120, "prompt", "control", about="A random site")
+    whole = {
+        "state": "measured",
+        "measurements": {"peak": peak, "random_site": random},
+        "tables": {"grid": grid},
+        "figures": {"grid": figure},
+        "provenance": provenance("patch", model),
+    }
+    return Entry("patch", {}, model, **(whole | changes))
+
+
+def ledger(slug: str = "fact-recall", title: str = TITLE) -> Ledger:
+    spec = Spec(
+        title=title,
+        question="At which depth does the answer appear, and which parts of the model write it?",
+        models=MODELS,
+        experiments={
+            "lens": Experiment(family="logit_lens"),
+            "patch": Experiment(family="circuit_patching"),
+        },
+        claims={
+            "rank-falls": Claim(holds="lens.final_rank < lens.other_rank", says="The answer rises"),
+            "mostly-known": Claim(holds="lens.share_known > 0.9", says="The model knows nearly all facts"),
+            "heads-write": Claim(holds="patch.peak > 0.6", says="Single heads write the answer"),
+        },
+        headline="The rank of the answer falls to {{ lens.final_rank }} on {{ lens.n_kept }} prompts.",
+        cards=["lens.final_rank", "lens.share_known", "patch.peak"],
+    )
+    gone = {"state": "unmeasured", "reason": "the hub cannot be reached", "provenance": None}
+    gone |= {"measurements": {}, "tables": {}, "figures": {}}
+    entries = [lens("tiny-llama"), patch("tiny-llama")]
+    entries += [make("tiny-gpt2", state="published", reason="over the budget") for make in (lens, patch)]
+    entries += [make("far-away", **gone) for make in (lens, patch)]
+    found = {
+        "rank-falls": Verdict("rank-falls", "supported", 0.9998),
+        "mostly-known": Verdict("mostly-known", "contradicted", 0.001),
+        "heads-write": Verdict("heads-write", "undetermined", 0.64),
+    }
+    gone_too = {id: Verdict(id, "unmeasured", None, "the hub cannot be reached") for id in found}
+    verdicts = {"tiny-llama": found, "tiny-gpt2": found, "far-away": gone_too}
+    comparisons = (
+        Comparison("lens.final_rank", "tiny-llama", 12.8, 12.84, 9.1, 16.2, True),
+        Comparison("lens.share_known", "tiny-llama", 0.9, 0.753, 0.71, 0.79, False),
+    )
+    return Ledger(slug, spec, tuple(entries), verdicts, comparisons)
+
+
+def report(root: Path, slug: str = "fact-recall", title: str = TITLE, text: str = TEMPLATE) -> Report:
+    """A rendered report, with the folder of its investigation in `root`."""
+    folder = root / "investigations" / slug
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spec.yaml").write_text("title: made up\n")
+    (folder / "report.md").write_text(text)
+    made = ledger(slug, title)
+    return Report(made, render(made, text, folder / "report.md"), folder)
+
+
+def command_line() -> typer.Typer:
+    app = typer.Typer()
+
+    @app.command()
+    def build(budget: str = typer.Option("10m", help="Time to measure."), fresh: bool = False) -> None:
+        """Measure what is stale and build the site.
+
+        \b
+        Example:
+          engine build --budget 5m
+        """
+
+    @app.command()
+    def status(slug: str = typer.Argument("", help="One investigation.")) -> None:
+        """Say what is stale, and why."""
+
+    return app
+
+
+def calibrations() -> dict[str, list[Calibration]]:
+    right = Calibration("identity", "the last row of the lens is the output", "0 within 1e-5", 2e-6, 0, 1e-5)
+    wrong = Calibration("planted", "the planted head is found", "1 within 0.1", 0.4, 0.9, 1.1)
+    return {"logit_lens": [right], "circuit_patching": [wrong]}
+
+
+FAMILY = '''"""{name}: what a made-up method measures.
+
+1. Run each prompt once.
+2. Compare `a | b` with <another>.
+"""
+
+
+class Params(BaseModel, extra="forbid"):
+    layers: Annotated[list[int] | None, Field(min_length=1)] = None
+    """The layers to look at; all of them when left out."""
+    site: str
+    depth: float = Field(0.5, ge=0, lt=1)
+'''
+
+
+def families(root: Path) -> Path:
+    folder = root / "families"
+    folder.mkdir(exist_ok=True)
+    for name in ("logit_lens", "circuit_patching"):
+        (folder / f"{name}.py").write_text(FAMILY.format(name=name))
+    return folder
+
+
+def files(root: Path, *reports: Report) -> dict[str, Content]:
+    parts = {"app": command_line(), "schema": {"title": "Spec"}, "calibrations": calibrations()}
+    return site_files(root, reports, families=families(root), **parts)
+
+
+def project(root: Path) -> Path:
+    """The repository's mkdocs.yml and the hand-written part of its site, copied into `root`."""
+    ours = {REPOSITORY / "site" / name for name in generated(REPOSITORY / "site")}
+    for source in (REPOSITORY / "site").rglob("*"):
+        if source.is_file() and source not in ours and not source.name.startswith("."):
+            target = root / source.relative_to(REPOSITORY)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    shutil.copy(REPOSITORY / "mkdocs.yml", root)
+    return root

@@ -1,0 +1,48 @@
+"""What the hand-written pages tell a reader to type works as it stands."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from engine.publish.pages import ENGINE
+from engine.report.render import render
+from engine.spec.models import Spec
+from tests.publish import made_up
+
+SITE = made_up.REPOSITORY / "site"
+PAGES = [SITE / "home.md", SITE / "getting-started.md", SITE / "reading-the-evidence/index.md"]
+GUIDE = (SITE / "getting-started.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_every_command_in_the_text_exists(page: Path) -> None:
+    from engine.cli import app
+
+    commands = vars(get_command(app))["commands"]
+    written = re.findall(r"(?:^|`)(?:engine|mech) ([a-z][^`#\n]*)", page.read_text(), re.M)
+    for name, *rest in (line.split() for line in written):
+        options = {option for parameter in commands[name].params for option in parameter.opts}
+        assert {word for word in rest if word.startswith("--")} <= options
+
+
+def block(title: str) -> str:
+    found = re.search(rf'title="[^"]*{title}"\n(.*?)\n```', GUIDE, re.S)
+    assert found
+    return found[1]
+
+
+def test_the_investigation_of_the_guide_is_valid_and_renders(tmp_path: Path) -> None:
+    spec = Spec.model_validate(yaml.safe_load(block("spec.yaml")))
+    family = (ENGINE / "families" / f"{spec.experiments['lens'].family}.py").read_text()
+    assert '"commit_depth"' in family and '"rank": Figure(' in family
+    ledger = replace(made_up.ledger(), spec=spec, entries=(made_up.lens(spec.models[0]),))
+    named = replace(made_up.measurements()["share_known"], name="commit_depth")
+    chart = ledger.entries[0].figures["by_layer"]
+    entry = replace(ledger.entries[0], measurements={"commit_depth": named}, figures={"rank": chart})
+    rendered = render(replace(ledger, entries=(entry,)), block("report.md"), tmp_path / "report.md")
+    assert set(rendered.charts) == {"lens.rank"}
+    assert "0.75" in rendered.headline

@@ -1,0 +1,280 @@
+"""What a template may say, and what each way of saying it wrongly is answered with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.errors import TemplateError
+from engine.evidence.printing import digits
+from engine.report.citations import Reference
+from engine.report.render import render, render_headline
+
+PATH = Path("report.md")
+
+
+def text(ledger, template: str, **more) -> str:
+    return render(ledger, template, PATH, target="text", **more).markdown
+
+
+def site(ledger, template: str, **more) -> str:
+    return render(ledger, template, PATH, **more).markdown
+
+
+@pytest.mark.parametrize(
+    ("template", "printed"),
+    [
+        ("{{ lens.final_rank }}", "{n} (95 % CI {low} to {high}, n = 120 prompts)"),
+        ('{{ number("lens.final_rank") }}', "{n} (95 % CI {low} to {high}, n = 120 prompts)"),
+        ('{{ sweep["seed=3"].n_kept }}', "120"),
+        ('{{ number("sweep[seed=3].n_kept") }}', "120"),
+        ('{{ number("patch-heads.n_kept") }}', "120"),
+        ("{{ lens.n_kept }}", "120"),
+        ("{{ lens.seed_spread }}", "{spread} (no interval, n = 5 seeds)"),
+        ("{{ lens.final_rank.n }} {{ lens.final_rank.unit }}", "120 prompt"),
+        ("{{ lens.final_rank.model }}", "tiny-llama"),
+        ('{{ lens.n_kept.on("tiny-gpt2") }}', "120 [published]"),
+        ('{{ number("lens.n_kept", model="tiny-gpt2") }}', "120 [published]"),
+        ('{{ lens.final_rank.on("far-away") }}', "[not measured here]"),
+        ('{{ lens.final_rank.on("far-away").value }}', "[not measured here]"),
+        ("{{ bad.final_rank }}", "[withheld: a check failed]"),
+        ("{% if lens.final_rank.value < lens.other_rank.value %}less{% endif %}", "less"),
+        ('{% if number("lens.n_kept", model="far-away").value > 1 %}more{% else %}no{% endif %}', "no"),
+        ("{% if bad.final_rank.measured %}shown{% else %}hidden{% endif %}", "hidden"),
+        ('{{ literal("375") }}', "375"),
+    ],
+)  # fmt: skip
+def test_ways_to_name_a_number(ledger, template: str, printed: str) -> None:
+    ends = {k: digits(v, 9.1, 16.2) for k, v in {"n": 12.84, "low": 9.1, "high": 16.2}.items()}
+    ends["spread"] = digits(0.41, None, None)
+    assert text(ledger, template) == printed.format(**ends)
+
+
+def test_percent_scales_value_and_interval(ledger) -> None:
+    printed = text(ledger, "{{ lens.share_known | percent }}")
+    assert printed.startswith("75") and " % (95 % CI 71" in printed and "to 79" in printed
+
+
+def test_value_prints_the_digits_of_its_interval(ledger) -> None:
+    number, value = text(ledger, "{{ lens.final_rank }}"), text(ledger, "{{ lens.final_rank.value }}")
+    assert number.startswith(f"{value} (")
+
+
+def test_control_is_the_number_beside(ledger) -> None:
+    assert text(ledger, "{{ lens.final_rank.control }}") == text(ledger, "{{ lens.other_rank }}")
+
+
+@pytest.mark.parametrize(
+    ("template", "line", "problem", "near"),
+    [
+        ("a\n{{ lense.final_rank }}", 2, "'lense' is not defined", "lens"),
+        ("{{ patch.n_kept }}", 1, "'patch' is not defined", ""),
+        ("{{ lens.final_rnak }}", 1, "lens has no number 'final_rnak'", "final_rank"),
+        ("{% if false %}\n{{ lens.final_rnak }}{% endif %}", 2, "no number 'final_rnak'", "final_rank"),
+        ('x\n\n{{ number("lens.final_rnak") }}', 3, "no number 'final_rnak'", "final_rank"),
+        ('{{ number("lenz.final_rank") }}', 1, "no experiment 'lenz'", "lens"),
+        ('{{ number("final_rank") }}', 1, "'final_rank' names no measurement", ""),
+        ('{{ sweep["seed=4"].n_kept }}', 1, "no experiment 'sweep[seed=4]'", "sweep[seed=3]"),
+        ('{{ lens.n_kept.on("tiny-gpt") }}', 1, "no 'tiny-gpt'", "tiny-gpt2"),
+        ('{{ lens.n_kpet.on("far-away") }}', 1, "no number 'n_kpet'", "n_kept"),
+        ('{{ number("lens.n_kpet", model="far-away") }}', 1, "no 'n_kpet'", "n_kept"),
+        ("{{ lens.n_kept.hihg }}", 1, "no 'hihg'", "high"),
+        ("{{ lens.n_kept.control }}", 1, "names no control", ""),
+        ("{{ lens }}", 1, "lens is an experiment, not a number", ""),
+        ("a\nb {{ lens.share_known | precent }}", 2, "no filter 'precent'", "percent"),
+        ("{% if 1 %}\n{% if 1 is evn %}{% endif %}{% endif %}", 2, "no test 'evn'", "even"),
+        ('\n{% clam "rank-falls" %}x{% endclaim %}', 2, "no tag 'clam'", "claim"),
+        ('{% claim "rank-fals" %}x{% endclaim %}', 1, "no 'rank-fals'", "rank-falls"),
+        ('{% if 0 %}{% claim "rank-fals" %}x{% endclaim %}{% endif %}', 1, "no 'rank-fals'", "rank-falls"),
+        ('{% claim "rank-falls", "suported" %}x{% endclaim %}', 1, "no 'suported'", "supported"),
+        ('a\n{% claim "rank-falls" %}x\n\ny{% endclaim %}', 2, "one sentence", ""),
+        ('{% claim "rank-falls" %}{% endclaim %}', 1, "one sentence", ""),
+        ('{% claim "rank-falls" %}never closed', 1, "Unexpected end of template", ""),
+        ('{{ chart("lens.by_layr") }}', 1, "no 'by_layr'", "by_layer"),
+        ('{{ table("lens.per_promt") }}', 1, "no 'per_promt'", "per_prompt"),
+        ('{{ table("lens.per_prompt", columns=["promt"]) }}', 1, "no 'promt'", "prompt"),
+        ('{{ table("lens.per_prompt", rows=0) }}', 1, "rows counts the rows", ""),
+        ("{{ how_mesured() }}", 1, "'how_mesured' is not defined", "how_measured"),
+        ("text\n{{ lens.n_kept", 2, "unexpected end of template", ""),
+        ("{{ 1 / 0 }}", 1, "division by zero", ""),
+        ("{{ lens.n_kept() }}", 1, "not callable", ""),
+        ("{{ lens.n_kept | round }}", 1, "no filter 'round'", ""),
+        ("a [@nobody2020]\nb\n[@paulo2025; @pualo2024]", 1, "no reference 'nobody2020'", ""),
+        ("a\nb [@pualo2025]", 2, "no reference 'pualo2025'", "paulo2025"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_an_error_with_line_and_nearest(ledger, template, line, problem, near) -> None:
+    known = {"paulo2025": Reference("paulo2025", {"author": "Paulo, G.", "year": "2025"})}
+    with pytest.raises(TemplateError) as caught:
+        render(ledger, template, PATH, citations=known)
+    assert caught.value.where == f"report.md:{line}"
+    assert problem.lower() in str(caught.value).lower()
+    assert (near or "") in caught.value.near or near == ""
+
+
+def test_a_name_with_a_dash_gets_the_form_that_works(ledger) -> None:
+    with pytest.raises(TemplateError) as caught:
+        render(ledger, "{{ patch-heads.n_kept }}", PATH)
+    assert 'number("patch-heads.' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ lens.find }}",
+        "{{ lens.n_kept.entry }}",
+        "{{ lens.n_kept.measurement }}",
+        "{{ lens.n_kept.__class__ }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ number.__globals__ }}",
+        "{{ chart.__self__ }}",
+        "{{ [].append.__self__ }}",
+        "{{ lens.n_kept | safe }}",
+        "{{ '<b>' | safe }}",
+        "{% include 'x' %}",
+        "{% for i in range(10**9) %}{% endfor %}",
+    ],
+)
+def test_the_sandbox_holds(ledger, template: str) -> None:
+    with pytest.raises(TemplateError) as caught:
+        render(ledger, template, PATH)
+    assert caught.value.where.startswith("report.md")
+
+
+def test_sentences_show_their_verdict_and_broken_ones_are_problems(ledger) -> None:
+    template = (
+        '{% claim "rank-falls" %}It falls.{% endclaim %}\n\n'
+        '{% claim "mostly-known" %}It knows.{% endclaim %}\n'
+        '{% claim "mostly-known", "contradicted" %}It does not.{% endclaim %}\n'
+    )
+    rendered = render(ledger, template, PATH)
+    assert [(p.kind, p.where) for p in rendered.problems] == [("broken-sentence", "report.md:3")]
+    assert "measured contradicted: holds in 0.1 % of replicates" in rendered.problems[0].message
+    assert rendered.markdown.count('data-broken="true"') == 1
+    assert ">broken: the text says supported, measured contradicted</button>" in rendered.markdown
+    said = text(ledger, template).splitlines()
+    assert said == [
+        "It falls.",
+        "",
+        "It knows. [broken: the text says supported, measured contradicted]",
+        "It does not.",
+    ]
+
+
+def test_what_was_not_measured_breaks_no_sentence(ledger) -> None:
+    elsewhere = replace(ledger, verdicts={})
+    rendered = render(elsewhere, '{% claim "rank-falls" %}It falls.{% endclaim %}', PATH)
+    assert [p.kind for p in rendered.problems] == ["uncited-claim"]
+    assert 'data-verdict="unmeasured"' in rendered.markdown and "data-broken" not in rendered.markdown
+
+
+def test_lint_and_uncited_claims_are_among_the_problems(ledger) -> None:
+    rendered = render(ledger, '{% claim "rank-falls" %}From 375.{% endclaim %}', PATH)
+    assert [(p.kind, p.where) for p in rendered.problems] == [
+        ("typed-number", "report.md:1"),
+        ("uncited-claim", "report.md"),
+    ]
+
+
+def test_charts_and_tables_are_named_for_download(ledger) -> None:
+    template = (
+        '{{ chart("lens.by_layer") }} {{ table("lens.per_prompt", columns=["prompt", "answer"], rows=3) }}'
+    )
+    rendered = render(ledger, template, PATH)
+    assert list(rendered.charts) == ["lens.by_layer"]
+    assert list(rendered.tables) == ["lens.by_layer", "lens.per_prompt"]
+    assert len(rendered.tables["lens.per_prompt"]) == 25
+    assert 'data-spec="charts/lens.by_layer.json"' in rendered.markdown
+    assert 'href="tables/lens.per_prompt.csv"' in rendered.markdown
+    assert "| prompt | answer |" in rendered.markdown and "3 of 25 rows shown." in rendered.markdown
+
+
+def test_charts_of_another_model_have_names_of_their_own(ledger) -> None:
+    template = '{{ chart("lens.by_layer") }}{{ chart("lens.by_layer", model="tiny-gpt2") }}'
+    assert list(render(ledger, template, PATH).charts) == ["lens.by_layer", "lens.by_layer-tiny-gpt2"]
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ('chart("lens.by_layer", model="far-away")', "the hub cannot be reached"),
+        ('table("lens.per_prompt", model="far-away")', "the hub cannot be reached"),
+        ('chart("bad.by_layer")', "check padding failed"),
+        ('table("bad.per_prompt")', "check padding failed"),
+    ],
+)
+def test_what_cannot_be_shown_says_why(ledger, call: str, reason: str) -> None:
+    rendered = render(ledger, f"{{{{ {call} }}}}", PATH)
+    assert reason in rendered.markdown and not rendered.charts and not rendered.tables
+
+
+def test_the_ledger_tells_where_how_and_again(ledger) -> None:
+    said = text(ledger, "{{ where_it_holds() }}{{ how_measured() }}{{ repeat() }}")
+    assert "| The model knows most facts. |" in said
+    assert "| contradicted, 0.1 % | undetermined, 60 % | unmeasured |" in said
+    assert "tiny-gpt2, mostly-known undetermined: lens.share\\_known \\> 0.5 is not supported" in said
+    assert "1 of 2 published numbers replicated here." in said
+    assert "Drift: lens.share\\_known on tiny-llama" in said
+    assert "| bad | tiny-llama | one prompt alone equals" in said and "| failed |" in said
+    assert "| lens.other\\_rank | tiny-llama | Another answer. | 375" in said
+    assert "| bad.other" not in said
+    assert "mech run --name fact-recall/lens --model tiny-llama" in said
+    assert "holds: lens.final_rank < lens.other_rank" in said
+
+
+def test_the_spec_is_copied_as_it_was_written(ledger, tmp_path) -> None:
+    written = "# a comment\ntitle: x\n\nexperiments:\n  lens: {family: logit_lens}\n"
+    (tmp_path / "spec.yaml").write_text(written)
+    assert written in render(ledger, "{{ repeat() }}", tmp_path / "report.md", target="text").markdown
+
+
+def test_citations_and_their_list(ledger, tmp_path) -> None:
+    cited = '@article{a2019, author = "Abe, Di", title = {First}, journal={J}, year = {2019}}'
+    (tmp_path / "references.bib").write_text(
+        "@misc{b2020, author={Zed, Ann and Yu, Bo and Xi, Cy}, title={On <b>}, year=2020, url={https://x.org/a_b}}\n"
+        f"{cited}\n@misc{{unused, title={{U}}}}"
+    )
+    template = "So [@b2020; @a2019], `[@code]` and {{ literal('[@k]') }}."
+    printed = render(ledger, template, tmp_path / "report.md", target="text").markdown
+    assert printed.startswith("So (Zed et al. 2020; Abe 2019), `[@code]` and \\[\\@k\\].\n\n## References")
+    assert printed.index("Abe, Di (2019). First. J.") < printed.index("Zed, Ann; Yu, Bo; Xi, Cy (2020)")
+    assert "unused" not in printed
+    page = render(ledger, template, tmp_path / "report.md").markdown
+    assert (
+        '<a class="mech-citation" href="#ref-b2020">Zed et al. 2020</a>' in page
+        and '<li id="ref-b2020">' in page
+    )
+
+
+def test_the_list_of_references_stands_where_it_is_asked_for(ledger) -> None:
+    known = {"k": Reference("k", {"author": "Abe, Di", "year": "2019"})}
+    printed = text(ledger, "{{ references() }}\n\nlater [@k]", citations=known)
+    assert (
+        printed.index("Abe, Di (2019)") < printed.index("later (Abe 2019)") and "## References" not in printed
+    )
+
+
+def test_the_headline_is_plain_text(ledger) -> None:
+    headline = render(ledger, "", PATH).headline
+    assert headline == render_headline(ledger, PATH)
+    assert headline.startswith("The rank falls to ") and headline.endswith("n = 120 prompts) on 120 prompts.")
+
+
+def test_a_broken_headline_says_that_it_is_the_headline(ledger) -> None:
+    broken = ledger.spec.model_copy(update={"headline": "{{ lens.x }}"})
+    with pytest.raises(TemplateError, match=r"spec.yaml \(headline\):1: lens has no number 'x'"):
+        render_headline(replace(ledger, spec=broken), PATH)
+
+
+def test_the_headline_is_linted_too(ledger) -> None:
+    typed = ledger.spec.model_copy(update={"headline": "The rank falls to 12.", "claims": {}})
+    problems = render(replace(ledger, spec=typed), "", PATH).problems
+    assert [(p.kind, p.where) for p in problems] == [("typed-number", "spec.yaml (headline):1")]
+
+
+def test_windows_line_ends_keep_lines(ledger) -> None:
+    with pytest.raises(TemplateError) as caught:
+        render(ledger, "a\r\nb\r\n{{ lens.x }}\r\n", PATH)
+    assert caught.value.where == "report.md:3"

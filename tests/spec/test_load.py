@@ -1,0 +1,232 @@
+import pickle
+import re
+
+import pytest
+
+from engine.errors import ClaimError, SpecError
+from engine.spec.load import dump
+from engine.spec.models import PromptChoice
+
+HEAD = "title: A title\nquestion: A question?\nmodels: [m, n]\n"
+LENS = HEAD + "experiments:\n  a:\n    family: lens\n"
+CODER = HEAD + "experiments:\n  a:\n    family: coder\n"
+
+WHOLE = """\
+# yaml-language-server: $schema=../../site/schema/investigation.json
+title: Do two sparse autoencoders find the same features?
+question: If only the random seed changes, does a Top-K SAE learn the same dictionary?
+models: [smollm2-135m-instruct, gpt2]
+experiments:
+  layer0:
+    family: coder
+    hook_site: blocks.0.hook_resid_pre
+    corpus: {name: smollm2-samples, tokens: 200_000}
+    parameters: {n_features: 2048, k: 32}
+    sweep: {seed: [0, 1, 2, 3, 4]}
+  stability0:
+    family: stability
+    uses: {saes: layer0}
+  lens:
+    family: lens
+    prompts: facts
+    models: [gpt2]
+claims:
+  dictionaries-differ:
+    holds: stability0.median_best_match < 0.9
+    requires: [stability0.median_best_match > stability0.chance_best_match]
+    registered: 2026-01-31
+  seeds-agree:
+    holds: layer0[seed=0].loss < layer0[seed=4].loss
+headline: "Median best-match cosine {{ stability0.median_best_match }}."
+cards: [stability0.median_best_match]
+"""
+
+FLAT = """\
+name: saes at layer 6
+family: coder
+model: gpt2
+hook_site: blocks.6.hook_resid_pre
+corpus: smollm2-samples
+parameters:
+  n_features: 512
+  learning_rate: 1e-3
+"""
+
+
+def test_a_whole_spec_loads_and_survives_a_round_trip(load):
+    spec = load(WHOLE)
+    assert spec.experiments["layer0"].corpus.tokens == 200_000
+    assert spec.experiments["lens"].prompts == PromptChoice(name="facts")
+    assert spec.claims["dictionaries-differ"].registered == "2026-01-31"
+    assert load(dump(spec), "again.yaml") == spec
+
+
+def test_the_flat_form_is_a_spec_of_one_experiment(load):
+    spec = load(FLAT)
+    assert spec.models == ["gpt2"] and list(spec.experiments) == ["saes_at_layer_6"]
+    experiment = spec.experiments["saes_at_layer_6"]
+    assert experiment.name == spec.title == "saes at layer 6"
+    assert experiment.parameters == {"n_features": 512, "learning_rate": 0.001}
+    assert load('{"family": "lens", "model": "gpt2"}', "flat.json").experiments["lens"].family == "lens"
+
+
+def test_an_error_crosses_a_process_boundary(load):
+    with pytest.raises(SpecError) as caught:
+        load(LENS + "    hook_sites: x\n")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+MISTAKES = [
+    # shape
+    ("- 1\n", "1:1: this is not a spec"),
+    (HEAD, "1:1: experiments is missing"),
+    (HEAD + "experiments: {}\n", "4:1: experiments: .*1 or more items"),
+    (HEAD + "experiments: {a: lens}\n", "4:18: experiments.a: .*expected: a mapping.*seen: 'lens'"),
+    (HEAD.replace("question", "qestion"), "2:1: qestion: unknown key 'qestion'.*nearest: question"),
+    (LENS.replace("A title", "' '"), "1:8: title: .*text that is not blank"),
+    (LENS.replace("A title", "3"), "1:8: title: .*expected: text.*seen: 3.*put it in quotes"),
+    (
+        LENS + "    hook_sit: x\n",
+        "7:5: experiments.a.hook_sit: unknown key.*one of family, .*nearest: hook_site",
+    ),
+    (LENS + "    dtype: float23\n", "7:12: experiments.a.dtype: .*'float32' or 'bfloat16'.*nearest: float32"),
+    (
+        LENS + "    prompts: {name: facts, limit: 0}\n",
+        "7:35: experiments.a.prompts.limit: .*more than 0.*seen: 0",
+    ),
+    (LENS + "    prompts: [facts]\n", "7:5: experiments.a.prompts: .*a name or a mapping"),
+    (LENS + "    parameters:\n", "7:16: experiments.a.parameters: .*seen: nothing.*remove the key"),
+    (LENS + "  1st: {family: lens}\n", "7:3: experiments.1st: .*not beginning with a digit"),
+    (
+        LENS + "claims: {c: {hold: a.x > 1}}\n",
+        "7:10: claims.c: holds is missing.*7:14: claims.c.hold: unknown key",
+    ),
+    (LENS + "claims: {c: {holds: a.x > 1, registered: 2026-02-41}}\n", "7:42: .*a date such as"),
+    # models
+    (LENS.replace("models: [m, n]\n", ""), "1:1: no model is named.*models: "),
+    (LENS.replace("[m, n]", "[]"), "3:1: models: .*1 or more items"),
+    (LENS.replace("[m, n]", "m"), r"3:9: models: .*expected: a list.*write \[m\]"),
+    (LENS.replace("[m, n]", "[m, n, m]"), r"3:16: models\[2\]: the model 'm' is given twice"),
+    (LENS.replace("[m, n]", "[m, '']"), r"3:13: models\[1\]: .*not blank"),
+    (LENS.replace("models: [m, n]", "model: [m, n]"), "3:1: model: .*one model's name.*models: "),
+    (LENS + "model: m\n", "7:1: model: both model and models"),
+    (LENS + "    models: [o]\n", r"7:14: experiments.a.models\[0\]: unknown model of this spec 'o'"),
+    (
+        LENS + "    models: [m]\n  b: {family: lens, uses: {it: a}}\n",
+        "8:32: experiments.b.uses.it: a is not .* on n",
+    ),
+    # families and their parameters
+    (LENS.replace("lens", "lense"), "6:13: experiments.a.family: unknown family 'lense'.*nearest: lens"),
+    (LENS + "    parameters: {comit_rank: 1}\n", "7:18: .*comit_rank: unknown key.*nearest: commit_rank"),
+    (
+        LENS + "    parameters: {commit_rank: -1}\n",
+        "7:31: experiments.a.parameters.commit_rank: .*0 or more.*-1",
+    ),
+    (LENS + "    parameters: {commit_rank: '3'}\n", "7:31: .*a whole number.*seen: '3'.*remove the quotes"),
+    (LENS + "    parameters: {commit_rank: true}\n", "7:31: .*a whole number.*seen: true"),
+    (LENS + "    parameters: {commit_rank: 1.5}\n", "7:31: .*a whole number.*seen: 1.5"),
+    (LENS + "    parameters: {normalise: no}\n", "7:29: .*true or false.*write false"),
+    (LENS + "    parameters: {sites: [resid_pre, mlp_uot]}\n", r"7:37: .*sites\[1\]: .*nearest: mlp_out"),
+    (LENS + "    parameters: {fit: {rats: 1}}\n", "7:24: .*fit.rats: unknown key.*nearest: rate"),
+    (CODER, "5:3: experiments.a: n_features is missing"),
+    (
+        CODER + "    parameters: {n_features: 8}\n",
+        r"7:5: .*parameters: k \(32\) is larger than n_features \(8\)",
+    ),
+    (CODER + "    parameters: {n_features: 8, learning_rate: .inf}\n", "7:48: .*a number.*seen: '.inf'"),
+    # sweeps
+    (LENS + "    sweep: {}\n", "7:5: experiments.a.sweep: an empty sweep"),
+    (LENS + "    sweep: {seed: []}\n", "7:13: experiments.a.sweep.seed: .*1 or more items"),
+    (LENS + "    sweep: {seed: 3}\n", r"7:19: experiments.a.sweep.seed: .*a list.*write \[3\]"),
+    (
+        LENS + "    sweep: {sed: [0, 1]}\n",
+        "7:13: experiments.a.sweep.sed: unknown parameter of lens.*nearest: seed",
+    ),
+    (
+        LENS + "    sweep: {seed: [0, 1, 0]}\n",
+        r"7:26: experiments.a.sweep.seed\[2\]: the value 0 is given twice",
+    ),
+    (
+        LENS + "    sweep: {seed: [0, x]}\n",
+        r"7:23: experiments.a.sweep.seed\[1\]: .*a whole number.*seen: 'x'",
+    ),
+    (LENS + "    sweep: {seed: [[0]]}\n", r"7:20: .*sweep.seed\[0\]: .*a whole number, a number or text"),
+    (LENS + "    parameters: {seed: 1}\n    sweep: {seed: [0]}\n", "8:13: .*seed is both set and swept"),
+    (
+        CODER + "    sweep: {n_features: [64, 8]}\n",
+        r"5:3: experiments.a: k \(32\) is larger.*at \[n_features=8\]",
+    ),
+    (
+        LENS + f"    sweep: {{seed: {list(range(200))}, commit_rank: {list(range(99))}}}\n",
+        "7:5: .*too large.*19,800",
+    ),
+    # hook sites
+    (
+        LENS + "    hook_site: blocks.1.hook_resid_per\n",
+        "7:16: experiments.a.hook_site: .*nearest: blocks.1.hook_resid_pre",
+    ),
+    (
+        LENS + "    hook_site: blocks.-1.hook_resid_pre\n",
+        "7:16: experiments.a.hook_site: '-1' is not a layer",
+    ),
+    # uses
+    (
+        LENS + "    uses: {it: b}\n  bb: {family: lens}\n",
+        "7:16: experiments.a.uses.it: unknown experiment 'b'.*nearest: bb",
+    ),
+    (LENS + "    uses: {it: a}\n", "7:5: experiments.a.uses: .*circle.*a uses a"),
+    (
+        LENS + "    uses: {it: b}\n  b: {family: lens, uses: {it: a}}\n",
+        "experiments.[ab].uses: .*circle.*(a uses b uses a|b uses a uses b)",
+    ),
+    (
+        LENS + "    name: x\n  b: {family: lens, name: x}\n",
+        "8:27: experiments.b.name: two experiments are called 'x'",
+    ),
+    # claims
+    (LENS + "claims: {c: {holds: a.x >}}\n", "7:21: claims.c.holds: "),
+    (
+        LENS + "claims: {c: {holds: 'b.x > 1', requires: [a.x > 1, aa.x > 1]}}\n",
+        "claims.c.holds: .*'b'.*claims.c.requires.1.: .*nearest: a",
+    ),
+    (
+        LENS + "    sweep: {seed: [0, 1]}\nclaims: {c: {holds: a.x > 1}}\n",
+        r"8:21: claims.c.holds: a.x names no run.*a\[seed=0\]",
+    ),
+    (
+        LENS + "    sweep: {seed: [0, 1]}\nclaims: {c: {holds: 'a[seed=2].x > 1'}}\n",
+        r"names no run.*nearest: a\[seed=[01]\].x",
+    ),
+    (LENS + "cards: [x]\n", r"7:9: cards\[0\]: 'x' is not the name of a number"),
+    # the flat form
+    (FLAT.replace("name:", "nmae:"), "1:1: nmae: unknown key.*nearest: name"),
+    (FLAT.replace("512", "many"), "7:15: parameters.n_features: .*a whole number"),
+    (FLAT.replace("coder", "codec"), "2:9: family: unknown family 'codec'.*nearest: coder"),
+    (FLAT.replace("blocks.6", "block.6"), "4:12: hook_site: .*nearest: blocks.6.hook_resid_pre"),
+    (FLAT + "uses: {it: x}\n", "9:1: uses: unknown key"),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), MISTAKES)
+def test_a_mistake_is_told_with_its_place(load, text, told):
+    with pytest.raises(SpecError) as caught:
+        load(text)
+    message = str(caught.value)
+    assert re.search(f"(?s)spec.yaml:.*{told}", message), message
+    assert not re.search("pydantic|http|Input should|validation", message)
+
+
+def test_all_problems_are_told_in_the_order_of_the_file(load):
+    text = LENS.replace("family: lens", "family: lense") + "    hook_site: x\nclaims: {c: {holds: b.x > 1}}\n"
+    with pytest.raises(SpecError) as caught:
+        load(text)
+    message = str(caught.value)
+    assert "3 problems" in message
+    assert message.index(":6:13: ") < message.index(":7:16: ") < message.index(":8:21: ")
+    with pytest.raises(SpecError, match=r"12 problems(?s:.*)and 2 more"):
+        load(LENS + "".join(f"    key{i}: 1\n" for i in range(12)))
+
+
+def test_a_claim_that_does_not_parse_stays_a_claim_error(load):
+    with pytest.raises(ClaimError, match=r"claims\.c\.holds"):
+        load(LENS + "claims: {c: {holds: a.x >}}\n")

@@ -1,0 +1,89 @@
+"""The house rules of imports: a room imports only rooms above it, and heavy libraries stay in theirs.
+
+The modules beside the rooms (cli.py and what it consists of) stand on top of the house: they may import
+anything, and no room imports them.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ENGINE = Path(__file__).parent.parent / "engine"
+ROOMS = "errors evidence spec models data lab families runs report publish demo"
+FLOORS: dict[str, int] = {room: floor for floor, room in enumerate(ROOMS.split())}  # counted from the top
+OWNERS = {"transformer_lens": "models", "transformers": "models", "altair": "report", "jinja2": "report"}
+WITH_TORCH_AT_HAND = {"models", "lab", "families", "data"}
+
+
+def imports(node: ast.AST, later: bool = True) -> Iterator[str]:
+    """Dotted names that a module imports; without `later`, only those that importing it imports."""
+    lazy = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    if not later and (lazy or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))):
+        return
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+    for child in ast.iter_child_nodes(node):
+        yield from imports(child, later)
+
+
+def floor_of(room: str) -> int:
+    """Where a room lies; the modules beside the rooms are below them all."""
+    return FLOORS.get(room, len(FLOORS))
+
+
+def broken_rules(path: Path, source: str) -> Iterator[str]:
+    """What a module at `path` (relative to engine/) imports that its room may not."""
+    room, tree = path.with_suffix("").parts[0], ast.parse(source)
+    for name in imports(tree):
+        top, target, *rest = [*name.split("."), "", ""]
+        if OWNERS.get(top, room) != room:
+            yield f"only {OWNERS[top]} imports {top}"
+        if top == "engine" and floor_of(target) > floor_of(room):
+            yield f"{target} is not above {room}"
+        if top == "engine" and target == room == "families" and rest[0] not in (path.stem, ""):
+            yield f"a family imports {rest[0]}"
+        if top == "":
+            yield "a relative import"
+    if room not in WITH_TORCH_AT_HAND and "torch" in {n.split(".")[0] for n in imports(tree, later=False)}:
+        yield "torch is imported at import time"
+
+
+@pytest.mark.parametrize("path", sorted(ENGINE.rglob("*.py")), ids=lambda p: str(p.relative_to(ENGINE)))
+def test_every_module_keeps_the_rules(path: Path) -> None:
+    inside = path.relative_to(ENGINE)
+    assert len(inside.parts) == 1 or inside.parts[0] in FLOORS, "this folder is no room of the house"
+    assert list(broken_rules(inside, path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "rule"),
+    [
+        ("spec/load.py", "from engine.families import names", "families is not above spec"),
+        ("lab/lens.py", "def f():\n    import transformers.models", "only models imports transformers"),
+        ("families/a.py", "from engine.families import b", "a family imports b"),
+        ("publish/build.py", "from engine.console import say", "console is not above publish"),
+        ("families/a.py", "import engine.runs.store", "runs is not above families"),
+        ("runs/plan.py", "class A:\n    from torch import nn", "torch is imported at import time"),
+        ("runs/plan.py", "from .store import Store", "a relative import"),
+    ],
+)
+def test_a_broken_rule_is_seen(path: str, source: str, rule: str) -> None:
+    assert list(broken_rules(Path(path), source)) == [rule]
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("runs/plan.py", "def f():\n    import torch"),
+        ("runs/plan.py", "if TYPE_CHECKING:\n    import torch"),
+        ("runs/plan.py", "import engine.errors"),
+        ("cli.py", "from engine.console import say"),
+        ("lab/lens.py", "import torch"),
+    ],
+)
+def test_what_is_allowed_passes(path: str, source: str) -> None:
+    assert list(broken_rules(Path(path), source)) == []
