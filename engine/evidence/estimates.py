@@ -41,7 +41,8 @@ class Sample:
 
     def tie_breaker(self) -> np.random.Generator:
         """Depends on name and numbers, so that two fractions which happen to agree are not one."""
-        key = f"{self.units.seed}\x1f{self.name}".encode() + np.ascontiguousarray(self.rows).tobytes()
+        order = np.lexsort((self.rows, *self.units.members.T))  # rows in any order are the same numbers
+        key = f"{self.units.seed}\x1f{self.name}".encode() + self.rows[order].tobytes()
         return np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:16], "big"))
 
 

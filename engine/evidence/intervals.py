@@ -19,7 +19,7 @@ TOO_FEW = 4
 """Fewer units than this have no interval: three have ten distinct resamples."""
 FEW = 10
 """Fewer units than this cannot show whether their data are skewed, so that the interval is widened:
-without it, 4 to 9 exponential values cover 90 to 93 %, with it 93 to 96 % (normal ones 97 to 98 %)."""
+without it, 4 to 9 exponential values cover 90 to 93 %, with it 92 to 96 % (normal ones 97 to 98 %)."""
 FEW_WIDTH = 1.25
 SKEWED = 0.2
 """From this skewness of the replicates on, a reader is told that one side is stretched."""

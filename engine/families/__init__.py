@@ -100,8 +100,9 @@ def _field_docs(tree: ast.Module) -> dict[str, str]:
     body = next((n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Params"), [])
     docs = {}
     for field, after in pairwise(body):
-        is_field = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if is_field and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+            continue
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             docs[field.target.id] = " ".join(str(after.value.value).split())
     return docs
 

@@ -24,6 +24,8 @@ places.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
@@ -36,11 +38,11 @@ from engine.lab.patching import Pairs, sweep
 from engine.lab.planted import HEAD, LAYER, estimate_gap, linear_model, planted_lab
 from engine.lab.profiles import Units, first_for_good, known_answer, spearman
 from engine.lab.receipts import model_receipts
-from engine.lab.roles import ROLES, Role, over_positions, role_positions
+from engine.lab.roles import ROLES, over_positions, role_positions
 
 Effects = dict[str, np.ndarray]  # by site: "prompt layer pos", z "prompt layer pos head"
 Curves = dict[tuple[str, str], np.ndarray]  # by site and role: "prompt layer"
-ENDS: tuple[Role, ...] = ("subject last", "last")
+ENDS = ("subject last", "last")
 PLACES = {  # where one layer is chosen and measured
     "subject_attn": ("attn_out", "subject last"),
     "subject_mlp": ("mlp_out", "subject last"),
@@ -50,10 +52,12 @@ PLACES = {  # where one layer is chosen and measured
 
 
 class Params(BaseModel, extra="forbid"):
-    prompts_per_relation: int = Field(6, gt=0)
+    prompts_per_relation: Annotated[int, Field(gt=0)] = 6
     """At most this many known pairs of each relation are patched, the first by hash of their id."""
-    known_rank: int = Field(0, ge=0)
+    known_rank: Annotated[int, Field(ge=0)] = 0
     """An answer is known where its rank among all tokens is at most this; 0 is the likeliest token."""
+    everywhere: bool = False
+    """Patch attn_out and mlp_out at every role too, and heads at the subject's last token: much slower."""
     seed: int = 0
     """Draws the random places of the control."""
 
@@ -62,14 +66,13 @@ def run(lab: Lab, params: Params) -> Result:
     """Effects by layer, site and role in both directions, the hand-over, the best layers and heads."""
     limit = params.prompts_per_relation
     facts = lab.known_facts(known_rank=params.known_rank, both_sides=True, per_relation=limit)
-    restored, clean, corrupted = _effects(lab, facts, facts.denoising, ROLES, 0.15)
-    destroyed, _, _ = _effects(lab, facts, facts.noising, ENDS, 0.6)
+    denoised, noised = _roles(params.everywhere, ROLES), _roles(params.everywhere, ENDS)
+    restored, clean, corrupted = _effects(lab, facts, facts.denoising, denoised, 0.15)
+    destroyed, _, _ = _effects(lab, facts, facts.noising, noised, 0.6)
     curves = {"denoising": _curves(restored, facts), "noising": _curves(destroyed, facts)}
     estimate = estimated_sweep(lab.model, facts.denoising, sites=["z"]).normalised()
-    z = {
-        name: _at_last(e["z"], facts)
-        for name, e in (("exact", restored), ("noised", destroyed), ("estimate", estimate))
-    }
+    z_of = {"exact": restored["z"], "noised": destroyed["z"], "estimate": estimate["z"]}
+    z = {run: over_positions(effect, role_positions(facts.prompts, "last")) for run, effect in z_of.items()}
     layers = {name: facts.best(curves["denoising"][place]) for name, place in PLACES.items()}
     head = divmod(facts.best(z["exact"].reshape(len(facts), -1)), lab.model.shape.n_heads)
     logits = {"quantity": "logits"}
@@ -81,28 +84,32 @@ def run(lab: Lab, params: Params) -> Result:
             *_handover(curves["denoising"], facts, lab.model.n_layers, ""),
             *_handover(curves["noising"], facts, lab.model.n_layers, "_noising"),
             *_best_places(curves, layers, facts),
+            *_halves(curves["denoising"]["mlp_out", "subject last"], facts),
             *_best_head(z, head, facts),
         ],
         controls=[*_unrelated(lab, facts, clean, layers, head), _random_place(restored, facts, params.seed)],
         checks=model_receipts(lab.model, facts),
-        tables=_tables(curves, z, facts, clean, corrupted),
+        tables=_tables(curves, z_of, facts, clean, corrupted),
         figures=FIGURES,
         arrays={"z": z["noised"]} | {s: curves["noising"][s, "last"] for s in ("attn_out", "mlp_out")},
     )
 
 
-def _effects(
-    lab: Lab, facts: Facts, pairs: Pairs, roles: tuple[Role, ...], done: float
-) -> tuple[Effects, np.ndarray, np.ndarray]:
-    """Effects by site, and the logit differences of the runs patched from and into.
+def _roles(everywhere: bool, stream: tuple[str, ...]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """At which roles each group of sites is patched; `stream` is where resid_pre is, at the least."""
+    if everywhere:
+        return {("z",): ENDS, ("resid_pre", "attn_out", "mlp_out"): ROLES}
+    return {("z",): ("last",), ("attn_out", "mlp_out"): ENDS, ("resid_pre",): stream}
 
-    resid_pre is patched at all `roles`, attn_out and mlp_out at the two ends, z at the last token.
-    """
-    plans = [(["z"], ("last",)), (["attn_out", "mlp_out"], ENDS), (["resid_pre"], roles)]
+
+def _effects(
+    lab: Lab, facts: Facts, pairs: Pairs, plan: dict[tuple[str, ...], tuple[str, ...]], done: float
+) -> tuple[Effects, np.ndarray, np.ndarray]:
+    """Effects by site, and the logit differences of the runs patched from and into."""
     effects: Effects = {}
-    for step, (sites, where) in enumerate(plans):
+    for step, (sites, roles) in enumerate(plan.items()):
         lab.progress(done + 0.12 * step, f"patching {', '.join(sites)} of {len(facts)} prompts")
-        found = sweep(lab.model, pairs, sites=sites, positions=role_positions(facts.prompts, *where))
+        found = sweep(lab.model, pairs, sites=sites, positions=role_positions(facts.prompts, *roles))
         effects |= found.normalised()
     return effects, found.source, found.base
 
@@ -112,11 +119,6 @@ def _curves(effects: Effects, facts: Facts) -> Curves:
     places = [(site, role) for site in ("resid_pre", "attn_out", "mlp_out") for role in ROLES]
     curves = {(s, r): over_positions(effects[s], role_positions(facts.prompts, r)) for s, r in places}
     return {place: curve for place, curve in curves.items() if np.isfinite(curve).any()}
-
-
-def _at_last(z: np.ndarray, facts: Facts) -> np.ndarray:
-    """Heads' effects at the last token: "prompt layer head"."""
-    return z[np.arange(len(facts)), :, facts.prompts.last.cpu().numpy()]
 
 
 def _handover(curves: Curves, facts: Facts, n_layers: int, suffix: str) -> list[Measurement]:
@@ -147,6 +149,17 @@ def _best_places(curves: dict[str, Curves], layers: dict[str, int], facts: Facts
             effect = curves[direction][site, role][:, layer]
             rows.append(facts.measuring.mean(f"{name}_{what}", effect, about, control=f"{name}_unrelated"))
     return rows
+
+
+def _halves(curve: np.ndarray, facts: Facts) -> list[Measurement]:
+    """What one MLP of the first and of the second half of the layers restores at the subject's last token."""
+    middle, control = curve.shape[1] // 2, "random_place_recovered"
+    halves = {"first": curve[:, :middle], "second": curve[:, middle:]}
+    about = "Mean share restored at the subject's last token by one MLP of the {} half of the layers."
+    return [
+        facts.all.mean(f"subject_mlp_{half}_half", c.mean(axis=1), about.format(half), control=control)
+        for half, c in halves.items()
+    ]
 
 
 def _best_head(z: dict[str, np.ndarray], head: tuple[int, int], facts: Facts) -> list[Measurement]:
@@ -180,7 +193,7 @@ def _unrelated(
         effect = over_positions(found[site], role_positions(prompts, role)[rows])[:, layer]
         about = f"{site} of layer {layer} at the {role} token, patched from another fact of equal length."
         controls.append(units.mean(f"{name}_unrelated", effect, about))
-    effect = found["z"][np.arange(len(rows)), head[0], own.last.cpu().numpy(), head[1]]
+    effect = over_positions(found["z"], role_positions(prompts, "last")[rows])[:, *head]
     return [*controls, units.mean("top_head_unrelated", effect, "The best head, from another fact likewise.")]
 
 
@@ -195,32 +208,35 @@ def _random_place(effects: Effects, facts: Facts, seed: int) -> Measurement:
 
 def _tables(
     curves: dict[str, Curves],
-    z: dict[str, np.ndarray],
+    z_of: dict[str, np.ndarray],
     facts: Facts,
     clean: np.ndarray,
     corrupted: np.ndarray,
 ) -> dict[str, pd.DataFrame]:
     """Effects by layer, site and role in each direction; heads; prompts."""
+    tables = {direction: _long(by_place, facts) for direction, by_place in curves.items()}
+    for name, role in (("heads", "last"), ("heads_at_subject", "subject last")):
+        z = {run: over_positions(z, role_positions(facts.prompts, role)) for run, z in z_of.items()}
+        if np.isfinite(z["exact"]).all():
+            tables[name] = _heads(z, facts)
+    columns = ["id", "relation", "clean", "corrupted", "answer", "wrong_answer"]
+    per_prompt = facts.table[columns].assign(clean_logit_diff=clean, corrupted_logit_diff=corrupted)
+    top = tables["heads"].nlargest(12, "recovered").reset_index(drop=True)
+    return {**tables, "top_heads": top, "per_prompt": per_prompt, "dropped": facts.dropped()}
+
+
+def _heads(z: dict[str, np.ndarray], facts: Facts) -> pd.DataFrame:
     n_heads = z["exact"].shape[2]
     heads = facts.all.by_layer(z["exact"].reshape(len(facts), -1), "recovered")
     heads = heads.assign(layer=heads["layer"] // n_heads, head=heads["layer"] % n_heads)
     heads["name"] = [f"L{layer}H{head}" for layer, head in zip(heads["layer"], heads["head"], strict=True)]
-    heads = heads.assign(destroyed=z["noised"].mean(0).ravel(), estimated=z["estimate"].mean(0).ravel())
-    columns = ["id", "relation", "clean", "corrupted", "answer", "wrong_answer"]
-    per_prompt = facts.table[columns].assign(clean_logit_diff=clean, corrupted_logit_diff=corrupted)
-    return {
-        **{direction: _long(by_place, facts) for direction, by_place in curves.items()},
-        "heads": heads,
-        "top_heads": heads.nlargest(12, "recovered").reset_index(drop=True),
-        "per_prompt": per_prompt,
-        "dropped": facts.dropped(),
-    }
+    return heads.assign(destroyed=z["noised"].mean(0).ravel(), estimated=z["estimate"].mean(0).ravel())
 
 
 def _long(curves: Curves, facts: Facts) -> pd.DataFrame:
     rows = []
     for (site, role), curve in curves.items():
-        units = Units(facts.ids, np.isfinite(curve).all(axis=1))
+        units = Units(facts.ids, ~np.isnan(curve[:, 0]))
         rows.append(units.by_layer(curve, "effect", site=site, token=role, prompts=int(units.rows.sum())))
     return pd.concat(rows, ignore_index=True)
 

@@ -19,6 +19,8 @@ at random for each prompt.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import pandas as pd
 import torch
@@ -26,7 +28,7 @@ from pydantic import BaseModel, Field
 
 from engine.evidence.bootstrap import count
 from engine.evidence.result import Calibration, Figure, Measurement, Result
-from engine.lab.attribution import Attribution, attribute
+from engine.lab.attribution import Attribution, Kind, attribute
 from engine.lab.facts import Facts
 from engine.lab.lab import Lab
 from engine.lab.planted import HEAD, LAYER, planted_lab
@@ -37,9 +39,9 @@ from engine.models.micro import micro_model
 
 
 class Params(BaseModel, extra="forbid"):
-    known_rank: int = Field(0, ge=0)
+    known_rank: Annotated[int, Field(ge=0)] = 0
     """A fact is known where the answer's rank among all tokens is at most this; 0 is the likeliest token."""
-    named_depth: float = Field(0.75, gt=0, lt=1)
+    named_depth: Annotated[float, Field(gt=0, lt=1)] = 0.75
     """The MLP at this fraction of the depth and the one before it are reported: 0.75 is MLP 9 of 12."""
     seed: int = 0
     """Draws the random parts of the control."""
@@ -51,7 +53,8 @@ def run(lab: Lab, params: Params) -> Result:
     lab.progress(0.5, f"attributing {len(facts)} known facts")
     found = attribute(lab.model, facts.prompts.clean, facts.prompts.last, _directions(lab.model, facts))
     named = block_at_depth(params.named_depth, lab.model.n_layers)
-    picked = [_extremes(found, facts, kind, lab.model.shape.n_heads) for kind in ("mlp", "head")]
+    n_heads = lab.model.shape.n_heads
+    picked = [_extremes(found, facts, "mlp", n_heads), _extremes(found, facts, "head", n_heads)]
     return Result(
         findings=[
             *facts.counts(),
@@ -75,7 +78,7 @@ def _directions(model: HookedModel, facts: Facts) -> torch.Tensor:
 
 
 def _extremes(
-    found: Attribution, facts: Facts, kind: str, n_heads: int
+    found: Attribution, facts: Facts, kind: Kind, n_heads: int
 ) -> tuple[list[Measurement], list[Measurement]]:
     """The MLP or head that writes most and the one that writes least, and both towards another answer."""
     findings, controls = [], []
@@ -105,7 +108,8 @@ def _shares(found: Attribution, facts: Facts) -> list[Measurement]:
     positive = np.maximum(own, 0.0)
     about = "Mean logit difference, answer minus wrong answer."
     findings = [facts.all.mean("logit_diff", total, about, quantity="logits")]
-    for kind in ("mlp", "head", "embedding"):
+    kinds: tuple[Kind, ...] = ("mlp", "head", "embedding")
+    for kind in kinds:
         part, whose = found.of_kind(kind), f"what {kind}s write"
         shares = {
             f"{kind}_share": (own, total, f"Share of the logit difference in {whose}."),
@@ -155,12 +159,13 @@ def _tables(found: Attribution, facts: Facts) -> dict[str, pd.DataFrame]:
         kind=[c.kind for c in found.components],
         towards_another_answer=found.values[:, 1].mean(axis=0),
     )
-    strongest = parts.loc[parts["contribution"].abs().nlargest(20).index]
+    by_size = np.argsort(-np.abs(parts["contribution"].to_numpy()), kind="stable")
+    strongest = parts.iloc[by_size[:20]].nlargest(20, "contribution").reset_index(drop=True)
     columns = ["id", "relation", "clean", "answer", "wrong_answer"]
     return {
         "parts": parts,
-        "strongest": strongest.sort_values("contribution", ascending=False).reset_index(drop=True),
-        "mlps": parts[parts["kind"] == "mlp"].reset_index(drop=True),
+        "strongest": strongest,
+        "mlps": parts.iloc[found.of_kind("mlp")].reset_index(drop=True),
         "per_prompt": facts.table[columns].assign(logit_diff=found.logit_diff[:, 0]),
         "dropped": facts.dropped(),
     }

@@ -18,6 +18,8 @@ to the fact.
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -35,11 +37,11 @@ from engine.models.micro import micro_model
 
 
 class Params(BaseModel, extra="forbid"):
-    known_rank: int = Field(0, ge=0)
+    known_rank: Annotated[int, Field(ge=0)] = 0
     """A fact is known where the answer's rank among all tokens is at most this; 0 is the likeliest token."""
-    commit_rank: int = Field(0, ge=0)
+    commit_rank: Annotated[int, Field(ge=0)] = 0
     """A prompt has committed once the answer stays at this rank or better; 0 is the likeliest token."""
-    named_depth: float = Field(0.75, ge=0, lt=1)
+    named_depth: Annotated[float, Field(ge=0, lt=1)] = 0.75
     """The block at this fraction of the depth is reported by name: 0.75 is block 9 of 12."""
 
 
@@ -108,14 +110,15 @@ def _through(blocks: dict[str, tuple[int, Units]], rank: np.ndarray, whose: str)
     """Ranks before and after each block, and the fall of ln(1 + rank) through it."""
     rows, answer = [], "another prompt's answer" if whose else "the answer"
     for name, (layer, units) in blocks.items():
-        block, control = f"{name}_layer", "" if whose else f"other_fall_{name}_layer"
-        before, after, fall = (f"{whose}{what}_{block}" for what in ("rank_before", "rank_after", "fall"))
+        block, control = f"{name}_layer", "" if whose else f"other_log_rank_drop_{name}_layer"
+        measured = ("mean_rank_before", "mean_rank_after", "log_rank_drop")
+        before, after, drop = (f"{whose}{what}_{block}" for what in measured)
         about = f"of {answer} {{}} the {name} block."
         rows += [
             units.mean(before, rank[:, layer], f"Mean rank {about.format('before')}", quantity="tokens"),
             units.mean(after, rank[:, layer + 1], f"Mean rank {about.format('after')}", quantity="tokens"),
             units.mean(
-                fall,
+                drop,
                 falls(rank)[:, layer],
                 f"Mean fall of ln(1 + rank) {about.format('through')}",
                 quantity="nats",
@@ -154,7 +157,7 @@ def _tables(
 
 
 BANDS = "Read at the last position after each number of blocks; bands are 95 % intervals over prompts."
-TITLES = {"x_title": "blocks read", "color_title": "answer"}
+TITLES: dict[str, Any] = {"x_title": "blocks read", "color_title": "answer"}
 LINE = {"x": "layer", "low": "low", "high": "high", "color": "answer"}
 FIGURES = {
     "rank": Figure(
@@ -192,7 +195,7 @@ def calibrate() -> list[Calibration]:
     with torch.no_grad():
         last_row = model.unembed(last_position_streams(model, ids)[:, -1])
         gap = float((last_row - model.hf(ids).logits[:, -1]).abs().max())
-    after, rise = LAYER + 1, -found["other_fall_specific_layer"].value
+    after, rise = LAYER + 1, -found["other_log_rank_drop_specific_layer"].value
     about = "Prompts commit right after the block whose head looks the answer up."
     wrong = "Another prompt's answer does not fall in rank there; rise of ln(1 + rank)."
     return [

@@ -17,6 +17,7 @@ order, drawn anew for each prompt, which gives what chance would.
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ KINDS = ("head", "mlp")
 
 
 class Params(BaseModel, extra="forbid"):
-    top_parts: int = Field(10, gt=0)
+    top_parts: Annotated[int, Field(gt=0)] = 10
     """How many of the highest heads and MLPs are compared between attribution and patching."""
     seed: int = 0
     """Draws the random orders of the control."""
@@ -52,7 +53,7 @@ def run(lab: Lab, params: Params) -> Result:
     about = "Mean rank correlation within a prompt"
     compared = [
         *(
-            _compared(f"{name}_correlation", pair, spearman, about, units, rng)
+            _compared(f"{name}_correlation", f"{name}_chance", pair, spearman, about, units, rng)
             for name, pair in pairs.items()
         ),
         _top_parts(parts, params.top_parts, units, rng),
@@ -101,11 +102,10 @@ def _part_profiles(used: dict[str, Result], ids: list[str]) -> tuple[np.ndarray,
 
 
 def _compared(
-    name: str, pair: tuple, compare, about: str, units: Units, rng: np.random.Generator
+    name: str, chance: str, pair: tuple, compare: Any, about: str, units: Units, rng: np.random.Generator
 ) -> tuple[Measurement, Measurement]:
     """A comparison of two profiles, and the same with each prompt's places on one side in random order."""
     one, other = pair
-    chance = f"{name}_by_chance"
     return (
         units.mean(name, compare(one, other), f"{about}.", control=chance),
         units.mean(chance, compare(rng.permuted(one, axis=1), other), f"{about}, one side in random order."),
@@ -120,7 +120,7 @@ def _top_parts(
         return np.array([len(set(a) & set(b)) / len(a) for a, b in zip(*best, strict=True)])
 
     about = f"Share of the {top} highest parts by attribution that are among the {top} highest by patching"
-    return _compared("top_parts_overlap", pair, overlap, about, units, rng)
+    return _compared("top_parts_overlap", "top_parts_chance", pair, overlap, about, units, rng)
 
 
 def _tables(
@@ -128,8 +128,10 @@ def _tables(
 ) -> dict[str, pd.DataFrame]:
     """Each method's profile as shares of its own total, the parts by both methods, and the prompts."""
     scaled = {method: v / np.abs(v.mean(axis=0)).sum() for method, v in layers.items()}
-    named = used["attribution"].tables["parts"][["part", "kind"]]
-    named = pd.concat([named[named["kind"] == kind] for kind in KINDS], ignore_index=True)
+    named = used["attribution"].tables["parts"]
+    named = pd.concat(
+        [named.loc[named["kind"] == kind, ["part", "kind"]] for kind in KINDS], ignore_index=True
+    )
     correlations = {f"{a}_{b}": spearman(layers[a], layers[b]) for a, b in combinations(METHODS, 2)}
     attribution, patching = (side.mean(axis=0) for side in parts)
     by_layer = [units.by_layer(v, "share", method=method) for method, v in scaled.items()]
@@ -167,7 +169,7 @@ def calibrate() -> list[Calibration]:
     labs = [Lab(micro_model(), uses=_made_up(sign)) for sign in (1.0, -1.0)]
     same, opposite = (run(lab, Params()).measurements for lab in labs)
     name = "attribution_patching_correlation"
-    chance = same["attribution_patching_parts_correlation_by_chance"].value
+    chance = same["attribution_patching_parts_chance"].value
     return [
         known_answer("same profiles", "A profile with itself.", same[name].value, 1, 1e-9),
         known_answer("opposite profiles", "A profile with its negative.", opposite[name].value, -1, 1e-9),

@@ -74,13 +74,13 @@ def attribute(
     logit_diff = np.zeros((n_prompts, n_directions))
     with torch.no_grad():
         for index in equal_length_groups(last, 8):
-            ids, towards = input_ids[index, : int(last[index[0]]) + 1], directions[index]
+            ids, towards = input_ids[index, : int(last[index[0]]) + 1], directions[index].float()
             written, final = _writings(model, ids)
-            norm = model.frozen_norm(final)
-            linear = torch.einsum("cpd,pkd->pkc", norm.apply(written), towards)
-            from_bias = (towards @ norm.bias)[..., None]
+            norm = model.frozen_norm(final.float())
+            linear = torch.einsum("cpd,pkd->pkc", norm.apply(written.float()), towards)
+            from_bias = (towards @ norm.bias.float())[..., None]
             values[index] = torch.cat((linear, from_bias), dim=-1).cpu().numpy()
-            normed = model.final_norm(final)
+            normed = model.final_norm(final).float()
             logit_diff[index] = torch.einsum("pd,pkd->pk", normed, towards).cpu().numpy()
     return Attribution(names, values, logit_diff)
 

@@ -49,9 +49,13 @@ class Facts:
         return [str(i) for i in self.table["id"]]
 
     @cached_property
+    def relations(self) -> list[str]:
+        return [str(r) for r in self.table["relation"]]
+
+    @cached_property
     def selecting(self) -> np.ndarray:
         """True for the half that layers and heads are chosen on. Shape "prompt"."""
-        return selection_half(self.ids, self.table["relation"])
+        return selection_half(self.ids, self.relations)
 
     @property
     def all(self) -> Units:
@@ -86,17 +90,17 @@ class Facts:
     def other_answers(self) -> Int[Tensor, " prompt"]:
         """For each prompt the answer of another, of its relation where one differs: the control's target."""
         chosen = self.prompts.answer.clone()
-        for row, near in enumerate(_partners(self.ids, list(self.table["relation"]))):
+        for row, near in enumerate(_partners(self.ids, self.relations)):
             different = [i for i in near if self.prompts.answer[i] != self.prompts.answer[row]]
             chosen[row] = self.prompts.answer[different[0]] if different else self.prompts.wrong_answer[row]
         return chosen
 
     def unrelated(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows with an unrelated prompt of equal length (neither answer is its own), and those prompts' rows."""
+        """Rows with an unrelated prompt of equal length (neither answer its own), and that prompt's row."""
         p = self.prompts
         own = torch.stack((p.answer, p.wrong_answer), dim=1)
         rows, partners = [], []
-        for row, others in enumerate(_partners(self.ids, list(self.table["relation"]))):
+        for row, others in enumerate(_partners(self.ids, self.relations)):
             fits = [i for i in others if p.last[i] == p.last[row] and p.answer[i] not in own[row]]
             rows += [row] if fits else []
             partners += fits[:1]
@@ -130,16 +134,19 @@ def known_facts(
     both_sides: bool = False,
     per_relation: int | None = None,
 ) -> Facts:
-    """The prompts whose answer has rank `known_rank` or better (from 0) after the clean prompt.
+    """The prompts whose answer has rank `known_rank` or better (from 0), and better than the wrong answer's.
 
     With `both_sides` the corrupted prompt's own answer must be known as well, so that a pair's two logit
     differences have opposite signs and a normalised one has a scale. DataError where fewer than two are.
     """
     given = len(prompts) + len(prompts.dropped)
-    known = answer_rank(model, prompts.clean, prompts.last, prompts.answer) <= known_rank
-    kept = prompts.keep(known, "the model does not know the answer")
+    answers = torch.stack((prompts.answer, prompts.wrong_answer), dim=1)
+    rank, other = token_ranks(model, prompts.clean, prompts.last, answers).T
+    kept = prompts.keep((rank <= known_rank) & (rank < other), "the model does not know the answer")
     if both_sides and len(kept):
-        known = answer_rank(model, kept.corrupted, kept.last, kept.wrong_answer) <= known_rank
+        answers = torch.stack((kept.wrong_answer, kept.answer), dim=1)
+        rank, other = token_ranks(model, kept.corrupted, kept.last, answers).T
+        known = (rank <= known_rank) & (rank < other)
         kept = kept.keep(known, "the model does not know the corrupted prompt's answer")
     if len(kept) < 2:
         raise DataError(
@@ -149,23 +156,25 @@ def known_facts(
         )
     if per_relation is None:
         return Facts(kept, given)
-    chosen = first_per_stratum(list(kept.table["id"]), kept.table["relation"], per_relation)
+    facts = Facts(kept, given)
+    chosen = first_per_stratum(facts.ids, facts.relations, per_relation)
     return Facts(kept.keep(torch.as_tensor(chosen), "over the limit of prompts"), given, int((~chosen).sum()))
 
 
-def answer_rank(
+def token_ranks(
     model: HookedModel,
     input_ids: Int[Tensor, "prompt pos"],
     last: Int[Tensor, " prompt"],
-    answer: Int[Tensor, " prompt"],
-) -> Int[Tensor, " prompt"]:
-    """How many tokens the model finds likelier than the answer."""
-    ranks = torch.zeros_like(answer)
+    tokens: Int[Tensor, "prompt token"],
+) -> Int[Tensor, "prompt token"]:
+    """How many tokens the model finds likelier than each of the given ones, as what comes next."""
+    ranks = torch.zeros_like(tokens)
     with torch.no_grad():
         for index in equal_length_groups(last, 16):
             ids = input_ids[index, : int(last[index[0]]) + 1]
             logits = model.unembed(model.layers(model.embed(ids))[:, -1])
-            ranks[index] = (logits > logits.gather(1, answer[index, None])).sum(1)
+            own = logits.gather(1, tokens[index])
+            ranks[index] = (logits[:, None] > own[..., None]).sum(-1)
     return ranks
 
 

@@ -140,14 +140,14 @@ def empty_sweep(model: HookedModel, pairs: Pairs, sites: Sequence[str]) -> Sweep
 
 def answer_direction(model: HookedModel, pairs: Pairs) -> Float[Tensor, "prompt d_model"]:
     """Where the unembedding reads answer minus wrong answer."""
-    return (model.W_U[:, pairs.answer] - model.W_U[:, pairs.wrong_answer]).T
+    return (model.W_U[:, pairs.answer].float() - model.W_U[:, pairs.wrong_answer].float()).T
 
 
 def logit_differences(
     model: HookedModel, resid: Float[Tensor, "row d_model"], direction: Float[Tensor, "row d_model"]
 ) -> Float[Tensor, " row"]:
     """answer - wrong answer in logits, of residual streams after the last block."""
-    return (model.final_norm(resid) * direction).sum(-1)
+    return (model.final_norm(resid).float() * direction).sum(-1)
 
 
 def within(pairs: Pairs) -> Bool[Tensor, "prompt pos"]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,11 +9,10 @@ from torch import Tensor
 
 from engine.data.pairs import TokenizedPrompts
 
-Role = Literal["subject", "subject last", "between", "last"]
-ROLES: tuple[Role, ...] = ("subject", "subject last", "between", "last")
+ROLES = ("subject", "subject last", "between", "last")
 
 
-def role_positions(prompts: TokenizedPrompts, *roles: Role) -> Bool[np.ndarray, "prompt pos"]:
+def role_positions(prompts: TokenizedPrompts, *roles: str) -> Bool[np.ndarray, "prompt pos"]:
     """True at the positions that play one of the roles.
 
     "subject" is its tokens before the last one, "between" what follows it up to the last token of the prompt.
@@ -42,9 +39,10 @@ def subject_span(prompts: TokenizedPrompts) -> tuple[Int[Tensor, " prompt"], Int
 
 
 def over_positions(
-    values: Float[np.ndarray, "prompt layer pos"], asked: Bool[np.ndarray, "prompt pos"]
-) -> Float[np.ndarray, "prompt layer"]:
+    values: Float[np.ndarray, "prompt layer pos *head"], asked: Bool[np.ndarray, "prompt pos"]
+) -> Float[np.ndarray, "prompt layer *head"]:
     """Each prompt's mean over its positions of a role; NaN where it has none."""
-    kept = np.where(asked[:, None, :], values, 0.0)
+    per_head = [1] * (values.ndim - 3)
+    kept = np.where(asked.reshape(len(asked), 1, -1, *per_head), values, 0.0)
     with np.errstate(invalid="ignore"):
-        return kept.sum(axis=2) / asked.sum(axis=1)[:, None]
+        return kept.sum(axis=2) / asked.sum(axis=1).reshape(-1, 1, *per_head)

@@ -20,6 +20,7 @@ from engine.models.anatomy import Anatomy
 
 Resid = Float[Tensor, "batch pos d_model"]
 Heads = Float[Tensor, "batch head pos d_head"]
+KeyValueHeads = Float[Tensor, "batch key_value_head key d_head"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Block:
     d_head: int
     scale: float
 
-    def query_key_value(self, resid_pre: Resid, span: Span) -> tuple[Heads, Heads, Heads]:
+    def query_key_value(self, resid_pre: Resid, span: Span) -> tuple[Heads, KeyValueHeads, KeyValueHeads]:
         """Query, key and value with positions already applied; keys and values per key-value head."""
         x = self.attention_norm(resid_pre)
         parts = [project(x) for project in self.projections]
@@ -86,7 +87,7 @@ class Block:
         return query, key, value
 
     def attend(
-        self, query: Heads, key: Heads, value: Heads, span: Span
+        self, query: Heads, key: KeyValueHeads, value: KeyValueHeads, span: Span
     ) -> Float[Tensor, "batch pos head d_head"]:
         """The attention-weighted values of each head: z."""
         z = F.scaled_dot_product_attention(

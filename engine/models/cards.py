@@ -118,12 +118,14 @@ def model_folder(card: ModelCard) -> Path:
 
 def cached_record(card: ModelCard) -> dict[str, Any] | None:
     """The card.json of a fetched model; None where it is not cached or has changed since."""
-    file = model_folder(card) / "card.json"
-    if not file.is_file():
+    folder = model_folder(card)
+    try:
+        record = json.loads((folder / "card.json").read_text())
+    except (OSError, ValueError):
         return None
-    record = json.loads(file.read_text())
-    stale = card.pins.path is not None and record["stamps"] != file_stamps(card.pins.path)
-    return None if stale or record["pins"] != pins_record(card) else record
+    stamps = [] if card.pins.path is None else file_stamps(card.pins.path)
+    current = record.get("stamps") == stamps and record.get("pins") == pins_record(card)
+    return record if current and any(folder.glob("*.safetensors")) else None
 
 
 def pins_record(card: ModelCard) -> dict[str, Any]:

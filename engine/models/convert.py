@@ -81,15 +81,14 @@ def _read_gguf(file: Path) -> tuple[Any, Any]:
 
 
 def _headers_read_once() -> AbstractContextManager[Any]:
-    """transformers 5.23 parses a file's header three times, and maps all tensor names anew for each submodule.
+    """transformers 5.23 parses the header three times and maps all tensor names anew for each submodule.
 
     Remembering both halves the time of a conversion.
     """
     import gguf
 
-    remembered = {
-        name: functools.cache(getattr(gguf, name)) for name in ("GGUFReader", "get_tensor_name_map")
-    }
+    slow = ("GGUFReader", "get_tensor_name_map")
+    remembered: dict[str, Any] = {name: functools.cache(getattr(gguf, name)) for name in slow}
     return mock.patch.multiple(gguf, **remembered)
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engine.errors import ModelError, ModelUnavailable
+from engine.errors import ModelCorrupt, ModelError, ModelUnavailable
 from engine.models.anatomy import Anatomy
 from engine.models.cards import availability, cached_record, find_card, model_folder, recently_out_of_reach
 from engine.models.fetch import Progress, fetch
@@ -85,7 +86,13 @@ def _weights(folder: Path, dtype: torch.dtype, device: str) -> dict[str, Tensor]
     """All tensors of the folder; in their own dtype on the CPU they are mapped from the file, not read."""
     weights: dict[str, Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
-        weights |= {name: tensor.to(device, dtype) for name, tensor in load_file(file).items()}
+        try:
+            weights |= {name: tensor.to(device, dtype) for name, tensor in load_file(file).items()}
+        except SafetensorError as problem:
+            hint = f"remove {folder}; the model is then fetched again"
+            raise ModelCorrupt(
+                "the cached weights are damaged", where=str(file), seen=str(problem), hint=hint
+            ) from problem
     return weights
 
 

@@ -67,12 +67,11 @@ def _swap(fresh: Path, out: Path, previous: Path) -> None:
 def _run_mkdocs(config_file: Path, out: Path) -> None:
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
-    from mkdocs.exceptions import MkDocsException
 
     with _complaints() as complaints:
         try:
             build(load_config(str(config_file), site_dir=str(out)))
-        except (MkDocsException, OSError) as error:
+        except Exception as error:  # themes and extensions raise errors of their own
             seen = "\n            ".join(complaints) or str(error)
             raise SiteError(
                 "the site does not build",

@@ -11,12 +11,14 @@ import json
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import EngineError, ModelError, ResultError
+from engine.runs.codehash import CodeBook
 from engine.runs.journal import Journal, journal
-from engine.runs.keys import Inputs
+from engine.runs.keys import Inputs, explain
 from engine.runs.machine import device_name, free_memory, peak_bytes, start_peak
 from engine.runs.plan import Plan, PlannedRun
 from engine.runs.record import RunName, RunRecord, StoredRun
@@ -64,11 +66,13 @@ def execute(
 ) -> dict[RunName, Outcome]:
     """Measure what the plan decided, in its order; outcomes by name, for `assemble`.
 
-    Raises StoreError at once where the store cannot be written. An error of a run is its outcome; with
-    `debug` an error that is no EngineError is raised.
+    Where runs take longer than estimated, those that no longer fit the plan's budget are left out. An error
+    of a run is its outcome; with `debug` an error that is no EngineError is raised. Raises StoreError at
+    once where the store cannot be written, EngineError where the code is no longer what was planned.
     """
     if plan.order:
         store.require_writable()
+        _require_planned_code(plan, sources)
     execution = Execution(plan, store, sources, on_event, debug)
     for index, run in enumerate(plan.to_measure, 1):
         execution.index = index
@@ -89,11 +93,12 @@ class Execution:
     outcomes: dict[RunName, Outcome] = field(default_factory=dict)
     model: HookedModel | None = None
     unavailable: dict[tuple[str, str], str] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
 
     def measure(self, run: PlannedRun) -> Outcome:
         """One run, from its inputs to the store."""
         place = run.name.model, run.examined.experiment.dtype
-        why = self.unavailable.get(place) or self._unmet(run)
+        why = self.unavailable.get(place) or self._unmet(run) or self._overdue(run)
         if why:
             self.emit("unmeasured", run, message=why)
             return Outcome(None, why)
@@ -206,6 +211,13 @@ class Execution:
                 return f"uses {used.label}, which has no result: {outcome.reason.splitlines()[0]}"
         return ""
 
+    def _overdue(self, run: PlannedRun) -> str:
+        """Why a run no longer fits the budget; the first always does, since the plan says so."""
+        spent = time.monotonic() - self.started
+        if self.index == 1 or spent + run.estimate.seconds <= self.plan.budget_seconds:
+            return ""
+        return "over the budget: the runs before it took longer than estimated"
+
     def _upstream(self, run: PlannedRun) -> dict[str, StoredRun]:
         """The stored runs that this one uses, by role and label."""
         planned = {other.name: other for other in self.plan.runs}
@@ -258,6 +270,19 @@ class Execution:
 
     def _facts(self, run: PlannedRun):
         return self.sources.model_facts(run.name.model, run.examined.experiment.dtype)
+
+
+def _require_planned_code(plan: Plan, sources: Sources) -> None:
+    """Import the families now and see that their code is what the keys say, whoever edits it from here on."""
+    book = CodeBook(sources.package)
+    for run in {run.examined.family: run for run in plan.to_measure}.values():
+        family, planned = run.examined.family, run.examined.inputs
+        with suppress(Exception):  # a family that cannot be imported is its runs' failure
+            sources.family(family)
+        now = replace(planned, code=book.code_of(sources.family_file(family), *sources.shared_code))
+        if now != planned:
+            seen = "; ".join(explain(planned, now))
+            raise EngineError("the code changed since the plan was made", seen=seen, hint="build again")
 
 
 def _evidence(result: Any, where: str) -> Result:

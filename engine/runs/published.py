@@ -177,7 +177,7 @@ def _run_data(entry: Entry) -> tuple[dict[str, Any], dict[str, bytes]]:
     data = {
         "experiment": entry.experiment,
         "point": [list(pair) for pair in entry.point.items()],
-        "measurements": {n: _rounded(_fields(m, but=unwanted)) for n, m in entry.measurements.items()},
+        "measurements": {n: _said(_rounded(_fields(m, but=unwanted))) for n, m in entry.measurements.items()},
         "checks": [_rounded(_fields(c)) for c in entry.checks],
         "figures": {name: _fields(figure) for name, figure in entry.figures.items()},
         "tables": tables,
@@ -278,6 +278,11 @@ def _plain(value: Any) -> Any:
 def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields with floats at six significant digits, whole ones without a point, a check's NaN as text."""
     return {name: _short(v) if isinstance(v, float) else v for name, v in fields.items()}
+
+
+def _said(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields without empty texts and flags that are not set, which are the defaults."""
+    return {name: value for name, value in fields.items() if value is not False and value != ""}
 
 
 def _short(value: float) -> float | int | str:

@@ -10,6 +10,8 @@ are common to both sides, so nothing there can change) and a pair that differs f
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import statistics
@@ -96,7 +98,7 @@ class Contest:
             patching.layer_pos_head_vector_patch_setter if site == "z" else patching.layer_pos_patch_setter
         )
         answer, wrong = int(self.pairs.answer[0]), int(self.pairs.wrong_answer[0])
-        with torch.no_grad():
+        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):  # its progress bar
             return patching.generic_activation_patch(
                 self.model.bridge,
                 self.pairs.base,
@@ -130,6 +132,9 @@ def contests(model: HookedModel, rounds: int, n_cells: int) -> Iterator[dict[str
     """Every round of every site and pair, after one of each to warm up."""
     rng, all_of_them = np.random.default_rng(0), [Contest.of(model, name) for name in TEXTS]
     for number in range(rounds + 1):
+        print(
+            f"patching, round {number} of {rounds}" if number else "warming up", file=sys.stderr, flush=True
+        )
         for contest in all_of_them:
             for site in SITES:
                 result = contest.round(site, n_cells, rng)
@@ -157,7 +162,8 @@ def attribution_in_forwards(model: HookedModel, rounds: int) -> float:
     def estimate() -> object:
         return estimated_sweep(model, pairs, prompts_at_once=8)
 
-    forward(), estimate()
+    forward()
+    estimate()
     return statistics.median(seconds(estimate) / seconds(forward) for _ in range(rounds))
 
 

@@ -15,8 +15,8 @@ def test_both_patch_the_same_cells(name):
     assert all(row["difference"] <= 1e-5 for row in rows)
     table = summary(rows)
     assert table["site"].tolist() == ["resid_pre", "z"]
-    assert (table[["their_ms", "our_ms", "ratio", "gflops"]] > 0).all().all()
+    assert table[["their_ms", "our_ms", "ratio", "gflops"]].to_numpy().min() > 0
 
 
 def test_attribution_patching_is_compared_with_a_forward():
-    assert 0 < attribution_in_forwards(micro_model(), rounds=1)
+    assert attribution_in_forwards(micro_model(), rounds=1) > 0

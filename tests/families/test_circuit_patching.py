@@ -1,9 +1,12 @@
 """Patching on a model in which one head moves the fact from the subject to the last token."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
-from engine.lab.planted import HEAD, LAYER, N_HEADS, N_LAYERS
+from engine.families.circuit_patching import Params, run
+from engine.lab.planted import HEAD, LAYER, N_HEADS, N_LAYERS, planted_lab
 
 
 def test_the_planted_head_restores_and_destroys_everything(patching):
@@ -39,6 +42,18 @@ def test_tables_cover_every_layer_role_and_head(patching):
     assert set(patching.tables["noising"]["token"]) == {"subject last", "last"}
     assert len(patching.tables["heads"]) == N_LAYERS * N_HEADS
     assert patching.tables["top_heads"].loc[0, "name"] == f"L{LAYER}H{HEAD}"
+    assert "heads_at_subject" not in patching.tables
+
+
+def test_everywhere_patches_every_role_and_heads_at_the_subject(patching):
+    params = Params(prompts_per_relation=2, everywhere=True)
+    tables = run(planted_lab(), params).validated().tables
+    for direction in ("denoising", "noising"):
+        places = set(zip(tables[direction]["site"], tables[direction]["token"], strict=True))
+        assert places == set(
+            product(("resid_pre", "attn_out", "mlp_out"), ("subject last", "between", "last"))
+        )
+    np.testing.assert_allclose(tables["heads_at_subject"]["recovered"], 0.0, atol=1e-5)
 
 
 def test_checks_pass_and_counts_are_told(patching):

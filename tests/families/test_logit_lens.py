@@ -12,16 +12,18 @@ def test_the_answer_commits_where_it_was_planted(lens):
     assert found["commit_layer"].value == found["lead_layer"].value == LAYER + 1
     assert found["commit_depth"].value == pytest.approx((LAYER + 1) / N_LAYERS)
     assert found["steepest_layer"].value == found["specific_layer"].value == LAYER
-    assert found["fall_specific_layer"].value > 0 >= found["other_fall_specific_layer"].value
-    assert found["rank_after_steepest_layer"].value == 0
-    assert found["rank_before_steepest_layer"].value == 1  # the last token itself was likelier
+    assert (
+        found["log_rank_drop_specific_layer"].value > 0 >= found["other_log_rank_drop_specific_layer"].value
+    )
+    assert found["mean_rank_after_steepest_layer"].value == 0
+    assert found["mean_rank_before_steepest_layer"].value == 1  # the last token itself was likelier
 
 
 def test_what_was_chosen_is_measured_on_the_other_half(lens):
     found = lens.measurements
-    assert found["steepest_layer"].chosen_on and found["rank_before_steepest_layer"].chosen_on
-    assert found["rank_before_steepest_layer"].n == 16
-    assert found["rank_before_named_layer"].n == 32
+    assert found["steepest_layer"].chosen_on and found["mean_rank_before_steepest_layer"].chosen_on
+    assert found["mean_rank_before_steepest_layer"].n == 16
+    assert found["mean_rank_before_named_layer"].n == 32
 
 
 def test_checks_pass_and_every_number_counts_prompts(lens):
@@ -40,6 +42,7 @@ def test_tables_and_arrays_have_a_row_for_each_prompt(lens):
 
 def test_prompts_are_told_as_they_are():
     lab = planted_lab()
+    assert lab.prompts
     lab.prompts.table.loc[0, "id"] = "<script>alert(1)</script> {{ x }}"
     table = logit_lens.run(lab, logit_lens.Params()).tables["per_prompt"]
     assert table.loc[0, "id"] == "<script>alert(1)</script> {{ x }}"

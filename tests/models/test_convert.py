@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from engine.errors import ModelCorrupt, ModelError
+from engine.models import huggingface
 from engine.models.cards import availability, is_cached, model_hash, shape_of
 from engine.models.cards import find_card as card_of
 from engine.models.fetch import fetch
+from engine.models.hooked import HookedModel
 from engine.models.load import load
 from engine.models.micro import micro_model
 
@@ -126,3 +128,50 @@ def test_an_architecture_without_plain_blocks_is_refused(
     with pytest.raises(ModelError, match="sliding windows"):
         fetch(str(folder))
     assert leftovers() == []
+
+
+def test_damage_to_the_cache_is_said_or_mended(
+    cache: Path, tmp_path: Path, write_folder: WriteFolder
+) -> None:
+    name = str(write_folder(tmp_path / "mine"))
+    weights = fetch(name) / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:2000])
+    with pytest.raises(ModelCorrupt, match="the cached weights are damaged"):
+        load(name)
+    weights.unlink()
+    assert not is_cached(card_of(name))
+    fetch(name)
+    assert weights.read_bytes() == whole
+    (weights.parent / "card.json").write_text("{")
+    assert model_hash(name) is None
+
+
+def test_a_dtype_or_device_that_is_not_here_is_refused(cache: Path) -> None:
+    with pytest.raises(ModelError, match="float32 or bfloat16"):
+        load("smollm2-135m-instruct", dtype="float16")
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelError, match="no CUDA device"):
+            load("smollm2-135m-instruct", device="cuda")
+
+
+def test_parity_is_remembered_by_circumstance_and_a_failure_is_not(
+    cache: Path, tmp_path: Path, write_folder: WriteFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = str(write_folder(tmp_path / "mine"))
+    folder = fetch(name)
+    with monkeypatch.context() as patch, pytest.raises(ModelError, match="do not equal"):
+        patch.setattr(huggingface, "parity", lambda model: huggingface.Parity(0.1, 0.0, 1.0))
+        load(name)
+    assert not (folder / "parity.json").exists()
+    assert load(name).parity <= 5e-5
+    measured: list[str] = []
+
+    def measure(model: HookedModel) -> huggingface.Parity:
+        measured.append(model.dtype)
+        return huggingface.Parity(0.0, 0.0, 1.0)
+
+    monkeypatch.setattr(huggingface, "parity", measure)
+    load(name)
+    load(name, dtype="bfloat16")
+    assert measured == ["bfloat16"]

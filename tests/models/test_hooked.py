@@ -126,7 +126,7 @@ def test_gradients_equal_hugging_faces(architecture: str) -> None:
     m = micro_model(architecture)  # pyright: ignore[reportArgumentType]
     input_ids = torch.tensor(m.token_ids(TEXTS[:1]))
     with torch.inference_mode():
-        m.logits(input_ids), m.hf(input_ids), m.bridge(input_ids, prepend_bos=False)
+        assert m.hf(input_ids).logits.shape == m.bridge(input_ids, prepend_bos=False).shape
     ours = m.embed(input_ids).requires_grad_()
     m.unembed(m.layers(ours))[0, -1, 5].backward()
     theirs = m.hf.get_input_embeddings()(input_ids).requires_grad_()

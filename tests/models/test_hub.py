@@ -120,7 +120,7 @@ def test_a_hub_out_of_reach_is_unavailable_at_once_and_asked_once(
         load("gpt2")
     assert time.monotonic() - start < 5
     assert availability("gpt2")[0] is False and leftovers() == []
-    monkeypatch.setattr(hub, "resolve", pytest.fail)
+    monkeypatch.setattr(hub, "resolve", lambda card: pytest.fail("the hub was asked again"))
     with pytest.raises(ModelUnavailable, match="engine models get gpt2 tries again"):
         load("gpt2")
 

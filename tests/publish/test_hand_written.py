@@ -8,7 +8,6 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from engine.publish.pages import ENGINE
 from engine.report.render import render
 from engine.spec.models import Spec
 from tests.publish import made_up
@@ -35,14 +34,20 @@ def block(title: str) -> str:
     return found[1]
 
 
-def test_the_investigation_of_the_guide_is_valid_and_renders(tmp_path: Path) -> None:
+def test_the_investigation_of_the_guide_names_what_there_is() -> None:
+    shipped = made_up.REPOSITORY / "investigations/fact-recall"
+    known = "".join((shipped / name).read_text() for name in ("spec.yaml", "report.md"))
+    cited = set(re.findall(r"\blens\.\w+", block("spec.yaml") + block("report.md")))
+    assert cited == {name for name in cited if re.search(rf"\b{name}\b", known)}
+
+
+def test_the_investigation_of_the_guide_renders(tmp_path: Path) -> None:
     spec = Spec.model_validate(yaml.safe_load(block("spec.yaml")))
-    family = (ENGINE / "families" / f"{spec.experiments['lens'].family}.py").read_text()
-    assert '"commit_depth"' in family and '"rank": Figure(' in family
-    ledger = replace(made_up.ledger(), spec=spec, entries=(made_up.lens(spec.models[0]),))
-    named = replace(made_up.measurements()["share_known"], name="commit_depth")
-    chart = ledger.entries[0].figures["by_layer"]
-    entry = replace(ledger.entries[0], measurements={"commit_depth": named}, figures={"rank": chart})
-    rendered = render(replace(ledger, entries=(entry,)), block("report.md"), tmp_path / "report.md")
+    lens = made_up.lens(spec.models[0])
+    depth = replace(lens.measurements["share_known"], name="commit_depth")
+    figures = {"rank": lens.figures["by_layer"]}
+    lens = replace(lens, measurements={"commit_depth": depth}, figures=figures)
+    ledger = replace(made_up.ledger(), spec=spec, entries=(lens,))
+    rendered = render(ledger, block("report.md"), tmp_path / "report.md")
     assert set(rendered.charts) == {"lens.rank"}
     assert "0.75" in rendered.headline

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from engine.errors import StoreError
-from engine.runs.execute import Event
+from engine.errors import EngineError, StoreError
+from engine.runs.execute import Event, execute
 
 ENGINE = Path(__file__).parents[2]
 
@@ -113,8 +113,6 @@ def test_a_run_that_fails_is_never_stored_and_stops_only_what_uses_it(
 
 
 def test_a_mistake_of_a_family_is_raised_for_debugging(toy: Any) -> None:
-    from engine.runs.execute import execute
-
     toy.count(spoil="error")
     with toy.store() as store, pytest.raises(RuntimeError, match=r"mistake"):
         execute(toy.plan(), store, toy.sources(), debug=True)
@@ -143,6 +141,20 @@ def test_what_a_model_turns_out_to_be_is_what_the_key_says(toy: Any) -> None:
     assert toy.plan().runs[0].state == "up to date"  # although the model is not here: the run remembers it
     toy.models(tiny={"hash": "dd44", "n_layers": 6})
     assert toy.plan().runs[0].state == "up to date"
+
+
+def test_a_run_that_takes_longer_than_estimated_leaves_later_ones_out(
+    toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.runs.cost.LOAD_SECONDS", 0.0)
+    toy.spec(a={"parameters": {"wait": 1.5}}, b={"parameters": {"k": 2}}, c={"uses": {"of": "b"}})
+    planned = toy.plan()
+    outcomes = toy.build(budget=planned.seconds)
+    reasons = [o.reason for o in outcomes.values()]
+    assert reasons[0] == ""
+    assert reasons[1] == "over the budget: the runs before it took longer than estimated"
+    assert reasons[2].startswith("uses b, which has no result: over the budget")
+    assert toy.executed == ["tiny k=8 seed=0"]
 
 
 def test_an_interrupt_leaves_whole_runs_only(toy: Any) -> None:
@@ -205,9 +217,15 @@ def test_the_build_that_waits_measures_when_the_other_dies(toy: Any, start: Any)
     assert second.stdout.read().endswith("done run 1\n")
 
 
-def test_a_store_that_cannot_be_written_stops_a_build_before_it_begins(toy: Any) -> None:
-    from engine.runs.execute import execute
+def test_code_that_changed_after_the_plan_is_not_run_under_the_old_key(toy: Any) -> None:
+    plan = toy.plan()
+    toy.edit("engine/lab/tools.py", "2 * k", "3 * k")
+    with toy.store() as store, pytest.raises(EngineError, match=r"tools\.py changed(?s:.)*build again"):
+        execute(plan, store, toy.sources())
+    assert toy.executed == []
 
+
+def test_a_store_that_cannot_be_written_stops_a_build_before_it_begins(toy: Any) -> None:
     plan = toy.plan()
     with toy.store() as store:
         store.read_only = True
