@@ -22,7 +22,7 @@ test: $(VENV)/.dev
 check: $(VENV)/.dev
 	$(BIN)/ruff check engine tests
 	$(BIN)/ruff format --check engine tests
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/engine check
 
 bench: $(VENV)/.dev

@@ -155,7 +155,11 @@ def _concerns(reports: Sequence[Report], calibrated: dict[str, list[Calibration]
         for entry in report.ledger.entries:
             failed = [c for c in entry.checks if not c.passed]
             found += [
-                Concern("failed-check", f"{report.slug}/{entry.label} on {entry.model}", f"{c.name}: {c.value:.3g} > {c.limit:.3g}")
+                Concern(
+                    "failed-check",
+                    f"{report.slug}/{entry.label} on {entry.model}",
+                    f"{c.name}: {c.value:.3g} > {c.limit:.3g}",
+                )
                 for c in failed
             ]
         for c in report.ledger.drifted:
@@ -293,7 +297,9 @@ def _print_numbers(plan: Plan, store: RunStore, outcomes: Outcomes, select: Call
         numbers = {
             n: {k: v for k, v in vars(m).items() if k not in hidden} for n, m in entry.measurements.items()
         }
-        told.append({"run": str(planned.name), "id": stored.id, "reason": entry.reason, "measurements": numbers})
+        told.append(
+            {"run": str(planned.name), "id": stored.id, "reason": entry.reason, "measurements": numbers}
+        )
         if not json:
             say(f"\n{planned.name}, run {stored.id}{': ' + entry.reason if entry.reason else ''}")
             rows = [(m.role, m.name, interval_text(m)) for m in entry.measurements.values()]
@@ -403,7 +409,13 @@ def diff(slugs: Sequence[str] | None, *, json: bool) -> bool:
         say("nothing to compare: no published number was measured here by another run")
     else:
         cells = [
-            (c.name, c.model, f"{c.published:.4g}", f"{c.fresh:.4g} ({c.low:.4g} to {c.high:.4g})", "agrees" if c.agrees else "DRIFT")
+            (
+                c.name,
+                c.model,
+                f"{c.published:.4g}",
+                f"{c.fresh:.4g} ({c.low:.4g} to {c.high:.4g})",
+                "agrees" if c.agrees else "DRIFT",
+            )
             for c in rows
         ]
         table(["number", "model", "published", "here", ""], cells)
@@ -439,7 +451,9 @@ def new(name: str, *, family: bool, title: str) -> None:
         written = new_family(name, root / "engine", root / "tests")
         after = f"engine calibrate {name}"
     else:
-        written = new_investigation(root / "investigations" / name, name, title or name.replace("-", " ").capitalize())
+        written = new_investigation(
+            root / "investigations" / name, name, title or name.replace("-", " ").capitalize()
+        )
         after = f"engine build {name}"
     for path in written:
         say(f"wrote {path.relative_to(root)}")

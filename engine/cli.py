@@ -54,7 +54,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Measure what is stale, inject the numbers, judge the claims, publish the site.
@@ -188,7 +190,7 @@ def diff(slugs: Slugs = None, json: Json = False) -> None:
 @app.command()
 def report(
     run_id: Annotated[int, typer.Option(help="A run's id, as `engine runs` lists it.")],
-    output: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("."),
+    output: Annotated[Path, typer.Option(help="The folder to write to.")] = Path(),
 ) -> None:
     """Write one run as a self-contained HTML page and as Markdown.
 
@@ -203,7 +205,9 @@ def report(
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="The investigation's slug, or with --family the family's name.")],
+    name: Annotated[
+        str, typer.Argument(help="The investigation's slug, or with --family the family's name.")
+    ],
     family: Annotated[bool, typer.Option("--family", help="Start a family instead.")] = False,
     title: Annotated[str, typer.Option(help="The investigation's title.")] = "",
 ) -> None:
@@ -219,7 +223,9 @@ def new(
 
 
 @app.command()
-def families(name: Annotated[str | None, typer.Argument(help="One family, whole.")] = None, json: Json = False) -> None:
+def families(
+    name: Annotated[str | None, typer.Argument(help="One family, whole.")] = None, json: Json = False
+) -> None:
     """List the families, or describe one with its parameters.
 
     \b

@@ -86,7 +86,9 @@ def _memory() -> Finding:
 
 
 def _cores() -> Finding:
-    usable = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count()
+    usable = (
+        len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count()
+    )
     return Finding("cores", "ok", str(usable))
 
 
@@ -105,9 +107,13 @@ def _cache() -> Finding:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if not os.access(folder, os.W_OK):
-        return Finding("model cache", "fail", f"{folder} cannot be written", "set MECH_CACHE to a folder of yours")
+        return Finding(
+            "model cache", "fail", f"{folder} cannot be written", "set MECH_CACHE to a folder of yours"
+        )
     if free < 2e9:
-        return Finding("model cache", "note", f"{human_bytes(free)} free", "free some disk: models need 0.6 to 7 GB")
+        return Finding(
+            "model cache", "note", f"{human_bytes(free)} free", "free some disk: models need 0.6 to 7 GB"
+        )
     return Finding("model cache", "ok", f"{human_bytes(free)} free at {cache_folder()}")
 
 

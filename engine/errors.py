@@ -1,17 +1,17 @@
 """Every error that a user can meet, in one tree.
 
-    EngineError                 anything the engine refuses to do; exit code 2, no traceback
-    |-- SpecError               a spec.yaml, sweep file or parameter that says something impossible
-    |   `-- ClaimError          a claim's predicate that cannot be parsed or evaluated
-    |-- TemplateError           a report, paper or thread template that cannot be rendered
-    |-- DataError               prompts or corpora that cannot be read or do not fit the model
-    |-- ModelError              a model that cannot be used
-    |   |-- ModelUnknown        no source has this name
-    |   |-- ModelUnavailable    known, but cannot be had on this machine now; its column stays unmeasured
-    |   `-- ModelCorrupt        what arrived is not what was pinned, or is not a safe weight file
-    |-- StoreError              the run store cannot be read or written
-    |-- ResultError             a family returned something that is not evidence (NaN, no control)
-    `-- SiteError               the site cannot be written or built
+EngineError                 anything the engine refuses to do; exit code 2, no traceback
+|-- SpecError               a spec.yaml, sweep file or parameter that says something impossible
+|   `-- ClaimError          a claim's predicate that cannot be parsed or evaluated
+|-- TemplateError           a report, paper or thread template that cannot be rendered
+|-- DataError               prompts or corpora that cannot be read or do not fit the model
+|-- ModelError              a model that cannot be used
+|   |-- ModelUnknown        no source has this name
+|   |-- ModelUnavailable    known, but cannot be had on this machine now; its column stays unmeasured
+|   `-- ModelCorrupt        what arrived is not what was pinned, or is not a safe weight file
+|-- StoreError              the run store cannot be read or written
+|-- ResultError             a family returned something that is not evidence (NaN, no control)
+`-- SiteError               the site cannot be written or built
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ def families(name: str | None, *, json: bool) -> None:
     elif name:
         say(registry.docstring(name))
         say()
-        table(["parameter", "default", "what it is"], [tuple(r.values()) for r in described[name]["parameters"]])
+        table(
+            ["parameter", "default", "what it is"], [tuple(r.values()) for r in described[name]["parameters"]]
+        )
     else:
         table(["family", "what it measures"], [(n, d["about"]) for n, d in described.items()])
 
@@ -26,7 +28,11 @@ def _family(name: str) -> dict:
 
     fields = registry.params_model(name).model_fields
     rows = [
-        {"name": n, "default": "required" if f.is_required() else str(f.default), "about": f.description or ""}
+        {
+            "name": n,
+            "default": "required" if f.is_required() else str(f.default),
+            "about": f.description or "",
+        }
         for n, f in fields.items()
     ]
     return {"about": registry.about(name), "parameters": rows}
@@ -88,7 +94,17 @@ def runs(*, json: bool) -> None:
     elif not rows:
         say("nothing was measured here yet; engine build does")
     else:
-        cells = [(r["id"], r["experiment"], r["model"], r["date"], human_seconds(r["seconds"]), r["damage"] or r["key"][:12]) for r in rows]
+        cells = [
+            (
+                r["id"],
+                r["experiment"],
+                r["model"],
+                r["date"],
+                human_seconds(r["seconds"]),
+                r["damage"] or r["key"][:12],
+            )
+            for r in rows
+        ]
         table(["run", "experiment", "model", "date", "took", "key"], cells)
 
 
@@ -118,9 +134,18 @@ def show_run(run_id: int, *, json: bool) -> None:
         emit_json({"run": run.record.to_json(), "measurements": _numbers(result), "checks": result.checks})
         return
     say(f"run {run.id}: {run.name}, {run.date}, {human_seconds(run.seconds)}\n")
-    table(["role", "number", "value"], [(m.role, m.name, interval_text(m)) for m in result.measurements.values()])
+    table(
+        ["role", "number", "value"],
+        [(m.role, m.name, interval_text(m)) for m in result.measurements.values()],
+    )
     say()
-    table(["check", "limit", "value"], [(c.name, f"{c.limit:g}", f"{c.value:.3g} {'passed' if c.passed else 'FAILED'}") for c in result.checks])
+    table(
+        ["check", "limit", "value"],
+        [
+            (c.name, f"{c.limit:g}", f"{c.value:.3g} {'passed' if c.passed else 'FAILED'}")
+            for c in result.checks
+        ],
+    )
     say(f"\n{log}".rstrip())
 
 
@@ -194,7 +219,10 @@ def doctor(*, json: bool) -> bool:
     if json:
         emit_json(findings)
     else:
-        table(["", "what", "seen"], [(f.state, f.name, f.seen + (f"  -> {f.mend}" if f.mend else "")) for f in findings])
+        table(
+            ["", "what", "seen"],
+            [(f.state, f.name, f.seen + (f"  -> {f.mend}" if f.mend else "")) for f in findings],
+        )
         if root is None:
             say("\nthis is not inside a project: build, status and the like work in a clone only")
     return all(f.state != "fail" for f in findings)

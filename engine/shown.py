@@ -38,7 +38,9 @@ class Shown:
                 f"  {run.name.slug}/{run.name.label}",
                 run.name.model,
                 DECIDED[run.decision],
-                f"{human_seconds(run.estimate.low)} to {human_seconds(run.estimate.high)}" if run.decision == "measure" else "",
+                f"{human_seconds(run.estimate.low)} to {human_seconds(run.estimate.high)}"
+                if run.decision == "measure"
+                else "",
                 human_bytes(run.estimate.memory_bytes) if run.decision == "measure" else "",
                 _why(run),
             )
@@ -111,7 +113,9 @@ class _Runs:
             return
         title = f"[{event.index}/{event.total}] {event.run.name}"
         if event.kind in ("fetch", "progress"):
-            if self.bar is None or self.bar.title != (title if event.kind == "progress" else f"{title}: fetching"):
+            if self.bar is None or self.bar.title != (
+                title if event.kind == "progress" else f"{title}: fetching"
+            ):
                 self.close()
                 self.bar = Progress(title if event.kind == "progress" else f"{title}: fetching")
             self.bar.update(event.fraction, event.message)

@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-HAND_WRITTEN = ("home.md", "getting-started.md", "reading-the-evidence", "overrides", "stylesheets", "javascripts")
+HAND_WRITTEN = (
+    "home.md",
+    "getting-started.md",
+    "reading-the-evidence",
+    "overrides",
+    "stylesheets",
+    "javascripts",
+)
 
 SPEC = """\
 title: Where does the planted model look its facts up?

@@ -1,4 +1,4 @@
-"""Commands as a person types them, on a whole project with a planted model: what they print and leave behind."""
+"""Commands as a person types them, on a project with a planted model: what they print and leave behind."""
 
 from __future__ import annotations
 
@@ -61,7 +61,11 @@ def test_status_names_the_input_that_changed(engine, project):
     engine("run", "--name", "planted/lens")
     assert engine("status", "--json").json[0]["state"] == "up to date"
     spec = project / "investigations/planted/spec.yaml"
-    spec.write_text(spec.read_text().replace("prompts: facts.csv", "prompts: facts.csv\n    parameters: {named_depth: 0.5}"))
+    spec.write_text(
+        spec.read_text().replace(
+            "prompts: facts.csv", "prompts: facts.csv\n    parameters: {named_depth: 0.5}"
+        )
+    )
     row = engine("status", "--json").json[0]
     assert row["state"] == "stale"
     assert "named_depth" in row["reason"]
@@ -71,7 +75,10 @@ def test_status_names_the_input_that_changed(engine, project):
 def test_a_broken_sentence_needs_a_person(engine, project):
     engine("build")
     report = project / "investigations/planted/report.md"
-    report.write_text(report.read_text().replace('"found-at-once", "contradicted"', '"found-at-once"') + "\nIt takes 7 blocks.\n")
+    report.write_text(
+        report.read_text().replace('"found-at-once", "contradicted"', '"found-at-once"')
+        + "\nIt takes 7 blocks.\n"
+    )
     answer = engine("check", "--json")
     assert answer.code == 1
     assert {c["kind"] for c in answer.json} >= {"broken-sentence", "hand-typed-number"}
@@ -116,7 +123,9 @@ def test_a_flat_spec_runs_outside_a_project(engine, project, tmp_path, monkeypat
     outside.mkdir()
     monkeypatch.chdir(outside)
     facts = project / "investigations/planted/facts.csv"
-    (outside / "mine.yaml").write_text(f"name: mine\nfamily: logit_lens\nmodel: {project / 'model'}\nprompts: {facts}\n")
+    (outside / "mine.yaml").write_text(
+        f"name: mine\nfamily: logit_lens\nmodel: {project / 'model'}\nprompts: {facts}\n"
+    )
     answer = engine("run", "--spec", "mine.yaml")
     assert answer.code == 0, answer.err
     assert "commit_layer" in answer.out
@@ -126,11 +135,17 @@ def test_a_new_investigation_and_a_prompt_of_markup_appear_as_text(engine, proje
     facts = project / "investigations/planted/facts.csv"
     lines = facts.read_text().splitlines()
     assert "Fact France is in" in lines[1]
-    facts.write_text("\n".join([lines[0], lines[1].replace("Fact-France", "<script>alert(1)</script>{{ lens }}|*"), *lines[2:]]))
+    facts.write_text(
+        "\n".join(
+            [lines[0], lines[1].replace("Fact-France", "<script>alert(1)</script>{{ lens }}|*"), *lines[2:]]
+        )
+    )
     assert engine("build").code == 0
     page = (project / "public/investigations/planted/index.html").read_text()
     assert "<script>alert(1)" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;{{ lens }}|*" in page.replace("&#42;", "*").replace("&#124;", "|").replace("&#123;", "{").replace("&#125;", "}")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;{{ lens }}|*" in page.replace("&#42;", "*").replace(
+        "&#124;", "|"
+    ).replace("&#123;", "{").replace("&#125;", "}")
 
 
 BAD = {
@@ -163,7 +178,13 @@ def test_outside_a_project_says_so(engine, tmp_path, monkeypatch):
 
 def _start(project: Path, *arguments: str) -> subprocess.Popen:
     code = "from engine.cli import main; main()"
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def test_two_builds_at_once_measure_a_run_once(engine, project):

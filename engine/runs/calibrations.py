@@ -51,7 +51,11 @@ def calibrations(
 
 def _key(name: str, sources: Sources, book: CodeBook) -> str:
     files = (sources.family_file(name), *sources.shared_code)
-    whole = [f.read_text(encoding="utf-8") for f in (files[0], sources.package / "models" / "micro.py") if f.is_file()]
+    whole = [
+        f.read_text(encoding="utf-8")
+        for f in (files[0], sources.package / "models" / "micro.py")
+        if f.is_file()
+    ]
     return digest(canonical([whole, book.code_of(*files)]))
 
 
