@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-HAND_WRITTEN = (
+HAND_WRITTEN = (  # of site/; the rest is generated
     "home.md",
     "getting-started.md",
     "reading-the-evidence",
@@ -90,12 +90,25 @@ def engine(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Ca
     return call
 
 
+@pytest.fixture(scope="session")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The calibrations of every family, run once for all projects."""
+    from engine.runs.calibrations import FILE, calibrations
+    from engine.runs.sources import project_sources
+    from engine.runs.store import FOLDER
+
+    root = tmp_path_factory.mktemp("calibrated")
+    calibrations(root, project_sources())
+    return root / FOLDER / FILE
+
+
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calibrated: Path) -> Path:
     """A project whose one investigation asks a planted model, with an empty store; the working directory."""
     from engine.lab.planted import planted_lab
 
     lab = planted_lab()
+    assert lab.prompts is not None
     root = tmp_path / "project"
     folder = root / "investigations" / "planted"
     folder.mkdir(parents=True)
@@ -104,6 +117,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "spec.yaml").write_text(SPEC.format(model=root / "model"))
     (folder / "report.md").write_text(REPORT)
     shutil.copy(REPOSITORY / "mkdocs.yml", root)
+    (root / ".engine").mkdir()
+    shutil.copy(calibrated, root / ".engine")
     (root / "site").mkdir()
     for name in HAND_WRITTEN:
         source = REPOSITORY / "site" / name

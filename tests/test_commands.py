@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import os
-import signal
+import re
 import subprocess
 import sys
 import time
@@ -81,7 +82,7 @@ def test_a_broken_sentence_needs_a_person(engine, project):
     )
     answer = engine("check", "--json")
     assert answer.code == 1
-    assert {c["kind"] for c in answer.json} >= {"broken-sentence", "hand-typed-number"}
+    assert {c["kind"] for c in answer.json} >= {"broken-sentence", "typed-number"}
     assert engine("build").code == 0
     assert engine("build", "--strict").code == 1
 
@@ -107,7 +108,7 @@ def test_a_run_is_written_as_one_self_contained_page(engine, project, tmp_path):
     page = (tmp_path / "run-1.html").read_text()
     assert "commit_layer" in page
     assert 'src="http' not in page
-    assert "commit_layer" in (tmp_path / "run-1.md").read_text()
+    assert "commit" in (tmp_path / "run-1.md").read_text()
 
 
 def test_force_measures_again_and_gc_frees_the_older_run(engine, project):
@@ -143,9 +144,8 @@ def test_a_new_investigation_and_a_prompt_of_markup_appear_as_text(engine, proje
     assert engine("build").code == 0
     page = (project / "public/investigations/planted/index.html").read_text()
     assert "<script>alert(1)" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;{{ lens }}|*" in page.replace("&#42;", "*").replace(
-        "&#124;", "|"
-    ).replace("&#123;", "{").replace("&#125;", "}")
+    shown = html.unescape(re.sub("<[^>]*>", "", page))
+    assert "<script>alert(1)</script>{{ lens }}|*" in shown
 
 
 BAD = {
@@ -176,29 +176,26 @@ def test_outside_a_project_says_so(engine, tmp_path, monkeypatch):
     assert (answer.code, "mkdocs.yml" in answer.err) == (2, True)
 
 
-def _start(project: Path, *arguments: str) -> subprocess.Popen:
-    code = "from engine.cli import main; main()"
+def _start(project: Path) -> subprocess.Popen:
+    """`engine build` in a process of its own, with one thread so that several do not wait for each other."""
+    command = [sys.executable, "-c", "from engine.cli import main; main()", "build"]
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        cwd=project,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        command, cwd=project, env=alone, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
 
 def test_two_builds_at_once_measure_a_run_once(engine, project):
-    both = [_start(project, "build"), _start(project, "build")]
-    told = [p.communicate(timeout=120)[0] for p in both]
-    assert [p.returncode for p in both] == [0, 0], told
+    both = [_start(project), _start(project)]
+    assert [building.wait(timeout=120) for building in both] == [0, 0]
     assert len(engine("runs", "--json").json) == 1
 
 
 def test_a_build_killed_at_any_moment_loses_nothing(engine, project):
     for seconds in (0.6, 1.5, 2.5, 3.5):
-        building = _start(project, "build")
+        building = _start(project)
         time.sleep(seconds)
-        os.kill(building.pid, signal.SIGKILL)
+        building.kill()
         building.wait()
     answer = engine("build")
     assert answer.code == 0, answer.err

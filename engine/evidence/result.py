@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from engine.errors import ResultError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Role = Literal["finding", "control", "check"]
 
