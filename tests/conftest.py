@@ -37,7 +37,7 @@ claims:
   found-at-once:
     holds: lens.commit_layer < 1
 headline: "The answer is settled after {{{{ lens.commit_layer }}}} blocks."
-cards: [lens.commit_layer]
+cards: {{lens.commit_layer: Blocks until the answer is settled}}
 """
 
 REPORT = """\

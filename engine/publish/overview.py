@@ -68,9 +68,8 @@ def _panel(report: Report) -> str:
 
 def _card(report: Report, name: str) -> str:
     measurement, entry = report.ledger.number(name, where=str(report.folder / "spec.yaml"))
-    about = measurement.about if measurement else ""
     parts = [
-        _span("card-about", for_site(about or name)),
+        _span("card-about", for_site(report.ledger.spec.cards[name])),
         *_card_number(measurement, entry),
         _card_claim(report.ledger, name),
         _span("card-source", f"{for_site(entry.model)} {_day(entry)}"),
@@ -166,7 +165,7 @@ def _row(report: Report) -> str:
 
 
 def _model(name: str, has_numbers: bool) -> str:
-    return _span("model", for_site(name) + ("" if has_numbers else " <small>(unmeasured)</small>"))
+    return _span("model", f"{for_site(name)}{'' if has_numbers else ' <small>(unmeasured)</small>'}")
 
 
 def _replicated(ledger: Ledger) -> str:

@@ -161,8 +161,8 @@ def _claims(spec: Spec) -> Iterator[Problem]:
             yield Problem(loc, error)
             continue
         yield from itertools.chain.from_iterable(_number(name, loc, labels) for name in dict.fromkeys(names))
-    for i, card in enumerate(spec.cards):
-        yield from _number(card, ("cards", i), labels)
+    for card in spec.cards:
+        yield from _number(card, ("cards", card), labels)
 
 
 def _number(name: str, loc: Loc, labels: dict[str, list[str]]) -> Iterator[Problem]:

@@ -111,7 +111,7 @@ class Spec(Strict):
     """The claims by id, judged on every model."""
     headline: str = ""
     """The answer in one sentence of template text, for cards and the index."""
-    cards: list[Text] = []
-    """Numbers shown on the home page, as `experiment.measurement`."""
+    cards: dict[Text, Text] = {}
+    """Numbers shown on the home page, by `experiment.measurement`, each with the words above it."""
     tags: list[Text] = []
     """Words to file the investigation under."""

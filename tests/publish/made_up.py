@@ -130,7 +130,11 @@ def ledger(slug: str = "fact-recall", title: str = TITLE) -> Ledger:
             "heads-write": Claim(holds="patch.peak > 0.6", says="Single heads write the answer"),
         },
         headline="The rank of the answer falls to {{ lens.final_rank }} on {{ lens.n_kept }} prompts.",
-        cards=["lens.final_rank", "lens.share_known", "patch.peak"],
+        cards={
+            "lens.final_rank": "Rank of the answer",
+            "lens.share_known": "Facts known",
+            "patch.peak": "Best head",
+        },
     )
     gone = {"state": "unmeasured", "reason": "the hub cannot be reached", "provenance": None}
     gone |= {"measurements": {}, "tables": {}, "figures": {}}

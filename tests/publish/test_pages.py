@@ -76,7 +76,7 @@ def test_cards_say_what_was_published_and_what_was_not_measured(project: Path) -
 
 def test_a_card_of_an_unknown_number_names_the_spec(project: Path) -> None:
     report = made_up.report(project)
-    spec = report.ledger.spec.model_copy(update={"cards": ["lens.final_rnk"]})
+    spec = report.ledger.spec.model_copy(update={"cards": {"lens.final_rnk": "Rank"}})
     with pytest.raises(TemplateError, match=r"spec.yaml.*\n(.*\n)*.*nearest: final_rank"):
         home_page("<!-- headline cards -->", [replace(report, ledger=replace(report.ledger, spec=spec))])
 

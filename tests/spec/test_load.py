@@ -38,7 +38,7 @@ claims:
   seeds-agree:
     holds: layer0[seed=0].loss < layer0[seed=4].loss
 headline: "Median best-match cosine {{ stability0.median_best_match }}."
-cards: [stability0.median_best_match]
+cards: {stability0.median_best_match: Best match}
 """
 
 FLAT = """\
@@ -197,7 +197,7 @@ MISTAKES = [
         LENS + "    sweep: {seed: [0, 1]}\nclaims: {c: {holds: 'a[seed=2].x > 1'}}\n",
         r"names no run.*nearest: a\[seed=[01]\].x",
     ),
-    (LENS + "cards: [x]\n", r"7:9: cards\[0\]: 'x' is not the name of a number"),
+    (LENS + "cards: {x: words}\n", r"7:\d+: cards.x: 'x' is not the name of a number"),
     # the flat form
     (FLAT.replace("name:", "nmae:"), "1:1: nmae: unknown key.*nearest: name"),
     (FLAT.replace("512", "many"), "7:15: parameters.n_features: .*a whole number"),
