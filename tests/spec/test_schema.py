@@ -20,7 +20,8 @@ GOOD = [
     + "    prompts: facts\n    corpus: {name: c, tokens: 200_000}\n    dtype: bfloat16\n    models: [m]\n",
     LENS + "    parameters: {commit_rank: 1, sites: [mlp_out], fit: {rate: 1}}\n    sweep: {seed: [0, 1]}\n",
     LENS
-    + "claims: {c: {holds: a.x > 1, requires: [a.y < 2], registered: 2026-01-31, says: s}}\ncards: {a.x: words}\n",
+    + "claims: {c: {holds: a.x > 1, requires: [a.y < 2], registered: 2026-01-31, says: s}}\n"
+    + "cards: {a.x: words}\n",
     CODER + "    parameters: {n_features: 64, learning_rate: 1e-4}\n",
     CODER + "    sweep: {n_features: [64, 128]}\n",
     FLAT,
