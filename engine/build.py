@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.console import emit_json, human_bytes, human_seconds, say, table
+from engine.console import emit_json, say, table, told_number
 from engine.errors import EngineError, nearest
 from engine.runs.investigation import (
     Investigation,
+    chosen_investigations,
     find_experiment,
-    find_investigation,
     find_investigations,
     find_root,
+    find_root_or_here,
     load_investigation,
 )
 from engine.runs.plan import Plan, make_plan
@@ -26,18 +27,10 @@ from engine.shown import Shown
 if TYPE_CHECKING:
     from engine.evidence.result import Calibration
     from engine.publish.overview import Report
-    from engine.runs.execute import Outcome
+    from engine.report.lint import Problem
+    from engine.runs.execute import Event, Outcome
 
 Outcomes = dict[RunName, "Outcome"]
-
-
-@dataclass(frozen=True)
-class Concern:
-    """Something that needs a person: what kind, where, and what it is."""
-
-    kind: str
-    where: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class Built:
 
     plan: Plan
     reports: Sequence[Report] = ()
-    concerns: Sequence[Concern] = ()
+    concerns: Sequence[Problem] = ()
     failed: dict[RunName, str] = field(default_factory=dict)
 
     @property
@@ -71,7 +64,7 @@ def build(
     shown = Shown(quiet=json)
     with open_store(root) as store:
         investigations = find_investigations(root, sources.catalog)
-        select = _selection(investigations, slugs, models)
+        select = selection(investigations, slugs, models)
         plan = make_plan(investigations, store, sources, budget=seconds, fresh=fresh, select=select)
         shown.plan(plan, budget)
         if dry_run:
@@ -88,28 +81,34 @@ def _build(root: Path, store: RunStore, plan: Plan, out: Path | None, shown: Sho
 
     sources = project_sources()
     calibrated = calibrations(root, sources, measure=measure)
-    outcomes = _measure(plan, store, shown)
-    reports = _reports(plan, store, outcomes, calibrated)
+    failed: dict[RunName, str] = {}
+    outcomes = _measure(plan, store, shown, failed)
+    reports = _reports(plan, store, outcomes)
     with shown.working("building the site"):
         _write_site(root, reports, calibrated, out)
-    failed = {name: outcome.reason for name, outcome in outcomes.items() if outcome.run is None}
     built = Built(plan, reports, _concerns(reports, calibrated), failed)
     shown.built(reports, built.concerns, failed, out or root / "public")
     return built
 
 
-def _measure(plan: Plan, store: RunStore, shown: Shown) -> Outcomes:
+def _measure(plan: Plan, store: RunStore, shown: Shown, failed: dict[RunName, str]) -> Outcomes:
+    """Measure what the plan decided. `failed` gathers runs that broke, not models that cannot be had here."""
     from engine.runs.execute import execute
 
     if not plan.order:
         return {}
-    with shown.runs() as on_event:
+
+    with shown.runs() as show:
+
+        def on_event(event: Event) -> None:
+            show(event)
+            if event.kind == "failed":
+                failed[event.run.name] = event.message
+
         return execute(plan, store, project_sources(), on_event)
 
 
-def _reports(
-    plan: Plan, store: RunStore, outcomes: Outcomes | None = None, calibrated: dict | None = None
-) -> list[Report]:
+def _reports(plan: Plan, store: RunStore, outcomes: Outcomes | None = None) -> list[Report]:
     """Every investigation's ledger, and its template printed from it."""
     from engine.publish.overview import Report
     from engine.report.render import render
@@ -147,15 +146,17 @@ def _write_site(root: Path, reports: Sequence[Report], calibrated: dict, out: Pa
     return build_site(root, site_files(root, reports, app=app, schema=schema, calibrations=calibrated), out)
 
 
-def _concerns(reports: Sequence[Report], calibrated: dict[str, list[Calibration]]) -> list[Concern]:
+def _concerns(reports: Sequence[Report], calibrated: dict[str, list[Calibration]]) -> list[Problem]:
     """Broken sentences and what lint finds, failed checks, drift, failed calibrations."""
+    from engine.report.lint import Problem
+
     found = []
     for report in reports:
-        found += [Concern(p.kind, p.where, p.message) for p in report.rendered.problems]
+        found += report.rendered.problems
         for entry in report.ledger.entries:
             failed = [c for c in entry.checks if not c.passed]
             found += [
-                Concern(
+                Problem(
                     "failed-check",
                     f"{report.slug}/{entry.label} on {entry.model}",
                     f"{c.name}: {c.value:.3g} > {c.limit:.3g}",
@@ -164,10 +165,10 @@ def _concerns(reports: Sequence[Report], calibrated: dict[str, list[Calibration]
             ]
         for c in report.ledger.drifted:
             said = f"published {c.published:.4g}, here {c.fresh:.4g} ({c.low:.4g} to {c.high:.4g})"
-            found.append(Concern("drift", f"{report.slug}/{c.name} on {c.model}", said))
+            found.append(Problem("drift", f"{report.slug}/{c.name} on {c.model}", said))
     for family, cases in calibrated.items():
         found += [
-            Concern("failed-calibration", f"{family}: {c.name}", f"{c.seen:.4g}, expected {c.expected}")
+            Problem("failed-calibration", f"{family}: {c.name}", f"{c.seen:.4g}, expected {c.expected}")
             for c in cases
             if not c.passed
         ]
@@ -193,7 +194,7 @@ def _told(report: Report) -> dict:
     }
 
 
-def _selection(
+def selection(
     investigations: Sequence[Investigation], slugs: Sequence[str] | None, models: Sequence[str] | None
 ) -> Callable[[RunName], bool]:
     """What --model and the named investigations choose; a name that is not there is refused."""
@@ -214,32 +215,6 @@ def _require(names: Sequence[str], known: set[str], what: str) -> None:
             )
 
 
-def status(slugs: Sequence[str] | None, *, models: Sequence[str] | None, json: bool) -> None:
-    """`engine status`."""
-    from engine.runs.status import status as rows_of
-
-    root, sources = find_root(), project_sources()
-    with open_store(root) as store:
-        investigations = find_investigations(root, sources.catalog)
-        select = _selection(investigations, slugs, models)
-        plan = make_plan(investigations, store, sources)
-    rows = [r for run, r in zip(plan.runs, rows_of(plan), strict=True) if select(run.name)]
-    if json:
-        emit_json([row.to_json() for row in rows])
-        return
-    cells = [
-        (
-            f"{r.investigation}/{r.label}",
-            r.model,
-            r.state,
-            (human_seconds(r.seconds) if r.measured else f"~{human_seconds(r.seconds)}"),
-            r.reason + (f"; published {r.published[:10]}" if r.published and r.state != "up to date" else ""),
-        )
-        for r in rows
-    ]
-    table(["experiment", "model", "state", "takes", "why"], cells)
-
-
 def run(
     name: str | None,
     spec: Path | None,
@@ -253,7 +228,7 @@ def run(
     sources = project_sources()
     if spec is not None:
         investigation, experiment = load_investigation(_existing(spec), sources.catalog), None
-        root = _root_or(Path.cwd())
+        root = find_root_or_here()
     else:
         root = find_root()
         investigation, experiment = find_experiment(find_investigations(root, sources.catalog), name or "")
@@ -270,7 +245,7 @@ def run(
             if json:
                 emit_json(plan.to_json())
             return True
-        outcomes = _measure(plan, store, shown)
+        outcomes = _measure(plan, store, shown, {})
         return _print_numbers(plan, store, outcomes, select, json)
 
 
@@ -293,10 +268,7 @@ def _print_numbers(plan: Plan, store: RunStore, outcomes: Outcomes, select: Call
             continue
         entry = stored_entry(store, stored)
         complete = complete and not entry.withheld
-        hidden = {"samples", "replicates"}
-        numbers = {
-            n: {k: v for k, v in vars(m).items() if k not in hidden} for n, m in entry.measurements.items()
-        }
+        numbers = {name: told_number(m) for name, m in entry.measurements.items()}
         told.append(
             {"run": str(planned.name), "id": stored.id, "reason": entry.reason, "measurements": numbers}
         )
@@ -317,24 +289,13 @@ def _existing(path: Path) -> Path:
     raise EngineError("there is no such spec file", where=str(path), near=nearest(path.name, beside))
 
 
-def _root_or(folder: Path) -> Path:
-    """The project's folder, or outside of one `folder`, whose own .engine/ then keeps the runs."""
-    try:
-        return find_root()
-    except EngineError:
-        return folder
-
-
 def check(slugs: Sequence[str] | None, *, json: bool) -> bool:
     """`engine check`: whether something needs a person."""
     from engine.runs.calibrations import calibrations
 
     root, sources = find_root(), project_sources()
     with open_store(root) as store:
-        investigations = [
-            i for i in find_investigations(root, sources.catalog) if not slugs or i.slug in slugs
-        ]
-        _require(slugs or (), {i.slug for i in investigations}, "investigation")
+        investigations = chosen_investigations(root, slugs, sources.catalog)
         plan = make_plan(investigations, store, sources, budget=0)
         concerns = _concerns(_reports(plan, store), calibrations(root, sources, measure=False))
     if json:
@@ -362,99 +323,3 @@ def serve(port: int) -> None:
 
     rebuild(set())
     serve_folder(root, port, rebuild, say=say)
-
-
-def publish(slugs: Sequence[str] | None, *, json: bool) -> None:
-    """`engine publish`."""
-    from engine.runs.assemble import assemble
-    from engine.runs.published import write_published
-
-    root, sources = find_root(), project_sources()
-    chosen = (
-        [find_investigation(root, s, sources.catalog) for s in slugs]
-        if slugs
-        else find_investigations(root, sources.catalog)
-    )
-    with open_store(root) as store:
-        plan = make_plan(chosen, store, sources, budget=0)
-        done = {
-            i.slug: write_published(assemble(i, store, plan), i.published_folder)
-            for i in plan.investigations.values()
-        }
-    if json:
-        emit_json(done)
-        return
-    for slug, told in done.items():
-        shown_files = ", ".join(told.changed) or "nothing changed"
-        say(f"{slug}: {shown_files}")
-    say("commit investigations/*/published/ together with the text")
-
-
-def diff(slugs: Sequence[str] | None, *, json: bool) -> bool:
-    """`engine diff`: whether a number measured here drifted from the published one."""
-    from engine.runs.assemble import assemble
-
-    root, sources = find_root(), project_sources()
-    chosen = (
-        [find_investigation(root, s, sources.catalog) for s in slugs]
-        if slugs
-        else find_investigations(root, sources.catalog)
-    )
-    with open_store(root) as store:
-        plan = make_plan(chosen, store, sources, budget=0)
-        rows = [c for i in plan.investigations.values() for c in assemble(i, store, plan).comparisons]
-    if json:
-        emit_json(rows)
-    elif not rows:
-        say("nothing to compare: no published number was measured here by another run")
-    else:
-        cells = [
-            (
-                c.name,
-                c.model,
-                f"{c.published:.4g}",
-                f"{c.fresh:.4g} ({c.low:.4g} to {c.high:.4g})",
-                "agrees" if c.agrees else "DRIFT",
-            )
-            for c in rows
-        ]
-        table(["number", "model", "published", "here", ""], cells)
-        say(f"replicated {sum(c.agrees for c in rows)} of {len(rows)}")
-    return any(not c.agrees for c in rows)
-
-
-def report(run_id: int, output: Path) -> None:
-    """`mech report`: a page and a Markdown file of one run."""
-    from engine.report.run_page import run_page
-    from engine.runs.assemble import stored_entry
-
-    with open_store(_root_or(Path.cwd())) as store:
-        stored = store.run(run_id)
-        entry = stored_entry(store, stored)
-    html, markdown = run_page(entry, stored.record.inputs.experiment)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for suffix, text in (("html", html), ("md", markdown)):
-            file = output / f"run-{run_id}.{suffix}"
-            file.write_text(text, encoding="utf-8")
-            say(f"{file} ({human_bytes(len(text.encode()))})")
-    except OSError as error:
-        raise EngineError("the report cannot be written", where=str(output), seen=str(error)) from error
-
-
-def new(name: str, *, family: bool, title: str) -> None:
-    """`engine new`."""
-    from engine.spec.scaffold import new_family, new_investigation
-
-    root = find_root()
-    if family:
-        written = new_family(name, root / "engine", root / "tests")
-        after = f"engine calibrate {name}"
-    else:
-        written = new_investigation(
-            root / "investigations" / name, name, title or name.replace("-", " ").capitalize()
-        )
-        after = f"engine build {name}"
-    for path in written:
-        say(f"wrote {path.relative_to(root)}")
-    say(f"it works as it stands: {after}")

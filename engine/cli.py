@@ -98,9 +98,9 @@ def status(slugs: Slugs = None, model: Models = None, json: Json = False) -> Non
     Example:
       engine status fact-recall
     """
-    from engine import build as building
+    from engine import listings
 
-    building.status(slugs, models=model, json=json)
+    listings.status(slugs, models=model, json=json)
 
 
 @app.command()
@@ -169,9 +169,9 @@ def publish(slugs: Slugs = None, json: Json = False) -> None:
     Example:
       engine publish fact-recall
     """
-    from engine import build as building
+    from engine import listings
 
-    building.publish(slugs, json=json)
+    listings.publish(slugs, json=json)
 
 
 @app.command()
@@ -182,9 +182,9 @@ def diff(slugs: Slugs = None, json: Json = False) -> None:
     Example:
       engine diff fact-recall
     """
-    from engine import build as building
+    from engine import listings
 
-    raise typer.Exit(1 if building.diff(slugs, json=json) else 0)
+    raise typer.Exit(1 if listings.diff(slugs, json=json) else 0)
 
 
 @app.command()
@@ -198,9 +198,9 @@ def report(
     Example:
       mech report --run-id 3
     """
-    from engine import build as building
+    from engine import listings
 
-    building.report(run_id, output)
+    listings.report(run_id, output)
 
 
 @app.command()
@@ -217,9 +217,9 @@ def new(
     Example:
       engine new my-question --title "Does it know?"
     """
-    from engine import build as building
+    from engine import listings
 
-    building.new(name, family=family, title=title)
+    listings.new(name, family=family, title=title)
 
 
 @app.command()

@@ -39,6 +39,11 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
+def told_number(measurement: Any) -> dict[str, Any]:
+    """A measurement's fields without its samples and replicates, which no person and few programs read."""
+    return {k: v for k, v in vars(measurement).items() if k not in ("samples", "replicates")}
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Aligned columns; the last one takes the rest of the line and is never cut."""
     cells = [[str(c) for c in row] for row in rows]

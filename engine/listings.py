@@ -1,8 +1,12 @@
-"""The commands that list, describe and keep house: families, models, runs, calibrations, doctor."""
+"""The commands that build nothing: they list, describe, compare, publish, start and keep house."""
 
 from __future__ import annotations
 
-from engine.console import emit_json, human_bytes, human_seconds, progress, say, table
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.console import emit_json, human_bytes, human_seconds, progress, say, table, told_number
+from engine.errors import EngineError
 
 
 def families(name: str | None, *, json: bool) -> None:
@@ -131,7 +135,13 @@ def show_run(run_id: int, *, json: bool) -> None:
         run = store.run(run_id)
         result, log = store.load(run), store.log(run)
     if json:
-        emit_json({"run": run.record.to_json(), "measurements": _numbers(result), "checks": result.checks})
+        emit_json(
+            {
+                "run": run.record.to_json(),
+                "measurements": [told_number(m) for m in result.measurements.values()],
+                "checks": result.checks,
+            }
+        )
         return
     say(f"run {run.id}: {run.name}, {run.date}, {human_seconds(run.seconds)}\n")
     table(
@@ -147,11 +157,6 @@ def show_run(run_id: int, *, json: bool) -> None:
         ],
     )
     say(f"\n{log}".rstrip())
-
-
-def _numbers(result) -> list[dict]:
-    hidden = {"samples", "replicates"}
-    return [{k: v for k, v in vars(m).items() if k not in hidden} for m in result.measurements.values()]
 
 
 def collect_garbage(yes: bool) -> None:
@@ -208,7 +213,6 @@ def calibrate(names: list[str] | None, *, json: bool) -> bool:
 def doctor(*, json: bool) -> bool:
     """Everything looked at; whether the engine can work here."""
     from engine.doctor import examine
-    from engine.errors import EngineError
     from engine.runs.investigation import find_root
 
     try:
@@ -226,3 +230,133 @@ def doctor(*, json: bool) -> bool:
         if root is None:
             say("\nthis is not inside a project: build, status and the like work in a clone only")
     return all(f.state != "fail" for f in findings)
+
+
+def status(slugs: Sequence[str] | None, *, models: Sequence[str] | None, json: bool) -> None:
+    """`engine status`."""
+    from engine.build import selection
+    from engine.runs.investigation import find_investigations, find_root
+    from engine.runs.plan import make_plan
+    from engine.runs.sources import project_sources
+    from engine.runs.status import status as rows_of
+    from engine.runs.store import open_store
+
+    root, sources = find_root(), project_sources()
+    with open_store(root) as store:
+        investigations = find_investigations(root, sources.catalog)
+        select = selection(investigations, slugs, models)
+        plan = make_plan(investigations, store, sources)
+    rows = [r for run, r in zip(plan.runs, rows_of(plan), strict=True) if select(run.name)]
+    if json:
+        emit_json([row.to_json() for row in rows])
+        return
+    cells = [
+        (
+            f"{r.investigation}/{r.label}",
+            r.model,
+            r.state,
+            (human_seconds(r.seconds) if r.measured else f"~{human_seconds(r.seconds)}"),
+            r.reason + (f"; published {r.published[:10]}" if r.published and r.state != "up to date" else ""),
+        )
+        for r in rows
+    ]
+    table(["experiment", "model", "state", "takes", "why"], cells)
+
+
+def publish(slugs: Sequence[str] | None, *, json: bool) -> None:
+    """`engine publish`."""
+    from engine.runs.assemble import assemble
+    from engine.runs.investigation import chosen_investigations, find_root
+    from engine.runs.plan import make_plan
+    from engine.runs.published import write_published
+    from engine.runs.sources import project_sources
+    from engine.runs.store import open_store
+
+    root, sources = find_root(), project_sources()
+    chosen = chosen_investigations(root, slugs, sources.catalog)
+    with open_store(root) as store:
+        plan = make_plan(chosen, store, sources, budget=0)
+        done = {
+            i.slug: write_published(assemble(i, store, plan), i.published_folder)
+            for i in plan.investigations.values()
+        }
+    if json:
+        emit_json(done)
+        return
+    for slug, told in done.items():
+        shown_files = ", ".join(told.changed) or "nothing changed"
+        say(f"{slug}: {shown_files}")
+    say("commit investigations/*/published/ together with the text")
+
+
+def diff(slugs: Sequence[str] | None, *, json: bool) -> bool:
+    """`engine diff`: whether a number measured here drifted from the published one."""
+    from engine.runs.assemble import assemble
+    from engine.runs.investigation import chosen_investigations, find_root
+    from engine.runs.plan import make_plan
+    from engine.runs.sources import project_sources
+    from engine.runs.store import open_store
+
+    root, sources = find_root(), project_sources()
+    chosen = chosen_investigations(root, slugs, sources.catalog)
+    with open_store(root) as store:
+        plan = make_plan(chosen, store, sources, budget=0)
+        rows = [c for i in plan.investigations.values() for c in assemble(i, store, plan).comparisons]
+    if json:
+        emit_json(rows)
+    elif not rows:
+        say("nothing to compare: no published number was measured here by another run")
+    else:
+        cells = [
+            (
+                c.name,
+                c.model,
+                f"{c.published:.4g}",
+                f"{c.fresh:.4g} ({c.low:.4g} to {c.high:.4g})",
+                "agrees" if c.agrees else "DRIFT",
+            )
+            for c in rows
+        ]
+        table(["number", "model", "published", "here", ""], cells)
+        say(f"replicated {sum(c.agrees for c in rows)} of {len(rows)}")
+    return any(not c.agrees for c in rows)
+
+
+def report(run_id: int, output: Path) -> None:
+    """`mech report`: a page and a Markdown file of one run."""
+    from engine.report.run_page import run_page
+    from engine.runs.assemble import stored_entry
+    from engine.runs.investigation import find_root_or_here
+    from engine.runs.store import open_store
+
+    with open_store(find_root_or_here()) as store:
+        stored = store.run(run_id)
+        entry = stored_entry(store, stored)
+    html, markdown = run_page(entry, stored.record.inputs.experiment)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for suffix, text in (("html", html), ("md", markdown)):
+            file = output / f"run-{run_id}.{suffix}"
+            file.write_text(text, encoding="utf-8")
+            say(f"{file} ({human_bytes(len(text.encode()))})")
+    except OSError as error:
+        raise EngineError("the report cannot be written", where=str(output), seen=str(error)) from error
+
+
+def new(name: str, *, family: bool, title: str) -> None:
+    """`engine new`."""
+    from engine.runs.investigation import find_root
+    from engine.spec.scaffold import new_family, new_investigation
+
+    root = find_root()
+    if family:
+        written = new_family(name, root / "engine", root / "tests")
+        after = f"engine calibrate {name}"
+    else:
+        written = new_investigation(
+            root / "investigations" / name, name, title or name.replace("-", " ").capitalize()
+        )
+        after = f"engine build {name}"
+    for path in written:
+        say(f"wrote {path.relative_to(root)}")
+    say(f"it works as it stands: {after}")

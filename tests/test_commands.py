@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -148,7 +149,37 @@ def test_a_new_investigation_and_a_prompt_of_markup_appear_as_text(engine, proje
     assert "<script>alert(1)</script>{{ lens }}|*" in shown
 
 
+def test_a_model_out_of_reach_is_no_failure_but_a_broken_run_is(engine, project, monkeypatch):
+    from engine.errors import DataError, ModelUnavailable
+    from engine.runs import sources
+
+    spec = project / "investigations/planted/spec.yaml"
+    (project / "model").rename(project / "first")
+    shutil.copytree(project / "first", project / "second")
+    both = f"models: [{project / 'first'}, {project / 'second'}]"
+    spec.write_text(spec.read_text().replace(f"model: {project / 'model'}", both))
+    load = sources._load_model
+
+    def refuse(error):
+        def loading(name, *rest):
+            if name.endswith("second"):
+                raise error
+            return load(name, *rest)
+
+        monkeypatch.setattr(sources, "_load_model", loading)
+
+    refuse(ModelUnavailable("the hub is out of reach"))
+    told = engine("build", "--strict", "--json")
+    assert (told.code, told.json["failed"]) == (0, {})
+    refuse(DataError("its prompts do not fit"))
+    told = engine("build", "--strict", "--json")
+    assert told.code == 1
+    assert "its prompts do not fit" in next(iter(told.json["failed"].values()))
+
+
 BAD = {
+    "an unknown investigation to check": (["check", "plantd"], "nearest: planted"),
+    "an unknown investigation to publish": (["publish", "plantd"], "nearest: planted"),
     "an unknown investigation": (["build", "plantd"], "planted"),
     "an unknown experiment": (["run", "--name", "planted/lense"], "planted/lens"),
     "neither name nor spec": (["run"], "--spec FILE"),

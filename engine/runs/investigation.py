@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,3 +96,20 @@ def load_investigation(path: Path, catalog: FamilyCatalog) -> Investigation:
     path = path.resolve()
     slug = path.parent.name if path.name == "spec.yaml" else path.stem
     return Investigation(slug, path.parent, load_spec(path, catalog), path, path.parent / "report.md")
+
+
+def chosen_investigations(
+    root: Path, slugs: Sequence[str] | None, catalog: FamilyCatalog
+) -> list[Investigation]:
+    """The named investigations, all where none is named; SpecError with the nearest slugs."""
+    if not slugs:
+        return find_investigations(root, catalog)
+    return [find_investigation(root, slug, catalog) for slug in dict.fromkeys(slugs)]
+
+
+def find_root_or_here() -> Path:
+    """The project's folder, or outside of one the working directory, whose .engine/ then keeps the runs."""
+    try:
+        return find_root()
+    except EngineError:
+        return Path.cwd()
