@@ -23,7 +23,15 @@ from jinja2 import nodes
 from engine.report.grammar import CITE_CLAIM, named_outright, parsed
 from engine.report.prose import VALUE, blanked, code_of, line_at, without_code, without_tags
 
-ProblemKind = Literal["typed-number", "number-in-code", "uncited-claim", "broken-sentence"]
+ProblemKind = Literal[
+    "typed-number",
+    "number-in-code",
+    "uncited-claim",
+    "broken-sentence",
+    "failed-check",
+    "drift",
+    "failed-calibration",
+]
 
 _MONTH = r"(?:Jan|Febr|Mar|Apr|May|June?|July?|Aug|Sept?|Oct|Nov|Dec)[a-z]*\.?"
 _YEAR = r"(?:19\d\d|20[0-3]\d)"
@@ -66,7 +74,7 @@ _NUMERAL = re.compile(r"\d(?:[\w.,:/%^-]*[\w%])?")
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in a text that needs a person; `where` is file:line."""
+    """Something that needs a person; `where` is file:line, or the run or family that it is about."""
 
     kind: ProblemKind
     where: str

@@ -187,23 +187,24 @@ def seconds_to_first_lens_answer(name: str) -> float:
 
 
 PEAK = """
-import resource, torch
+import torch
 from engine.lab.patching import sweep
 from engine.models.load import load
+from engine.runs.machine import peak_bytes, start_peak
 from tests.bench.patching import pair_of
 model = load({name!r})
 pairs = pair_of(model, "no common start").rows([0] * 8)
 with torch.no_grad():
     model.logits(pairs.base[:1])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+start_peak()
+before = peak_bytes()
 sweep(model, pairs, layers=range(0, model.n_layers, 3))
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print((after - before) * 1024 / sum(w.nbytes for w in model.weights.values()))
+print((peak_bytes() - before) / sum(w.nbytes for w in model.weights.values()))
 """
 
 
 def sweep_peak(name: str) -> float:
-    """What a sweep of eight prompts adds to a process's peak memory, as a share of the weights."""
+    """Resident memory that a sweep of eight prompts, every third layer, adds: a share of the weights."""
     command = [sys.executable, "-c", PEAK.format(name=name)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 
