@@ -166,7 +166,8 @@ FIGURES = {
 
 def calibrate() -> list[Calibration]:
     """Three made-up runs with one profile agree wholly; with patching upside down they disagree wholly."""
-    labs = [Lab(micro_model(), uses=_made_up(sign)) for sign in (1.0, -1.0)]
+    made_up = [{role: {(): r} for role, r in _made_up(sign).items()} for sign in (1.0, -1.0)]
+    labs = [Lab(micro_model(), uses=uses) for uses in made_up]
     same, opposite = (run(lab, Params()).measurements for lab in labs)
     name = "attribution_patching_correlation"
     chance = same["attribution_patching_parts_chance"].value

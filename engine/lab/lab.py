@@ -16,17 +16,24 @@ if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
 
 
+Point = tuple[tuple[str, bool | int | float | str], ...]
+
+
 def _silent(fraction: float, message: str = "") -> None:
     """Progress that nobody watches."""
 
 
 @dataclass
 class Lab:
-    """One experiment's workplace. `progress` takes a fraction from 0 to 1 and a few words."""
+    """One experiment's workplace. `progress` takes a fraction from 0 to 1 and a few words.
+
+    `uses` holds the results it builds on by role and sweep point, (("seed", 3),); the point of an experiment
+    without a sweep is ().
+    """
 
     model: HookedModel
     prompts: PromptSet | None = None
-    uses: dict[str, Result] = field(default_factory=dict)
+    uses: dict[str, dict[Point, Result]] = field(default_factory=dict)
     seed: int = 0
     hook_site: str | None = None
     progress: Callable[..., None] = _silent
@@ -50,7 +57,18 @@ class Lab:
         )
 
     def used(self, role: str) -> Result:
-        """The result this experiment builds on under that role; SpecError where the spec names none."""
+        """The one result this experiment builds on under that role; SpecError where none or several are."""
+        found = self.used_points(role)
+        if len(found) > 1:
+            seen = f"a sweep of {len(found)} points"
+            raise SpecError(f"this family builds on one run as {role!r}", expected="no sweep", seen=seen)
+        return next(iter(found.values()))
+
+    def used_points(self, role: str) -> dict[Point, Result]:
+        """The results of a swept experiment under that role, by sweep point in the sweep's order.
+
+        Raises SpecError where the spec names none.
+        """
         if role not in self.uses:
             raise SpecError(
                 f"this family builds on another experiment as {role!r}",

@@ -29,6 +29,7 @@ from engine.spec.sites import resolve_site
 
 if TYPE_CHECKING:
     from engine.evidence.result import Result
+    from engine.lab.lab import Point
     from engine.models.hooked import HookedModel
 
 Kind = Literal["fetch", "start", "progress", "wait", "done", "reused", "failed", "unmeasured"]
@@ -228,12 +229,12 @@ class Execution:
             found[role] = stored
         return found
 
-    def _used(self, run: PlannedRun) -> dict[str, Result]:
-        """The evidence of the runs it uses: by role, and by `role[seed=0]` where the used one is swept."""
-        loaded = {}
+    def _used(self, run: PlannedRun) -> dict[str, dict[Point, Result]]:
+        """The evidence of the runs it uses, by role and sweep point."""
+        loaded: dict[str, dict[Point, Result]] = {}
         for role_and_label, stored in self._upstream(run).items():
             role = role_and_label.partition(":")[0]
-            loaded[role + stored.name.label.removeprefix(stored.name.experiment)] = self.store.load(stored)
+            loaded.setdefault(role, {})[stored.name.point] = self.store.load(stored)
         return loaded
 
     def _inputs(self, run: PlannedRun) -> Inputs:

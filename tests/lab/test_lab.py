@@ -14,7 +14,15 @@ def test_a_family_that_needs_prompts_says_so():
 
 
 def test_a_missing_role_is_named():
-    lab = Lab(micro_model(), uses={"lens": Result()})
-    assert lab.used("lens") is lab.uses["lens"]
+    lab = Lab(micro_model(), uses={"lens": {(): Result()}})
+    assert lab.used("lens") is lab.uses["lens"][()]
     with pytest.raises(SpecError, match=r"uses: \{patching: NAME\}"):
         lab.used("patching")
+
+
+def test_a_swept_experiment_is_used_point_by_point():
+    swept = {(("seed", seed),): Result() for seed in (0, 1)}
+    lab = Lab(micro_model(), uses={"saes": swept})
+    assert lab.used_points("saes") == swept
+    with pytest.raises(SpecError, match="a sweep of 2 points"):
+        lab.used("saes")

@@ -71,7 +71,9 @@ def run(lab, params):
         raise RuntimeError("the family has a mistake")
     if params.spoil == "interrupt":
         raise KeyboardInterrupt
-    samples = np.arange(20.0) + double(params.k) + sum(len(r.measurements) for r in lab.uses.values())
+    samples = np.arange(20.0) + double(params.k) + sum(
+        len(r.measurements) for by_point in lab.uses.values() for r in by_point.values()
+    )
     score = mean("score", samples, quantity="words", control="chance")
     words = [f"w{i}" for i in range(20)]
     table = pd.DataFrame({"word": words, "score": samples, "n": range(20), "odd": [True, False] * 10})
