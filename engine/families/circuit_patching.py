@@ -34,7 +34,8 @@ from engine.evidence.result import Calibration, Figure, Measurement, Result
 from engine.lab.attribution_patching import estimated_sweep
 from engine.lab.facts import Facts
 from engine.lab.lab import Lab
-from engine.lab.patching import Pairs, sweep
+from engine.lab.pairs import Pairs
+from engine.lab.patching import sweep
 from engine.lab.planted import HEAD, LAYER, estimate_gap, linear_model, planted_lab
 from engine.lab.profiles import Units, first_for_good, known_answer, spearman
 from engine.lab.receipts import model_receipts
@@ -64,11 +65,10 @@ class Params(BaseModel, extra="forbid"):
 
 def run(lab: Lab, params: Params) -> Result:
     """Effects by layer, site and role in both directions, the hand-over, the best layers and heads."""
-    limit = params.prompts_per_relation
+    limit, everywhere = params.prompts_per_relation, params.everywhere
     facts = lab.known_facts(known_rank=params.known_rank, both_sides=True, per_relation=limit)
-    denoised, noised = _roles(params.everywhere, ROLES), _roles(params.everywhere, ENDS)
-    restored, clean, corrupted = _effects(lab, facts, facts.denoising, denoised, 0.15)
-    destroyed, _, _ = _effects(lab, facts, facts.noising, noised, 0.6)
+    restored, clean, corrupted = _effects(lab, facts, facts.denoising, _roles(everywhere, ROLES), (0.1, 0.6))
+    destroyed, _, _ = _effects(lab, facts, facts.noising, _roles(everywhere, ENDS), (0.6, 0.9))
     curves = {"denoising": _curves(restored, facts), "noising": _curves(destroyed, facts)}
     estimate = estimated_sweep(lab.model, facts.denoising, sites=["z"]).normalised()
     z_of = {"exact": restored["z"], "noised": destroyed["z"], "estimate": estimate["z"]}
@@ -95,23 +95,24 @@ def run(lab: Lab, params: Params) -> Result:
     )
 
 
-def _roles(everywhere: bool, stream: tuple[str, ...]) -> dict[tuple[str, ...], tuple[str, ...]]:
-    """At which roles each group of sites is patched; `stream` is where resid_pre is, at the least."""
-    if everywhere:
-        return {("z",): ENDS, ("resid_pre", "attn_out", "mlp_out"): ROLES}
-    return {("z",): ("last",), ("attn_out", "mlp_out"): ENDS, ("resid_pre",): stream}
-
-
 def _effects(
-    lab: Lab, facts: Facts, pairs: Pairs, plan: dict[tuple[str, ...], tuple[str, ...]], done: float
+    lab: Lab, facts: Facts, pairs: Pairs, roles: dict[str, tuple[str, ...]], done: tuple[float, float]
 ) -> tuple[Effects, np.ndarray, np.ndarray]:
-    """Effects by site, and the logit differences of the runs patched from and into."""
-    effects: Effects = {}
-    for step, (sites, roles) in enumerate(plan.items()):
-        lab.progress(done + 0.12 * step, f"patching {', '.join(sites)} of {len(facts)} prompts")
-        found = sweep(lab.model, pairs, sites=sites, positions=role_positions(facts.prompts, *roles))
-        effects |= found.normalised()
-    return effects, found.source, found.base
+    """Effects by site at its roles, and the logit differences of the runs patched from and into."""
+    positions = {site: role_positions(facts.prompts, *where) for site, where in roles.items()}
+
+    def progress(fraction: float) -> None:
+        lab.progress(done[0] + (done[1] - done[0]) * fraction, f"patching {len(facts)} prompts")
+
+    found = sweep(lab.model, pairs, positions=positions, progress=progress)
+    return found.normalised(), found.source, found.base
+
+
+def _roles(everywhere: bool, stream: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """The roles each site is patched at; `stream` is where resid_pre is, at the least."""
+    if everywhere:
+        return {"resid_pre": ROLES, "attn_out": ROLES, "mlp_out": ROLES, "z": ENDS}
+    return {"resid_pre": stream, "attn_out": ENDS, "mlp_out": ENDS, "z": ("last",)}
 
 
 def _curves(effects: Effects, facts: Facts) -> Curves:

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.lab.groups import equal_length_groups
+from engine.lab.parallel import side_by_side
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel, Trace
@@ -70,18 +71,19 @@ def attribute(
     """Every component's contribution at the last position along directions in the unembedding's input."""
     names = components(model)
     n_prompts, n_directions, _ = directions.shape
-    values = np.zeros((n_prompts, n_directions, len(names)))
-    logit_diff = np.zeros((n_prompts, n_directions))
-    with torch.no_grad():
-        for index in equal_length_groups(last, 8):
-            ids, towards = input_ids[index, : int(last[index[0]]) + 1], directions[index].float()
-            written, final = _writings(model, ids)
-            norm = model.frozen_norm(final.float())
-            linear = torch.einsum("cpd,pkd->pkc", norm.apply(written.float()), towards)
-            from_bias = (towards @ norm.bias.float())[..., None]
-            values[index] = torch.cat((linear, from_bias), dim=-1).cpu().numpy()
-            normed = model.final_norm(final).float()
-            logit_diff[index] = torch.einsum("pd,pkd->pk", normed, towards).cpu().numpy()
+    values, logit_diff = np.zeros((n_prompts, n_directions, len(names))), np.zeros((n_prompts, n_directions))
+
+    def contributions(index: list[int]) -> tuple[Tensor, Tensor]:
+        written, final = _writings(model, input_ids[index, : int(last[index[0]]) + 1])
+        norm, towards = model.frozen_norm(final.float()), directions[index].float()
+        linear = torch.einsum("cpd,pkd->pkc", norm.apply(written.float()), towards)
+        from_bias = (towards @ norm.bias.float())[..., None]
+        total = torch.einsum("pd,pkd->pk", model.final_norm(final).float(), towards)
+        return torch.cat((linear, from_bias), dim=-1).cpu(), total.cpu()
+
+    groups = list(equal_length_groups(last, 8))
+    for index, found in zip(groups, side_by_side(contributions, groups, model.device), strict=True):
+        values[index], logit_diff[index] = found
     return Attribution(names, values, logit_diff)
 
 

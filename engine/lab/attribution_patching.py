@@ -20,7 +20,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.lab.groups import equal_length_groups
-from engine.lab.patching import SITES, Pairs, Sweep, answer_direction, empty_sweep, logit_differences
+from engine.lab.pairs import SITES, Pairs, Sweep, answer_direction, empty_sweep, logit_differences
+from engine.lab.parallel import side_by_side
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
@@ -33,8 +34,11 @@ def estimated_sweep(
 ) -> Sweep:
     """What `patching.sweep` measures at every position, estimated; NaN after a prompt's end."""
     out = empty_sweep(model, pairs, sites)
-    for index in equal_length_groups(pairs.last, prompts_at_once):
+
+    def estimate(index: list[int]) -> None:
         _estimate_group(model, pairs.rows(index), out, np.array(index))
+
+    side_by_side(estimate, equal_length_groups(pairs.last, prompts_at_once), model.device)
     return out
 
 
@@ -43,9 +47,10 @@ def _estimate_group(model: HookedModel, pairs: Pairs, out: Sweep, index: np.ndar
     length, sites = int(pairs.last[0]) + 1, list(out.logit_diff)
     with torch.no_grad():
         source, source_diff = _run(model, pairs, pairs.source[:, :length], sites)
-    base, base_diff = _run(model, pairs, pairs.base[:, :length], sites)
-    flat = [activation for site in sites for activation in base[site]]
-    gradients = iter(torch.autograd.grad(base_diff.sum(), flat))
+    with torch.enable_grad():
+        base, base_diff = _run(model, pairs, pairs.base[:, :length], sites)
+        flat = [activation for site in sites for activation in base[site]]
+        gradients = iter(torch.autograd.grad(base_diff.sum(), flat))
     out.base[index], out.source[index] = base_diff.detach().cpu(), source_diff.cpu()
     for site in sites:
         effects = [

@@ -18,7 +18,8 @@ from engine.errors import DataError
 from engine.evidence.bootstrap import count
 from engine.evidence.result import Measurement
 from engine.lab.groups import equal_length_groups
-from engine.lab.patching import Pairs
+from engine.lab.pairs import Pairs
+from engine.lab.parallel import side_by_side
 from engine.lab.profiles import SPLIT, Units
 from engine.lab.split import first_per_stratum, hash_order, selection_half
 
@@ -169,12 +170,15 @@ def token_ranks(
 ) -> Int[Tensor, "prompt token"]:
     """How many tokens the model finds likelier than each of the given ones, as what comes next."""
     ranks = torch.zeros_like(tokens)
-    with torch.no_grad():
-        for index in equal_length_groups(last, 16):
-            ids = input_ids[index, : int(last[index[0]]) + 1]
-            logits = model.unembed(model.layers(model.embed(ids))[:, -1])
-            own = logits.gather(1, tokens[index])
-            ranks[index] = (logits[:, None] > own[..., None]).sum(-1)
+
+    def ranked(index: list[int]) -> Tensor:
+        ids = input_ids[index, : int(last[index[0]]) + 1]
+        logits = model.unembed(model.layers(model.embed(ids))[:, -1])
+        return (logits[:, None] > logits.gather(1, tokens[index])[..., None]).sum(-1)
+
+    groups = list(equal_length_groups(last, 16))
+    for index, found in zip(groups, side_by_side(ranked, groups, model.device), strict=True):
+        ranks[index] = found
     return ranks
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.lab.groups import equal_length_groups
+from engine.lab.parallel import side_by_side
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
@@ -41,13 +42,16 @@ def read_lens(
     """Final norm and unembedding on the residual stream of the last position before and after every block."""
     shape = (len(input_ids), model.n_layers + 1, targets.shape[1])
     reading = LensReading(np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32))
-    with torch.no_grad():
-        for index in equal_length_groups(last, 8):
-            streams = last_position_streams(model, input_ids[index, : int(last[index[0]]) + 1])
-            wanted = targets[index].repeat_interleave(shape[1], dim=0)
-            rank, logprob = _standing(model, streams.flatten(0, 1), wanted)
-            reading.rank[index] = rank.unflatten(0, streams.shape[:2]).cpu().numpy()
-            reading.logprob[index] = logprob.unflatten(0, streams.shape[:2]).float().cpu().numpy()
+
+    def standing(index: list[int]) -> list[Tensor]:
+        streams = last_position_streams(model, input_ids[index, : int(last[index[0]]) + 1])
+        wanted = targets[index].repeat_interleave(shape[1], dim=0)
+        both = _standing(model, streams.flatten(0, 1), wanted)
+        return [each.unflatten(0, streams.shape[:2]).cpu() for each in both]
+
+    groups = list(equal_length_groups(last, 8))
+    for index, found in zip(groups, side_by_side(standing, groups, model.device), strict=True):
+        reading.rank[index], reading.logprob[index] = found
     return reading
 
 

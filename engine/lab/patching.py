@@ -18,8 +18,9 @@ result equals TransformerLens's `get_act_patch_*`, which runs the whole model on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,67 +30,15 @@ from torch import Tensor
 
 from engine.errors import DataError
 from engine.lab.groups import equal_length_groups
+from engine.lab.pairs import SITES, Pairs, Sweep, answer_direction, empty_sweep, logit_differences
+from engine.lab.parallel import side_by_side
 
 if TYPE_CHECKING:
     from engine.models.blocks import Span
     from engine.models.hooked import HookedModel, KVPrefix, Trace
 
 STAGE = {"resid_pre": 0, "attn_out": 1, "mlp_out": 2, "z": 1}
-SITES = tuple(STAGE)
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Prompts to patch into (`base`) and from (`source`), and the two answers whose logits are compared.
-
-    `base` and `source` are "prompt pos" and right-padded; pair i is `last[i] + 1` tokens long on both sides.
-    """
-
-    base: Int[Tensor, "prompt pos"]
-    source: Int[Tensor, "prompt pos"]
-    last: Int[Tensor, " prompt"]
-    answer: Int[Tensor, " prompt"]
-    wrong_answer: Int[Tensor, " prompt"]
-
-    def __len__(self) -> int:
-        return len(self.base)
-
-    def rows(self, index: Sequence[int] | np.ndarray | Tensor) -> Pairs:
-        """The pairs at `index`."""
-        chosen = torch.as_tensor(index, device=self.base.device)
-        parts = (self.base, self.source, self.last, self.answer, self.wrong_answer)
-        return Pairs(*(part[chosen] for part in parts))
-
-    def reversed(self) -> Pairs:
-        """Noising from denoising, and back: base and source change places."""
-        return Pairs(self.source, self.base, self.last, self.answer, self.wrong_answer)
-
-    def first_difference(self) -> Int[Tensor, " prompt"]:
-        """The first position whose tokens differ; no activation before it can."""
-        return (self.base != self.source).long().argmax(dim=1)
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Logit differences (answer - wrong answer) after each patch, and of the two unpatched runs.
-
-    `logit_diff` holds, by site, "prompt layer pos" (`z`: "prompt layer pos head"); NaN where not asked for.
-    """
-
-    logit_diff: dict[str, np.ndarray]
-    base: Float[np.ndarray, " prompt"]
-    source: Float[np.ndarray, " prompt"]
-
-    def normalised(self, source: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """By site, the patched logit difference on a scale where 0 is the base run and 1 the source run.
-
-        `source` replaces the source run's own logit differences as the 1 of the scale.
-        """
-        span = (self.source if source is None else source) - self.base
-        return {
-            site: (values - _like(self.base, values)) / _like(span, values)
-            for site, values in self.logit_diff.items()
-        }
+Positions = Bool[np.ndarray, "prompt pos"]
 
 
 def sweep(
@@ -97,66 +46,43 @@ def sweep(
     pairs: Pairs,
     *,
     sites: Sequence[str] = SITES,
-    positions: Bool[np.ndarray, "prompt pos"] | None = None,
+    positions: Positions | Mapping[str, Positions | None] | None = None,
     layers: Collection[int] | None = None,
     prompts_at_once: int = 4,
-    tokens_at_once: int = 1024,
+    tokens_at_once: int = 512,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Sweep:
     """Every patch of `sites` at the asked `layers` and `positions` (default: all) of every pair.
 
-    `prompts_at_once` and `tokens_at_once` bound memory: activations kept, and activations recomputed.
-    Raises DataError for a site that does not exist.
+    `positions` may differ from site to site. `prompts_at_once` and `tokens_at_once` (by each thread) bound
+    memory: activations kept, and activations recomputed. Raises DataError for a site that does not exist.
     """
     for site in set(sites) - set(SITES):
         raise DataError(f"cannot patch {site!r}", expected="one of " + ", ".join(SITES), seen=site)
-    asked = within(pairs) if positions is None else torch.as_tensor(positions) & within(pairs)
-    out = empty_sweep(model, pairs, sites)
+    asked = _asked(pairs, sites, positions)
     at_layers = sorted(set(range(model.n_layers) if layers is None else layers))
-    done = 0
+    out, done = empty_sweep(model, pairs, sites), 0
     for index in equal_length_groups(pairs.last, prompts_at_once):
-        with torch.no_grad():
-            runs = BothRuns.of(model, pairs.rows(index))
-            out.base[index], out.source[index] = runs.logit_differences()
-            for position in torch.nonzero(asked[index].any(0)).flatten().tolist():
-                who = torch.nonzero(asked[index, position]).flatten()
-                place = np.array(index)[who.numpy()][:, None], at_layers, position
-                changes = {site: runs.changes(site, at_layers, position)[who] for site in sites}
-                for site, values in patch_position(runs, changes, at_layers, position, who, tokens_at_once):
-                    out.logit_diff[site][place] = values.cpu()
+        runs = BothRuns.of(model, pairs.rows(index))
+        out.base[index], out.source[index] = runs.logit_differences
+        here = {site: mask[index] for site, mask in asked.items()}
+        for column in _patched(runs, here, at_layers, tokens_at_once):
+            for cells, values in column.effects():
+                place = np.array(index)[cells.who.numpy()][:, None], at_layers, column.position
+                out.logit_diff[cells.site][place] = values
         done += len(index)
         progress(done / len(pairs))
     return out
 
 
-def empty_sweep(model: HookedModel, pairs: Pairs, sites: Sequence[str]) -> Sweep:
-    """A sweep of the right shape, filled with NaN."""
-    n, n_positions = pairs.base.shape
-    grid = (n, model.n_layers, n_positions)
-    shapes = {site: (*grid, model.shape.n_heads) if site == "z" else grid for site in sites}
-    nan = {site: np.full(shape, np.nan) for site, shape in shapes.items()}
-    return Sweep(nan, np.full(n, np.nan), np.full(n, np.nan))
-
-
-def answer_direction(model: HookedModel, pairs: Pairs) -> Float[Tensor, "prompt d_model"]:
-    """Where the unembedding reads answer minus wrong answer."""
-    return (model.W_U[:, pairs.answer].float() - model.W_U[:, pairs.wrong_answer].float()).T
-
-
-def logit_differences(
-    model: HookedModel, resid: Float[Tensor, "row d_model"], direction: Float[Tensor, "row d_model"]
-) -> Float[Tensor, " row"]:
-    """answer - wrong answer in logits, of residual streams after the last block."""
-    return (model.final_norm(resid).float() * direction).sum(-1)
-
-
-def within(pairs: Pairs) -> Bool[Tensor, "prompt pos"]:
-    """True where a prompt has a token."""
-    return torch.arange(pairs.base.shape[1])[None] <= pairs.last.cpu()[:, None]
-
-
-def _like(per_prompt: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return per_prompt.reshape(-1, *[1] * (values.ndim - 1))
+def _asked(
+    pairs: Pairs, sites: Sequence[str], positions: Positions | Mapping[str, Positions | None] | None
+) -> dict[str, Bool[Tensor, "prompt pos"]]:
+    """By site, the positions to patch, none beyond a prompt's end."""
+    within = torch.arange(pairs.base.shape[1])[None] <= pairs.last.cpu()[:, None]
+    given = positions if isinstance(positions, Mapping) else dict.fromkeys(sites, positions)
+    masks = {site: given[site] for site in sites}
+    return {s: within if mask is None else within & torch.as_tensor(mask) for s, mask in masks.items()}
 
 
 @dataclass(frozen=True)
@@ -171,12 +97,15 @@ class BothRuns:
     @classmethod
     def of(cls, model: HookedModel, pairs: Pairs) -> BothRuns:
         length = int(pairs.last[0]) + 1
-        return cls(model, pairs, model.trace(pairs.base[:, :length]), model.trace(pairs.source[:, :length]))
+        both = (pairs.base[:, :length], pairs.source[:, :length])
+        base, source = side_by_side(model.trace, both, model.device)
+        return cls(model, pairs, base, source)
 
     @property
     def last(self) -> int:
         return int(self.pairs.last[0])
 
+    @cached_property
     def logit_differences(self) -> tuple[np.ndarray, np.ndarray]:
         """Of the base runs and of the source runs, each "prompt"."""
         direction = answer_direction(self.model, self.pairs)
@@ -207,71 +136,115 @@ class BothRuns:
 
 @dataclass(frozen=True)
 class Patches:
-    """Changes of the residual stream at one position, each of one prompt at one stage.
+    """Changes of the residual stream at one position of a group, each of one prompt at one stage.
 
     Stage 2L is the stream before block L, stage 2L + 1 that between its attention and its MLP.
     """
 
+    position: int
     stage: Int[Tensor, " patch"]
     prompt: Int[Tensor, " patch"]
     change: Float[Tensor, "patch d_model"]
 
     def rows(self, index: Tensor) -> Patches:
-        return Patches(self.stage[index], self.prompt[index], self.change[index])
+        return Patches(self.position, self.stage[index], self.prompt[index], self.change[index])
 
 
-def patch_position(
-    runs: BothRuns,
-    changes: dict[str, Float[Tensor, "prompt layer *head d_model"]],
-    layers: Sequence[int],
-    position: int,
-    who: Int[Tensor, " prompt"],
-    tokens_at_once: int,
-) -> Iterator[tuple[str, Float[Tensor, "prompt layer *head"]]]:
-    """Each site with the logit differences after its changes at one position of the prompts `who`."""
-    patches = _flatten(changes, layers, who)
-    base, _ = runs.logit_differences()
-    values = torch.as_tensor(base)[patches.prompt]
-    live = torch.nonzero(_can_matter(runs, patches, position)).flatten()
-    live = live[patches.stage[live].argsort(stable=True)]
-    size = max(1, tokens_at_once // (runs.last + 1 - position))
-    for start in range(0, len(live), size):
-        chunk = live[start : start + size]
-        values[chunk] = run_down(runs, patches.rows(chunk), position).cpu()
-    sizes = [change[..., 0].numel() for change in changes.values()]
-    for (site, change), part in zip(changes.items(), values.split(sizes), strict=True):
-        yield site, part.view(change.shape[:-1])
+@dataclass(frozen=True)
+class Cells:
+    """The patches of one site at one position: those of the prompts `who`."""
+
+    site: str
+    who: Int[Tensor, " prompt"]
+    change: Float[Tensor, "prompt layer *head d_model"]
+
+    def patches(self, layers: Sequence[int], position: int) -> Patches:
+        """All of them in one list."""
+        one_per_head, shape = [1] * (self.change.ndim - 3), self.change.shape[:-1]
+        stage = 2 * torch.tensor(layers).view(1, -1, *one_per_head) + STAGE[self.site]
+        prompt = self.who.view(-1, 1, *one_per_head)
+        stages, prompts = (part.expand(shape).flatten() for part in (stage, prompt))
+        return Patches(position, stages, prompts, self.change.flatten(0, -2))
 
 
-def _flatten(changes: dict[str, Tensor], layers: Sequence[int], who: Tensor) -> Patches:
-    """All sites' patches of one position in one list, sites in order."""
-    stages, prompts = [], []
-    for site, change in changes.items():
-        one_per_head = [1] * (change.ndim - 3)
-        stage = 2 * torch.tensor(layers).view(1, -1, *one_per_head) + STAGE[site]
-        stages.append(stage.expand(change.shape[:-1]).flatten())
-        prompts.append(who.view(-1, 1, *one_per_head).expand(change.shape[:-1]).flatten())
-    flat = torch.cat([change.flatten(0, -2) for change in changes.values()])
-    return Patches(torch.cat(stages), torch.cat(prompts), flat)
+@dataclass(frozen=True)
+class Column:
+    """Every patch at one position of a group, and the logit difference after each."""
+
+    cells: list[Cells]
+    patches: Patches
+    values: Float[Tensor, " patch"]
+
+    @classmethod
+    def of(cls, runs: BothRuns, cells: list[Cells], layers: Sequence[int], position: int) -> Column:
+        """Patches yet to be made: their values are still the base run's."""
+        lists = [part.patches(layers, position) for part in cells]
+        stage, prompt, change = (
+            torch.cat([getattr(one, part) for one in lists]) for part in ("stage", "prompt", "change")
+        )
+        base, _ = runs.logit_differences
+        return cls(cells, Patches(position, stage, prompt, change), torch.as_tensor(base)[prompt])
+
+    @property
+    def position(self) -> int:
+        return self.patches.position
+
+    def effects(self) -> Iterator[tuple[Cells, np.ndarray]]:
+        """Each site's cells with their values, "prompt layer *head"."""
+        shapes = [part.change.shape[:-1] for part in self.cells]
+        pieces = self.values.split([shape.numel() for shape in shapes])
+        for part, shape, values in zip(self.cells, shapes, pieces, strict=True):
+            yield part, values.view(shape).numpy()
 
 
-def _can_matter(runs: BothRuns, patches: Patches, position: int) -> Bool[Tensor, " patch"]:
+def _patched(
+    runs: BothRuns, asked: dict[str, Tensor], layers: Sequence[int], tokens_at_once: int
+) -> list[Column]:
+    """Every asked patch of a group, batch beside batch; each batch is sorted by stage."""
+    columns = list(_columns(runs, asked, layers))
+    batches: list[tuple[Column, Tensor]] = []
+    for column in columns:
+        live = torch.nonzero(_can_matter(runs, column.patches)).flatten()
+        live = live[column.patches.stage[live].argsort(stable=True)]
+        size = max(1, tokens_at_once // (runs.last + 1 - column.position))
+        batches += [(column, live[start : start + size]) for start in range(0, len(live), size)]
+    patches = [column.patches.rows(batch) for column, batch in batches]
+    results = side_by_side(partial(run_down, runs), patches, runs.model.device)
+    for (column, batch), values in zip(batches, results, strict=True):
+        column.values[batch] = values.cpu()
+    return columns
+
+
+def _columns(runs: BothRuns, asked: dict[str, Tensor], layers: Sequence[int]) -> Iterator[Column]:
+    """The patches of each position at which any site of any prompt is asked for."""
+    anywhere = torch.stack(list(asked.values())).any(0).any(0)
+    for position in torch.nonzero(anywhere).flatten().tolist():
+        here = {site: torch.nonzero(mask[:, position]).flatten() for site, mask in asked.items()}
+        cells = [
+            Cells(site, who, runs.changes(site, layers, position)[who])
+            for site, who in here.items()
+            if len(who)
+        ]
+        yield Column.of(runs, cells, layers, position)
+
+
+def _can_matter(runs: BothRuns, patches: Patches) -> Bool[Tensor, " patch"]:
     """False before the first differing token, and after the last attention has read the position."""
-    differs = runs.pairs.first_difference().cpu()[patches.prompt] <= position
-    if position == runs.last:
+    differs = runs.pairs.first_difference().cpu()[patches.prompt] <= patches.position
+    if patches.position == runs.last:
         return differs
     return differs & (patches.stage <= 2 * runs.model.n_layers - 2)
 
 
-def run_down(runs: BothRuns, patches: Patches, position: int) -> Float[Tensor, " patch"]:
+def run_down(runs: BothRuns, patches: Patches) -> Float[Tensor, " patch"]:
     """Logit differences after each patch; `patches` are sorted by stage and join one batch as it descends."""
-    model, final = runs.model, 2 * runs.model.n_layers
+    model, final, position = runs.model, 2 * runs.model.n_layers, patches.position
     span = model.span(runs.stream(0)[:1, position:], first_position=position)
     resid = runs.stream(0)[:0, position:]
     for stage in range(int(patches.stage[0]), final + 1):
         joining = torch.nonzero(patches.stage == stage).flatten()
         if len(joining):
-            resid = torch.cat((resid, _patched_streams(runs, patches.rows(joining), stage, position)))
+            resid = torch.cat((resid, _patched_streams(runs, patches.rows(joining), stage)))
         if stage % 2:
             resid = resid + model.mlp_out(stage // 2, resid)
         elif stage < final:
@@ -283,11 +256,9 @@ def run_down(runs: BothRuns, patches: Patches, position: int) -> Float[Tensor, "
     return logit_differences(model, resid[:, -1], direction)
 
 
-def _patched_streams(
-    runs: BothRuns, patches: Patches, stage: int, position: int
-) -> Float[Tensor, "patch pos d_model"]:
-    """The base run's streams from `position` on, each with its change at the first of them."""
-    base = runs.stream(stage)[patches.prompt, position:]
+def _patched_streams(runs: BothRuns, patches: Patches, stage: int) -> Float[Tensor, "patch pos d_model"]:
+    """The base run's streams from the patched position on, each with its change at the first of them."""
+    base = runs.stream(stage)[patches.prompt, patches.position :]
     return torch.cat((base[:, :1] + patches.change[:, None], base[:, 1:]), dim=1)
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from engine.data.prompts import PromptSet
 from engine.lab.attribution_patching import estimated_sweep
 from engine.lab.lab import Lab
-from engine.lab.patching import Pairs, sweep
+from engine.lab.pairs import Pairs
+from engine.lab.patching import sweep
 from engine.models.anatomy import Anatomy
 from engine.models.cards import ModelShape
 from engine.models.hooked import HookedModel

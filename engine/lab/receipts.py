@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from engine.evidence.result import Check
 from engine.lab.attribution import Attribution
 from engine.lab.facts import Facts
 from engine.lab.lens import LensReading
+from engine.lab.parallel import side_by_side
 from engine.lab.split import hash_order
 from engine.models.huggingface import PARITY_LIMITS
 
@@ -26,8 +28,7 @@ SAMPLED_PROMPTS = 8
 def model_receipts(model: HookedModel, facts: Facts) -> list[Check]:
     """Logits of a few prompts against Hugging Face's own, and each prompt alone against a padded batch."""
     rows = hash_order(facts.ids)[:SAMPLED_PROMPTS]
-    alone = torch.stack([_alone(model, facts, int(row)) for row in rows])
-    theirs = torch.stack([_hugging_face(model, facts, int(row)) for row in rows])
+    alone, theirs = _alone(model, facts, rows), _hugging_face(model, facts, rows)
     limit = PARITY_LIMITS[model.dtype]
     return [
         Check(
@@ -58,25 +59,32 @@ def attribution_receipt(model: HookedModel, attribution: Attribution) -> Check:
 def lens_receipt(model: HookedModel, facts: Facts, reading: LensReading) -> Check:
     """Whether the lens after the last block says what the model says, on a few prompts."""
     rows = hash_order(facts.ids)[:SAMPLED_PROMPTS]
-    answers = facts.prompts.answer.tolist()
-    output = [_hugging_face(model, facts, int(r)).log_softmax(-1)[answers[r]].item() for r in rows]
+    output = _hugging_face(model, facts, rows).log_softmax(-1)
+    output = output.gather(1, facts.prompts.answer[rows][:, None])[:, 0].cpu().numpy()
     return Check(
         "last_lens_row",
-        float(np.abs(reading.logprob[rows, -1, 0] - np.array(output)).max()),
+        float(np.abs(reading.logprob[rows, -1, 0] - output).max()),
         PARITY_LIMITS[model.dtype],
         f"Largest difference, in nats, of the lens after the last block from the output, {len(rows)} prompts",
     )
 
 
-def _alone(model: HookedModel, facts: Facts, row: int) -> Float[Tensor, " vocab"]:
-    with torch.no_grad():
-        return model.logits(facts.prompts.clean[[row], : int(facts.prompts.last[row]) + 1])[0, -1].float()
+def _alone(model: HookedModel, facts: Facts, rows: np.ndarray) -> Float[Tensor, "prompt vocab"]:
+    """Each prompt's logits at its last position, from a batch of its own."""
+    return _each(model, facts, rows, lambda ids: model.logits(ids)[0, -1])
 
 
-def _hugging_face(model: HookedModel, facts: Facts, row: int) -> Float[Tensor, " vocab"]:
-    with torch.no_grad():
-        ids = facts.prompts.clean[[row], : int(facts.prompts.last[row]) + 1]
-        return model.hf(ids, use_cache=False).logits[0, -1].float()
+def _hugging_face(model: HookedModel, facts: Facts, rows: np.ndarray) -> Float[Tensor, "prompt vocab"]:
+    """The same from the Hugging Face model."""
+    theirs = model.hf
+    return _each(model, facts, rows, lambda ids: theirs(ids, use_cache=False).logits[0, -1])
+
+
+def _each(
+    model: HookedModel, facts: Facts, rows: np.ndarray, last_logits: Callable[[Tensor], Tensor]
+) -> Float[Tensor, "prompt vocab"]:
+    prompts = [facts.prompts.clean[[row], : int(facts.prompts.last[row]) + 1] for row in rows.tolist()]
+    return torch.stack(side_by_side(last_logits, prompts, model.device)).float()
 
 
 def _padded(model: HookedModel, facts: Facts, rows: np.ndarray) -> Float[Tensor, "prompt vocab"]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.lab.patching import Pairs
+from engine.lab.pairs import Pairs
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel

@@ -28,7 +28,8 @@ import pandas as pd
 import torch
 
 from engine.lab.attribution_patching import estimated_sweep
-from engine.lab.patching import SITES, Pairs, sweep
+from engine.lab.pairs import SITES, Pairs
+from engine.lab.patching import sweep
 from engine.models.hooked import HookedModel
 from engine.models.load import load
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.lab.patching import Pairs
+from engine.lab.pairs import Pairs
 from engine.models.hooked import HookedModel
 from engine.models.micro import micro_model
 

@@ -4,9 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from engine.errors import DataError
-from engine.lab.patching import SITES, sweep
+from engine.lab.pairs import SITES
+from engine.lab.patching import sweep
 from engine.lab.slow_patching import patch_one
 
 
@@ -64,3 +66,26 @@ def test_noising_is_denoising_with_the_runs_exchanged(model, pairs):
 def test_an_unknown_site_is_refused(model, pairs):
     with pytest.raises(DataError, match="one of resid_pre, attn_out, mlp_out, z"):
         sweep(model, pairs, sites=["mlp"])
+
+
+def test_positions_may_differ_from_site_to_site(model, pairs):
+    whole = sweep(model, pairs).logit_diff
+    nowhere, one = np.zeros(pairs.base.shape, dtype=bool), np.zeros(pairs.base.shape, dtype=bool)
+    one[0, 5] = True
+    asked = {"resid_pre": None, "attn_out": one, "mlp_out": nowhere, "z": one}
+    some = sweep(model, pairs, positions=asked).logit_diff
+    np.testing.assert_allclose(some["resid_pre"], whole["resid_pre"], atol=1e-5)
+    np.testing.assert_allclose(some["z"][0, :, 5], whole["z"][0, :, 5], atol=1e-5)
+    assert np.isfinite(some["attn_out"]).sum() == model.n_layers
+    assert np.isnan(some["mlp_out"]).all()
+
+
+def test_threads_change_nothing(model, pairs):
+    alone = sweep(model, pairs)
+    torch.set_num_threads(2)
+    try:
+        together = sweep(model, pairs)
+    finally:
+        torch.set_num_threads(1)
+    for site in SITES:
+        np.testing.assert_allclose(together.logit_diff[site], alone.logit_diff[site], atol=1e-5)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformer_lens import patching as theirs
 
-from engine.lab.patching import Pairs, sweep
+from engine.lab.pairs import Pairs
+from engine.lab.patching import sweep
 from engine.models.micro import micro_model
 
 TRANSFORMER_LENS = {

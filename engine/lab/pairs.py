@@ -1,0 +1,96 @@
+"""What patching is of: pairs of prompts, the logit difference of their answers, and a grid of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from engine.models.hooked import HookedModel
+
+SITES = ("resid_pre", "attn_out", "mlp_out", "z")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Prompts to patch into (`base`) and from (`source`), and the two answers whose logits are compared.
+
+    `base` and `source` are "prompt pos" and right-padded; pair i is `last[i] + 1` tokens long on both sides.
+    """
+
+    base: Int[Tensor, "prompt pos"]
+    source: Int[Tensor, "prompt pos"]
+    last: Int[Tensor, " prompt"]
+    answer: Int[Tensor, " prompt"]
+    wrong_answer: Int[Tensor, " prompt"]
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def rows(self, index: Sequence[int] | np.ndarray | Tensor) -> Pairs:
+        """The pairs at `index`."""
+        chosen = torch.as_tensor(index, device=self.base.device)
+        parts = (self.base, self.source, self.last, self.answer, self.wrong_answer)
+        return Pairs(*(part[chosen] for part in parts))
+
+    def reversed(self) -> Pairs:
+        """Noising from denoising, and back: base and source change places."""
+        return Pairs(self.source, self.base, self.last, self.answer, self.wrong_answer)
+
+    def first_difference(self) -> Int[Tensor, " prompt"]:
+        """The first position whose tokens differ; no activation before it can."""
+        return (self.base != self.source).long().argmax(dim=1)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Logit differences (answer - wrong answer) after each patch, and of the two unpatched runs.
+
+    `logit_diff` holds, by site, "prompt layer pos" (`z`: "prompt layer pos head"); NaN where not asked for.
+    """
+
+    logit_diff: dict[str, np.ndarray]
+    base: Float[np.ndarray, " prompt"]
+    source: Float[np.ndarray, " prompt"]
+
+    def normalised(self, source: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """By site, the patched logit difference on a scale where 0 is the base run and 1 the source run.
+
+        `source` replaces the source run's own logit differences as the 1 of the scale.
+        """
+        span = (self.source if source is None else source) - self.base
+        return {
+            site: (values - _like(self.base, values)) / _like(span, values)
+            for site, values in self.logit_diff.items()
+        }
+
+
+def empty_sweep(model: HookedModel, pairs: Pairs, sites: Sequence[str]) -> Sweep:
+    """A sweep of the right shape, filled with NaN."""
+    n, n_positions = pairs.base.shape
+    grid = (n, model.n_layers, n_positions)
+    shapes = {site: (*grid, model.shape.n_heads) if site == "z" else grid for site in sites}
+    nan = {site: np.full(shape, np.nan) for site, shape in shapes.items()}
+    return Sweep(nan, np.full(n, np.nan), np.full(n, np.nan))
+
+
+def answer_direction(model: HookedModel, pairs: Pairs) -> Float[Tensor, "prompt d_model"]:
+    """Where the unembedding reads answer minus wrong answer."""
+    return (model.W_U[:, pairs.answer].float() - model.W_U[:, pairs.wrong_answer].float()).T
+
+
+def logit_differences(
+    model: HookedModel, resid: Float[Tensor, "row d_model"], direction: Float[Tensor, "row d_model"]
+) -> Float[Tensor, " row"]:
+    """answer - wrong answer in logits, of residual streams after the last block."""
+    return (model.final_norm(resid).float() * direction).sum(-1)
+
+
+def _like(per_prompt: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return per_prompt.reshape(-1, *[1] * (values.ndim - 1))
