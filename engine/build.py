@@ -27,6 +27,7 @@ from engine.shown import Shown
 if TYPE_CHECKING:
     from engine.evidence.result import Calibration
     from engine.publish.overview import Report
+    from engine.report.charts import Chart
     from engine.report.lint import Problem
     from engine.runs.execute import Event, Outcome
 
@@ -83,9 +84,9 @@ def _build(root: Path, store: RunStore, plan: Plan, out: Path | None, shown: Sho
     calibrated = calibrations(root, sources, measure=measure)
     failed: dict[RunName, str] = {}
     outcomes = _measure(plan, store, shown, failed)
-    reports = _reports(plan, store, outcomes)
+    reports = print_reports(plan, store, outcomes)
     with shown.working("building the site"):
-        _write_site(root, reports, calibrated, out)
+        write_site(root, reports, calibrated, out)
     built = Built(plan, reports, _concerns(reports, calibrated), failed)
     shown.built(reports, built.concerns, failed, out or root / "public")
     return built
@@ -108,35 +109,40 @@ def _measure(plan: Plan, store: RunStore, shown: Shown, failed: dict[RunName, st
         return execute(plan, store, project_sources(), on_event)
 
 
-def _reports(plan: Plan, store: RunStore, outcomes: Outcomes | None = None) -> list[Report]:
-    """Every investigation's ledger, and its template printed from it."""
+def print_reports(
+    plan: Plan,
+    store: RunStore,
+    outcomes: Outcomes | None = None,
+    drawn: Callable[[Path], dict[str, Chart]] = lambda path: {},
+) -> list[Report]:
+    """Every investigation's ledger, and its template printed from it; `drawn` keeps a template's charts."""
     from engine.publish.overview import Report
     from engine.report.render import render
     from engine.runs.assemble import assemble
 
     reports = []
     for investigation in plan.investigations.values():
-        ledger = assemble(investigation, store, plan, outcomes)
-        template = _template(investigation)
-        reports.append(
-            Report(ledger, render(ledger, template, investigation.template_path), investigation.folder)
-        )
+        ledger, path = assemble(investigation, store, plan, outcomes), investigation.template_path
+        rendered = render(ledger, template_text(path), path, drawn=drawn(path))
+        reports.append(Report(ledger, rendered, investigation.folder))
     return reports
 
 
-def _template(investigation: Investigation) -> str:
+def template_text(path: Path) -> str:
+    """What a person wrote in a report's template; EngineError where it cannot be read."""
     try:
-        return investigation.template_path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise EngineError(
             "this investigation has no report to print",
-            where=str(investigation.template_path),
+            where=str(path),
             expected="a Markdown template beside spec.yaml",
             seen=str(error),
         ) from error
 
 
-def _write_site(root: Path, reports: Sequence[Report], calibrated: dict, out: Path | None) -> list[str]:
+def write_site(root: Path, reports: Sequence[Report], calibrated: dict, out: Path | None) -> list[str]:
+    """The reports and everything around them, as `engine.publish.build.build_site` makes it."""
     from engine.cli import app
     from engine.publish.build import build_site
     from engine.publish.pages import site_files
@@ -297,7 +303,7 @@ def check(slugs: Sequence[str] | None, *, json: bool) -> bool:
     with open_store(root) as store:
         investigations = chosen_investigations(root, slugs, sources.catalog)
         plan = make_plan(investigations, store, sources, budget=0)
-        concerns = _concerns(_reports(plan, store), calibrations(root, sources, measure=False))
+        concerns = _concerns(print_reports(plan, store), calibrations(root, sources, measure=False))
     if json:
         emit_json(concerns)
     elif concerns:
@@ -306,20 +312,3 @@ def check(slugs: Sequence[str] | None, *, json: bool) -> bool:
         names = ", ".join(i.slug for i in investigations) or "no investigation"
         say(f"nothing needs a person: {names}")
     return bool(concerns)
-
-
-def serve(port: int) -> None:
-    """`engine serve`."""
-    from engine.publish.serve import serve as serve_folder
-
-    root = find_root()
-
-    def rebuild(changed: set[Path]) -> None:
-        quiet = Shown(quiet=True)
-        sources = project_sources()
-        with open_store(root) as store:
-            plan = make_plan(find_investigations(root, sources.catalog), store, sources, budget=0)
-            _build(root, store, plan, None, quiet, measure=False)
-
-    rebuild(set())
-    serve_folder(root, port, rebuild, say=say)

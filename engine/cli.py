@@ -78,7 +78,7 @@ def build(
 ) -> None:
     """Measure what is stale within a budget, then build the site.
 
-    Plans first and says why, measures cheapest first, takes published numbers, so marked, for the rest.
+    Plans first and says why, measures the primary model first, takes published numbers, marked, for the rest.
 
     \b
     Example:
@@ -156,9 +156,9 @@ def serve(
     Example:
       engine serve --port 8001
     """
-    from engine import build as building
+    from engine import live
 
-    building.serve(port)
+    live.serve(port)
 
 
 @app.command()

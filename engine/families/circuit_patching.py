@@ -79,8 +79,8 @@ def run(lab: Lab, params: Params) -> Result:
     return Result(
         findings=[
             *facts.counts(),
-            facts.all.mean("clean_logit_diff", clean, "Mean logit difference of the clean run.", **logits),
-            facts.all.mean("corrupted_logit_diff", corrupted, "The same of the corrupted run.", **logits),
+            facts.all.mean("clean_logit_diff", clean, "Logit difference, clean run.", **logits),
+            facts.all.mean("corrupted_logit_diff", corrupted, "Logit difference, corrupted run.", **logits),
             *_handover(curves["denoising"], facts, lab.model.n_layers, ""),
             *_handover(curves["noising"], facts, lab.model.n_layers, "_noising"),
             *_best_places(curves, layers, facts),
@@ -171,9 +171,9 @@ def _best_head(z: dict[str, np.ndarray], head: tuple[int, int], facts: Facts) ->
     about = "Mean rank correlation, over heads at the last token, of attribution patching with exact effects."
     return [
         facts.choice("top_head_layer", head[0], "Layer of the head that restores most at the last token."),
-        facts.choice("top_head_index", head[1], "Which head of that layer it is."),
-        facts.measuring.mean("top_head_recovered", restored, "Share that this head restores.", **control),
-        facts.measuring.mean("top_head_destroyed", destroyed, "Share that noising it destroys.", **control),
+        facts.choice("top_head_index", head[1], "Index within its layer of the head that restores most."),
+        facts.measuring.mean("top_head_recovered", restored, "Share that the best head restores.", **control),
+        facts.measuring.mean("top_head_destroyed", destroyed, "Share destroyed by noising it.", **control),
         facts.all.mean("estimate_correlation", spearman(estimate, exact), about),
     ]
 

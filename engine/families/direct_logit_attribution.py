@@ -77,24 +77,28 @@ def _directions(model: HookedModel, facts: Facts) -> torch.Tensor:
     return torch.stack([model.W_U[:, target].T - wrong for target in targets], dim=1)
 
 
+NAMED = {"mlp": "MLP", "head": "head", "embedding": "embedding"}
+
+
 def _extremes(
     found: Attribution, facts: Facts, kind: Kind, n_heads: int
 ) -> tuple[list[Measurement], list[Measurement]]:
     """The MLP or head that writes most and the one that writes least, and both towards another answer."""
     findings, controls = [], []
     own, other = (found.values[:, towards, found.of_kind(kind)] for towards in (0, 1))
-    for end, sign, most in (("top", 1, "most"), ("bottom", -1, "least, or most against it")):
+    for end, sign, most in (("top", 1, "most"), ("bottom", -1, "least")):
         best, name = facts.best(sign * own), f"{end}_{kind}"
+        writer = f"the {NAMED[kind]} that writes {most} towards the answer"
         layer, head = (best, None) if kind == "mlp" else divmod(best, n_heads)
-        findings.append(facts.choice(f"{name}_layer", layer, f"Layer of the {kind} that writes {most}."))
+        findings.append(facts.choice(f"{name}_layer", layer, f"Layer of {writer}."))
         if head is not None:
-            findings.append(facts.choice(f"{name}_index", head, "Which head of that layer it is."))
+            findings.append(facts.choice(f"{name}_index", head, f"Index within its layer of {writer}."))
         measured = {
             f"{name}_contribution": (own, "the answer", f"{name}_other_answer"),
             f"{name}_other_answer": (other, "another prompt's answer", ""),
         }
         for key, (values, whose, control) in measured.items():
-            about = f"What the {kind} that writes {most} writes towards {whose}."
+            about = f"What {writer} writes towards {whose}."
             given = {"quantity": "logits", "control": control}
             (findings if control else controls).append(
                 facts.measuring.mean(key, values[:, best], about, **given)
@@ -110,7 +114,7 @@ def _shares(found: Attribution, facts: Facts) -> list[Measurement]:
     findings = [facts.all.mean("logit_diff", total, about, quantity="logits")]
     kinds: tuple[Kind, ...] = ("mlp", "head", "embedding")
     for kind in kinds:
-        part, whose = found.of_kind(kind), f"what {kind}s write"
+        part, whose = found.of_kind(kind), f"what {NAMED[kind]}s write"
         shares = {
             f"{kind}_share": (own, total, f"Share of the logit difference in {whose}."),
             f"{kind}_positive_share": (positive, positive.sum(1), f"Share of the positive total in {whose}."),

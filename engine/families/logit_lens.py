@@ -129,7 +129,7 @@ def _through(blocks: dict[str, tuple[int, Units]], rank: np.ndarray, whose: str)
 
 
 def _logprobs(facts: Facts, logprob: np.ndarray) -> tuple[Measurement, Measurement]:
-    own, other = "Mean log-probability of the answer at the end.", "The same of another prompt's answer."
+    own, other = (f"Mean final log-probability of {whose} answer." for whose in ("the", "another prompt's"))
     return (
         facts.all.mean("logprob", logprob[:, 0], own, quantity="nats", control="other_logprob"),
         facts.all.mean("other_logprob", logprob[:, 1], other, quantity="nats"),

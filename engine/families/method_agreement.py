@@ -50,10 +50,9 @@ def run(lab: Lab, params: Params) -> Result:
     rng = np.random.default_rng(params.seed)
     pairs = {f"{a}_{b}": (layers[a], layers[b]) for a, b in combinations(METHODS, 2)}
     pairs["attribution_patching_parts"] = parts
-    about = "Mean rank correlation within a prompt"
     compared = [
         *(
-            _compared(f"{name}_correlation", f"{name}_chance", pair, spearman, about, units, rng)
+            _compared(f"{name}_correlation", f"{name}_chance", pair, spearman, _about(name), units, rng)
             for name, pair in pairs.items()
         ),
         _top_parts(parts, params.top_parts, units, rng),
@@ -65,6 +64,12 @@ def run(lab: Lab, params: Params) -> Result:
         tables=_tables(layers, parts, units, used),
         figures=FIGURES,
     )
+
+
+def _about(pair: str) -> str:
+    one, other, *parts = pair.split("_")
+    over = "heads and MLPs" if parts else "layers"
+    return f"Mean over prompts of the rank correlation, over {over}, of {one} and {other} profiles"
 
 
 def _shared_ids(used: dict[str, Result]) -> list[str]:

@@ -16,7 +16,7 @@ from engine.lab.facts import Facts
 from engine.lab.lens import LensReading
 from engine.lab.parallel import side_by_side
 from engine.lab.split import hash_order
-from engine.models.huggingface import PARITY_LIMITS
+from engine.models.huggingface import parity_limit
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
@@ -29,7 +29,7 @@ def model_receipts(model: HookedModel, facts: Facts) -> list[Check]:
     """Logits of a few prompts against Hugging Face's own, and each prompt alone against a padded batch."""
     rows = hash_order(facts.ids)[:SAMPLED_PROMPTS]
     alone, theirs = _alone(model, facts, rows), _hugging_face(model, facts, rows)
-    limit = PARITY_LIMITS[model.dtype]
+    limit = parity_limit(model.dtype, float(theirs.abs().max()))
     return [
         Check(
             "hugging_face_logits",
@@ -59,13 +59,13 @@ def attribution_receipt(model: HookedModel, attribution: Attribution) -> Check:
 def lens_receipt(model: HookedModel, facts: Facts, reading: LensReading) -> Check:
     """Whether the lens after the last block says what the model says, on a few prompts."""
     rows = hash_order(facts.ids)[:SAMPLED_PROMPTS]
-    output = _hugging_face(model, facts, rows).log_softmax(-1)
-    output = output.gather(1, facts.prompts.answer[rows][:, None])[:, 0].cpu().numpy()
+    logits = _hugging_face(model, facts, rows)
+    output = logits.log_softmax(-1).gather(1, facts.prompts.answer[rows][:, None])[:, 0].cpu().numpy()
     return Check(
         "last_lens_row",
         float(np.abs(reading.logprob[rows, -1, 0] - output).max()),
-        PARITY_LIMITS[model.dtype],
-        f"Largest difference, in nats, of the lens after the last block from the output, {len(rows)} prompts",
+        parity_limit(model.dtype, float(logits.abs().max())),
+        f"Largest difference in nats of the lens after the last block from the output, {len(rows)} prompts.",
     )
 
 

@@ -15,6 +15,7 @@ from engine.errors import EngineError, SiteError
 from engine.publish.files import MANIFEST, generated
 
 SOURCES = ("mkdocs.yml", "site", "investigations", "publications")
+RUNS = ".engine/runs"
 POLL_SECONDS = 0.2
 RELOAD = b"""<script>(() => {
   let seen
@@ -76,9 +77,9 @@ def _watch(root: Path, server: Server, rebuild: Rebuild, say: Callable[[str], No
 
 
 def stamps(root: Path) -> dict[Path, int]:
-    """Time of modification in ns of every hand-written source file of the site."""
+    """Time of modification in ns of every hand-written source file of the site, and of every measured run."""
     ours = {root / "site" / name for name in (*generated(root / "site"), MANIFEST)}
-    found = {}
+    found = {path: path.stat().st_mtime_ns for path in (root / RUNS).glob("[0-9]*")}
     for source in SOURCES:
         for path in [root / source, *(root / source).rglob("*")]:
             with suppress(FileNotFoundError):  # an editor's own file, gone again

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, meta, nodes
-from jinja2.environment import Template
+from jinja2 import FileSystemBytecodeCache, StrictUndefined, TemplateSyntaxError, meta, nodes
+from jinja2.environment import Environment, Template
 from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.ext import Extension
 from jinja2.parser import Parser
@@ -152,6 +153,12 @@ def rendered(text: str, where: str, context: Mapping[str, Any], finalize: Callab
     except (UndefinedError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
         problem = f"this cannot be rendered: {error}"
         raise TemplateError(problem, where=_place(error, where), seen=type(error).__name__) from error
+
+
+def keep_compiled(environment: Environment, folder: Path) -> None:
+    """Keep an environment's compiled templates in a folder, from where the next one takes them."""
+    folder.mkdir(exist_ok=True)
+    environment.bytecode_cache = FileSystemBytecodeCache(str(folder))
 
 
 def _place(error: BaseException, where: str) -> str:

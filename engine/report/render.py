@@ -16,7 +16,7 @@ from engine.errors import TemplateError, nearest
 from engine.evidence.printing import digits
 from engine.evidence.verdicts import VerdictName
 from engine.report import sections
-from engine.report.charts import draw
+from engine.report.charts import Chart, draw
 from engine.report.citations import Reference, references_beside
 from engine.report.escape import as_it_is
 from engine.report.facts import Cited, failed_checks, verdict_of, why
@@ -57,17 +57,19 @@ def render(
     *,
     target: Literal["site", "text"] = "site",
     citations: Mapping[str, Reference] | None = None,
+    drawn: dict[str, Chart] | None = None,
 ) -> Rendered:
     """Print what the ledger knows into a template.
 
     `path` is the template's own, for messages, for the spec.yaml and, unless `citations` are given, the
-    references.bib beside it. `problems` holds broken sentences and all that `lint` finds. Raises
-    TemplateError with file:line and nearest names for whatever the template names that is not there.
+    references.bib beside it. `drawn` remembers charts by id, for the next printing of the same ledger.
+    `problems` holds broken sentences and all that `lint` finds. Raises TemplateError with file:line and
+    nearest names for whatever the template names that is not there.
     """
     path, text = Path(path), unix_lines(template_text)
     references = references_beside(path) if citations is None else citations
     printer = SitePrinter(ledger) if target == "site" else TextPrinter()
-    page = _Page(ledger, path, printer, references)
+    page = _Page(ledger, path, printer, references, drawn if drawn is not None else {})
     body = page.print(text, str(path))
     problems = page.problems + lint(text, path, ledger.spec.claims)
     problems += lint(ledger.spec.headline, headline_place(path))
@@ -76,7 +78,7 @@ def render(
 
 def render_headline(ledger: Ledger, path: Path | str) -> str:
     """The spec's headline as plain text, its numbers with their intervals."""
-    page = _Page(ledger, Path(path), TextPrinter(as_it_is), {})
+    page = _Page(ledger, Path(path), TextPrinter(as_it_is), {}, {})
     return " ".join(page.print(ledger.spec.headline, headline_place(path)).split())
 
 
@@ -93,6 +95,7 @@ class _Page:
     path: Path
     printer: SitePrinter | TextPrinter
     known_references: Mapping[str, Reference]
+    drawn: dict[str, Chart]
     charts: dict[str, dict] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -189,9 +192,10 @@ class _Page:
             return self.printer.notice(_absent("Chart", name, entry))
         table, id = entry.tables[figure.table], _id(name, entry, self.ledger)
         table_id = _id(f"{entry.label}.{figure.table}", entry, self.ledger)
-        chart = draw(figure, table)
-        self.charts[id], self.tables[table_id] = chart.spec, table
-        return self.printer.chart(id, figure, chart, table_id)
+        if id not in self.drawn:
+            self.drawn[id] = draw(figure, table)
+        self.charts[id], self.tables[table_id] = self.drawn[id].spec, table
+        return self.printer.chart(id, figure, self.drawn[id], table_id)
 
     def table(
         self, name: str, *, columns: Sequence[str] | None = None, rows: int = ROWS, model: str = ""

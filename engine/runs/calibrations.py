@@ -36,7 +36,7 @@ def calibrations(
     """
     file = root / FOLDER / FILE
     kept = _read(file)
-    book = CodeBook(sources.package)
+    book = CodeBook(sources.package, root / FOLDER / "code.json")
     found: dict[str, list[Calibration]] = {}
     for name in families or sources.catalog.names():
         key = _key(name, sources, book)
@@ -46,6 +46,7 @@ def calibrations(
             found[name] = sources.family(name).calibrate()
             kept[name] = {"key": key, "cases": [asdict(case) for case in found[name]]}
             _write(file, kept)
+    book.save()
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -82,7 +83,7 @@ class Examiner:
     def examine(self, investigation: Investigation) -> list[Examined]:
         """Every run of the investigation, in the order of the spec."""
         published = read_published(investigation.published_folder)
-        self.pasts += [_past(run, investigation.slug) for run in published.runs.values()]
+        self.pasts += [self._past(run, investigation) for run in published.runs.values()]
         for name in experiment_order(investigation.spec):
             self._experiment(investigation, name, published)
         order = list(investigation.spec.experiments)
@@ -176,6 +177,14 @@ class Examiner:
             draft = replace(draft, reason=f"{draft.reason}; {told}")
         return replace(draft, state="not measurable", reason=blocked) if blocked else draft
 
+    def _past(self, run: PublishedRun, investigation: Investigation) -> Past:
+        """What a published run teaches of costs; its model's size, where that is no longer known, is 0."""
+        name = RunName(investigation.slug, run.experiment, tuple(run.point.items()), run.model)
+        asked, n_params = run.provenance.asked, 0
+        with suppress(ModelUnknown):
+            n_params = self.facts(run.model, asked.get("dtype", "float32")).n_params
+        return Past(name, asked.get("family", ""), run.provenance.seconds, asked, n_params)
+
     def _code(self, family: str) -> dict[str, str]:
         if family not in self.known_code:
             roots = (self.sources.family_file(family), *self.sources.shared_code)
@@ -217,9 +226,3 @@ def _summary(changes: list[str] | tuple[str, ...]) -> str:
     shown = "; ".join(changes[:SHOWN_CHANGES])
     more = len(changes) - SHOWN_CHANGES
     return f"{shown}; and {more} more" if more > 0 else shown
-
-
-def _past(run: PublishedRun, slug: str) -> Past:
-    name = RunName(slug, run.experiment, tuple(run.point.items()), run.model)
-    asked = run.provenance.asked
-    return Past(name, asked.get("family", ""), run.provenance.seconds, asked)

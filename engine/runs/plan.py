@@ -1,8 +1,7 @@
 """What a build will do, and why: for each run whether it is up to date, what changed, and what it would cost.
 
-Within a budget the cheapest run comes first, together with what it needs: runs that it uses, and the fetch
-and load of its model. Costs within a factor of two count as equal, since estimates are no better than that;
-among equals the primary model goes first, because the prose reads its numbers.
+Within a budget the primary model's runs come first, because the prose reads its numbers, and of these the
+cheapest, together with what it needs: runs that it uses, and the fetch and load of its model.
 """
 
 from __future__ import annotations
@@ -161,7 +160,7 @@ class Choice:
         self.wanted = [e.name for e in self.examined if self.select(e.name) and self._is_due(e)]
 
     def within(self, budget: float) -> Iterator[RunName]:
-        """The runs that fit, cheapest first, each after those it uses."""
+        """The runs that fit, the primary model's first, then the cheapest, each after those it uses."""
         left, done, loaded, waiting = budget, set(), set(), list(self.wanted)
         while waiting:
             bundles = {name: self._bundle(name, done) for name in waiting}
@@ -169,7 +168,7 @@ class Choice:
             fitting = [name for name in waiting if costs[name] <= left]
             if not fitting:
                 return
-            best = min(fitting, key=lambda name: self._rank(name, costs[name]))
+            best = min(fitting, key=lambda name: (not self._is_primary(name), costs[name]))
             left -= costs[best]
             done |= {*bundles[best]}
             loaded.add(best.model)
@@ -191,8 +190,8 @@ class Choice:
         models = {name.model for name in bundle} - loaded
         return sum(self.seconds[n] for n in bundle) + sum(self.model_seconds[m] for m in models)
 
-    def _rank(self, name: RunName, cost: float) -> tuple[int, bool]:
-        return round(math.log2(max(cost, 1))), name.model != self.primaries[name.slug]
+    def _is_primary(self, name: RunName) -> bool:
+        return name.model == self.primaries[name.slug]
 
 
 def _model_by_model(chosen: Iterable[RunName], primaries: Mapping[str, str]) -> list[RunName]:
