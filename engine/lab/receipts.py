@@ -64,7 +64,7 @@ def lens_receipt(model: HookedModel, facts: Facts, reading: LensReading) -> Chec
     return Check(
         "last_lens_row",
         float(np.abs(reading.logprob[rows, -1, 0] - output).max()),
-        parity_limit(model.dtype, float(logits.abs().max())),
+        2 * parity_limit(model.dtype, float(logits.abs().max())),  # of a logit and of the log of their sum
         f"Largest difference in nats of the lens after the last block from the output, {len(rows)} prompts.",
     )
 
