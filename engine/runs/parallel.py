@@ -144,7 +144,7 @@ class Crew:
     def _is_elsewhere(self, run: PlannedRun) -> bool:
         """Note that somebody else measures this very thing, another build or another run of this one."""
         if run.name not in self.elsewhere:
-            self.execution.emit("wait", run, message="elsewhere")
+            self.execution.emit("wait", run)
         self.elsewhere[run.name] = time.monotonic() + LOOK_AGAIN_SECONDS
         return False
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.runs import folder as run_folder
 from engine.runs.execute import Execution, Outcome, place
+from engine.runs.machine import limit_threads
 from engine.runs.measure import Answer, Task, Tell, Workbench, answered
 from engine.runs.parallel import Order, Told, execute_with
 from engine.runs.plan import Plan, PlannedRun
@@ -37,7 +38,6 @@ THREADS_WORTH_A_PROCESS = 2  # below this many cores each, processes only get in
 SECONDS_WORTH_A_PROCESS = 60.0  # plans shorter than this end before more processes would have begun
 MEMORY_SHARE = 0.85  # of what is free, for all runs together
 TELL_SECONDS = 0.1  # between two words of progress
-THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 Stored = tuple[str, "Point", Path, run_folder.Files]  # role and label, sweep point, folder and files of a run
 
@@ -181,8 +181,7 @@ def _work(connection: Connection, maker: Callable[[], Sources], threads: int) ->
     """What a worker process does until its pipe or its parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    for setting in THREAD_SETTINGS:  # before torch is imported, which reads them once
-        os.environ[setting] = str(min(threads, int(os.environ.get(setting) or threads)))
+    limit_threads(threads)
     bench = Workbench(maker())
     with suppress(EOFError, ConnectionError):
         while True:
