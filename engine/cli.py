@@ -199,8 +199,8 @@ def analyze_sae_stability(
 ) -> None:
     """Say how alike the dictionaries of a sweep over seeds are, beside what chance gives.
 
-    Trains what is missing, compares the seeds at every other setting of the sweep, prints the table and writes
-    it as Markdown, or as JSON where the output file is called so.
+    Trains what is missing, compares the seeds at every other setting of the sweep, prints the table and
+    writes it as Markdown, or as JSON where the output file is called so.
 
     \b
     Example:

@@ -49,7 +49,7 @@ class PointRow:
 
 
 def make(base: Path, axes: Sequence[str], *, experiment: str | None, output: Path | None) -> Made:
-    """The sweep that the options ask for, written to `output` where that is given; SpecError if it cannot be."""
+    """The sweep that the options ask for, written to `output` if given; SpecError where it cannot be made."""
     sources, source = project_sources(), existing(base)
     original = load_investigation(source, sources.catalog)
     name = chosen_experiment(original.spec, experiment, str(base))
