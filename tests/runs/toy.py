@@ -29,7 +29,6 @@ from engine.runs.record import RunName
 from engine.runs.sources import ModelFacts, Sources
 from engine.runs.store import RunStore, open_store
 
-FAMILY_NAME = "count_words"
 FAMILY = '''"""Count words."""
 import time
 from pathlib import Path
@@ -186,7 +185,8 @@ class Toy:
 
         package = self.root / "engine"
         catalog: Any = SimpleNamespace(
-            names=lambda: [FAMILY_NAME], params=lambda name: self.family(name).Params
+            names=lambda: sorted(path.stem for path in (package / "families").glob("*.py")),
+            params=lambda name: self.family(name).Params,
         )
         prompts: Any = SimpleNamespace(table=[1, 2, 3])
         return Sources(
