@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from engine.errors import EngineError
@@ -17,6 +21,7 @@ from engine.runs import workers
 from engine.runs.execute import Event
 from engine.runs.workers import decide_jobs
 
+REPOSITORY = Path(__file__).parents[2]
 LONG = 60  # seconds that a run waits for `go`, at most
 
 
@@ -193,6 +198,21 @@ def test_how_many_jobs_a_plan_is_worth(toy: Any, monkeypatch: pytest.MonkeyPatch
     assert decide_jobs(plan) == 2
     monkeypatch.setattr("engine.models.machine.cores", lambda: 2)
     assert decide_jobs(plan) == 1
+
+
+def test_workers_end_with_the_process_that_started_them(toy: Any) -> None:
+    toy.spec(one={"parameters": {"wait": LONG}}, two={"parameters": {"wait": LONG, "k": 2}})
+    code = "import sys; from pathlib import Path; from tests.runs.toy import Toy; "
+    code += "Toy(Path(sys.argv[1]), make=False).build(jobs=2)"
+    building = subprocess.Popen([sys.executable, "-c", code, str(toy.root)], cwd=REPOSITORY)
+    wait_for(lambda: len(toy.executed) == 2)
+    children = psutil.Process(building.pid).children(recursive=True)
+    building.kill()
+    building.wait()
+    wait_for(lambda: not any(child.is_running() for child in children))
+    toy.write("go", "")
+    assert all(outcome.run for outcome in toy.build().values())
+    assert sorted(p.name for p in (toy.root / ".engine/runs").iterdir()) == ["1", "2"]
 
 
 def test_less_than_one_job_is_refused(toy: Any) -> None:
