@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import DataError, EngineError, ModelError
+from engine.models.cards import cache_folder
 from engine.runs import folder as run_folder
 from engine.runs.codehash import CodeBook
 from engine.runs.keys import explain
@@ -54,6 +55,8 @@ def measure_here(
 ) -> Answer:
     """The Ray task: one run on whichever node this is; `evidence` is what it uses, at these `places`."""
     limit_threads(threads)
+    if not task.store_folder.is_dir():  # a disk that this node does not share
+        task = replace(task, store_folder=cache_folder() / "cluster")
     bench = _BENCHES.setdefault(repr(maker), Workbench(maker()))
     last = 0.0
 

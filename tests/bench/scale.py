@@ -314,7 +314,6 @@ def measured(model_name: str, tokens: int, widths: Sequence[int], k: int, batch_
     from engine.data.corpora import load_corpus
     from engine.lab.harvest import harvest
     from engine.lab.sparse.train import train
-
     from engine.models.load import load
     from engine.runs.machine import device_name, peak_bytes, start_peak
     from engine.runs.store import now
@@ -332,6 +331,8 @@ def measured(model_name: str, tokens: int, widths: Sequence[int], k: int, batch_
         rate = acts.n_tokens / (time.perf_counter() - began)
         blocks = sum(w.numel() for n, w in model.weights.items() if re.search(r"\.(layers|h)\.\d+\.", n))
         harvested = Harvested(model_name, blocks * layer / model.shape.n_layers, rate, peak_bytes())
+        first = next(acts.batches(site, batch_size, 0))
+        train([first, first], model.shape.d_model, widths[0], k, n_steps=2)  # what only the first one pays
         for width in widths:
             start_peak()
             n_steps = acts.n_tokens // batch_size
