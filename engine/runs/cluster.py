@@ -32,7 +32,7 @@ from engine.runs.plan import PlannedRun
 from engine.runs.record import RunName
 
 RETRIES = 2
-TCP_SECONDS, PROBE_SECONDS = 5.0, 30.0  # for an address to answer at all, and as Ray
+TCP_SECONDS, PROBE_SECONDS = 5.0, 45.0  # for an address to answer at all, and as Ray
 NODE_WAIT_SECONDS = 60.0  # for a node large enough to come back, before a run is given up
 LOOK_SECONDS = 5.0  # between two looks at which nodes are alive
 QUEUED = 2  # runs out for each that the cluster has room for

@@ -158,7 +158,7 @@ def test_a_build_in_a_process_of_its_own_joins_by_address(ray_cluster: Any, toy:
     code = "import sys; from pathlib import Path; from tests.runs.toy import Toy; "
     code += "Toy(Path(sys.argv[1]), make=False).build(cluster=sys.argv[2])"
     command = [sys.executable, "-c", code, str(toy.root), ray_cluster.address]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     assert toy.plan().runs[0].state == "up to date"
 
