@@ -35,6 +35,14 @@ Outcomes = dict[RunName, "Outcome"]
 
 
 @dataclass(frozen=True)
+class Hands:
+    """Who measures: so many processes here (None: as many as it is worth), or a Ray cluster."""
+
+    jobs: int | None = None
+    cluster: str | None = None
+
+
+@dataclass(frozen=True)
 class Built:
     """A build as it ended."""
 
@@ -56,6 +64,7 @@ def build(
     fresh: bool = False,
     dry_run: bool = False,
     out: Path | None = None,
+    hands: Hands = Hands(),
     json: bool = False,
 ) -> Built:
     """`engine build`."""
@@ -71,19 +80,27 @@ def build(
         if dry_run:
             built = Built(plan)
         else:
-            built = _build(root, store, plan, out, shown, measure=seconds > 0)
+            built = _build(root, store, plan, out, shown, measuring=seconds > 0, hands=hands)
     if json:
         emit_json(_summary(built))
     return built
 
 
-def _build(root: Path, store: RunStore, plan: Plan, out: Path | None, shown: Shown, measure: bool) -> Built:
+def _build(
+    root: Path,
+    store: RunStore,
+    plan: Plan,
+    out: Path | None,
+    shown: Shown,
+    measuring: bool,
+    hands: Hands = Hands(),
+) -> Built:
     from engine.runs.calibrations import calibrations
 
     sources = project_sources()
-    calibrated = calibrations(root, sources, measure=measure)
+    calibrated = calibrations(root, sources, measure=measuring)
     failed: dict[RunName, str] = {}
-    outcomes = _measure(plan, store, shown, failed)
+    outcomes = measure(plan, store, shown, hands, failed)
     reports = print_reports(plan, store, outcomes)
     with shown.working("building the site"):
         write_site(root, reports, calibrated, out)
@@ -92,7 +109,13 @@ def _build(root: Path, store: RunStore, plan: Plan, out: Path | None, shown: Sho
     return built
 
 
-def _measure(plan: Plan, store: RunStore, shown: Shown, failed: dict[RunName, str]) -> Outcomes:
+def measure(
+    plan: Plan,
+    store: RunStore,
+    shown: Shown,
+    hands: Hands = Hands(),
+    failed: dict[RunName, str] | None = None,
+) -> Outcomes:
     """Measure what the plan decided. `failed` gathers runs that broke, not models that cannot be had here."""
     from engine.runs.execute import execute
 
@@ -103,10 +126,10 @@ def _measure(plan: Plan, store: RunStore, shown: Shown, failed: dict[RunName, st
 
         def on_event(event: Event) -> None:
             show(event)
-            if event.kind == "failed":
+            if event.kind == "failed" and failed is not None:
                 failed[event.run.name] = event.message
 
-        return execute(plan, store, project_sources(), on_event)
+        return execute(plan, store, project_sources(), on_event, jobs=hands.jobs, cluster=hands.cluster)
 
 
 def print_reports(
@@ -206,12 +229,13 @@ def selection(
     """What --model and the named investigations choose; a name that is not there is refused."""
     known_slugs = {i.slug for i in investigations}
     known_models = {m for i in investigations for m in i.spec.models}
-    _require(slugs or (), known_slugs, "investigation")
-    _require(models or (), known_models, "model in any spec")
+    require(slugs or (), known_slugs, "investigation")
+    require(models or (), known_models, "model in any spec")
     return lambda name: (not slugs or name.slug in slugs) and (not models or name.model in models)
 
 
-def _require(names: Sequence[str], known: set[str], what: str) -> None:
+def require(names: Sequence[str], known: set[str], what: str) -> None:
+    """EngineError for a name that is not known, with the nearest that are."""
     for name in names:
         if name not in known:
             raise EngineError(
@@ -229,16 +253,17 @@ def run(
     force: bool,
     dry_run: bool,
     json: bool,
+    hands: Hands = Hands(),
 ) -> bool:
     """`mech run`: whether everything asked for was measured and passed its checks."""
     sources = project_sources()
     if spec is not None:
-        investigation, experiment = load_investigation(_existing(spec), sources.catalog), None
+        investigation, experiment = load_investigation(existing(spec), sources.catalog), None
         root = find_root_or_here()
     else:
         root = find_root()
         investigation, experiment = find_experiment(find_investigations(root, sources.catalog), name or "")
-    _require(models or (), set(investigation.spec.models), "model in the spec")
+    require(models or (), set(investigation.spec.models), "model in the spec")
     shown = Shown(quiet=json)
 
     def select(run: RunName) -> bool:
@@ -251,7 +276,7 @@ def run(
             if json:
                 emit_json(plan.to_json())
             return True
-        outcomes = _measure(plan, store, shown, {})
+        outcomes = measure(plan, store, shown, hands)
         return _print_numbers(plan, store, outcomes, select, json)
 
 
@@ -288,7 +313,8 @@ def _print_numbers(plan: Plan, store: RunStore, outcomes: Outcomes, select: Call
     return complete
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
+    """The path of a spec file that is there; EngineError with the nearest ones where it is not."""
     if path.is_file():
         return path
     beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []

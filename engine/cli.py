@@ -29,6 +29,13 @@ Slugs = Annotated[list[str] | None, typer.Argument(metavar="SLUG", help="Investi
 Json = Annotated[bool, typer.Option("--json", help="Print what a program may read.")]
 Models = Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be repeated.")]
 Force = Annotated[bool, typer.Option("--force", "--fresh", help="Measure even what is up to date.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Runs measured at once on this machine; decided by default.")
+]
+Cluster = Annotated[
+    str | None, typer.Option(metavar="auto|HOST:PORT", help="Measure on this Ray cluster, from a node of it.")
+]
+Output = Annotated[Path | None, typer.Option(help="The file to write.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and measure nothing.")]
 
 
@@ -74,6 +81,8 @@ def build(
     dry_run: DryRun = False,
     strict: Annotated[bool, typer.Option(help="Exit 1 if anything needs a person.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where the site goes; public/ by default.")] = None,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
     json: Json = False,
 ) -> None:
     """Measure what is stale within a budget, then build the site.
@@ -86,7 +95,10 @@ def build(
     """
     from engine import build as building
 
-    outcome = building.build(slugs, budget, models=model, fresh=force, dry_run=dry_run, out=out, json=json)
+    hands = building.Hands(jobs, cluster)
+    outcome = building.build(
+        slugs, budget, models=model, fresh=force, dry_run=dry_run, out=out, hands=hands, json=json
+    )
     raise typer.Exit(1 if strict and outcome.needs_a_person else 0)
 
 
@@ -110,6 +122,8 @@ def run(
     model: Models = None,
     force: Force = False,
     dry_run: DryRun = False,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
     json: Json = False,
 ) -> None:
     """Measure one experiment, or every experiment of a spec file, and print its numbers.
@@ -127,7 +141,83 @@ def run(
             expected="either --name INVESTIGATION/EXPERIMENT or --spec FILE",
             seen="both" if name else "neither",
         )
-    complete = building.run(name, spec, models=model, force=force, dry_run=dry_run, json=json)
+    hands = building.Hands(jobs, cluster)
+    complete = building.run(name, spec, models=model, force=force, dry_run=dry_run, json=json, hands=hands)
+    raise typer.Exit(0 if complete else 1)
+
+
+@app.command()
+def sweep(
+    base: Annotated[Path, typer.Option(help="A spec file, whole or flat.")],
+    axis: Annotated[
+        list[str], typer.Option(metavar="KEY=V,V,...", help="What varies, as parameters.k=8,16; repeatable.")
+    ],
+    experiment: Annotated[
+        str | None, typer.Option(help="Which experiment of the spec, where it has several.")
+    ] = None,
+    output: Output = None,
+    execute: Annotated[bool, typer.Option("--execute", help="Measure every point now.")] = False,
+    model: Models = None,
+    dry_run: DryRun = False,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
+    json: Json = False,
+) -> None:
+    """Sweep an experiment over parameters, hook sites or amounts of data, and measure it as one table.
+
+    Writes a spec file that `mech run --spec` measures, or measures at once; what was measured before is
+    taken from the store, so an interrupted sweep goes on where it stopped. The table is also written as CSV
+    beside the output file.
+
+    \b
+    Example:
+      mech sweep --base sae.yaml --axis parameters.k=8,16,32 --output sweep.yaml --execute
+    """
+    from engine import build as building
+    from engine import sweeping
+
+    made = sweeping.make(base, axis, experiment=experiment, output=output)
+    if not execute:
+        sweeping.tell(made, json=json)
+        return
+    complete = sweeping.measured(
+        made, models=model, dry_run=dry_run, hands=building.Hands(jobs, cluster), json=json
+    )
+    raise typer.Exit(0 if complete else 1)
+
+
+@app.command("analyze-sae-stability")
+def analyze_sae_stability(
+    sweep: Annotated[Path, typer.Option(help="A spec file that trains SAEs over seeds.")],
+    live_only: Annotated[bool, typer.Option("--live-only", help="Only latents that fire.")] = False,
+    output: Output = None,
+    model: Models = None,
+    dry_run: DryRun = False,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
+    json: Json = False,
+) -> None:
+    """Say how alike the dictionaries of a sweep over seeds are, beside what chance gives.
+
+    Trains what is missing, compares the seeds at every other setting of the sweep, prints the table and
+    writes it as Markdown, or as JSON where the output file is called so.
+
+    \b
+    Example:
+      mech analyze-sae-stability --sweep sweep.yaml --live-only --output stability.md
+    """
+    from engine import build as building
+    from engine import stability
+
+    complete = stability.analyze(
+        sweep,
+        live_only=live_only,
+        output=output,
+        models=model,
+        dry_run=dry_run,
+        hands=building.Hands(jobs, cluster),
+        json=json,
+    )
     raise typer.Exit(0 if complete else 1)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+LINE_SECONDS = 10  # between two lines of progress where there is no terminal
+
 
 def say(text: str = "") -> None:
     """One line for a person; on stdout, flushed so that a pipe sees it at once."""
@@ -75,32 +77,60 @@ def human_seconds(seconds: float | None) -> str:
     return f"{hours} h {minutes} min"
 
 
+class Bars:
+    """Long tasks that go on at once: a bar each with time left on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Any] = {}
+        self.started: dict[str, float] = {}
+        self.last_line = time.monotonic()
+        self.bars = None
+
+    def update(self, title: str, fraction: float, message: str = "") -> None:
+        """Show that `fraction` (0 to 1) of a task is done; the first word of a title begins it."""
+        began = self.started.setdefault(title, time.monotonic())
+        if sys.stdout.isatty():
+            self.bars = self.bars or _terminal_bars()
+            if title not in self.tasks:
+                self.tasks[title] = self.bars.add_task(title, total=1.0, message="")
+            self.bars.update(self.tasks[title], completed=fraction, message=message)
+        elif time.monotonic() - self.last_line >= LINE_SECONDS:
+            self.last_line = time.monotonic()
+            left = (self.last_line - began) * (1 - fraction) / fraction if fraction > 0 else None
+            say(f"  {title}: {fraction:.0%} {message}, {human_seconds(left)} left".replace(" ,", ","))
+
+    def end(self, title: str) -> None:
+        """Take a task off the screen."""
+        self.started.pop(title, None)
+        if self.bars is not None and title in self.tasks:
+            self.bars.remove_task(self.tasks.pop(title))
+        if not self.started:
+            self.close()
+
+    def close(self) -> None:
+        """Take everything off the screen."""
+        self.tasks.clear()
+        self.started.clear()
+        if self.bars is not None:
+            self.bars.stop()
+            self.bars = None
+
+
 class Progress:
-    """One long task: a bar with time left on a terminal, a plain line every ten seconds elsewhere."""
+    """One long task."""
 
     def __init__(self, title: str) -> None:
-        self.title, self.started, self.last_line = title, time.monotonic(), time.monotonic()
-        self.bar = None
-        if sys.stdout.isatty():
-            self.bar, self.task = _terminal_bar(title)
+        self.title, self.bars = title, Bars()
 
     def update(self, fraction: float, message: str = "") -> None:
         """Show that `fraction` (0 to 1) of the task is done."""
-        if self.bar is not None:
-            self.bar.update(self.task, completed=fraction, message=message)
-        elif time.monotonic() - self.last_line >= 10:
-            self.last_line = time.monotonic()
-            elapsed = self.last_line - self.started
-            left = elapsed * (1 - fraction) / fraction if fraction > 0 else None
-            say(f"  {self.title}: {fraction:.0%} {message}, {human_seconds(left)} left".replace(" ,", ","))
+        self.bars.update(self.title, fraction, message)
 
     def close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+        self.bars.close()
 
 
-def _terminal_bar(title: str):
+def _terminal_bars():
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
 
@@ -111,9 +141,9 @@ def _terminal_bar(title: str):
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[message]}"),
     )
-    bar = RichProgress(*columns, transient=True)
-    bar.start()
-    return bar, bar.add_task(title, total=1.0, message="")
+    bars = RichProgress(*columns, transient=True)
+    bars.start()
+    return bars
 
 
 @contextmanager

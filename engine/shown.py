@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.console import Progress, human_bytes, human_seconds, say, table
+from engine.console import Bars, human_bytes, human_seconds, say, table
 from engine.runs.plan import Plan, PlannedRun
 
 if TYPE_CHECKING:
@@ -103,37 +103,34 @@ def _estimated(run: PlannedRun) -> str:
 
 
 class _Runs:
-    """The events of a build as lines and bars."""
+    """The events of a build as lines and bars, several runs at once if need be."""
 
     def __init__(self, quiet: bool) -> None:
-        self.quiet, self.bar = quiet, None
+        self.quiet, self.bars = quiet, Bars()
 
     def __call__(self, event: Event) -> None:
         if self.quiet:
             return
         title = f"[{event.index}/{event.total}] {event.run.name}"
-        if event.kind in ("fetch", "progress"):
-            if self.bar is None or self.bar.title != (
-                title if event.kind == "progress" else f"{title}: fetching"
-            ):
-                self.close()
-                self.bar = Progress(title if event.kind == "progress" else f"{title}: fetching")
-            self.bar.update(event.fraction, event.message)
-            return
-        self.close()
-        say(f"{title}: {_told(event)}")
+        if event.kind == "progress":
+            self.bars.update(title, event.fraction, event.message)
+        elif event.kind == "fetch":
+            self.bars.update(f"{title}: fetching", event.fraction, event.message)
+        else:
+            self.bars.end(title)
+            self.bars.end(f"{title}: fetching")
+            say(f"{title}: {_told(event)}")
 
     def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
+        self.bars.close()
 
 
 def _told(event: Event) -> str:
     if event.kind == "start":
         return f"measuring, about {human_seconds(event.seconds_left)}"
     if event.kind == "wait":
-        return f"another build (process {event.message}) is measuring this; waiting for it"
+        who = f"another build (process {event.message})" if event.message else "another build or run"
+        return f"{who} is measuring this; waiting for it"
     if event.kind == "done":
         return f"done, {event.message}"
     if event.kind == "reused":

@@ -16,6 +16,8 @@ HAND_WRITTEN = (  # of site/; the rest is generated
     "home.md",
     "getting-started.md",
     "reading-the-evidence",
+    "scale.md",
+    "scale.json",
     "overrides",
     "stylesheets",
     "javascripts",

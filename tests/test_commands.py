@@ -27,7 +27,7 @@ def test_help_says_what_a_command_does_with_an_example(engine, command):
 
 
 def test_help_imports_nothing_heavy():
-    heavy = "{'torch', 'altair', 'pandas', 'mkdocs', 'transformers'}"
+    heavy = "{'torch', 'altair', 'pandas', 'mkdocs', 'transformers', 'ray'}"
     code = f"""
 import sys
 sys.argv = ["engine", "--help"]
@@ -177,7 +177,27 @@ def test_a_model_out_of_reach_is_no_failure_but_a_broken_run_is(engine, project,
     assert "its prompts do not fit" in next(iter(told.json["failed"].values()))
 
 
+def test_a_sweep_measured_by_two_processes_is_what_one_measures(engine, project):
+    base = ("--base", "investigations/planted/spec.yaml", "--axis", "parameters.named_depth=0.5,0.75")
+    answer = engine("sweep", *base, "--execute", "--jobs", "2", "--json")
+    assert answer.code == 0, answer.err
+    assert [row["point"] for row in answer.json] == [{"named_depth": 0.5}, {"named_depth": 0.75}]
+    status = engine("status", "--json").json[0]  # the investigation's own run is the second point
+    assert status["state"] == "up to date"
+    alone = engine("run", "--name", "planted/lens", "--force", "--json").json[0]
+    assert alone["measurements"] == answer.json[1]["measurements"]
+
+
 BAD = {
+    "no cluster": (["build", "--cluster", "nowhere"], "--cluster"),
+    "an axis of no parameter": (
+        ["sweep", "--base", "investigations/planted/spec.yaml", "--axis", "parameters.named_deph=1"],
+        "nearest: parameters.named_depth",
+    ),
+    "a sweep without SAEs": (
+        ["analyze-sae-stability", "--sweep", "investigations/planted/spec.yaml"],
+        "polysemanticity_sae",
+    ),
     "an unknown investigation to check": (["check", "plantd"], "nearest: planted"),
     "an unknown investigation to publish": (["publish", "plantd"], "nearest: planted"),
     "an unknown investigation": (["build", "plantd"], "planted"),

@@ -1,36 +1,34 @@
-"""Carries out a plan in this process: each model loaded once, each run measured once, each failure told.
+"""Carries out a plan: each model loaded once, each run measured once, each failure told.
 
-A run that fails leaves its reason and its log, and stops only what uses it; a model that cannot be had stops
-only its own runs. Another build that measures the same run is waited for, and its result is used. Whatever
-ends the process, the store holds whole runs only.
+Runs are measured in this process, in worker processes beside it (`workers`) or on the nodes of a cluster
+(`cluster`); order, claims and what is kept are decided here. A run that fails leaves its reason and its log,
+and stops only what uses it; a model that cannot be had stops only its own runs. Another build that measures
+the same run is waited for, and its result is used. Whatever ends the process, the store holds only whole
+runs.
 """
 
 from __future__ import annotations
 
-import json
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from engine.errors import EngineError, ModelError, ResultError
+from engine.errors import EngineError, ModelError
 from engine.runs.codehash import CodeBook
-from engine.runs.journal import Journal, journal
+from engine.runs.journal import journal
 from engine.runs.keys import Inputs, explain
-from engine.runs.machine import device_name, free_memory, peak_bytes, start_peak
+from engine.runs.measure import Measured, Task, Tell, Workbench, failure_of, reason_of
 from engine.runs.plan import Plan, PlannedRun
 from engine.runs.record import RunName, RunRecord, StoredRun
 from engine.runs.sources import Sources
-from engine.runs.store import Claim, RunStore, now
-from engine.spec.points import with_point
-from engine.spec.sites import resolve_site
+from engine.runs.store import Claim, RunStore
 
 if TYPE_CHECKING:
     from engine.evidence.result import Result
     from engine.lab.lab import Point
-    from engine.models.hooked import HookedModel
 
 Kind = Literal["fetch", "start", "progress", "wait", "done", "reused", "failed", "unmeasured"]
 
@@ -64,145 +62,169 @@ def execute(
     on_event: Callable[[Event], None] = lambda event: None,
     *,
     debug: bool = False,
+    jobs: int | None = 1,
+    cluster: str | None = None,
 ) -> dict[RunName, Outcome]:
     """Measure what the plan decided, in its order; outcomes by name, for `assemble`.
 
-    Where runs take longer than estimated, those that no longer fit the plan's budget are left out. An error
-    of a run is its outcome; with `debug` an error that is no EngineError is raised. Raises StoreError at
-    once where the store cannot be written, EngineError where the code is no longer what was planned.
+    `jobs` runs at once on this machine (None: as many as cores, memory and the plan allow), or on the Ray
+    cluster at the address `cluster` ("auto": the one running here). Where runs take longer than estimated,
+    those that no longer fit the plan's budget are left out. An error of a run is its outcome; with `debug`
+    one that is no EngineError is raised, and everything is measured in this process. Raises StoreError at
+    once where the store cannot be written, EngineError where the code is no longer what was planned, where
+    the cluster does not answer, or for less than one job.
     """
-    if plan.order:
-        store.require_writable()
-        _require_planned_code(plan, sources)
+    if jobs is not None and jobs < 1:
+        raise EngineError("no run can be measured so", where="--jobs", expected="1 or more", seen=str(jobs))
     execution = Execution(plan, store, sources, on_event, debug)
-    for index, run in enumerate(plan.to_measure, 1):
-        execution.index = index
+    if not plan.order:
+        return {}
+    store.require_writable()
+    _require_planned_code(plan, sources)
+    if cluster is not None:
+        from engine.runs.cluster import on_cluster
+
+        return on_cluster(execution, cluster)
+    if not debug and sources.maker is not None:
+        from engine.runs.workers import decide_jobs, in_workers
+
+        if (count := jobs or decide_jobs(plan)) > 1:
+            return in_workers(execution, count)
+    for run in plan.to_measure:
         execution.outcomes[run.name] = execution.measure(run)
     return execution.outcomes
 
 
 @dataclass
 class Execution:
-    """One plan being carried out, and the model that is in memory."""
+    """One plan being carried out: what became of each run so far."""
 
     plan: Plan
     store: RunStore
     sources: Sources
     on_event: Callable[[Event], None]
-    debug: bool
-    index: int = 0
+    debug: bool = False
     outcomes: dict[RunName, Outcome] = field(default_factory=dict)
-    model: HookedModel | None = None
     unavailable: dict[tuple[str, str], str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        self.numbers = {run.name: index for index, run in enumerate(self.plan.to_measure, 1)}
+        self.planned = {run.name: run for run in self.plan.runs}
+        self.begun: dict[RunName, float] = {}
+        self.bench = Workbench(self.sources, unavailable=self.unavailable)
+
     def measure(self, run: PlannedRun) -> Outcome:
-        """One run, from its inputs to the store."""
-        place = run.name.model, run.examined.experiment.dtype
-        why = self.unavailable.get(place) or self._unmet(run) or self._overdue(run)
-        if why:
-            self.emit("unmeasured", run, message=why)
-            return Outcome(None, why)
+        """One run in this process, from its inputs to the store."""
+        if why := self.why_not(run):
+            return self.unmeasured(run, why)
         try:
             return self._measured(run)
-        except EngineError as error:
-            reason = str(error)
-            kind: Kind = "unmeasured" if place in self.unavailable else "failed"
         except Exception as error:
-            if self.debug:
+            if self.debug and not isinstance(error, EngineError):
                 raise
-            reason, kind = f"{type(error).__name__}: {error} ({_innermost(error)})", "failed"
-        self.emit(kind, run, message=reason)
-        return Outcome(None, reason)
+            kind: Kind = "unmeasured" if place(run) in self.unavailable else "failed"
+            return self.unmeasured(run, reason_of(error), kind)
+
+    def why_not(self, run: PlannedRun) -> str:
+        """Why a run cannot be measured now: its model, a run it uses, or the budget; empty where it can."""
+        return self.unavailable.get(place(run)) or self._unmet(run) or self._overdue(run)
+
+    def unmeasured(self, run: PlannedRun, why: str, kind: Kind = "unmeasured") -> Outcome:
+        """The outcome of a run without a result, told."""
+        self.emit(kind, run, message=why)
+        return Outcome(None, why)
 
     def emit(
         self, kind: Kind, run: PlannedRun, fraction: float = 0.0, message: str = "", **left: float
     ) -> None:
         """Tell whoever shows the build."""
-        self.on_event(Event(kind, run, self.index, len(self.plan.order), fraction, message, **left))
+        number = self.numbers[run.name]
+        self.on_event(Event(kind, run, number, len(self.plan.order), fraction, message, **left))
 
-    def _measured(self, run: PlannedRun) -> Outcome:
-        inputs = self._inputs(run)
+    def told(self, run: PlannedRun, kind: str, fraction: float, message: str) -> None:
+        """What a workbench says of a run in progress, with the time that is left."""
+        if kind == "start":
+            self.begun[run.name] = time.monotonic()
+            self.emit("start", run, seconds_left=run.estimate.seconds)
+        elif kind == "progress":
+            spent = time.monotonic() - self.begun.get(run.name, time.monotonic())
+            expected = run.estimate.seconds if fraction < 0.05 else spent / fraction
+            left = max(expected - spent, 0.0)
+            whole = left + self._waiting_seconds(run)
+            self.emit("progress", run, fraction, message, seconds_left=left, total_seconds_left=whole)
+        else:
+            self.emit("fetch", run, fraction, message)
+
+    def task(self, run: PlannedRun) -> Task:
+        """The run as a workbench takes it, with the keys of the runs it uses as they are now."""
+        uses = {role: stored.key for role, stored in self.upstream(run).items()}
+        inputs = replace(run.examined.inputs, uses=uses)
+        folder = self.plan.investigations[run.name.slug].folder
+        return Task(run.name, run.examined.experiment, inputs, folder, self.store.folder)
+
+    def upstream(self, run: PlannedRun) -> dict[str, StoredRun]:
+        """The stored runs that this one uses, by role and label."""
+        found = {}
+        for role, used in zip(run.examined.inputs.uses, run.examined.needs, strict=True):
+            outcome = self.outcomes.get(used)
+            stored = outcome.run if outcome else self.planned[used].examined.current
+            assert stored is not None
+            found[role] = stored
+        return found
+
+    def current(self, inputs: Inputs) -> StoredRun | None:
+        """The stored run with this key, if another build measured it meanwhile."""
         assert inputs.key is not None
-        with self.store.claim(inputs.key, lambda pid: self.emit("wait", run, message=pid)) as claim:
-            found = self.store.find(inputs.key)
-            if found and not (self.plan.fresh and found.id <= self.plan.newest_run):
-                self.emit("reused", run, 1.0, message=f"run {found.id}")
-                return Outcome(found)
-            with journal(claim.log, run.name) as log:
-                try:
-                    stored = self._stored(run, inputs, claim, log)
-                except Exception as error:
-                    log.write(traceback.format_exc())
-                    if not isinstance(error, ModelError):
-                        self.store.note_failure(run.name, f"{type(error).__name__}: {error}", log.text())
-                    raise
+        found = self.store.find(inputs.key)
+        return None if found and self.plan.fresh and found.id <= self.plan.newest_run else found
+
+    def reused(self, run: PlannedRun, found: StoredRun) -> Outcome:
+        """The outcome of a run that another build measured, told."""
+        self.emit("reused", run, 1.0, message=f"run {found.id}")
+        return Outcome(found)
+
+    def kept(self, run: PlannedRun, claim: Claim, measured: Measured) -> Outcome:
+        """The outcome of a run that was measured, once the store has it."""
+        investigation = self.plan.investigations[run.name.slug]
+        provenance = measured.provenance | {
+            "key": measured.inputs.key,
+            "spec_hash": measured.inputs.spec_hash,
+            "model": run.name.model,
+            "command": investigation.command(run.name.experiment, run.name.model),
+        }
+        record = RunRecord(run.name, run.examined.family, measured.inputs, provenance, measured.features)
+        stored = self.store.put(claim, record, measured.result)
         self.emit("done", run, 1.0, message=f"run {stored.id}")
         return Outcome(stored)
 
-    def _stored(self, run: PlannedRun, inputs: Inputs, claim: Claim, log: Journal) -> StoredRun:
-        model = self._model(run)
-        self.emit("start", run, seconds_left=run.estimate.seconds)
-        start_peak()
-        started = time.monotonic()
-        result, features = self._result(run, inputs, model, log)
-        provenance = {
-            "key": inputs.key,
-            "spec_hash": inputs.spec_hash,
-            "model": run.name.model,
-            "model_hash": model.hash,
-            "quantisation": model.quantisation,
-            "dtype": model.dtype,
-            "device": device_name(model.device),
-            "versions": dict(self.sources.versions()),
-            "date": now(),
-            "seconds": time.monotonic() - started,
-            "command": self.plan.investigations[run.name.slug].command(run.name.experiment, run.name.model),
-            "peak_bytes": peak_bytes(),
-        }
-        log.write(f"measured in {provenance['seconds']:.1f} s")
-        return self.store.put(
-            claim, RunRecord(run.name, run.examined.family, inputs, provenance, features), result
-        )
+    def _measured(self, run: PlannedRun) -> Outcome:
+        def tell(kind: str, fraction: float, message: str) -> None:
+            self.told(run, kind, fraction, message)
 
-    def _result(
-        self, run: PlannedRun, inputs: Inputs, model: HookedModel, log: Journal
-    ) -> tuple[Result, dict[str, float]]:
-        """The family's evidence, validated, and what its cost depended on."""
-        experiment = run.examined.experiment
-        family = self.sources.family(experiment.family)
-        given = with_point(experiment, dict(run.name.point)).parameters
-        params = family.Params.model_validate_json(json.dumps(given), strict=True)
-        folder = self.plan.investigations[run.name.slug].folder
-        prompts = self.sources.load_prompts(experiment.prompts, folder) if experiment.prompts else None
-        lab = self.sources.make_lab(
-            model=model,
-            prompts=prompts,
-            uses=self._used(run),
-            seed=getattr(params, "seed", 0),
-            hook_site=inputs.experiment["hook_site"],
-            progress=self._progress(run, log),
-        )
-        result = _evidence(family.run(lab, params), str(run.name))
-        features = {"parameters": float(self._facts(run).n_params), "layers": float(model.shape.n_layers)}
-        return result, features | {"prompts": float(len(prompts.table)) if prompts else 0.0}
+        task = self.task(run)
+        inputs = self.bench.resolved(task, tell)
+        assert inputs.key is not None
+        with self.store.claim(inputs.key, lambda pid: self.emit("wait", run, message=pid)) as claim:
+            if found := self.current(inputs):
+                return self.reused(run, found)
+            return self._worked(run, replace(task, inputs=inputs), claim, tell)
 
-    def _progress(self, run: PlannedRun, log: Journal) -> Callable[[float, str], None]:
-        started = time.monotonic()
-        later = self.plan.to_measure[self.index :]
-        waiting = sum(other.estimate.seconds for other in later)
-        waiting += sum(self.plan.model_seconds[m] for m in {o.name.model for o in later} - {run.name.model})
+    def _worked(self, run: PlannedRun, task: Task, claim: Claim, tell: Tell) -> Outcome:
+        with journal(claim.log, run.name) as log:
+            try:
+                return self.kept(run, claim, self.bench.measured(task, self._used(run), log, tell))
+            except Exception as error:
+                log.write(traceback.format_exc())
+                if not isinstance(error, ModelError):
+                    self.store.note_failure(run.name, failure_of(error), log.text())
+                raise
 
-        def progress(fraction: float, message: str = "") -> None:
-            spent = time.monotonic() - started
-            expected = run.estimate.seconds if fraction < 0.05 else spent / fraction
-            left = max(expected - spent, 0.0)
-            log.progress(fraction, message)
-            self.emit(
-                "progress", run, fraction, message, seconds_left=left, total_seconds_left=left + waiting
-            )
-
-        return progress
+    def _waiting_seconds(self, run: PlannedRun) -> float:
+        """What the runs after this one will take, models included."""
+        later = [o for o in self.plan.to_measure if o.name not in self.outcomes and o.name != run.name]
+        models = {other.name.model for other in later} - {run.name.model}
+        return sum(o.estimate.seconds for o in later) + sum(self.plan.model_seconds[m] for m in models)
 
     def _unmet(self, run: PlannedRun) -> str:
         """Why a run that this one uses is not there, if one is not."""
@@ -215,62 +237,22 @@ class Execution:
     def _overdue(self, run: PlannedRun) -> str:
         """Why a run no longer fits the budget; the first always does, since the plan says so."""
         spent = time.monotonic() - self.started
-        if self.index == 1 or spent + run.estimate.seconds <= self.plan.budget_seconds:
+        if self.numbers[run.name] == 1 or spent + run.estimate.seconds <= self.plan.budget_seconds:
             return ""
         return "over the budget: the runs before it took longer than estimated"
-
-    def _upstream(self, run: PlannedRun) -> dict[str, StoredRun]:
-        """The stored runs that this one uses, by role and label."""
-        planned = {other.name: other for other in self.plan.runs}
-        found = {}
-        for role, used in zip(run.examined.inputs.uses, run.examined.needs, strict=True):
-            stored = self.outcomes[used].run if used in self.outcomes else planned[used].examined.current
-            assert stored is not None
-            found[role] = stored
-        return found
 
     def _used(self, run: PlannedRun) -> dict[str, dict[Point, Result]]:
         """The evidence of the runs it uses, by role and sweep point."""
         loaded: dict[str, dict[Point, Result]] = {}
-        for role_and_label, stored in self._upstream(run).items():
+        for role_and_label, stored in self.upstream(run).items():
             role = role_and_label.partition(":")[0]
             loaded.setdefault(role, {})[stored.name.point] = self.store.load(stored)
         return loaded
 
-    def _inputs(self, run: PlannedRun) -> Inputs:
-        """The run's inputs now that upstream runs are there and the model's bytes can be known."""
-        inputs = run.examined.inputs
-        uses = {role: stored.key for role, stored in self._upstream(run).items()}
-        if model_hash := self._facts(run).hash:
-            return replace(inputs, uses=uses, model=model_hash)
-        model = self._model(run)
-        site = inputs.experiment["hook_site"]
-        resolved = resolve_site(site, model.shape.n_layers) if site else None
-        asked = inputs.experiment | {"hook_site": resolved}
-        return replace(inputs, uses=uses, model=model.hash, experiment=asked)
 
-    def _model(self, run: PlannedRun) -> HookedModel:
-        """The run's model, in place of the one in memory if that is another."""
-        name, dtype = run.name.model, run.examined.experiment.dtype
-        if self.model is None or (self.model.name, self.model.dtype) != (name, dtype):
-            if self.model is not None:
-                self.model = None
-                free_memory()
-            try:
-                self.model = self.sources.load_model(name, dtype, self._fetching(run))
-            except ModelError as error:
-                self.unavailable[name, dtype] = str(error)
-                raise
-        return self.model
-
-    def _fetching(self, run: PlannedRun) -> Callable[[str, int, int], None]:
-        def progress(what: str, done: int, total: int) -> None:
-            self.emit("fetch", run, done / total if total else 0.0, what)
-
-        return progress
-
-    def _facts(self, run: PlannedRun):
-        return self.sources.model_facts(run.name.model, run.examined.experiment.dtype)
+def place(run: PlannedRun) -> tuple[str, str]:
+    """The model that a run needs, and in which number format."""
+    return run.name.model, run.examined.experiment.dtype
 
 
 def _require_planned_code(plan: Plan, sources: Sources) -> None:
@@ -284,25 +266,3 @@ def _require_planned_code(plan: Plan, sources: Sources) -> None:
         if now != planned:
             seen = "; ".join(explain(planned, now))
             raise EngineError("the code changed since the plan was made", seen=seen, hint="build again")
-
-
-def _evidence(result: Any, where: str) -> Result:
-    """The result if it is evidence; ResultError for NaN anywhere in its measurements."""
-    import numpy as np
-
-    from engine.evidence.result import Result
-
-    if not isinstance(result, Result):
-        raise ResultError("a family returns a Result", where=where, seen=type(result).__name__)
-    result.validated(where)
-    for m in result.measurements.values():
-        numbers = [m.low, m.high, *(m.replicates if m.replicates is not None else ())]
-        if not np.isfinite([n for n in numbers if n is not None]).all():
-            raise ResultError(f"the interval of {m.name} is not a number", where=where)
-    return result
-
-
-def _innermost(error: Exception) -> str:
-    """The file and line that raised, for a failure that the engine did not foresee."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "no place"

@@ -22,6 +22,7 @@ class Investigation:
     spec: Spec
     spec_path: Path
     template_path: Path
+    typed: str = ""  # what a person types to measure it, where that is not `mech run`
 
     @property
     def published_folder(self) -> Path:
@@ -35,6 +36,8 @@ class Investigation:
 
     def command(self, experiment: str, model: str) -> str:
         """What a person types to measure this experiment again."""
+        if self.typed:
+            return shlex.join([*shlex.split(self.typed), "--model", model])
         if self.spec_path.name != "spec.yaml":
             return shlex.join(["mech", "run", "--spec", self.spec_path.name, "--model", model])
         return shlex.join(["mech", "run", "--name", self.run_name(experiment), "--model", model])

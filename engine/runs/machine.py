@@ -1,14 +1,16 @@
-"""What a run was measured on: the device's name and the memory it took at its peak."""
+"""What a run is measured on: the device's name, the memory it takes at its peak, the threads it may use."""
 
 from __future__ import annotations
 
 import gc
+import os
 import platform
 import resource
 import sys
 from pathlib import Path
 from typing import Any
 
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 RESET_PEAK = "5"  # set the peak resident set size to the present one: proc(5), clear_refs
 
 
@@ -46,6 +48,12 @@ def free_memory() -> None:
     gc.collect()
     if cuda := _cuda():
         cuda.empty_cache()
+
+
+def limit_threads(threads: int) -> None:
+    """Let this process compute on so many cores at most; to be called before it imports torch or numpy."""
+    for setting in THREAD_SETTINGS:
+        os.environ[setting] = str(min(threads, int(os.environ.get(setting) or threads)))
 
 
 def _cuda() -> Any:

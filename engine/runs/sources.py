@@ -44,7 +44,7 @@ class Sources:
 
     `family(name)` has `Params` and `run(lab, params) -> Result`; `make_lab` takes the fields of
     `engine.lab.lab.Lab` by name; `load_model(name, dtype, progress)` fetches too, and `progress` hears
-    (what, done, total).
+    (what, done, total). `maker` makes the same sources in another process, to which it is sent by name.
     """
 
     catalog: FamilyCatalog
@@ -58,6 +58,7 @@ class Sources:
     versions: Callable[[], Mapping[str, str]]
     package: Path = PACKAGE
     shared_code: tuple[Path, ...] = SHARED_CODE
+    maker: Callable[[], Sources] | None = None
 
 
 class Families:
@@ -91,6 +92,7 @@ def project_sources() -> Sources:
         load_model=_load_model,
         make_lab=_make_lab,
         versions=installed_versions,
+        maker=project_sources,
     )
 
 

@@ -124,17 +124,22 @@ class RunStore:
     def claim(self, key: str, on_wait: Callable[[str], None] | None = None) -> Iterator[Claim]:
         """Hold the only right to measure `key`, waiting for a build that has it; then look with `find` again.
 
-        `on_wait` hears the other build's process id. Raises StoreError where the store cannot be written.
+        `on_wait` hears the other build's process id. StoreError where the store cannot be written.
         """
         self.require_writable()
-        staging = self.folder / "runs" / f"{STAGED}{key}"
         with ExitStack() as stack:
             with storage_errors(self.folder):
                 stack.enter_context(held(self.folder / "locks" / key, on_wait))
-                shutil.rmtree(staging, ignore_errors=True)
-                staging.mkdir()
-            stack.callback(shutil.rmtree, staging, ignore_errors=True)
-            yield Claim(key, staging)
+            yield self._staged(key, stack)
+
+    @contextmanager
+    def claim_if_free(self, key: str) -> Iterator[Claim | None]:
+        """The claim, or None at once where another build (or another run of this one) holds it."""
+        self.require_writable()
+        with ExitStack() as stack:
+            with storage_errors(self.folder):
+                free = stack.enter_context(held_if_free(self.folder / "locks" / key))
+            yield self._staged(key, stack) if free else None
 
     def put(self, claim: Claim, record: RunRecord, result: Result) -> StoredRun:
         """Keep a finished run, whole or not at all; ResultError where it holds what cannot be stored."""
@@ -189,6 +194,15 @@ class RunStore:
                 self._adopt(path)
 
     # inside
+
+    def _staged(self, key: str, stack: ExitStack) -> Claim:
+        """The claim whose lock is held, with an empty folder that goes when the stack closes."""
+        staging = self.folder / "runs" / f"{STAGED}{key}"
+        with storage_errors(self.folder):
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir()
+        stack.callback(shutil.rmtree, staging, ignore_errors=True)
+        return Claim(key, staging)
 
     def _ask(self, query: str, values: tuple = ()) -> list[tuple]:
         try:

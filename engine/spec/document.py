@@ -113,6 +113,14 @@ def read_document(path: Path) -> Document:
     return Document(str(path), value, builder.values, builder.keys)
 
 
+def read_values(text: str, where: str) -> list[Any]:
+    """Values with commas between them, typed as in a spec; SpecError where they are none."""
+    root = _compose(f"[{text}]", where)
+    if not isinstance(root, yaml.SequenceNode):
+        raise SpecError("these are no values", where=where, expected="VALUE,VALUE,...", seen=repr(text))
+    return _Builder(where).build(root, (), root.start_mark)
+
+
 def _read_text(path: Path) -> str:
     try:
         data = path.read_bytes()

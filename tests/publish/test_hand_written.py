@@ -13,7 +13,12 @@ from engine.spec.models import Spec
 from tests.publish import made_up
 
 SITE = made_up.REPOSITORY / "site"
-PAGES = [SITE / "home.md", SITE / "getting-started.md", SITE / "reading-the-evidence/index.md"]
+PAGES = [
+    SITE / "home.md",
+    SITE / "getting-started.md",
+    SITE / "reading-the-evidence/index.md",
+    SITE / "scale.md",
+]
 GUIDE = (SITE / "getting-started.md").read_text()
 
 

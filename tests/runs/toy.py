@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -28,7 +29,6 @@ from engine.runs.record import RunName
 from engine.runs.sources import ModelFacts, Sources
 from engine.runs.store import RunStore, open_store
 
-FAMILY_NAME = "count_words"
 FAMILY = '''"""Count words."""
 import time
 from pathlib import Path
@@ -185,7 +185,8 @@ class Toy:
 
         package = self.root / "engine"
         catalog: Any = SimpleNamespace(
-            names=lambda: [FAMILY_NAME], params=lambda name: self.family(name).Params
+            names=lambda: sorted(path.stem for path in (package / "families").glob("*.py")),
+            params=lambda name: self.family(name).Params,
         )
         prompts: Any = SimpleNamespace(table=[1, 2, 3])
         return Sources(
@@ -200,6 +201,7 @@ class Toy:
             versions=lambda: {"python": "3.11", "torch": (self.root / "torch.txt").read_text()},
             package=package,
             shared_code=(package / "lab" / "lab.py",),
+            maker=partial(sources_at, self.root),
         )
 
     def family(self, name: str) -> ModuleType:
@@ -220,10 +222,16 @@ class Toy:
         with self.store() as store:
             return make_plan(self.investigations(), store, self.sources(), **options)
 
-    def build(self, on_event=lambda event: None, **options: Any) -> dict[RunName, Outcome]:
+    def build(
+        self,
+        on_event=lambda event: None,
+        jobs: int | None = 1,
+        cluster: str | None = None,
+        **options: Any,
+    ) -> dict[RunName, Outcome]:
         with self.store() as store:
             plan = make_plan(self.investigations(), store, self.sources(), **options)
-            return execute(plan, store, self.sources(), on_event)
+            return execute(plan, store, self.sources(), on_event, jobs=jobs, cluster=cluster)
 
     def ledger(self, measure: bool = True, **options: Any) -> Ledger:
         """The ledger of the first investigation after a build."""
@@ -232,6 +240,11 @@ class Toy:
             outcomes = execute(plan, store, self.sources()) if measure else {}
             first = next(iter(plan.investigations.values()))
             return assemble(first, store, plan, outcomes)
+
+
+def sources_at(root: Path) -> Sources:
+    """The sources of the toy project at `root`, in whatever process this is called."""
+    return Toy(root, make=False).sources()
 
 
 def _tell(event: Event) -> None:
