@@ -34,7 +34,12 @@ import torch.nn.functional as F
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from engine.data.corpora import PACKAGED, tokenizer_hash
+from engine.data.packed import write_packed
+
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from engine.models.hooked import HookedModel
 
 MODEL = "smollm2-135m-instruct"
@@ -73,7 +78,9 @@ def next_logits(model: HookedModel, cache: Cache, token: Tensor, position: int) 
         keys, values = cache.keys[layer], cache.values[layer]
         keys[:, position] = key.flatten(0, 1)[:, 0]
         values[:, position] = value.flatten(0, 1)[:, 0]
-        grouped = query.reshape(len(keys), -1, query.shape[-1])  # query heads that share a key head are adjacent
+        grouped = query.reshape(
+            len(keys), -1, query.shape[-1]
+        )  # query heads that share a key head are adjacent
         scores = torch.bmm(grouped, keys[:, : position + 1].mT) * block.scale
         z = torch.bmm(scores.softmax(-1), values[:, : position + 1])
         resid = resid + block.attn_out(z.reshape(len(token), 1, -1, query.shape[-1]))
@@ -169,6 +176,62 @@ def write_shard(model: HookedModel, file: Path, seed: int, start: int, ends: Col
     return False
 
 
+def pack(folder: Path = FOLDER, tokens: int = TOKENS) -> None:
+    """Join the shards in order, up to the first that is missing or makes it enough, and write the card."""
+    from engine.models.load import load
+
+    documents, shards = joined(folder, tokens)
+    n_tokens = sum(map(len, documents))
+    model = load(MODEL, device="cpu")
+    vocabulary = token_bytes(model.text)
+    card = {
+        "name": "smollm2-samples",
+        "what": "text sampled from SmolLM2-135M-Instruct itself: the model's own distribution, not natural text",
+        "tokens": n_tokens,
+        "documents": len(documents),
+        "longest_document_tokens": LONGEST,
+        "temperature": 1.0,
+        "seed": SEED,
+        "shards": shards,
+        "documents_begun_per_shard": DOCUMENTS,
+        "starts_after": START,
+        "ends_at": list(ENDS),
+        "model": MODEL,
+        "model_sha256": model.hash,
+        "quantisation": model.quantisation,
+        "dtype": "float32",
+        "torch": torch.__version__.partition("+")[0],
+        "tokenizer_hash": tokenizer_hash(model.text),
+        "licence": "Apache-2.0, as the model's",
+        "made_by": "python -m engine.data.make_smollm2_samples",
+    }
+    write_packed(PACKAGED / "smollm2-samples.xz", documents, vocabulary, card)
+    print(f"{n_tokens:,} tokens in {len(documents):,} documents of {shards} shards packed", flush=True)
+
+
+def joined(folder: Path, tokens: int) -> tuple[list[list[int]], int]:
+    """The documents of the shards 0, 1, ... until they hold enough tokens, and how many shards those are."""
+    documents: list[list[int]] = []
+    shard, have = 0, 0
+    while have < tokens and (file := folder / f"{shard:04}.npz").is_file():
+        with np.load(file) as arrays:
+            ends = np.cumsum(arrays["lengths"], dtype=np.int64)
+            documents += [part.tolist() for part in np.split(arrays["ids"], ends[:-1])]
+            have, shard = have + len(arrays["ids"]), shard + 1
+    return documents, shard
+
+
+def token_bytes(text: Tokenizer) -> list[bytes]:
+    """What each token of a byte-level BPE writes: its characters stand for bytes, as GPT-2's do
+    (Radford et al. 2019), except those of added tokens, which stand for themselves."""
+    added = {token.content for token in text.get_added_tokens_decoder().values()}
+    plain = [b for b in range(256) if chr(b).isprintable() and b not in (0x20, 0xA0, 0xAD)]
+    others = [b for b in range(256) if b not in plain]
+    byte_of = {chr(b): b for b in plain} | {chr(256 + n): b for n, b in enumerate(others)}
+    tokens = [text.id_to_token(i) for i in range(text.get_vocab_size())]
+    return [t.encode() if t in added else bytes(byte_of[c] for c in t) for t in tokens]
+
+
 def main(arguments: list[str]) -> None:
     """Sample what is missing and pack, or only pack."""
     parser = argparse.ArgumentParser(description="Make the corpus smollm2-samples.")
@@ -178,6 +241,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if not options.pack:
         sample(options.folder, options.tokens)
+    pack(options.folder, options.tokens)
 
 
 if __name__ == "__main__":
