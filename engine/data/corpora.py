@@ -1,9 +1,9 @@
 """Corpora: running text for a model to read, packaged, from a person's own file, or from the hub.
 
-A corpus is a sequence of documents in the model's own tokens, without BOS or any other special token put in
-between. Whatever a document contains is data. Files hold one document (.txt) or one a row (.jsonl with a field
-`text`, .parquet with a column `text`). A hub corpus is streamed, its commit is recorded, and what was read of
-it is kept in the cache folder, so that a run repeats without the network.
+A corpus is a sequence of documents in the model's own tokens, without BOS or any other special token put
+in between. Whatever a document contains is data. Files hold one document (.txt) or one a row (.jsonl with
+a field `text`, .parquet with a column `text`). A hub corpus is streamed, its commit is recorded, and what
+was read of it is kept in the cache folder, so that a run repeats without the network.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def _from_hub(choice: CorpusChoice) -> HubCorpus:
 
 
 def _own_file(name: str, base: Path) -> Path | None:
-    """The person's own file, if the name is the path of one; DataError where it is a path of something else."""
+    """The person's own file, if the name is a path; DataError where it is the path of something else."""
     path = base / Path(name).expanduser()
     if path.suffix.lower() not in SUFFIXES:
         if not path.exists():

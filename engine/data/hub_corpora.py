@@ -53,7 +53,7 @@ class HubCorpus:
         return cache_folder() / "corpora" / self.name.replace("/", "--")
 
     def resolved(self) -> HubCorpus:
-        """The corpus at the commit that was recorded at its first use; DataUnavailable where there is none."""
+        """The corpus at the commit recorded at its first use; DataUnavailable where it cannot be asked."""
         record = self.folder / "revision.json"
         with suppress(OSError, ValueError, KeyError):
             return replace(self, revision=str(json.loads(record.read_text())["revision"]))

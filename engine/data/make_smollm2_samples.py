@@ -1,11 +1,12 @@
 """How the packaged corpus `smollm2-samples` was made: text sampled from SmolLM2-135M-Instruct itself.
 
-1. Documents begin after <|im_start|>, the token that the model's configuration names as its BOS and the one a
-   harvest puts in front of a context. After <|endoftext|>, which separated documents in pretraining, more of
-   the texts were broken markup and lists; after <|im_start|> most are prose, with code and dialogue among them.
+1. Documents begin after <|im_start|>, the token that the model's configuration names as its BOS and the one
+   that a harvest puts in front of a context. After <|endoftext|>, which separated documents in pretraining,
+   more of the texts were broken markup and lists; after <|im_start|> most are prose, with some code and
+   dialogue.
 2. Each next token is drawn at temperature 1 from the whole distribution, in fp32 with a cache of keys and
-   values, until <|im_end|>, <|endoftext|> or <|im_start|> is drawn or the document has 256 tokens. Neither the
-   first token nor the one that ended the document is kept. Documents without a token are dropped.
+   values, until <|im_end|>, <|endoftext|> or <|im_start|> is drawn or the document has 256 tokens. Neither
+   the first token nor the one that ended the document is kept. Documents without a token are dropped.
 3. A shard is 96 documents with one torch.Generator of its own, so that it comes out the same however the
    other shards went. Shards are files: a killed run goes on, and two processes of one thread each, started
    alike, share the work (twice as fast as one process of two threads where other work contends).
@@ -49,7 +50,7 @@ FOLDER = Path(".engine/samples")
 
 
 class Cache:
-    """Keys and values of every document still being written: per layer "document*key_value_head pos d_head"."""
+    """Keys and values of the documents being written: by layer "document*key_value_head pos d_head"."""
 
     def __init__(self, model: HookedModel, n_documents: int, longest: int) -> None:
         self.heads, d_head = model.shape.n_key_value_heads, model.shape.d_head
@@ -125,7 +126,7 @@ def sample_shard(
 
 
 def draw(logits: Tensor, generator: torch.Generator, width: int = 256) -> Tensor:
-    """One token of each row by inverting its cumulative distribution, first over blocks of tokens, then in one.
+    """One token of each row by inverting its cumulative distribution, over blocks of tokens, then in one.
 
     Sums are float64, so that rare tokens are not rounded away; blocks spare summing the vocabulary that way.
     """
@@ -186,7 +187,9 @@ def pack(folder: Path = FOLDER, tokens: int = TOKENS) -> None:
     vocabulary = token_bytes(model.text)
     card = {
         "name": "smollm2-samples",
-        "what": "text sampled from SmolLM2-135M-Instruct itself: the model's own distribution, not natural text",
+        "what": "text sampled from SmolLM2-135M-Instruct itself",
+        "caveat": "this is the model's own distribution and no natural text: features that only natural text "
+        "calls for are rare or missing, and other models meet it as text from elsewhere",
         "tokens": n_tokens,
         "documents": len(documents),
         "longest_document_tokens": LONGEST,

@@ -8,6 +8,7 @@ The file is an xz stream around an .npz archive (`ids` uint16, `lengths` uint16,
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import lzma
 import zipfile
@@ -36,7 +37,7 @@ class Packed:
         """Each document's text; a character that was cut in two becomes U+FFFD."""
         bounds = [*self.starts.tolist(), len(self.ids)]
         pieces = [self.vocabulary[i] for i in self.ids.tolist()]
-        pairs = zip(bounds, bounds[1:], strict=False)
+        pairs = itertools.pairwise(bounds)
         return [b"".join(pieces[a:b]).decode("utf-8", "replace") for a, b in pairs]
 
 
@@ -74,4 +75,4 @@ def starts_of(lengths: np.ndarray) -> Int[np.ndarray, " document"]:
 
 def _split(whole: bytes, lengths: np.ndarray) -> tuple[bytes, ...]:
     bounds = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))).tolist()
-    return tuple(whole[a:b] for a, b in zip(bounds, bounds[1:], strict=False))
+    return tuple(whole[a:b] for a, b in itertools.pairwise(bounds))
