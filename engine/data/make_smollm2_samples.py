@@ -37,6 +37,7 @@ from torch import Tensor
 
 from engine.data.corpora import PACKAGED, tokenizer_hash
 from engine.data.packed import write_packed
+from engine.errors import ModelError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -147,7 +148,7 @@ def sample(folder: Path = FOLDER, tokens: int = TOKENS, seed: int = SEED) -> Non
     from engine.models.load import load
 
     model = load(MODEL, device="cpu")
-    start, ends = model.text.token_to_id(START), [model.text.token_to_id(end) for end in ENDS]
+    start, *ends = (token_id(model, token) for token in (START, *ENDS))
     folder.mkdir(parents=True, exist_ok=True)
     shard, first, began = 0, written(folder), time.monotonic()
     while (have := written(folder)) < tokens:
@@ -156,6 +157,14 @@ def sample(folder: Path = FOLDER, tokens: int = TOKENS, seed: int = SEED) -> Non
         print(f"{have:,} of {tokens:,} tokens, {rate:.0f} tokens/s {left}", flush=True)
         while not write_shard(model, folder / f"{shard:04}.npz", seed * 1000 + shard, start, ends):
             shard += 1
+
+
+def token_id(model: HookedModel, token: str) -> int:
+    """The id of a special token; ModelError where the tokenizer has none."""
+    found = model.text.token_to_id(token)
+    if found is None:
+        raise ModelError(f"{model.name} has no token {token}")
+    return found
 
 
 def written(folder: Path) -> int:
@@ -231,7 +240,7 @@ def token_bytes(text: Tokenizer) -> list[bytes]:
     plain = [b for b in range(256) if chr(b).isprintable() and b not in (0x20, 0xA0, 0xAD)]
     others = [b for b in range(256) if b not in plain]
     byte_of = {chr(b): b for b in plain} | {chr(256 + n): b for n, b in enumerate(others)}
-    tokens = [text.id_to_token(i) for i in range(text.get_vocab_size())]
+    tokens = [text.id_to_token(i) or "" for i in range(text.get_vocab_size())]
     return [t.encode() if t in added else bytes(byte_of[c] for c in t) for t in tokens]
 
 

@@ -1,8 +1,8 @@
-"""Harvested activations: rows of sharded files (or of memory), gathered, shuffled and split by whole contexts.
+"""Harvested activations: rows of sharded files or of memory, gathered, shuffled and split by whole contexts.
 
-A shard is a safetensors file with `ids`, and one array "row d" per site, mapped from the file rather than read;
-it holds the contexts shard * contexts_per_shard and following. Nothing here keeps more in memory than a buffer
-and a few integers per context, however many tokens there are.
+A shard is a safetensors file with `ids` and one array "row d" per site, mapped from the file rather than
+read; it holds the contexts shard * contexts_per_shard and following. Nothing here keeps more in memory than
+a buffer and a few integers per context, however many tokens there are.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class Activations:
     ) -> Iterator[Float[Tensor, "batch *source d"]]:
         """Shuffled fp32 batches, every row once an epoch: "batch d", or "batch source d" for several sites.
 
-        What fits `buffer_bytes` is shuffled at once; of more, shards are drawn in random order, as many as fit
-        at a time, and shuffled together. The last batch of an epoch may be smaller.
+        What fits `buffer_bytes` is shuffled at once; of more, shards are drawn in random order, as many as
+        fit at a time, and shuffled together. The last batch of an epoch may be smaller.
         """
         several = [sites] if isinstance(sites, str) else list(sites)
         for site in several:
@@ -120,9 +120,7 @@ class Activations:
         for _ in range(epochs):
             rest = torch.empty(0, len(several), self.widths[several[0]])
             for group in self._groups(several, buffer_bytes, generator):
-                loaded = torch.stack([self._of_shards(site, group) for site in several], dim=1)
-                buffer = torch.cat((rest, loaded)) if len(rest) else loaded
-                del loaded
+                buffer = self._together(several, group, rest)
                 order = torch.randperm(len(buffer), generator=generator)
                 whole = len(buffer) - len(buffer) % batch_size
                 for start in range(0, whole, batch_size):
@@ -152,14 +150,10 @@ class Activations:
     def _groups(self, sites: list[str], buffer_bytes: int, generator: torch.Generator) -> Iterator[list[int]]:
         """The shards in random order, as many together as fit the buffer."""
         shards, counts = np.unique(self.chosen // self.contexts_per_shard, return_counts=True)
-        of = dict(
-            zip(
-                shards.tolist(),
-                np.add.reduceat(self.contexts.rows[self.chosen], _bounds(counts)),
-                strict=True,
-            )
-        )
-        room, group = buffer_bytes // (4 * len(sites) * self.widths[sites[0]]), []
+        rows = np.add.reduceat(self.contexts.rows[self.chosen], np.cumsum(counts) - counts)
+        of = dict(zip(shards.tolist(), rows.tolist(), strict=True))
+        room = buffer_bytes // (4 * len(sites) * self.widths[sites[0]])
+        group: list[int] = []
         for at in torch.randperm(len(shards), generator=generator).tolist():
             shard = int(shards[at])
             if group and sum(of[s] for s in group) + of[shard] > room:
@@ -169,11 +163,18 @@ class Activations:
         if group:
             yield group
 
+    def _together(self, sites: list[str], shards: Sequence[int], rest: Tensor) -> Tensor:
+        """What was left of the buffer, and the chosen rows of some shards at each site."""
+        loaded = [self._of_shards(site, shards)[:, None] for site in sites]
+        buffer = loaded[0] if len(loaded) == 1 else torch.cat(loaded, dim=1)
+        return torch.cat((rest, buffer)) if len(rest) else buffer
+
     def _of_shards(self, site: str, shards: Sequence[int]) -> Tensor:
         """The chosen rows of some shards."""
         owner = self.chosen // self.contexts_per_shard
         contexts = [np.flatnonzero(owner == shard) for shard in shards]
-        rows = [np.arange(self._first_rows[c[0]], self._first_rows[c[-1] + 1]) for c in contexts]
+        first = self._first_rows.tolist()
+        rows = [np.arange(first[c[0]], first[c[-1] + 1]) for c in contexts]
         return self.rows(site, np.concatenate(rows))
 
     def _require(self, site: str) -> None:
@@ -192,7 +193,3 @@ class Activations:
         ends = np.append(0, np.cumsum(self.contexts.rows, dtype=np.int64))
         context = np.arange(len(self.contexts))
         return ends[context] - ends[context - context % self.contexts_per_shard]
-
-
-def _bounds(counts: np.ndarray) -> np.ndarray:
-    return np.cumsum(counts) - counts

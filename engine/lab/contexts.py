@@ -48,7 +48,7 @@ class Contexts:
     def row_ids(self, context: int) -> Int[np.ndarray, " row"]:
         """The tokens at the positions that count."""
         ids = self.ids[self.starts[context] : self.starts[context] + self.lengths[context]]
-        return np.concatenate(([self.bos], ids)) if self.include_bos else ids
+        return np.insert(ids, 0, self.bos or 0) if self.include_bos else ids
 
     def inputs(self, chosen: Int[np.ndarray, " batch"]) -> Int[Tensor, "batch pos"]:
         """Input ids of some contexts, BOS in front, padded on the right with token 0."""

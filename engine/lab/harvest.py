@@ -1,9 +1,10 @@
 """Activation harvest: what a model has at some hook sites over a corpus, kept on the disk and shared.
 
 1. The corpus is cut into contexts (see `engine.lab.contexts`); a fixed number of them is a shard.
-2. Each shard is computed along the plain path, stopped at the last site, in batches of contexts of like length.
-3. It is written whole: beside its place, pushed to the disk, renamed. A killed harvest goes on after the last
-   whole shard, and what it then holds equals what an undisturbed one does, byte for byte.
+2. Each shard is computed along the plain path, stopped at the last site, in batches of contexts of like
+   length.
+3. It is written whole: beside its place, pushed to the disk, renamed. A killed harvest goes on after the
+   last whole shard, and what it then holds equals what an undisturbed one does, byte for byte.
 4. The folder's name is a hash over everything the numbers depend on, so that every run that asks for the same
    activations shares them. One process writes; others wait and then read.
 """
@@ -16,7 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,10 @@ def harvest(
 ) -> Activations:
     """Activations at `sites` over the first `tokens` tokens of `corpus`, from the disk where they are there.
 
-    `folder` is the project's `.engine/`; None keeps them in memory. Values have the model's dtype. Rows are the
-    corpus's tokens; the BOS in front of each context is a row only with `include_bos`. Raises DataError where
-    the corpus is too short, SpecError for a site that cannot be read, StoreError where the disk is too full.
+    `folder` is the project's `.engine/`; None keeps them in memory. Values have the model's dtype. Rows are
+    the corpus's tokens; the BOS in front of each context is a row only with `include_bos`. Raises DataError
+    where the corpus is too short, SpecError for a site that cannot be read, StoreError where the disk is
+    too full.
     """
     names = tuple(dict.fromkeys(readable_site(model, site) for site in sites))
     if not names:
@@ -70,7 +72,7 @@ def harvest(
     contexts = cut(corpus, model, context_tokens=context_tokens, tokens=tokens, include_bos=include_bos)
     work = Work(model, names, contexts, max(1, SHARD_TOKENS // context_tokens), progress)
     if folder is None:
-        return work.activations(lru_cache(None)(work.shard))
+        return work.activations([work.told(shard) for shard in range(work.n_shards)].__getitem__)
     place = folder / FOLDER / work.key(corpus)
     if not work.is_whole(place):
         work.write(place, work.about(corpus))
@@ -115,7 +117,7 @@ class Work:
             "corpus": corpus.name,
             "corpus_hash": corpus.hash,
             "tokens": int(c.lengths.sum()),
-            "ids_hash": hashlib.sha256(np.ascontiguousarray(c.ids, dtype=np.int32)).hexdigest(),
+            "ids_hash": hashlib.sha256(c.ids.astype(np.int32).tobytes()).hexdigest(),
             "cuts_hash": hashlib.sha256(cuts).hexdigest(),
             "sites": list(self.sites),
             "bos": c.bos,
@@ -186,6 +188,13 @@ class Work:
         ids = np.concatenate([self.contexts.row_ids(c) for c in mine.tolist()])
         return out | {"ids": torch.from_numpy(ids.astype(np.int32))}
 
+    def told(self, shard: int) -> dict[str, Tensor]:
+        """The same, with a word on how far this is."""
+        computed, total = self.shard(shard), len(self.contexts.ids)
+        done = int(self.contexts.lengths[: (shard + 1) * self.contexts_per_shard].sum())
+        self.progress(done / total, f"activations of {done:,} of {total:,} tokens")
+        return computed
+
     def _fill(
         self, out: dict[str, Tensor], contexts: np.ndarray, first: np.ndarray, rows: np.ndarray
     ) -> None:
@@ -201,32 +210,16 @@ class Work:
         return np.arange(first, min(first + self.contexts_per_shard, len(self.contexts)))
 
     def _write_shards(self, place: Path, missing: Sequence[int]) -> None:
-        total = len(self.contexts.ids)
         for shard in missing:
-            _put(_file(place, shard), save(self.shard(shard)))
-            done = int(self.contexts.lengths[: (shard + 1) * self.contexts_per_shard].sum())
-            self.progress(done / total, f"activations of {done:,} of {total:,} tokens")
+            _put(_file(place, shard), save(self.told(shard)))
 
-    def _locked(self, path: Path) -> FileLock:
+    def _locked(self, path: Path) -> AbstractContextManager:
         lock = FileLock(path)
         try:
-            lock.acquire(timeout=0)
+            return lock.acquire(timeout=0)
         except Timeout:
             self.progress(0.0, "waiting for another process that harvests the same activations")
-            lock.acquire()
-        return _Held(lock)
-
-
-class _Held:
-    """A lock already taken, as a `with` block that lets go of it."""
-
-    def __init__(self, lock: FileLock) -> None:
-        self.lock = lock
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None:
-        self.lock.release()
+            return lock.acquire()
 
 
 def _file(place: Path, shard: int) -> Path:

@@ -1,4 +1,4 @@
-"""The folders of harvested activations: what each holds, its bytes, and how one is freed. Imports no torch."""
+"""The folders of harvested activations: what each holds, its bytes, how one is freed. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-ABOUT, SHARDS, FOLDER = "about.json", "*.safetensors", "activations"
+ABOUT, FOLDER = "about.json", "activations"
 
 
 @dataclass(frozen=True)

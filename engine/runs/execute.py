@@ -175,17 +175,26 @@ class Execution:
         params = family.Params.model_validate_json(json.dumps(given), strict=True)
         folder = self.plan.investigations[run.name.slug].folder
         prompts = self.sources.load_prompts(experiment.prompts, folder) if experiment.prompts else None
+        corpus = self.sources.load_corpus(experiment.corpus, folder, model) if experiment.corpus else None
         lab = self.sources.make_lab(
             model=model,
             prompts=prompts,
+            corpus=corpus,
+            folder=self.store.folder,
             uses=self._used(run),
             seed=getattr(params, "seed", 0),
             hook_site=inputs.experiment["hook_site"],
             progress=self._progress(run, log),
         )
         result = _evidence(family.run(lab, params), str(run.name))
-        features = {"parameters": float(self._facts(run).n_params), "layers": float(model.shape.n_layers)}
-        return result, features | {"prompts": float(len(prompts.table)) if prompts else 0.0}
+        features = {
+            "parameters": self._facts(run).n_params,
+            "layers": model.shape.n_layers,
+            "d_model": model.shape.d_model,
+            "prompts": len(prompts.table) if prompts else 0,
+            "tokens": len(corpus.ids) if corpus else 0,
+        }
+        return result, {name: float(amount) for name, amount in features.items()}
 
     def _progress(self, run: PlannedRun, log: Journal) -> Callable[[float, str], None]:
         started = time.monotonic()
