@@ -190,7 +190,8 @@ def _list_garbage(old: list, unneeded: list) -> None:
     rows = [("run", str(run.id), str(run.name)) for run in old]
     for found in unneeded:
         about = found.about
-        what = f"{about.get('tokens', 0):,} tokens at {', '.join(about.get('sites', []))} of {about.get('model')}"
+        sites = ", ".join(about.get("sites", []))
+        what = f"{about.get('tokens', 0):,} tokens of {about.get('corpus')} at {sites} of {about.get('model')}"
         rows.append(("activations", human_bytes(found.n_bytes), what if about else "of a harvest cut short"))
     table(["what", "", "name"], rows)
 

@@ -105,7 +105,7 @@ def sample_shard(
 
     Finished documents leave the batch as soon as they are more than `spare` of it.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator, longest = torch.Generator().manual_seed(seed), min(longest, model.anatomy.context_tokens)
     cache = Cache(model, n_documents, longest)
     documents: list[list[int]] = [[] for _ in range(n_documents)]
     rows = torch.arange(n_documents)  # which document each row of the batch writes

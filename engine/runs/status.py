@@ -1,5 +1,5 @@
-"""What `engine status` says of each run (its state, which input made it stale, its age, what it took), and which
-activations on the disk no run needs."""
+"""What `engine status` says of each run (its state, which input made it stale, its age, what it took), and
+which activations on the disk no run needs."""
 
 from __future__ import annotations
 
