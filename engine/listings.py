@@ -191,7 +191,9 @@ def _list_garbage(old: list, unneeded: list) -> None:
     for found in unneeded:
         about = found.about
         sites = ", ".join(about.get("sites", []))
-        what = f"{about.get('tokens', 0):,} tokens of {about.get('corpus')} at {sites} of {about.get('model')}"
+        what = (
+            f"{about.get('tokens', 0):,} tokens of {about.get('corpus')} at {sites} of {about.get('model')}"
+        )
         rows.append(("activations", human_bytes(found.n_bytes), what if about else "of a harvest cut short"))
     table(["what", "", "name"], rows)
 

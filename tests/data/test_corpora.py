@@ -51,7 +51,7 @@ def refusal(name: str, base: Path, model: HookedModel, tokens: int | None = None
 def test_every_format_gives_the_same_tokens(tmp_path: Path, model: HookedModel, name: str):
     corpus = load(write(tmp_path / name), tmp_path, model)
     wanted = model.token_ids(TEXTS, special_tokens=False)
-    assert corpus.ids.tolist() == sum(wanted, [])
+    assert corpus.ids.tolist() == [token for ids in wanted for token in ids]
     assert corpus.hash == corpus_hash(CorpusChoice(name=name), tmp_path)
     assert corpus.source == f"the file {name}"
     if name != "a.txt":
@@ -144,7 +144,7 @@ def test_packaged_tokens_are_used_as_they_are_only_by_the_same_tokenizer(tmp_pat
     write_packed(tmp_path / "tiny.xz", documents, vocabulary, card)
     monkeypatch.setattr(corpora, "PACKAGED", tmp_path)
     own = load("tiny", tmp_path, model)
-    assert own.ids.tolist() == sum(documents, [])
+    assert own.ids.tolist() == [token for ids in documents for token in ids]
     assert own.source == "packaged with the engine"
     other = micro_model(vocab_words=("France", *WORDS[::-1]))
     again = load("tiny", tmp_path, other, 9)
@@ -158,7 +158,9 @@ def test_the_packaged_corpus_is_what_its_card_says(model: HookedModel):
     packed = corpora.read_packed(corpora.PACKAGED / "smollm2-samples.xz")
     assert (card["tokens"], card["documents"]) == (len(packed.ids), len(packed.starts))
     assert np.diff(np.append(packed.starts, len(packed.ids))).min() >= 1
-    special = {i for i, token in enumerate(packed.vocabulary) if token.decode(errors="replace") in card["ends_at"]}
+    special = {
+        i for i, token in enumerate(packed.vocabulary) if token.decode(errors="replace") in card["ends_at"]
+    }
     assert len(special) == 3
     assert not np.isin(packed.ids, sorted(special)).any()
     assert len(load("smollm2-samples", Path(), model, 1000).ids) == 1000

@@ -20,7 +20,8 @@ class Hub:
     """What stands in for the hub: rows of one dataset, and a note of every call."""
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = [{"text": "the red cat"}, {"text": "sat on a tower"}, {"oops": 1}]
+        self.rows: list[dict[str, Any]] = [{"text": "the red cat"}, {"text": "sat on a tower"}]
+        self.rows += [{"text": "dogs"}] * 62 + [{"oops": 1}]
         self.problem: Exception | None = None
         self.calls: list[tuple[Any, ...]] = []
 
