@@ -46,8 +46,8 @@ def test_the_identity_spliced_in_changes_nothing(model, input_ids, site):
 
 
 def hooks_that_halve(kind: str) -> list[tuple]:
-    """Hooks that halve block 1's activations from position 2 on. The bridge's hook_resid_mid changes what the MLP
-    reads and not the residual stream, so that there attention's output makes up the difference."""
+    """Hooks that halve block 1's activations from position 2 on. The bridge's hook_resid_mid changes what the
+    MLP reads and not the residual stream, so that there attention's output makes up the difference."""
 
     def half(value, hook):
         return torch.cat((value[:, :2], 0.5 * value[:, 2:]), dim=1)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -134,8 +135,8 @@ def test_another_process_at_the_same_harvest_is_waited_for(tmp_path):
         assert free(whole) == 0
         waiting = Thread(target=taken, args=(tmp_path,), kwargs={"progress": lambda f, m: heard.append(m)})
         waiting.start()
-        while not heard:
-            pass
+        while not heard and waiting.is_alive():
+            time.sleep(0.01)
     waiting.join()
     assert "waiting for another process" in heard[0]
     assert len(heard) == 2
