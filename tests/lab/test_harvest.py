@@ -96,26 +96,26 @@ def test_what_the_numbers_depend_on_names_the_folder(tmp_path, other):
 
 
 def test_a_killed_harvest_goes_on_after_its_last_whole_shard(tmp_path):
-    def start(folder: Path, pause: float) -> subprocess.Popen:
-        path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-        command = [sys.executable, "-m", "tests.lab.texts", str(folder), str(pause)]
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": path}
-        )
-
-    calm = start(tmp_path / "calm", 0)
-    told = calm.communicate()[0].split()
-    killed = start(tmp_path / "killed", 0.2)
+    sites, told = ["blocks.1.hook_resid_pre", "blocks.0.attn.hook_z"], []
+    taken(tmp_path / "calm", sites)
+    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "tests.lab.texts", str(tmp_path / "killed"), "0.2"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": path},
+    )
     assert killed.stdout is not None
     for _ in range(3):
         killed.stdout.readline()
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    (half,) = kept(tmp_path / "killed")
-    assert 2 <= half.n_shards < len(told)
+    (half,), (whole,) = kept(tmp_path / "killed"), kept(tmp_path / "calm")
+    assert 2 <= half.n_shards < whole.n_shards
     (half.folder / ".new-1-000009.safetensors").write_bytes(b"half of a shard")
-    rest = start(tmp_path / "killed", 0)
-    assert len(rest.communicate()[0].split()) == len(told) - half.n_shards
+    taken(tmp_path / "killed", sites, progress=lambda fraction, message: told.append(message))
+    assert len(told) == whole.n_shards - half.n_shards
     assert files(tmp_path / "killed") == files(tmp_path / "calm")
 
 
