@@ -2,8 +2,8 @@
 
     python -m tests.bench.harvest [--model NAME] [--rounds 5] [--tokens 4096] [--json FILE]
 
-The rival is the Hugging Face model with the later layers taken off: the same contexts in the same batches, nothing
-kept, no cache of keys and values. Ours includes cutting, gathering and writing to the disk.
+The rival is the Hugging Face model with the later layers taken off: the same contexts in the same batches,
+nothing kept, no cache of keys and values. Ours includes cutting, gathering and writing to the disk.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def truncated(model: HookedModel, layer: int) -> Any:
 
 
 def bare(short: Any, contexts: Contexts) -> torch.Tensor:
-    """Every context through the shortened model, full ones in the batches that the harvest makes; the last batch."""
+    """Every context through the shortened model, in batches as the harvest makes them; the last batch."""
     order = np.argsort(-contexts.lengths, kind="stable")
     at_once = max(1, BATCH_TOKENS // CONTEXT_TOKENS)
     last = torch.empty(0)
@@ -116,8 +116,8 @@ def report(found: dict[str, Any]) -> str:
     table["difference"] = table["difference"].map("{:.1e}".format)
     table = table.round({"their_tokens_per_second": 0, "our_tokens_per_second": 0, "ratio": 3, "gflops": 0})
     head = (
-        f"{found['model']}, fp32, {found['threads']} threads; harvest to the disk over a bare Hugging Face forward "
-        "stopped there, medians (bar: ratio 1.15)"
+        f"{found['model']}, fp32, {found['threads']} threads; harvest to the disk over a bare Hugging "
+        "Face forward stopped there, medians (bar: ratio 1.15)"
     )
     return f"{head}\n{table.to_string(index=False)}"
 
