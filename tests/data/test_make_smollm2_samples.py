@@ -44,7 +44,7 @@ def test_draws_follow_the_distribution(vocab: int):
 
 
 def test_a_shard_is_the_same_each_time_and_ends_where_it_should(model: HookedModel):
-    ends = {*range(3, 99, 2)}
+    ends = {*range(4, 16), 28, 33}
 
     def shard(seed: int, spare: float = 0.1) -> list[list[int]]:
         return sample_shard(model, seed, start=2, ends=ends, n_documents=20, longest=30, spare=spare)
