@@ -387,7 +387,7 @@ def runs_show(run_id: Annotated[int, typer.Argument(help="The run's id.")], json
 def runs_gc(
     yes: Annotated[bool, typer.Option("--yes", help="Delete them; without it they are only listed.")] = False,
 ) -> None:
-    """Free the disk that superseded and damaged runs take.
+    """Free the disk that superseded and damaged runs take, and activations that no run to be measured needs.
 
     \b
     Example:

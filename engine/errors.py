@@ -5,6 +5,7 @@ EngineError                 anything the engine refuses to do; exit code 2, no t
 |   `-- ClaimError          a claim's predicate that cannot be parsed or evaluated
 |-- TemplateError           a report, paper or thread template that cannot be rendered
 |-- DataError               prompts or corpora that cannot be read or do not fit the model
+|   `-- DataUnavailable     known, but cannot be had on this machine now; what needs it stays unmeasured
 |-- ModelError              a model that cannot be used
 |   |-- ModelUnknown        no source has this name
 |   |-- ModelUnavailable    known, but cannot be had on this machine now; its column stays unmeasured
@@ -71,6 +72,10 @@ class TemplateError(EngineError):
 
 class DataError(EngineError):
     """Prompts or a corpus cannot be read or do not fit the model."""
+
+
+class DataUnavailable(DataError):
+    """The corpus is known but cannot be had on this machine now."""
 
 
 class ModelError(EngineError):

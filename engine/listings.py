@@ -160,20 +160,42 @@ def show_run(run_id: int, *, json: bool) -> None:
 
 
 def collect_garbage(yes: bool) -> None:
-    """List, or delete, runs that newer ones replaced."""
-    from engine.runs.investigation import find_root
+    """List, or delete, runs that newer ones replaced and activations that no run to be measured needs."""
+    from engine.lab.kept import free
+    from engine.runs.investigation import find_investigations, find_root
+    from engine.runs.plan import make_plan
+    from engine.runs.sources import project_sources
+    from engine.runs.status import unneeded_activations
     from engine.runs.store import open_store
 
-    with open_store(find_root()) as store:
+    root, sources = find_root(), project_sources()
+    with open_store(root) as store:
+        plan = make_plan(find_investigations(root, sources.catalog), store, sources, budget=0)
+        unneeded = unneeded_activations(plan, store.folder)
         old = store.superseded()
         size = sum(f["bytes"] for run in old for f in run.files.values())
-        if not old:
-            say("nothing to free: no run was superseded")
+        if not old and not unneeded:
+            say("nothing to free: no run was superseded, and no activations are left over")
         elif yes:
-            say(f"freed {human_bytes(store.remove(old))}: {len(old)} runs")
+            freed = store.remove(old) + sum(free(found) for found in unneeded)
+            say(f"freed {human_bytes(freed)}: {len(old)} runs, {len(unneeded)} sets of activations")
         else:
-            table(["run", "name"], [(run.id, run.name) for run in old])
-            say(f"\n{human_bytes(size)} in {len(old)} runs; engine runs gc --yes deletes them")
+            _list_garbage(old, unneeded)
+            size += sum(found.n_bytes for found in unneeded)
+            what = f"{len(old)} runs and {len(unneeded)} sets of activations"
+            say(f"\n{human_bytes(size)} in {what}; engine runs gc --yes deletes them")
+
+
+def _list_garbage(old: list, unneeded: list) -> None:
+    rows = [("run", str(run.id), str(run.name)) for run in old]
+    for found in unneeded:
+        about = found.about
+        sites = ", ".join(about.get("sites", []))
+        what = (
+            f"{about.get('tokens', 0):,} tokens of {about.get('corpus')} at {sites} of {about.get('model')}"
+        )
+        rows.append(("activations", human_bytes(found.n_bytes), what if about else "of a harvest cut short"))
+    table(["what", "", "name"], rows)
 
 
 def rebuild_store() -> None:
@@ -235,11 +257,12 @@ def doctor(*, json: bool) -> bool:
 def status(slugs: Sequence[str] | None, *, models: Sequence[str] | None, json: bool) -> None:
     """`engine status`."""
     from engine.build import selection
+    from engine.lab.kept import kept
     from engine.runs.investigation import find_investigations, find_root
     from engine.runs.plan import make_plan
     from engine.runs.sources import project_sources
     from engine.runs.status import status as rows_of
-    from engine.runs.store import open_store
+    from engine.runs.store import FOLDER, open_store
 
     root, sources = find_root(), project_sources()
     with open_store(root) as store:
@@ -261,6 +284,9 @@ def status(slugs: Sequence[str] | None, *, models: Sequence[str] | None, json: b
         for r in rows
     ]
     table(["experiment", "model", "state", "takes", "why"], cells)
+    if harvests := kept(root / FOLDER):
+        size = human_bytes(sum(found.n_bytes for found in harvests))
+        say(f"\nactivations take {size} in {len(harvests)} sets; engine runs gc lists those no run needs")
 
 
 def publish(slugs: Sequence[str] | None, *, json: bool) -> None:

@@ -1,11 +1,13 @@
-"""What an experiment is given: a model, prompts, the results it builds on, and a way to report progress."""
+"""What an experiment is given: a model, prompts, text, the results it builds on, a way to report progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.data.corpora import Corpus
 from engine.data.pairs import TokenizedPrompts, tokenize_pairs
 from engine.data.prompts import PromptSet
 from engine.errors import SpecError
@@ -28,14 +30,17 @@ class Lab:
     """One experiment's workplace. `progress` takes a fraction from 0 to 1 and a few words.
 
     `uses` holds the results it builds on by role and sweep point, (("seed", 3),); the point of an experiment
-    without a sweep is ().
+    without a sweep is (). `folder` is the project's `.engine/`, where what runs share is kept, such as
+    harvested activations; None keeps nothing.
     """
 
     model: HookedModel
     prompts: PromptSet | None = None
+    corpus: Corpus | None = None
     uses: dict[str, dict[Point, Result]] = field(default_factory=dict)
     seed: int = 0
     hook_site: str | None = None
+    folder: Path | None = None
     progress: Callable[..., None] = _silent
 
     def tokenized(self) -> TokenizedPrompts:
@@ -43,6 +48,13 @@ class Lab:
         if self.prompts is None:
             raise SpecError("this family needs prompts", expected="prompts: {name: facts}", seen="none")
         return tokenize_pairs(self.prompts, self.model)
+
+    def text(self) -> Corpus:
+        """The text to run over, in the model's tokens; SpecError where the experiment names no corpus."""
+        if self.corpus is None:
+            expected = "corpus: {name: smollm2-samples, tokens: 200_000}"
+            raise SpecError("this family needs a corpus", expected=expected, seen="none")
+        return self.corpus
 
     def known_facts(
         self, *, known_rank: int = 0, both_sides: bool = False, per_relation: int | None = None

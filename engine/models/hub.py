@@ -34,7 +34,7 @@ def resolve(card: ModelCard) -> tuple[str, int]:
         )
 
     try:
-        info = _within(2 * ASK_SECONDS, ask)
+        info = within(2 * ASK_SECONDS, ask)
     except GatedRepoError as problem:
         raise out_of_reach(
             card, "it asks for a licence to be accepted and a token", "hf auth login"
@@ -98,7 +98,7 @@ def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT")
 
 
-def _within(seconds: float, ask: Callable[[], T]) -> T:
+def within(seconds: float, ask: Callable[[], T]) -> T:
     """What `ask` returns or raises, or TimeoutError: a name lookup may hang longer than any HTTP timeout."""
     answer: list[T] = []
     problem: list[BaseException] = []

@@ -91,9 +91,9 @@ class Costs:
             spread, at = (2.0, f", {factor:.2g}x here") if factor else (3.0, "")
             return own.seconds * _data_ratio(own, experiment) * (factor or 1), spread, f"published{at}"
         if like := [p for p in self.here if p.family == family]:
-            return _scaled(like, facts), 3.0, f"{family} here, on {like[-1].name.model}"
+            return _scaled(like, experiment, facts), 3.0, f"{family} here, on {like[-1].name.model}"
         if like := [p for p in self.published if p.family == family]:
-            return _scaled(like, facts) * (factor or 1), 4.0, f"{family} as published"
+            return _scaled(like, experiment, facts) * (factor or 1), 4.0, f"{family} as published"
         return facts.n_params * GUESSED_SECONDS_PER_PARAMETER, 10.0, "a guess from the model's size"
 
     def _memory(self, name: RunName, family: str, facts: ModelFacts) -> int:
@@ -127,12 +127,16 @@ def _data_ratio(past: Past, experiment: Mapping[str, Any]) -> float:
 
 
 def _amount(experiment: Mapping[str, Any]) -> int | None:
-    prompts, corpus = experiment.get("prompts") or {}, experiment.get("corpus") or {}
-    return prompts.get("limit") or corpus.get("tokens")
+    """How many tokens or prompts are asked for; the family's own parameter `tokens` says it best."""
+    parameters, prompts, corpus = (experiment.get(k) or {} for k in ("parameters", "prompts", "corpus"))
+    return parameters.get("tokens") or prompts.get("limit") or corpus.get("tokens")
 
 
-def _scaled(past: list[Past], facts: ModelFacts) -> float:
-    """The median of past seconds, each scaled to this model's number of parameters."""
+def _scaled(past: list[Past], experiment: Mapping[str, Any], facts: ModelFacts) -> float:
+    """The median of past seconds, each scaled to this model's number of parameters and to the data."""
     return statistics.median(
-        p.seconds * (facts.n_params / p.parameters if p.parameters and facts.n_params else 1) for p in past
+        p.seconds
+        * (facts.n_params / p.parameters if p.parameters and facts.n_params else 1)
+        * _data_ratio(p, experiment)
+        for p in past
     )

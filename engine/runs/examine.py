@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
-from engine.errors import ModelUnknown, SpecError
+from engine.errors import DataError, DataUnavailable, ModelUnknown, SpecError
 from engine.runs.codehash import CodeBook
 from engine.runs.cost import Costs, Estimate, Past, past_run
 from engine.runs.investigation import Investigation
@@ -17,7 +18,7 @@ from engine.runs.published import Published, PublishedRun, read_published
 from engine.runs.record import RunName, StoredRun
 from engine.runs.sources import ModelFacts, Sources
 from engine.runs.store import RunStore
-from engine.spec.models import Experiment
+from engine.spec.models import CorpusChoice, Experiment
 from engine.spec.points import experiment_order, normalised, points
 from engine.spec.sites import resolve_site
 
@@ -62,6 +63,7 @@ class Examiner:
     pasts: list[Past] = field(default_factory=list)
     known_facts: dict[tuple[str, str], ModelFacts] = field(default_factory=dict)
     known_code: dict[str, dict[str, str]] = field(default_factory=dict)
+    known_corpora: dict[tuple[CorpusChoice, Path], tuple[str, str]] = field(default_factory=dict)
 
     @cached_property
     def book(self) -> CodeBook:
@@ -139,6 +141,8 @@ class Examiner:
         asked: dict[str, Any],
         blocked: str,
     ) -> Examined:
+        data, out_of_reach = self._data(experiment, investigation, name.experiment)
+        blocked = blocked or out_of_reach
         needs = {
             f"{role}: {used.label}": used
             for role, other in experiment.uses.items()
@@ -149,7 +153,7 @@ class Examiner:
             experiment={key: value for key, value in asked.items() if key != "uses"},
             code=self._code(experiment.family),
             model=self.facts(name.model, experiment.dtype).hash,
-            data=self._data(experiment, investigation),
+            data=data,
             uses={role: self.done[used].inputs.key for role, used in needs.items()},
         )
         for used in needs.values():
@@ -191,10 +195,29 @@ class Examiner:
             self.known_code[family] = self.book.code_of(*roots)
         return self.known_code[family]
 
-    def _data(self, experiment: Experiment, investigation: Investigation) -> dict[str, str]:
-        if experiment.prompts is None:
-            return {}
-        return {"prompts": self.sources.data_hash(experiment.prompts, investigation.folder)}
+    def _data(
+        self, experiment: Experiment, investigation: Investigation, name: str
+    ) -> tuple[dict[str, str], str]:
+        """The hashes of prompts and corpus, and why a corpus cannot be had here."""
+        hashes, folder, out_of_reach = {}, investigation.folder, ""
+        if experiment.prompts is not None:
+            hashes["prompts"] = self.sources.data_hash(experiment.prompts, folder)
+        if experiment.corpus is not None:
+            if (choice := (experiment.corpus, folder)) not in self.known_corpora:
+                where = f"{investigation.spec_path}: experiments.{name}.corpus"
+                self.known_corpora[choice] = self._corpus(*choice, where)
+            hashes["corpus"], out_of_reach = self.known_corpora[choice]
+        return hashes, out_of_reach
+
+    def _corpus(self, choice: CorpusChoice, folder: Path, where: str) -> tuple[str, str]:
+        """The hash of a corpus; the reason instead, where it cannot be had here now."""
+        try:
+            return self.sources.corpus_hash(choice, folder), ""
+        except DataUnavailable as error:
+            return "", f"{error.problem} ({error.seen})"
+        except DataError as error:
+            error.where = error.where or where
+            raise
 
 
 def _resolved(site: str | None, facts: ModelFacts) -> tuple[str | None, SpecError | None]:

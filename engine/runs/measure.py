@@ -134,7 +134,9 @@ class Workbench:
         family = self.sources.family(experiment.family)
         given = with_point(experiment, dict(task.name.point)).parameters
         params = family.Params.model_validate_json(json.dumps(given), strict=True)
-        prompts = self.sources.load_prompts(experiment.prompts, task.folder) if experiment.prompts else None
+        choice, text = experiment.prompts, experiment.corpus
+        prompts = self.sources.load_prompts(choice, task.folder) if choice else None
+        corpus = self.sources.load_corpus(text, task.folder, model) if text else None
 
         def progress(fraction: float, message: str = "") -> None:
             log.progress(fraction, message)
@@ -143,6 +145,8 @@ class Workbench:
         lab = self.sources.make_lab(
             model=model,
             prompts=prompts,
+            corpus=corpus,
+            folder=task.store_folder,
             uses={role: dict(by_point) for role, by_point in uses.items()},
             seed=getattr(params, "seed", 0),
             hook_site=inputs.experiment["hook_site"],
@@ -150,8 +154,14 @@ class Workbench:
         )
         result = _evidence(family.run(lab, params), str(task.name))
         facts = self.sources.model_facts(task.name.model, experiment.dtype)
-        features = {"parameters": float(facts.n_params), "layers": float(model.shape.n_layers)}
-        return result, features | {"prompts": float(len(prompts.table)) if prompts else 0.0}
+        features = {
+            "parameters": facts.n_params,
+            "layers": model.shape.n_layers,
+            "d_model": model.shape.d_model,
+            "prompts": len(prompts.table) if prompts else 0,
+            "tokens": len(corpus.ids) if corpus else 0,
+        }
+        return result, {name: float(amount) for name, amount in features.items()}
 
 
 def answered(

@@ -85,9 +85,11 @@ def require_same_inputs(sources: Sources, task: Task) -> None:
         seen = "; ".join(explain(planned, replace(planned, code=code)))
         hint = "install the same version of the engine on every node"
         raise EngineError("this node has other code than the plan", where=here, seen=seen, hint=hint)
-    choice = task.experiment.prompts
-    if choice and sources.data_hash(choice, task.folder) != planned.data["prompts"]:
-        raise DataError(f"{choice.name} is another file on this node", where=here, expected="the same")
+    prompts, corpus = task.experiment.prompts, task.experiment.corpus
+    if prompts and sources.data_hash(prompts, task.folder) != planned.data["prompts"]:
+        raise DataError(f"{prompts.name} is another file on this node", where=here, expected="the same")
+    if corpus and sources.corpus_hash(corpus, task.folder) != planned.data["corpus"]:
+        raise DataError(f"{corpus.name} is another text on this node", where=here, expected="the same")
     model = sources.model_facts(task.name.model, task.experiment.dtype).hash
     if planned.model and model and model != planned.model:
         seen = f"{model[:12]}, not {planned.model[:12]}"

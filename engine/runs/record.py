@@ -33,7 +33,8 @@ class RunName:
 class RunRecord:
     """All that is kept of a finished run except its evidence; `provenance` is as in the ledger, without id.
 
-    `features` is what its cost depended on: "parameters" of the model, "layers", "prompts".
+    `features` is what its cost depended on: "parameters" of the model, "layers", "d_model",
+    "prompts", "tokens" of the corpus.
     """
 
     name: RunName

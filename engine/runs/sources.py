@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.spec.models import PromptChoice
+from engine.spec.models import CorpusChoice, PromptChoice
 from engine.spec.points import FamilyCatalog
 
 if TYPE_CHECKING:
+    from engine.data.corpora import Corpus
     from engine.data.prompts import PromptSet
     from engine.models.hooked import HookedModel
 
@@ -53,6 +54,8 @@ class Sources:
     model_facts: Callable[[str, str], ModelFacts]
     data_hash: Callable[[PromptChoice, Path], str]
     load_prompts: Callable[[PromptChoice, Path], PromptSet]
+    corpus_hash: Callable[[CorpusChoice, Path], str]
+    load_corpus: Callable[[CorpusChoice, Path, HookedModel], Corpus]
     load_model: Callable[[str, str, Callable[[str, int, int], None]], HookedModel]
     make_lab: Callable[..., Any]
     versions: Callable[[], Mapping[str, str]]
@@ -80,6 +83,7 @@ class Families:
 def project_sources() -> Sources:
     """The engine's own rooms; torch is imported only once a model is loaded."""
     from engine import families
+    from engine.data.corpora import corpus_hash, load_corpus
     from engine.data.prompts import data_hash, load_prompts
 
     return Sources(
@@ -89,6 +93,8 @@ def project_sources() -> Sources:
         model_facts=model_facts,
         data_hash=data_hash,
         load_prompts=load_prompts,
+        corpus_hash=corpus_hash,
+        load_corpus=load_corpus,
         load_model=_load_model,
         make_lab=_make_lab,
         versions=installed_versions,

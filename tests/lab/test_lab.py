@@ -13,6 +13,11 @@ def test_a_family_that_needs_prompts_says_so():
         Lab(micro_model()).known_facts()
 
 
+def test_a_family_that_needs_a_corpus_says_so():
+    with pytest.raises(SpecError, match="smollm2-samples"):
+        Lab(micro_model()).text()
+
+
 def test_a_missing_role_is_named():
     lab = Lab(micro_model(), uses={"lens": {(): Result()}})
     assert lab.used("lens") is lab.uses["lens"][()]

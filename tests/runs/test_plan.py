@@ -212,3 +212,15 @@ def test_a_plan_of_nine_runs_takes_well_under_half_a_second(toy: Any) -> None:
     seconds = time.process_time() - started  # of this process: other work on the machine does not count
     assert [r.state for r in plan.runs] == ["up to date"] * 9
     assert seconds < 0.25
+
+
+def test_a_corpus_is_part_of_the_key(toy: Any) -> None:
+    text = toy.write("investigations/words/text.txt", "one two three")
+    toy.spec(count={"corpus": {"name": "text.txt", "tokens": 2}})
+    (outcome,) = toy.build().values()
+    assert set(outcome.run.record.inputs.data) == {"corpus"}
+    assert outcome.run.record.features["tokens"] == 2
+    assert toy.plan().runs[0].state == "up to date"
+    text.write_text("four five six")
+    (run,) = toy.plan().runs
+    assert (run.state, run.reason) == ("stale", "corpus text.txt changed")

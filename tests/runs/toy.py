@@ -168,7 +168,8 @@ class Toy:
                 out.write(f"{name}\n")
             if problem := known[name].get("broken"):
                 raise ModelUnavailable(problem)
-            shape = SimpleNamespace(n_layers=known[name].get("true_layers", known[name]["n_layers"]))
+            layers = known[name].get("true_layers", known[name]["n_layers"])
+            shape = SimpleNamespace(n_layers=layers, d_model=8)
             bytes_seen = known[name].get("true_hash", known[name]["hash"])
             return SimpleNamespace(
                 name=name,
@@ -183,6 +184,10 @@ class Toy:
         def data_hash(choice, base: Path) -> str:
             return hashlib.sha256((base / choice.name).read_bytes()).hexdigest()
 
+        def load_corpus(choice, base: Path, model) -> Any:
+            words = (base / choice.name).read_text().split()
+            return SimpleNamespace(ids=words[: choice.tokens], hash=data_hash(choice, base))
+
         package = self.root / "engine"
         catalog: Any = SimpleNamespace(
             names=lambda: sorted(path.stem for path in (package / "families").glob("*.py")),
@@ -196,6 +201,8 @@ class Toy:
             model_facts=facts,
             data_hash=data_hash,
             load_prompts=lambda choice, base: prompts,
+            corpus_hash=data_hash,
+            load_corpus=load_corpus,
             load_model=load,
             make_lab=SimpleNamespace,
             versions=lambda: {"python": "3.11", "torch": (self.root / "torch.txt").read_text()},

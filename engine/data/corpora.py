@@ -1,0 +1,259 @@
+"""Corpora: running text for a model to read, packaged, from a person's own file, or from the hub.
+
+A corpus is a sequence of documents in the model's own tokens, without BOS or any other special token put
+in between. Whatever a document contains is data. Files hold one document (.txt) or one a row (.jsonl with
+a field `text`, .parquet with a column `text`). A hub corpus is streamed, its commit is recorded, and what
+was read of it is kept in the cache folder, so that a run repeats without the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int
+
+from engine.data.hub_corpora import HubCorpus, hub_corpus, hub_names
+from engine.data.packed import read_packed, starts_of
+from engine.data.rows import read_bytes
+from engine.errors import DataError, nearest
+from engine.spec.models import CorpusChoice
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from engine.models.hooked import HookedModel
+
+PACKAGED = Path(__file__).parent / "corpora"
+SUFFIXES = (".txt", ".jsonl", ".parquet")
+AT_ONCE = 64  # documents that are tokenised together
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents in one model's tokens, one after another; `starts` says where each begins.
+
+    `hash` covers the bytes that the text came from, not how much of it was taken; `source` is for people.
+    """
+
+    name: str
+    hash: str
+    source: str
+    ids: Int[np.ndarray, " token"]
+    starts: Int[np.ndarray, " document"]
+
+    @property
+    def n_documents(self) -> int:
+        return len(self.starts)
+
+    def document(self, index: int) -> Int[np.ndarray, " token"]:
+        """One document's tokens."""
+        ends = self.starts[index + 1] if index + 1 < len(self.starts) else len(self.ids)
+        return self.ids[self.starts[index] : ends]
+
+
+def corpus_names() -> list[str]:
+    """The corpora that go by a name: those that come with the engine, then those of the hub."""
+    return [*packaged_names(), *hub_names()]
+
+
+def packaged_names() -> list[str]:
+    """The corpora that come with the engine."""
+    return sorted(p.stem for p in PACKAGED.glob("*.json"))
+
+
+def corpus_card(name: str) -> dict[str, Any]:
+    """How a packaged corpus was made."""
+    return json.loads((PACKAGED / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def corpus_hash(choice: CorpusChoice, base: Path) -> str:
+    """SHA-256 of the bytes that `load_corpus` would read, for a run's key; of a hub corpus's id and commit.
+
+    Raises DataError where there is no such corpus, and DataUnavailable where the hub must be asked for the
+    commit and does not answer.
+    """
+    if choice.name in packaged_names():
+        return hashlib.sha256(_packed_file(choice.name).read_bytes()).hexdigest()
+    if path := _own_file(choice.name, base):
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return _from_hub(choice).hash
+
+
+def load_corpus(choice: CorpusChoice, base: Path, model: HookedModel) -> Corpus:
+    """The chosen text in the model's tokens, `choice.tokens` of them where that is given.
+
+    Text that is stored in another model's tokens is read as text and tokenised anew. Raises DataError where
+    the text cannot be read, or has fewer tokens than asked for.
+    """
+    name, limit = choice.name, choice.tokens
+    if name in packaged_names():
+        ids, starts = _packaged(name, model, limit)
+        source = "packaged with the engine"
+    elif path := _own_file(name, base):
+        ids, starts = tokenise(_texts(path), model.text, limit)
+        source = f"the file {name}"
+        if not len(ids):
+            raise DataError("the corpus holds no text", where=str(path), expected="at least one token")
+    else:
+        hub = _from_hub(choice)
+        ids, starts = hub.tokens(model, limit or 0, tokenise)
+        source = f"{hub.repository} at {hub.revision}, from the Hugging Face hub"
+    if limit is not None and len(ids) < limit:
+        raise DataError(
+            f"the corpus {name} is shorter than what is asked for",
+            expected=f"{limit:,} tokens",
+            seen=f"{len(ids):,} in the tokens of {model.name}",
+            hint=f"tokens: {len(ids)} takes all of it",
+        )
+    return Corpus(name, corpus_hash(choice, base), source, ids, starts)
+
+
+def tokenise(
+    texts: Iterable[str], text: Tokenizer, limit: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and starts of some documents, no special tokens added; exactly `limit` tokens where there are that
+    many. Documents without a token are left out; no more text is read than is needed."""
+    documents: list[np.ndarray] = []
+    have, source = 0, iter(texts)
+    while batch := list(itertools.islice(source, AT_ONCE)):
+        for encoding in text.encode_batch(batch, add_special_tokens=False):
+            if encoding.ids:
+                documents.append(np.array(encoding.ids, dtype=np.int32))
+                have += len(encoding.ids)
+        if limit is not None and have >= limit:
+            break
+    ids = np.concatenate(documents) if documents else np.empty(0, dtype=np.int32)
+    return _cut(ids, starts_of(np.array([len(d) for d in documents], dtype=np.int64)), limit)
+
+
+def tokenizer_hash(text: Tokenizer) -> str:
+    """A hash over a tokenizer's tokens and their ids: equal where stored ids mean the same."""
+    vocabulary = sorted(text.get_vocab(with_added_tokens=True).items(), key=lambda pair: pair[1])
+    return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()
+
+
+def _cut(ids: np.ndarray, starts: np.ndarray, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
+    return (ids, starts) if limit is None else (ids[:limit], starts[starts < limit])
+
+
+def _packed_file(name: str) -> Path:
+    return PACKAGED / f"{name}.xz"
+
+
+def _packaged(name: str, model: HookedModel, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
+    packed = read_packed(_packed_file(name))
+    if tokenizer_hash(model.text) == corpus_card(name)["tokenizer_hash"]:
+        return _cut(packed.ids.astype(np.int32), packed.starts, limit)
+    return tokenise(packed.texts(), model.text, limit)
+
+
+def _from_hub(choice: CorpusChoice) -> HubCorpus:
+    found = hub_corpus(choice.name)
+    if found is None:
+        raise DataError(
+            f"no corpus {choice.name!r}",
+            expected=f"{', '.join(corpus_names())}, a hub dataset's id (org/name), or the path of a "
+            f"{', '.join(SUFFIXES)} file",
+            near=nearest(choice.name, corpus_names()),
+        )
+    if choice.tokens is None:
+        expected = f"{{name: {choice.name}, tokens: 1_000_000}}"
+        raise DataError(f"how much of {choice.name} to stream is not said", expected=expected)
+    return found.resolved()
+
+
+def _own_file(name: str, base: Path) -> Path | None:
+    """The person's own file, if the name is a path; DataError where it is the path of something else."""
+    path = base / Path(name).expanduser()
+    if path.suffix.lower() not in SUFFIXES:
+        if not path.exists():
+            return None
+        expected = f"a {', '.join(SUFFIXES)} file"
+        seen = "a folder" if path.is_dir() else path.suffix or "a file without a suffix"
+        raise DataError("not a corpus file", where=str(path), expected=expected, seen=seen)
+    if not path.is_file():
+        read_bytes(path)  # says what is wrong, with the nearest names beside it
+    if path.stat().st_size == 0:
+        raise DataError("the file is empty", where=str(path), expected="text")
+    return path
+
+
+def _texts(path: Path) -> Iterator[str]:
+    return {".txt": _whole_text, ".jsonl": _jsonl, ".parquet": _parquet}[path.suffix.lower()](path)
+
+
+def _whole_text(path: Path) -> Iterator[str]:
+    yield _decoded(path.read_bytes(), str(path))
+
+
+def _jsonl(path: Path) -> Iterator[str]:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            where = f"{path}:{number}"
+            if not (text := _decoded(line, where)).strip():
+                continue
+            try:
+                row = json.loads(text)
+            except (ValueError, RecursionError) as fault:
+                raise DataError("not valid JSON", where=where, seen=str(fault)) from None
+            if not isinstance(row, dict):
+                seen = type(row).__name__
+                raise DataError("a line is not an object", where=where, expected='{"text": ...}', seen=seen)
+            if not isinstance(row.get("text"), str):
+                raise _no_text(where, list(map(str, row)), row.get("text"))
+            yield row["text"]
+
+
+def _parquet(path: Path) -> Iterator[str]:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        file = ParquetFile(path)
+        columns = file.schema_arrow.names
+        if "text" not in columns:
+            raise _no_text(str(path), columns, None)
+        for batch in file.iter_batches(batch_size=1024, columns=["text"]):
+            for text in batch.column(0).to_pylist():
+                if not isinstance(text, str):
+                    raise _no_text(str(path), columns, text)
+                yield text
+    except (pa.ArrowException, OSError) as fault:
+        seen = str(fault).splitlines()[0]
+        raise DataError("not a readable parquet file", where=str(path), seen=seen) from None
+
+
+def _no_text(where: str, columns: list[str], seen: object) -> DataError:
+    if "text" in columns:
+        return DataError("text is not text", where=where, expected="a string", seen=repr(seen)[:80])
+    return DataError(
+        "no column text",
+        where=where,
+        expected="each document's text under the name text",
+        seen=", ".join(columns) or "no columns",
+        near=nearest("text", columns),
+    )
+
+
+def _decoded(content: bytes, where: str) -> str:
+    if b"\0" in content:
+        raise DataError("a binary file", where=where, expected="text in UTF-8", seen="NUL bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        seen = f"the byte 0x{content[fault.start]:02x}"
+        raise DataError("not UTF-8", where=where, expected="text in UTF-8", seen=seen) from None
+
+
+def truncated(corpus: Corpus, tokens: int) -> Corpus:
+    """The first `tokens` tokens of a corpus."""
+    ids, starts = _cut(corpus.ids, corpus.starts, tokens)
+    return replace(corpus, ids=ids, starts=starts)

@@ -1,0 +1,195 @@
+"""Harvested activations: rows of sharded files or of memory, gathered, shuffled and split by whole contexts.
+
+A shard is a safetensors file with `ids` and one array "row d" per site, mapped from the file rather than
+read; it holds the contexts shard * contexts_per_shard and following. Nothing here keeps more in memory than
+a buffer and a few integers per context, however many tokens there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.errors import DataError, SpecError, nearest
+from engine.lab.contexts import Contexts
+
+BUFFER_BYTES = 256 * 2**20
+Index = Int[np.ndarray, " row"] | Int[Tensor, " row"] | Sequence[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """Activations at some sites of one model over one corpus.
+
+    Rows count from 0 in the order of the corpus, over the contexts `chosen`; row r of every site is the same
+    token. `contexts` are all that were harvested. `n_bytes` is what they take on the disk or in memory.
+    """
+
+    sites: tuple[str, ...]
+    widths: Mapping[str, int]
+    contexts: Contexts
+    chosen: Int[np.ndarray, " context"]
+    contexts_per_shard: int
+    shard: Callable[[int], Mapping[str, Tensor]]
+    n_bytes: int = 0
+
+    @property
+    def site(self) -> str:
+        """The site, where there is one; the first of several."""
+        return self.sites[0]
+
+    @property
+    def d(self) -> int:
+        """How long a row at `site` is."""
+        return self.widths[self.site]
+
+    @property
+    def n_tokens(self) -> int:
+        """How many rows there are."""
+        return int(self._first_rows[-1])
+
+    @property
+    def n_contexts(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def ids(self) -> Int[np.ndarray, " row"]:
+        """The token id of each row."""
+        pieces = [self.contexts.row_ids(c) for c in self.chosen.tolist()]
+        return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int32)
+
+    @property
+    def context(self) -> Int[np.ndarray, " row"]:
+        """Which context each row belongs to, counted from 0 among those chosen."""
+        return np.repeat(np.arange(len(self.chosen), dtype=np.int32), self.contexts.rows[self.chosen])
+
+    @property
+    def position(self) -> Int[np.ndarray, " row"]:
+        """The position of each row in its context as the model read it, BOS being 0 where there is one."""
+        return np.arange(self.n_tokens) - self._first_rows[self.context] + self.contexts.first_position
+
+    def rows_of(self, context: int) -> range:
+        """The rows of one context."""
+        return range(int(self._first_rows[context]), int(self._first_rows[context + 1]))
+
+    def inputs(self, contexts: Index) -> tuple[Int[Tensor, "batch pos"], Tensor]:
+        """Input ids of some contexts as the model read them, right-padded, and which positions are rows."""
+        chosen = self.chosen[np.asarray(contexts)]
+        return self.contexts.inputs(chosen), self.contexts.counted(chosen)
+
+    def rows(self, site: str, index: Index) -> Float[Tensor, "row d"]:
+        """Some rows at a site, in fp32, in the order asked for."""
+        self._require(site)
+        wanted = np.asarray(index, dtype=np.int64)
+        context = np.searchsorted(self._first_rows, wanted, side="right") - 1
+        there = self.chosen[context]
+        place = self._first_in_shard[there] + wanted - self._first_rows[context]
+        out = torch.empty(len(wanted), self.widths[site])
+        shards = there // self.contexts_per_shard
+        for shard in np.unique(shards).tolist():
+            mine = np.flatnonzero(shards == shard)
+            out[torch.from_numpy(mine)] = self.shard(shard)[site][torch.from_numpy(place[mine])].float()
+        return out
+
+    def batches(
+        self,
+        sites: str | Sequence[str],
+        batch_size: int,
+        seed: int,
+        epochs: int = 1,
+        *,
+        buffer_bytes: int = BUFFER_BYTES,
+    ) -> Iterator[Float[Tensor, "batch *source d"]]:
+        """Shuffled fp32 batches, every row once an epoch: "batch d", or "batch source d" for several sites.
+
+        What fits `buffer_bytes` is shuffled at once; of more, shards are drawn in random order, as many as
+        fit at a time, and shuffled together. The last batch of an epoch may be smaller.
+        """
+        several = [sites] if isinstance(sites, str) else list(sites)
+        for site in several:
+            self._require(site)
+        if len({self.widths[site] for site in several}) > 1:
+            raise SpecError("sites of different widths do not stack", seen=str(dict(self.widths)))
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(epochs):
+            rest = torch.empty(0, len(several), self.widths[several[0]])
+            for group in self._groups(several, buffer_bytes, generator):
+                buffer = self._together(several, group, rest)
+                order = torch.randperm(len(buffer), generator=generator)
+                whole = len(buffer) - len(buffer) % batch_size
+                for start in range(0, whole, batch_size):
+                    yield self._shaped(buffer[order[start : start + batch_size]], sites)
+                rest = buffer[order[whole:]]
+            if len(rest):
+                yield self._shaped(rest, sites)
+
+    def split(self, held_out_fraction: float, seed: int = 0) -> tuple[Activations, Activations]:
+        """Training and held-out rows that share no context; the held-out contexts are drawn by `seed`.
+
+        Raises DataError where either would be empty.
+        """
+        n_held_out = round(held_out_fraction * len(self.chosen))
+        if not 0 < n_held_out < len(self.chosen):
+            expected = "a context for each side"
+            seen = f"{held_out_fraction:g} of {len(self.chosen)} contexts"
+            raise DataError("too few contexts to hold some out", expected=expected, seen=seen)
+        order = np.random.default_rng(seed).permutation(self.chosen)
+        train, held_out = np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+        return replace(self, chosen=train), replace(self, chosen=held_out)
+
+    @staticmethod
+    def _shaped(batch: Tensor, sites: str | Sequence[str]) -> Tensor:
+        return batch[:, 0] if isinstance(sites, str) else batch
+
+    def _groups(self, sites: list[str], buffer_bytes: int, generator: torch.Generator) -> Iterator[list[int]]:
+        """The shards in random order, as many together as fit the buffer."""
+        shards, counts = np.unique(self.chosen // self.contexts_per_shard, return_counts=True)
+        rows = np.add.reduceat(self.contexts.rows[self.chosen], np.cumsum(counts) - counts)
+        of = dict(zip(shards.tolist(), rows.tolist(), strict=True))
+        room = buffer_bytes // (4 * len(sites) * self.widths[sites[0]])
+        group: list[int] = []
+        for at in torch.randperm(len(shards), generator=generator).tolist():
+            shard = int(shards[at])
+            if group and sum(of[s] for s in group) + of[shard] > room:
+                yield group
+                group = []
+            group.append(shard)
+        if group:
+            yield group
+
+    def _together(self, sites: list[str], shards: Sequence[int], rest: Tensor) -> Tensor:
+        """What was left of the buffer, and the chosen rows of some shards at each site."""
+        loaded = [self._of_shards(site, shards)[:, None] for site in sites]
+        buffer = loaded[0] if len(loaded) == 1 else torch.cat(loaded, dim=1)
+        return torch.cat((rest, buffer)) if len(rest) else buffer
+
+    def _of_shards(self, site: str, shards: Sequence[int]) -> Tensor:
+        """The chosen rows of some shards."""
+        owner = self.chosen // self.contexts_per_shard
+        contexts = [np.flatnonzero(owner == shard) for shard in shards]
+        first = self._first_rows.tolist()
+        rows = [np.arange(first[c[0]], first[c[-1] + 1]) for c in contexts]
+        return self.rows(site, np.concatenate(rows))
+
+    def _require(self, site: str) -> None:
+        if site not in self.sites:
+            near, known = nearest(site, self.sites), ", ".join(self.sites)
+            raise SpecError(f"{site} was not harvested", expected=f"one of {known}", seen=site, near=near)
+
+    @cached_property
+    def _first_rows(self) -> Int[np.ndarray, " context_and_end"]:
+        """The first row of each chosen context, and the number of rows at the end."""
+        return np.append(0, np.cumsum(self.contexts.rows[self.chosen], dtype=np.int64))
+
+    @cached_property
+    def _first_in_shard(self) -> Int[np.ndarray, " all_contexts"]:
+        """Where in its shard each context of the harvest begins."""
+        ends = np.append(0, np.cumsum(self.contexts.rows, dtype=np.int64))
+        context = np.arange(len(self.contexts))
+        return ends[context] - ends[context - context % self.contexts_per_shard]

@@ -1,0 +1,117 @@
+"""How a corpus is cut into what a model reads at once.
+
+A context is a piece of one document, never of two, with the model's BOS in front where it declares one. The
+BOS makes the first position like no other (it takes the attention that has nowhere to go, and its activations
+are tens of times as large), so that its activations are left out unless they are asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from engine.data.corpora import Corpus
+from engine.errors import DataError, ModelError
+from engine.models.hooked import HookedModel
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Pieces of documents: context c is ids[starts[c] : starts[c] + lengths[c]], after `bos` if there is one.
+
+    `include_bos` says whether the BOS position counts among a context's rows.
+    """
+
+    ids: Int[np.ndarray, " token"]
+    starts: Int[np.ndarray, " context"]
+    lengths: Int[np.ndarray, " context"]
+    bos: int | None
+    include_bos: bool
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def rows(self) -> Int[np.ndarray, " context"]:
+        """How many positions of each context count."""
+        return self.lengths + int(self.include_bos)
+
+    @property
+    def first_position(self) -> int:
+        """The first position that counts."""
+        return int(self.bos is not None and not self.include_bos)
+
+    def row_ids(self, context: int) -> Int[np.ndarray, " row"]:
+        """The tokens at the positions that count."""
+        ids = self.ids[self.starts[context] : self.starts[context] + self.lengths[context]]
+        return np.insert(ids, 0, self.bos or 0) if self.include_bos else ids
+
+    def inputs(self, chosen: Int[np.ndarray, " batch"]) -> Int[Tensor, "batch pos"]:
+        """Input ids of some contexts, BOS in front, padded on the right with token 0."""
+        lead = int(self.bos is not None)
+        padded = torch.zeros(len(chosen), lead + int(self.lengths[chosen].max()), dtype=torch.long)
+        if self.bos is not None:
+            padded[:, 0] = self.bos
+        for row, c in enumerate(chosen.tolist()):
+            piece = self.ids[self.starts[c] : self.starts[c] + self.lengths[c]]
+            padded[row, lead : lead + len(piece)] = torch.from_numpy(np.asarray(piece, dtype=np.int64))
+        return padded
+
+    def counted(self, chosen: Int[np.ndarray, " batch"]) -> Bool[Tensor, "batch pos"]:
+        """Which positions of `inputs` count: neither padding nor, unless it is included, BOS."""
+        lead = int(self.bos is not None)
+        position = torch.arange(lead + int(self.lengths[chosen].max()))
+        ends = torch.from_numpy(self.lengths[chosen].astype(np.int64)) + lead
+        return (position < ends[:, None]) & (position >= self.first_position)
+
+
+def cut(
+    corpus: Corpus,
+    model: HookedModel,
+    *,
+    context_tokens: int = 128,
+    tokens: int | None = None,
+    include_bos: bool = False,
+) -> Contexts:
+    """The first `tokens` tokens of a corpus as contexts of at most `context_tokens` positions, BOS included.
+
+    DataError where the corpus has fewer tokens or a context has no room; ModelError where a BOS is to be
+    included and the model declares none.
+    """
+    bos = bos_of(model)
+    if include_bos and bos is None:
+        raise ModelError(f"{model.name} declares no BOS token", expected="include_bos: false")
+    room = context_tokens - (bos is not None)
+    if room < 1 or context_tokens > model.anatomy.context_tokens:
+        fits = f"from {1 + (bos is not None)} to {model.anatomy.context_tokens} tokens"
+        raise DataError("a context of the wrong length", expected=fits, seen=str(context_tokens))
+    total = len(corpus.ids) if tokens is None else tokens
+    if len(corpus.ids) < total or total < 1:
+        raise DataError(
+            f"the corpus {corpus.name} is shorter than what is asked for",
+            expected=f"{max(total, 1):,} tokens",
+            seen=f"{len(corpus.ids):,}",
+        )
+    starts = corpus.starts[corpus.starts < total]
+    lengths = np.diff(np.append(starts, total))
+    pieces = -(-lengths // room)
+    first = np.cumsum(pieces) - pieces
+    offsets = (np.arange(pieces.sum()) - np.repeat(first, pieces)) * room
+    left = np.repeat(lengths, pieces) - offsets
+    return Contexts(
+        ids=corpus.ids[:total],
+        starts=np.repeat(starts, pieces) + offsets,
+        lengths=np.minimum(left, room).astype(np.int32),
+        bos=bos,
+        include_bos=include_bos,
+    )
+
+
+def bos_of(model: HookedModel) -> int | None:
+    """The token that the model's configuration declares as its BOS."""
+    declared = model.config.get("bos_token_id")
+    return declared if isinstance(declared, int) else None

@@ -1,0 +1,262 @@
+"""Activation harvest: what a model has at some hook sites over a corpus, kept on the disk and shared.
+
+1. The corpus is cut into contexts (see `engine.lab.contexts`); a fixed number of them is a shard.
+2. Each shard is computed along the plain path, stopped at the last site, in batches of contexts of like
+   length.
+3. It is written whole: beside its place, pushed to the disk, renamed. A killed harvest goes on after the
+   last whole shard, and what it then holds equals what an undisturbed one does, byte for byte.
+4. The folder's name is a hash over everything the numbers depend on, so that every run that asks for the same
+   activations shares them. One process writes; others wait and then read.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from engine.data.corpora import Corpus
+from engine.errors import SpecError, StoreError
+from engine.lab.activations import Activations
+from engine.lab.contexts import Contexts, cut
+from engine.lab.forward import activations_at, readable_site, run_with_replacement, width
+from engine.lab.kept import ABOUT, FOLDER, lock_of
+from engine.models.hooked import HookedModel
+
+__all__ = ["Activations", "harvest", "run_with_replacement"]
+
+SHARD_TOKENS, BATCH_TOKENS, MAPPED_SHARDS = 16_384, 4_096, 64
+FORMAT = 1  # of the files; another number is another folder
+Progress = Callable[..., None]
+
+
+def _silent(fraction: float, message: str = "") -> None:
+    """Progress that nobody watches."""
+
+
+def harvest(
+    model: HookedModel,
+    corpus: Corpus,
+    sites: Sequence[str],
+    *,
+    folder: Path | None,
+    tokens: int | None = None,
+    context_tokens: int = 128,
+    include_bos: bool = False,
+    progress: Progress = _silent,
+) -> Activations:
+    """Activations at `sites` over the first `tokens` tokens of `corpus`, from the disk where they are there.
+
+    `folder` is the project's `.engine/`; None keeps them in memory. Values have the model's dtype. Rows are
+    the corpus's tokens; the BOS in front of each context is a row only with `include_bos`. Raises DataError
+    where the corpus is too short, SpecError for a site that cannot be read, StoreError where the disk is
+    too full.
+    """
+    names = tuple(dict.fromkeys(readable_site(model, site) for site in sites))
+    if not names:
+        raise SpecError("no site to harvest", expected="at least one hook site", seen="none")
+    contexts = cut(corpus, model, context_tokens=context_tokens, tokens=tokens, include_bos=include_bos)
+    work = Work(model, names, contexts, max(1, SHARD_TOKENS // context_tokens), progress)
+    if folder is None:
+        return work.activations([work.told(shard) for shard in range(work.n_shards)].__getitem__)
+    place = folder / FOLDER / work.key(corpus)
+    if not work.is_whole(place):
+        work.write(place, work.about(corpus))
+    with suppress(OSError):
+        os.utime(place / ABOUT)  # when it was last of use
+    return work.activations(lru_cache(MAPPED_SHARDS)(lambda shard: _read(_file(place, shard))))
+
+
+class Work:
+    """One harvest to be done: what the model reads, and where it is cut."""
+
+    def __init__(
+        self,
+        model: HookedModel,
+        sites: tuple[str, ...],
+        contexts: Contexts,
+        contexts_per_shard: int,
+        progress: Progress,
+    ) -> None:
+        self.model, self.sites, self.contexts = model, sites, contexts
+        self.contexts_per_shard, self.progress = contexts_per_shard, progress
+        self.widths = {site: width(model, site) for site in sites}
+        self.n_shards = -(-len(contexts) // contexts_per_shard)
+
+    def activations(self, shard: Callable[[int], Mapping[str, Tensor]]) -> Activations:
+        """The finished harvest, read through `shard`."""
+        every = np.arange(len(self.contexts))
+        n_bytes = self.n_bytes(range(self.n_shards))
+        return Activations(
+            self.sites, self.widths, self.contexts, every, self.contexts_per_shard, shard, n_bytes
+        )
+
+    def about(self, corpus: Corpus) -> dict[str, Any]:
+        """Everything that the numbers depend on, in words and hashes."""
+        c = self.contexts
+        cuts = np.concatenate((c.starts, c.lengths)).astype(np.int64).tobytes()
+        return {
+            "format": FORMAT,
+            "model": self.model.name,
+            "model_hash": self.model.hash,
+            "dtype": self.model.dtype,
+            "corpus": corpus.name,
+            "corpus_hash": corpus.hash,
+            "tokens": int(c.lengths.sum()),
+            "ids_hash": hashlib.sha256(c.ids.astype(np.int32).tobytes()).hexdigest(),
+            "cuts_hash": hashlib.sha256(cuts).hexdigest(),
+            "sites": list(self.sites),
+            "bos": c.bos,
+            "include_bos": c.include_bos,
+            "contexts_per_shard": self.contexts_per_shard,
+            "shards": self.n_shards,
+        }
+
+    def key(self, corpus: Corpus) -> str:
+        """The folder's name; the model's name is no part of it, its bytes are."""
+        parts = {name: part for name, part in self.about(corpus).items() if name not in ("model", "corpus")}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+    def is_whole(self, place: Path) -> bool:
+        return (place / ABOUT).is_file() and not self.missing(place)
+
+    def missing(self, place: Path) -> list[int]:
+        """The shards that are not there."""
+        there = {path.name for path in place.glob("[0-9]*.safetensors")}
+        return [shard for shard in range(self.n_shards) if _file(place, shard).name not in there]
+
+    def write(self, place: Path, about: Mapping[str, Any]) -> None:
+        """Write the shards that are missing, this process alone; waits for another that is at it."""
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with self._locked(lock_of(place)):
+                place.mkdir(exist_ok=True)
+                for left_over in place.glob(".new-*"):
+                    left_over.unlink()
+                missing = self.missing(place)
+                self.require_room(place, missing)
+                if not (place / ABOUT).is_file():
+                    _put(place / ABOUT, json.dumps(dict(about), indent=2).encode())
+                self._write_shards(place, missing)
+        except OSError as problem:
+            raise _unwritable(place, problem) from problem
+
+    def require_room(self, place: Path, missing: Sequence[int]) -> None:
+        """StoreError where what is missing does not fit the disk."""
+        needed, free = self.n_bytes(missing), shutil.disk_usage(place).free
+        if needed > free:
+            raise StoreError(
+                "the disk is too full for these activations",
+                where=str(place),
+                expected=f"{_size(needed)} free",
+                seen=f"{_size(free)}",
+                hint="engine runs gc --yes frees activations that no run needs; or ask for fewer tokens",
+            )
+
+    def n_bytes(self, shards: Sequence[int]) -> int:
+        """What some shards take."""
+        rows = sum(int(self.contexts.rows[self._in(shard)].sum()) for shard in shards)
+        each = 2 if self.model.dtype == "bfloat16" else 4
+        return rows * (each * sum(self.widths.values()) + 4)
+
+    def shard(self, shard: int) -> dict[str, Tensor]:
+        """The activations of one shard, computed: "row d" by site, and `ids`."""
+        mine = self._in(shard)
+        rows = self.contexts.rows[mine].astype(np.int64)
+        first = np.cumsum(rows) - rows
+        dtype = next(iter(self.model.weights.values())).dtype
+        out = {site: torch.empty(int(rows.sum()), d, dtype=dtype) for site, d in self.widths.items()}
+        by_length = np.argsort(-rows, kind="stable")
+        at_once = max(1, BATCH_TOKENS // (int(rows.max()) + 1))
+        for start in range(0, len(mine), at_once):
+            batch = by_length[start : start + at_once]
+            self._fill(out, mine[batch], first[batch], rows[batch])
+        ids = np.concatenate([self.contexts.row_ids(c) for c in mine.tolist()])
+        return out | {"ids": torch.from_numpy(ids.astype(np.int32))}
+
+    def told(self, shard: int) -> dict[str, Tensor]:
+        """The same, with a word on how far this is."""
+        computed, total = self.shard(shard), len(self.contexts.ids)
+        done = int(self.contexts.lengths[: (shard + 1) * self.contexts_per_shard].sum())
+        self.progress(done / total, f"activations of {done:,} of {total:,} tokens")
+        return computed
+
+    def _fill(
+        self, out: dict[str, Tensor], contexts: np.ndarray, first: np.ndarray, rows: np.ndarray
+    ) -> None:
+        """One forward over some contexts, its rows put where they belong."""
+        lead = self.contexts.first_position
+        found = activations_at(self.model, self.contexts.inputs(contexts).to(self.model.device), self.sites)
+        for site, values in found.items():
+            for row, (start, n) in enumerate(zip(first.tolist(), rows.tolist(), strict=True)):
+                out[site][start : start + n] = values[row, lead : lead + n]
+
+    def _in(self, shard: int) -> np.ndarray:
+        first = shard * self.contexts_per_shard
+        return np.arange(first, min(first + self.contexts_per_shard, len(self.contexts)))
+
+    def _write_shards(self, place: Path, missing: Sequence[int]) -> None:
+        for shard in missing:
+            _put(_file(place, shard), save(self.told(shard)))
+
+    def _locked(self, path: Path) -> AbstractContextManager:
+        lock = FileLock(path)
+        try:
+            return lock.acquire(timeout=0)
+        except Timeout:
+            self.progress(0.0, "waiting for another process that harvests the same activations")
+            return lock.acquire()
+
+
+def _file(place: Path, shard: int) -> Path:
+    return place / f"{shard:06}.safetensors"
+
+
+def _put(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    scratch = file.with_name(f".new-{os.getpid()}-{file.name}")
+    try:
+        with scratch.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        scratch.rename(file)
+    except OSError:
+        with suppress(OSError):
+            scratch.unlink()
+        raise
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as problem:
+        hint = f"remove {file}; it is then harvested again"
+        raise StoreError(
+            "harvested activations are damaged", where=str(file), seen=str(problem), hint=hint
+        ) from problem
+
+
+def _unwritable(place: Path, problem: OSError) -> StoreError:
+    full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+    what = "the disk is full" if full else "activations cannot be written"
+    hint = "make room; the harvest goes on after the last whole shard" if full else ""
+    return StoreError(what, where=str(place), seen=str(problem), hint=hint)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,67 @@
+"""The folders of harvested activations: what each holds, its bytes, how one is freed. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+ABOUT, FOLDER = "about.json", "activations"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One harvest on the disk; `about` is what it was made from, `n_shards` how many of them are there."""
+
+    folder: Path
+    about: Mapping[str, Any]
+    n_bytes: int
+    n_shards: int
+
+    @property
+    def whole(self) -> bool:
+        return self.n_shards == self.about.get("shards")
+
+    @property
+    def needs(self) -> tuple[str, str]:
+        """The hashes of the model and the corpus that it was made from."""
+        return str(self.about.get("model_hash")), str(self.about.get("corpus_hash"))
+
+
+def kept(engine_folder: Path) -> list[Kept]:
+    """Every harvest under `.engine/`, half-done ones included, by path."""
+    folder = engine_folder / FOLDER
+    return [_kept(path) for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+
+
+def free(found: Kept) -> int:
+    """Delete a harvest unless a process is at it; the bytes that this freed."""
+    lock = lock_of(found.folder)
+    try:
+        with FileLock(lock, timeout=0):
+            doomed = found.folder.with_name(f".old-{found.folder.name}")
+            found.folder.rename(doomed)
+            shutil.rmtree(doomed)
+            lock.unlink(missing_ok=True)
+    except (Timeout, FileNotFoundError):
+        return 0
+    return found.n_bytes
+
+
+def lock_of(folder: Path) -> Path:
+    """The file that whoever writes a harvest holds locked."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _kept(folder: Path) -> Kept:
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        about = {}
+    files = [path.stat().st_size for path in folder.iterdir()]
+    return Kept(folder, about, sum(files), len(list(folder.glob("[0-9]*.safetensors"))))

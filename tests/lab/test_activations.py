@@ -1,0 +1,82 @@
+"""Harvested rows: gathered in order, every one once an epoch, split by whole contexts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from engine.errors import DataError, SpecError
+from engine.lab import harvest as module
+from engine.lab.activations import Activations
+from engine.lab.harvest import harvest
+from tests.lab.texts import made_up, with_bos
+
+ONE, TWO = "blocks.0.hook_resid_pre", "blocks.1.hook_resid_pre"
+
+
+@pytest.fixture(scope="module")
+def found() -> Activations:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SHARD_TOKENS", 64)
+        return harvest(with_bos(), made_up(), [ONE, TWO], folder=None, context_tokens=16)
+
+
+def as_rows(tensor: torch.Tensor) -> list[tuple[float, ...]]:
+    return sorted(map(tuple, tensor.flatten(1).tolist()))
+
+
+def test_rows_come_in_the_order_asked_for(found):
+    every = found.rows(TWO, range(found.n_tokens))
+    order = np.random.default_rng(0).permutation(found.n_tokens)
+    assert torch.equal(found.rows(TWO, order), every[torch.from_numpy(order)])
+    assert (found.d, found.site, every.shape) == (32, ONE, (found.n_tokens, 32))
+
+
+def test_every_row_knows_its_token_context_and_position(found):
+    context, position, ids = found.context, found.position, found.ids
+    for c in (0, 7, found.n_contexts - 1):
+        rows = found.rows_of(c)
+        input_ids, counted = found.inputs([c])
+        assert (context[rows.start : rows.stop] == c).all()
+        assert position[rows.start : rows.stop].tolist() == counted[0].nonzero().flatten().tolist()
+        assert ids[rows.start : rows.stop].tolist() == input_ids[counted].tolist()
+
+
+@pytest.mark.parametrize("buffer_bytes", [2**28, 20_000])
+@pytest.mark.parametrize("sites", [TWO, [TWO], [ONE, TWO]])
+def test_every_row_comes_once_an_epoch_in_random_order(found, sites, buffer_bytes):
+    batches = list(found.batches(sites, 32, seed=0, epochs=2, buffer_bytes=buffer_bytes))
+    several = [sites] if isinstance(sites, str) else sites
+    expected = torch.stack([found.rows(site, range(found.n_tokens)) for site in several], 1)
+    half = len(batches) // 2
+    for epoch in (batches[:half], batches[half:]):
+        assert [len(b) for b in epoch[:-1]] == [32] * (half - 1)
+        assert as_rows(torch.cat(epoch)) == as_rows(expected)
+    assert not torch.equal(batches[0], batches[half])
+    assert batches[0].shape[1:] == ((32,) if isinstance(sites, str) else (len(sites), 32))
+    again = list(found.batches(sites, 32, seed=0, epochs=2, buffer_bytes=buffer_bytes))
+    assert all(torch.equal(a, b) for a, b in zip(batches, again, strict=True))
+    other = next(iter(found.batches(sites, 32, seed=1, buffer_bytes=buffer_bytes)))
+    assert not torch.equal(batches[0], other)
+
+
+def test_sides_of_a_split_share_no_context(found):
+    train, held_out = found.split(0.25)
+    assert not set(train.chosen.tolist()) & set(held_out.chosen.tolist())
+    assert len(train.chosen) + len(held_out.chosen) == found.n_contexts
+    assert train.n_tokens + held_out.n_tokens == found.n_tokens
+    both = torch.cat([side.rows(TWO, range(side.n_tokens)) for side in (train, held_out)])
+    assert as_rows(both) == as_rows(found.rows(TWO, range(found.n_tokens)))
+    batches = torch.cat(list(held_out.batches(TWO, 10, 0, buffer_bytes=5000)))
+    assert as_rows(batches) == as_rows(held_out.rows(TWO, range(held_out.n_tokens)))
+    assert found.split(0.25)[1].chosen.tolist() == held_out.chosen.tolist()
+    assert found.split(0.25, seed=1)[1].chosen.tolist() != held_out.chosen.tolist()
+    for fraction in (0.0, 1.0):
+        with pytest.raises(DataError, match="too few contexts"):
+            found.split(fraction)
+
+
+def test_a_site_that_was_not_harvested_brings_the_nearest(found):
+    with pytest.raises(SpecError, match=r"nearest: blocks\.1\.hook_resid_pre"):
+        found.rows("blocks.1.hook_resid_post", [0])

@@ -1,0 +1,188 @@
+"""Harvests: equal to TransformerLens's cache, shared, resumed after a kill, bounded by the disk there is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from engine.errors import DataError, SpecError, StoreError
+from engine.lab import harvest as module
+from engine.lab.forward import KINDS
+from engine.lab.harvest import harvest
+from engine.lab.kept import kept
+from tests.lab.texts import made_up, with_bos
+
+CORPUS, SITE = made_up(), "blocks.1.hook_resid_pre"
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SHARD_TOKENS", 64)  # four contexts of 16
+
+
+def taken(folder: Path | None, sites=(SITE,), **more):
+    return harvest(with_bos(), CORPUS, sites, folder=folder, context_tokens=16, **more)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock"}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+@pytest.mark.parametrize("include_bos", [False, True])
+def test_every_site_equals_the_cache_of_transformer_lens(tmp_path, architecture, include_bos):
+    model = with_bos(architecture, n_layers=2)
+    sites = [f"blocks.1.{kind}" for kind in KINDS]
+    found = harvest(
+        model, CORPUS, sites, folder=tmp_path, tokens=300, context_tokens=16, include_bos=include_bos
+    )
+    for context in range(0, found.n_contexts, 5):
+        input_ids, counted = found.inputs([context])
+        with torch.no_grad():
+            _, cache = model.bridge.run_with_cache(input_ids, prepend_bos=False)
+        for site in sites:
+            expected = cache[site].flatten(2)[counted]
+            rows = found.rows(site, found.rows_of(context))
+            assert (rows - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max())), site
+    assert found.ids.tolist().count(3) >= (found.n_contexts if include_bos else 0)
+
+
+def test_memory_and_disk_hold_the_same(tmp_path):
+    on_disk, in_memory = taken(tmp_path), taken(None)
+    every = range(on_disk.n_tokens)
+    assert torch.equal(on_disk.rows(SITE, every), in_memory.rows(SITE, every))
+    assert on_disk.ids.tolist() == in_memory.ids.tolist() == CORPUS.ids.tolist()
+    (found,) = kept(tmp_path)
+    assert found.whole
+    assert 0.8 < on_disk.n_bytes / found.n_bytes <= 1
+
+
+def test_runs_that_need_the_same_share_it(tmp_path, monkeypatch):
+    first = taken(tmp_path)
+    monkeypatch.setattr(module, "activations_at", None)  # nothing is computed again
+    again = taken(tmp_path)
+    assert torch.equal(first.rows(SITE, range(50)), again.rows(SITE, range(50)))
+    assert len(kept(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"corpus": made_up(seed=1)},
+        {"sites": ["blocks.0.hook_resid_pre"]},
+        {"context_tokens": 8},
+        {"tokens": 100},
+        {"include_bos": True},
+        {"model": with_bos(seed=1)},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_what_the_numbers_depend_on_names_the_folder(tmp_path, other):
+    usual = {"model": with_bos(), "corpus": CORPUS, "sites": [SITE], "context_tokens": 16, "folder": tmp_path}
+    harvest(**usual)
+    harvest(**{**usual, **other})
+    assert len(kept(tmp_path)) == 2
+
+
+def test_a_killed_harvest_goes_on_after_its_last_whole_shard(tmp_path):
+    sites, told = ["blocks.1.hook_resid_pre", "blocks.0.attn.hook_z"], []
+    taken(tmp_path / "calm", sites)
+    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "tests.lab.texts", str(tmp_path / "killed"), "0.2"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    assert killed.stdout is not None
+    for _ in range(3):
+        killed.stdout.readline()
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    (half,), (whole,) = kept(tmp_path / "killed"), kept(tmp_path / "calm")
+    assert 2 <= half.n_shards < whole.n_shards
+    (half.folder / ".new-1-000009.safetensors").write_bytes(b"half of a shard")
+    taken(tmp_path / "killed", sites, progress=lambda fraction, message: told.append(message))
+    assert len(told) == whole.n_shards - half.n_shards
+    assert files(tmp_path / "killed") == files(tmp_path / "calm")
+
+
+def test_another_process_at_the_same_harvest_is_waited_for(tmp_path):
+    from threading import Thread
+
+    from filelock import FileLock
+
+    from engine.lab.kept import free, lock_of
+
+    taken(tmp_path)
+    (whole,) = kept(tmp_path)
+    (whole.folder / "000001.safetensors").unlink()
+    heard: list[str] = []
+    lock = FileLock(lock_of(whole.folder), thread_local=False)
+    with lock:
+        assert free(whole) == 0
+        waiting = Thread(target=taken, args=(tmp_path,), kwargs={"progress": lambda f, m: heard.append(m)})
+        waiting.start()
+        while not heard and waiting.is_alive():
+            time.sleep(0.01)
+    waiting.join()
+    assert "waiting for another process" in heard[0]
+    assert len(heard) == 2
+    assert kept(tmp_path)[0].whole
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
+    monkeypatch.setattr(module, "activations_at", None)
+    with pytest.raises(StoreError, match=r"too full.*\n.*0.1 MB free\n.*0.0 MB\n.*runs gc"):
+        taken(tmp_path)
+
+
+def test_a_disk_that_fills_up_keeps_whole_shards_only(tmp_path, monkeypatch):
+    whole = files(tmp_path / "whole") if taken(tmp_path / "whole") else {}
+    calls, fsync = [], os.fsync
+
+    def full(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="the disk is full") as caught:
+        taken(tmp_path / "full")
+    assert "last whole shard" in caught.value.hint
+    left = files(tmp_path / "full")
+    assert sorted(left) == ["000000.safetensors", "000001.safetensors", "about.json"]
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "SHARD_TOKENS", 64)
+    taken(tmp_path / "full")
+    assert files(tmp_path / "full") == whole
+
+
+def test_a_damaged_shard_is_told(tmp_path):
+    taken(tmp_path)
+    file = next(tmp_path.rglob("000001.safetensors"))
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(StoreError, match="damaged"):
+        taken(tmp_path).rows(SITE, [70])
+
+
+def test_what_cannot_be_harvested_is_told(tmp_path):
+    with pytest.raises(DataError, match="shorter"):
+        taken(tmp_path, tokens=10**6)
+    with pytest.raises(SpecError, match="no site"):
+        taken(tmp_path, sites=())
+    assert kept(tmp_path) == []
