@@ -58,9 +58,7 @@ class Codes:
         return weighted_sums(self.latents, self.starts, self.values, matrix)
 
     @torch.no_grad()
-    def dots(
-        self, left: Float[Tensor, "row d"], right: Float[Tensor, "latent d"]
-    ) -> Float[Tensor, " entry"]:
+    def dots(self, left: Float[Tensor, "row d"], right: Float[Tensor, "latent d"]) -> Float[Tensor, " entry"]:
         """left[row] . right[latent] for each entry, and for no other pair."""
         size = (len(self), self.n_latents)
         with warnings.catch_warnings():  # torch calls its sparse layout beta
