@@ -1,7 +1,7 @@
-"""Text in which some tokens stand out with a strength: readable as it is, and in a CSV, highlighted on the site.
+"""Text in which some tokens stand out with a strength: readable as it is, highlighted on the site.
 
-A marked token is written `⟪ Paris|3.41⟫`: its text, a bar, its strength. Nothing else reads these brackets; where
-the text itself holds one, it becomes a single angle bracket.
+A marked token is written `⟪ Paris|3.41⟫`: its text, a bar, its strength, which a CSV keeps. Where the text
+itself holds one of these brackets, it becomes a single angle bracket.
 """
 
 from __future__ import annotations

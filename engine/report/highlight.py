@@ -1,6 +1,6 @@
-"""Table cells in which tokens are marked (engine/evidence/marked.py): highlighted on the site, in «» elsewhere.
+"""Table cells with marked tokens (engine/evidence/marked.py): highlighted on the site, in «» elsewhere.
 
-The strongest token of a cell has the full colour; the others have it in proportion, and each says its strength
+The strongest token of a cell has the full colour, the others have it in proportion; each says its strength
 when it is pointed at.
 """
 

@@ -1,4 +1,4 @@
-"""Marked tokens in table cells: highlighted on the site, in quotes in print, text where they are not marked."""
+"""Marked tokens in table cells: highlighted on the site, in quotes in print."""
 
 from engine.evidence.marked import is_marked, marked, parts_of
 from engine.report.escape import for_text

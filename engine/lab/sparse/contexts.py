@@ -25,7 +25,7 @@ def top_contexts(
     top: int = 5,
     around: int = 10,
 ) -> pd.DataFrame:
-    """The `top` contexts of each latent by its largest activation there, one row each, strongest first.
+    """The `top` contexts of each latent by its largest activation there, strongest first.
 
     Columns: latent, place (from 1), activation, token, text (with every token that the latent fires on marked,
     see engine/evidence/marked.py), context (its index). Latents that never fire have no row.

@@ -2,12 +2,12 @@
 
 Sums are kept for each context (document), the unit of sampling: tokens of one text are not independent.
 
-- `explained_variance`: 1 - sum |x - x'|^2 / sum |x - mean|^2 over all tokens, the definition of SAELens 6 (its
-  ExplainedVarianceCalculator).
+- `explained_variance`: 1 - sum |x - x'|^2 / sum |x - mean|^2 over all tokens, as SAELens 6 defines
+  it (ExplainedVarianceCalculator).
 - `explained_variance_per_token`: the mean over tokens of 1 - |x - x'|^2 / |x - mean|^2, SAELens's earlier one
   (`explained_variance_legacy`); tokens near the mean rule it. The mean is that of the held-out tokens.
-- `ce_loss_score`: (CE with zeros - CE spliced) / (CE with zeros - CE clean), as in SAEBench (Karvonen et al. 2025,
-  arXiv 2503.09532); 1 is as good as the model's own activations. `kl` is KL(clean, spliced) in nats a token.
+- `ce_loss_score`: (CE with zeros - CE spliced) / (CE with zeros - CE clean), as in SAEBench (Karvonen et al.
+  2025, arXiv 2503.09532); 1 is as good as the model's own activations. `kl` is KL(clean, spliced), nats a token.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training of Top-K and BatchTopK sparse autoencoders on any stream of activations, one seed or several at once.
+"""Training of Top-K and BatchTopK sparse autoencoders on any stream of activations, one or several seeds.
 
 1. Scale the activations so that their mean squared norm is d; start the decoder's bias at their mean.
 2. Start decoder rows as random unit vectors and the encoder as the decoder's transpose.
@@ -53,8 +53,8 @@ class Trained:
     """A coder, what its training looked like, and when its latents fired.
 
     `history` has the columns step, tokens, loss (mean squared error of a row, in scaled units), aux_loss, l0,
-    dead, lr. `fired` counts the rows that each latent was active on, of `n_tokens`; `silent_tokens` is how many
-    have passed since it last was.
+    dead, lr. `fired` counts the rows that each latent was active on, of `n_tokens`; `silent_tokens` is how
+    many have passed since it last was.
     """
 
     coder: Coder
@@ -114,8 +114,8 @@ def train_several(
 ) -> list[Trained]:
     """A coder for each seed on the same stream, read once; each is what `train` makes of it alone.
 
-    `k_aux` is d / 2 where not given. Raises DataError for batches that are none, run out or have another width,
-    and for k > n_features; ResultError where the loss is no longer a number.
+    `k_aux` is d / 2 where not given. Raises DataError for batches that are none, run out or have another
+    width, and for k > n_features; ResultError where the loss is no longer a number.
     """
     check_width(n_features, k)
     objective = Objective(kind, k, aux_coefficient, k_aux or max(1, d // 2))
