@@ -27,7 +27,7 @@ def top_contexts(
 ) -> pd.DataFrame:
     """The `top` contexts of each latent by its largest activation there, strongest first.
 
-    Columns: latent, place (from 1), activation, token, text (with every token that the latent fires on marked,
+    Columns: latent, place (from 1), activation, token, text (every token that the latent fires on is marked,
     see engine/evidence/marked.py), context (its index). Latents that never fire have no row.
     """
     entries = _Entries(codes, context)
@@ -49,6 +49,14 @@ def top_contexts(
             )
     columns = ["latent", "place", "activation", "token", "text", "context"]
     return pd.DataFrame(rows, columns=pd.Index(columns))
+
+
+def evenly_by_rate(codes: Codes, n: int) -> list[int]:
+    """At most n live latents, evenly spaced from the one that fires most to the one that fires least."""
+    fired = codes.fired().numpy()
+    live = np.flatnonzero(fired)
+    by_rate = live[np.argsort(-fired[live], kind="stable")]
+    return by_rate[np.unique(np.linspace(0, len(live) - 1, n).astype(int))].tolist() if len(live) else []
 
 
 class _Entries:

@@ -2,12 +2,12 @@
 
 Sums are kept for each context (document), the unit of sampling: tokens of one text are not independent.
 
-- `explained_variance`: 1 - sum |x - x'|^2 / sum |x - mean|^2 over all tokens, as SAELens 6 defines
-  it (ExplainedVarianceCalculator).
+- `explained_variance`: 1 - sum |x - x'|^2 / sum |x - mean|^2 over all tokens, as SAELens 6 defines it
+  (ExplainedVarianceCalculator).
 - `explained_variance_per_token`: the mean over tokens of 1 - |x - x'|^2 / |x - mean|^2, SAELens's earlier one
   (`explained_variance_legacy`); tokens near the mean rule it. The mean is that of the held-out tokens.
 - `ce_loss_score`: (CE with zeros - CE spliced) / (CE with zeros - CE clean), as in SAEBench (Karvonen et al.
-  2025, arXiv 2503.09532); 1 is as good as the model's own activations. `kl` is KL(clean, spliced), nats a token.
+  2025, arXiv 2503.09532); 1 is as good as the activations themselves. `kl` is KL(clean, spliced), in nats.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def reconstruction(
     mean: Float[Tensor, " d"],
     n_contexts: int,
 ) -> Sums:
-    """Sums of squares of batches of activations with the context of each row, from 0 to n_contexts - 1.
+    """Sums over batches of activations that come with the context of each row, from 0 to n_contexts - 1.
 
     Raises DataError where the activations do not vary, so that there is no variance to explain.
     """
@@ -123,7 +123,7 @@ def principal(batches: Iterable[Float[Tensor, "row d"]]) -> Principal:
 
 @dataclass(frozen=True)
 class Spliced:
-    """Losses with a site's activations replaced, "context" each, means over a context's positions, in nats."""
+    """Losses with a site's activations replaced, "context" each: means over a context's positions, nats."""
 
     clean: Float[np.ndarray, " context"]
     zero: Float[np.ndarray, " context"]
@@ -139,8 +139,13 @@ def splice(
     clean_logits: Callable[[Tensor], Tensor],
     forward: ForwardWithReplacement,
     by: Mapping[str, Reconstruct],
+    *,
+    first_position: int = 0,
 ) -> Spliced:
-    """The model's loss with each reconstruction in the place of the activations; contexts of equal length."""
+    """The model's loss with each reconstruction in the place of the activations; contexts of equal length.
+
+    Only what is predicted from `first_position` on counts (1 after a BOS that is left as it is).
+    """
     found: dict[str, list[Tensor]] = {}
     identity_error, largest = 0.0, 1e-12
     for ids in batches:
@@ -148,11 +153,11 @@ def splice(
         itself = forward(ids, lambda x: x).float()
         identity_error = max(identity_error, float((itself - clean).abs().max()))
         largest = max(largest, float(clean.abs().max()))
-        logprobs = clean.log_softmax(-1)
-        found.setdefault("clean", []).append(_cross_entropy(logprobs, ids))
+        logprobs, next_ids = clean[:, first_position:].log_softmax(-1), ids[:, first_position + 1 :]
+        found.setdefault("clean", []).append(_cross_entropy(logprobs, next_ids))
         for name, reconstruct in {"zero": torch.zeros_like, **by}.items():
-            spliced = forward(ids, reconstruct).float().log_softmax(-1)
-            found.setdefault(f"ce {name}", []).append(_cross_entropy(spliced, ids))
+            spliced = forward(ids, reconstruct)[:, first_position:].float().log_softmax(-1)
+            found.setdefault(f"ce {name}", []).append(_cross_entropy(spliced, next_ids))
             kl = (logprobs.exp() * (logprobs - spliced)).sum(-1).mean(1)
             found.setdefault(f"kl {name}", []).append(kl)
     if not found:
@@ -162,9 +167,9 @@ def splice(
     return Spliced(rows["clean"], rows["ce zero"], ce, kl, identity_error / largest)
 
 
-def _cross_entropy(logprobs: Float[Tensor, "context pos vocab"], ids: Tensor) -> Float[Tensor, " context"]:
-    """Mean surprise at the next token, nats."""
-    return -logprobs[:, :-1].gather(2, ids[:, 1:, None].to(logprobs.device))[..., 0].mean(dim=1)
+def _cross_entropy(logprobs: Float[Tensor, "context pos vocab"], next_ids: Tensor) -> Tensor:
+    """Mean surprise at the next token, nats: "context"."""
+    return -logprobs[:, :-1].gather(2, next_ids[..., None].to(logprobs.device))[..., 0].mean(dim=1)
 
 
 def nearest_cosines(W_dec: Float[Tensor, "latent d"], block: int = 2048) -> Float[Tensor, " latent"]:
