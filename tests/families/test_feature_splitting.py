@@ -34,7 +34,7 @@ def test_parents_children_and_chance(saes):
     assert tables["by_pair"]["narrower"].tolist() == [24, 48]
     assert len(tables["per_parent"]) == found["frac_split"].n
     assert tables["per_parent"]["children"].mean() == pytest.approx(found["children_per_parent"].value)
-    assert tables["per_parent"]["covered"].between(0, 1).all()
+    assert tables["per_parent"]["covered"].between(0, 1).to_numpy().all()
 
 
 def test_dictionaries_of_one_width_are_refused(saes):

@@ -86,9 +86,8 @@ def coder_of(arrays: Mapping[str, np.ndarray], who: str) -> Coder:
     """The coder that a run holds; DataError where the run is no trained SAE."""
     if missing := [name for name in ARRAYS if name not in arrays]:
         raise DataError(f"{who} is no trained SAE", expected=", ".join(ARRAYS), seen=f"no {missing[0]}")
-    weights = (torch.from_numpy(np.array(arrays[name])) for name in ("W_enc", "b_enc", "W_dec", "b_dec"))
+    W_enc, b_enc, W_dec, b_dec = (torch.from_numpy(np.array(arrays[name])) for name in ARRAYS[:4])
     batch = bool(np.asarray(arrays.get("batchtopk", [False]))[0])
     threshold = float(arrays["threshold"][0]) if batch else None
-    return Coder(
-        *weights, "batchtopk" if batch else "topk", int(arrays["k"][0]), threshold, float(arrays["scale"][0])
-    )
+    kind, k, scale = ("batchtopk" if batch else "topk"), int(arrays["k"][0]), float(arrays["scale"][0])
+    return Coder(W_enc, b_enc, W_dec, b_dec, kind, k, threshold, scale)
