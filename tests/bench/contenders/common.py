@@ -1,4 +1,4 @@
-"""What every contender of the sparse benchmark does alike: read its task, take the same steps, say how it went.
+"""What every contender of the sparse benchmark does alike: read its task, take its steps, say how it went.
 
 Runs in environments that hold no engine, so it imports torch and safetensors alone.
 """

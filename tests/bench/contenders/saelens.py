@@ -1,4 +1,4 @@
-"""SAELens 6: its own trainer's steps, with what its `fit` does around them, on data that is scaled already."""
+"""SAELens 6: its own trainer's steps, with what its `fit` does around them."""
 
 import itertools
 
