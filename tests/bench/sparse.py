@@ -145,8 +145,8 @@ def report(found: dict[str, Any]) -> str:
     s = found["settings"]
     head = (
         f"{s['n_features']} latents of {s['d']} dimensions, k = {s['k']}, {s['n_steps']} steps of "
-        f"{s['batch_size']} tokens, fp32, {s['threads']} threads, {found['rows']}; medians of {found['rounds']} "
-        "rounds; loss: held-out squared error over variance after the last step"
+        f"{s['batch_size']} tokens, fp32, {s['threads']} threads, {found['rows']}; medians of "
+        f"{found['rounds']} rounds; loss: held-out squared error over variance after the last step"
     )
     return f"{head}\n{table.to_string(index=False, na_rep='')}"
 

@@ -26,5 +26,11 @@ def test_equal_values_of_a_wide_matrix_still_give_k():
     assert found[20:40].tolist() == list(range(1000, 1020))
 
 
+def test_rows_that_hold_nan_still_give_k():
+    values = torch.randn(4, 100)
+    values[2] = float("nan")
+    assert len(largest(values, 5)) == 20
+
+
 def test_all_entries_where_k_reaches_the_width():
     assert largest(torch.randn(2, 3), 5).tolist() == list(range(6))
