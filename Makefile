@@ -1,7 +1,7 @@
 # make site   measure on this machine and build the site into public/
 # make test   the whole test suite
 # make check  lint, types, and what the prose says against the numbers
-# make bench  speed against TransformerLens, in one interleaved run
+# make bench  speed against TransformerLens, SAELens and dictionary_learning, interleaved
 # make serve  the site with live reload
 
 PYTHON ?= python3

@@ -12,6 +12,7 @@ Classes, for the theme:
   div.mech-popovers > div.mech-popover[popover] > p.mech-popover-title, dl.mech-facts, button.mech-close
   span|div.mech-copyable > code|pre and button.mech-copy[hidden], which a script may reveal
   figure.mech-chart[data-spec] > div.mech-chart-view > span.mech-alt, figcaption; p.mech-downloads
+  mark.mech-token[style=--mech-strength] in the cells of a table
   div.mech-table, p.mech-table-note, p.mech-notice, details.mech-fold, a.mech-citation, ol.mech-references
 """
 
@@ -35,6 +36,7 @@ from engine.report.facts import (
     number_facts,
     share_of,
 )
+from engine.report.highlight import site_cell
 from engine.report.numbers import Number
 from engine.report.tables import Grid, markdown
 from engine.runs.ledger import Comparison, Ledger
@@ -116,7 +118,7 @@ class SitePrinter:
         return _block(f'<p class="mech-notice">{for_site(text)}</p>')
 
     def grid(self, grid: Grid) -> str:
-        return markdown(grid, for_site)
+        return markdown(grid, site_cell)
 
     def folded(self, title: str, body: str) -> Markup:
         """Detail that a reader opens."""

@@ -15,6 +15,7 @@ from engine.evidence.result import Figure, Measurement
 from engine.report.charts import Chart, draw, vega_bundle
 from engine.report.escape import for_site, preformatted
 from engine.report.facts import Facts, command_of, provenance_facts
+from engine.report.highlight import site_cell
 from engine.report.html import alt_text, facts_html
 from engine.report.numbers import digits_of, failed_checks, interval_of, is_withheld
 from engine.report.run_style import SCRIPT, STYLE
@@ -219,7 +220,7 @@ def _grid_html(grid: Grid) -> str:
     side = [' class="right"' if r else "" for r in right]
     head = "".join(f'<th scope="col"{s}>{for_site(h)}</th>' for h, s in zip(grid.headers, side, strict=True))
     rows = [
-        "".join(f"<td{s}>{for_site(c)}</td>" for c, s in zip(row, side, strict=True)) for row in grid.rows
+        "".join(f"<td{s}>{site_cell(c)}</td>" for c, s in zip(row, side, strict=True)) for row in grid.rows
     ]
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     label = for_site(", ".join(grid.headers))

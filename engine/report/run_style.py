@@ -26,6 +26,8 @@ th, td { border-bottom: 1px solid var(--line); }
 th { color: var(--quiet); font-weight: 600; white-space: nowrap; }
 .right { text-align: right; }
 pre { background: var(--raised); padding: 0.9rem 1rem; border-radius: 0.4rem; font-size: 0.85rem; }
+mark { color: inherit; }
+mark { background: color-mix(in srgb, #e69f00 calc(var(--mech-strength, 60%) * 0.7), transparent); }
 figure { margin: 1.5rem 0; }
 figcaption { color: var(--quiet); font-size: 0.875rem; }
 .mech-facts { display: grid; gap: 0.3rem; margin: 0; }

@@ -12,6 +12,7 @@ from engine.report.charts import Chart
 from engine.report.citations import Reference
 from engine.report.escape import for_text
 from engine.report.facts import Cited, share_of
+from engine.report.highlight import text_cell
 from engine.report.numbers import MARKERS, Number, counted, digits_of, interval_of
 from engine.report.tables import Grid, markdown
 
@@ -52,7 +53,7 @@ class TextPrinter:
         return _block(f"[{self.data(text)}]")
 
     def grid(self, grid: Grid) -> str:
-        return markdown(grid, self.data)
+        return markdown(grid, lambda cell: text_cell(cell, self.data))
 
     def folded(self, title: str, body: str) -> Markup:
         return _block(f"**{self.data(title)}**", "", body.strip("\n"))

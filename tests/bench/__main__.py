@@ -1,7 +1,8 @@
 """`make bench`: every benchmark, one after the other."""
 
-from tests.bench import commands, harvest, patching
+from tests.bench import commands, harvest, patching, sparse
 
 patching.main()
 harvest.main()
 commands.main()
+sparse.main([])

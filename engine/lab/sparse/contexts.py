@@ -1,0 +1,92 @@
+"""What a latent fires on: its strongest contexts with the tokens around the peak, as a table to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+from engine.evidence.marked import marked
+from engine.lab.sparse.coder import Codes
+
+Decode = Callable[[Sequence[int]], list[str]]
+"""Token ids -> each token's own text."""
+
+
+def top_contexts(
+    codes: Codes,
+    ids: Int[np.ndarray, " row"],
+    context: Int[np.ndarray, " row"],
+    decode: Decode,
+    *,
+    latents: Sequence[int],
+    top: int = 5,
+    around: int = 10,
+) -> pd.DataFrame:
+    """The `top` contexts of each latent by its largest activation there, strongest first.
+
+    Columns: latent, place (from 1), activation, token, text (every token that the latent fires on is marked,
+    see engine/evidence/marked.py), context (its index). Latents that never fire have no row.
+    """
+    entries = _Entries(codes, context)
+    rows = []
+    for latent in latents:
+        for place, (row, activation) in enumerate(entries.peaks(latent, top), 1):
+            first, last = entries.window(row, around)
+            tokens = decode(ids[first:last].tolist())
+            strengths = entries.activations(latent, first, last)
+            rows.append(
+                {
+                    "latent": int(latent),
+                    "place": place,
+                    "activation": activation,
+                    "token": tokens[row - first],
+                    "text": marked(tokens, strengths),
+                    "context": int(context[row]),
+                }
+            )
+    columns = ["latent", "place", "activation", "token", "text", "context"]
+    return pd.DataFrame(rows, columns=pd.Index(columns))
+
+
+def evenly_by_rate(codes: Codes, n: int) -> list[int]:
+    """At most n live latents, evenly spaced from the one that fires most to the one that fires least."""
+    fired = codes.fired().numpy()
+    live = np.flatnonzero(fired)
+    by_rate = live[np.argsort(-fired[live], kind="stable")]
+    return by_rate[np.unique(np.linspace(0, len(live) - 1, n).astype(int))].tolist() if len(live) else []
+
+
+class _Entries:
+    """Codes by latent, so that each latent's rows are at hand."""
+
+    def __init__(self, codes: Codes, context: np.ndarray) -> None:
+        order, starts = codes.by_latent()
+        self.rows, self.values = codes.rows[order].numpy(), codes.values[order].numpy()
+        self.starts, self.context = starts.numpy(), context
+
+    def of(self, latent: int) -> slice:
+        return slice(self.starts[latent], self.starts[latent + 1])
+
+    def peaks(self, latent: int, top: int) -> list[tuple[int, float]]:
+        """Row and activation of the strongest token of each context, strongest first."""
+        rows, values = self.rows[self.of(latent)], self.values[self.of(latent)]
+        strongest = np.argsort(-values, kind="stable")
+        _, first = np.unique(self.context[rows[strongest]], return_index=True)
+        return [(int(rows[i]), float(values[i])) for i in strongest[np.sort(first)[:top]]]
+
+    def window(self, row: int, around: int) -> tuple[int, int]:
+        """The rows around one, first and past the last, all of its context."""
+        low, high = max(0, row - around), min(len(self.context), row + around + 1)
+        same = np.flatnonzero(self.context[low:high] == self.context[row])
+        return low + int(same[0]), low + int(same[-1]) + 1
+
+    def activations(self, latent: int, first: int, last: int) -> np.ndarray:
+        """The latent's activation on each row of a window."""
+        rows, values = self.rows[self.of(latent)], self.values[self.of(latent)]
+        here = slice(*np.searchsorted(rows, [first, last]))
+        strengths = np.zeros(last - first)
+        strengths[rows[here] - first] = values[here]
+        return strengths

@@ -1,0 +1,204 @@
+"""How well a coder, or any other reconstruction, does on held-out activations and inside the model.
+
+Sums are kept for each context (document), the unit of sampling: tokens of one text are not independent.
+
+- `explained_variance`: 1 - sum |x - x'|^2 / sum |x - mean|^2 over all tokens, as SAELens 6 defines it
+  (ExplainedVarianceCalculator).
+- `explained_variance_per_token`: the mean over tokens of 1 - |x - x'|^2 / |x - mean|^2, SAELens's earlier one
+  (`explained_variance_legacy`); tokens near the mean rule it. The mean is that of the held-out tokens.
+- `ce_loss_score`: (CE with zeros - CE spliced) / (CE with zeros - CE clean), as in SAEBench (Karvonen et al.
+  2025, arXiv 2503.09532); 1 is as good as the activations themselves. `kl` is KL(clean, spliced), in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.errors import DataError
+from engine.lab.sparse.coder import Codes, unit_rows
+
+Reconstruct = Callable[[Tensor], Tensor]
+ForwardWithReplacement = Callable[[Tensor, Reconstruct], Tensor]
+"""Input ids "context pos" and what to make of the site's activations -> logits "context pos vocab"."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Over the tokens of each context: "context" each; `mean` is that of all tokens."""
+
+    tokens: Int[np.ndarray, " context"]
+    total: Float[np.ndarray, " context"]
+    residual: Float[np.ndarray, " context"]
+    per_token: Float[np.ndarray, " context"]
+
+    @property
+    def explained_variance(self) -> float:
+        """The ratio of sums, over all contexts."""
+        return 1.0 - float(self.residual.sum() / self.total.sum())
+
+    @property
+    def explained_variance_per_token(self) -> float:
+        """The mean over tokens of each token's own."""
+        return float(self.per_token.sum() / self.tokens.sum())
+
+
+def reconstruction(
+    batches: Iterable[tuple[Float[Tensor, "row d"], Int[Tensor, " row"]]],
+    reconstruct: Reconstruct,
+    mean: Float[Tensor, " d"],
+    n_contexts: int,
+) -> Sums:
+    """Sums over batches of activations that come with the context of each row, from 0 to n_contexts - 1.
+
+    Raises DataError where the activations do not vary, so that there is no variance to explain.
+    """
+    sums = torch.zeros(4, n_contexts, dtype=torch.float64)
+    for x, context in batches:
+        residual = (x - reconstruct(x)).double().square().sum(dim=1)
+        total = (x - mean).double().square().sum(dim=1)
+        per_token = 1 - residual / total.clamp_min(torch.finfo(torch.float32).tiny)
+        rows = torch.stack([torch.ones_like(total), total, residual, per_token])
+        sums.index_add_(1, context, rows.cpu())
+    tokens, total, residual, per_token = sums.numpy()
+    if not total.sum() > 0:
+        raise DataError("the held-out activations are all the same", expected="a variance above 0", seen="0")
+    return Sums(tokens.astype(int), total, residual, per_token)
+
+
+def mean_of(batches: Iterable[tuple[Tensor, Tensor]]) -> Float[Tensor, " d"]:
+    """The mean over all rows. Raises DataError where there are none."""
+    sums, n = [], 0
+    for x, _ in batches:
+        sums.append(x.double().sum(dim=0))
+        n += len(x)
+    if not n:
+        raise DataError("no activations are held out", expected="at least one row", seen="none")
+    return (torch.stack(sums).sum(dim=0) / n).float()
+
+
+@dataclass(frozen=True)
+class Principal:
+    """The principal components of activations: directions "d component", largest variance first."""
+
+    mean: Float[Tensor, " d"]
+    directions: Float[Tensor, "d component"]
+
+    def reconstruct(self, rank: int) -> Reconstruct:
+        """The best linear reconstruction of that rank, on the activations it was fitted to."""
+        kept = self.directions[:, :rank]
+        return lambda x: self.mean + (x - self.mean) @ kept @ kept.T
+
+    def curve(
+        self, batches: Iterable[tuple[Tensor, Tensor]], total: float
+    ) -> Float[np.ndarray, " component"]:
+        """Explained variance by 1, 2, ... components, of activations whose sum of squares is `total`."""
+        energy = torch.zeros(self.directions.shape[1] + 1, dtype=torch.float64)
+        for x, _ in batches:
+            centred = x - self.mean
+            energy[1:] += (centred @ self.directions).double().square().sum(dim=0)
+            energy[0] += centred.double().square().sum()
+        return (1 - (energy[0] - energy[1:].cumsum(0)) / total).numpy()
+
+
+def principal(batches: Iterable[Float[Tensor, "row d"]]) -> Principal:
+    """Principal components of a stream of activations, in one pass over their second moments."""
+    n, first, second = 0, None, None
+    for x in batches:
+        rows = x.double()
+        first = rows.sum(dim=0) if first is None else first + rows.sum(dim=0)
+        second = rows.T @ rows if second is None else second + rows.T @ rows
+        n += len(x)
+    if first is None or second is None:
+        raise DataError("there are no activations to find components of", expected="a batch", seen="none")
+    mean = first / n
+    vectors = torch.linalg.eigh(second / n - torch.outer(mean, mean)).eigenvectors
+    return Principal(mean.float(), vectors.flip(1).float())
+
+
+@dataclass(frozen=True)
+class Spliced:
+    """Losses with a site's activations replaced, "context" each: means over a context's positions, nats."""
+
+    clean: Float[np.ndarray, " context"]
+    zero: Float[np.ndarray, " context"]
+    ce: dict[str, Float[np.ndarray, " context"]]
+    kl: dict[str, Float[np.ndarray, " context"]]
+    identity_error: float
+    """Largest logit change when the site's activations replace themselves, relative to the largest logit."""
+
+
+@torch.no_grad()
+def splice(
+    batches: Iterable[Int[Tensor, "context pos"]],
+    clean_logits: Callable[[Tensor], Tensor],
+    forward: ForwardWithReplacement,
+    by: Mapping[str, Reconstruct],
+    *,
+    first_position: int = 0,
+) -> Spliced:
+    """The model's loss with each reconstruction in the place of the activations; contexts of equal length.
+
+    Only what is predicted from `first_position` on counts (1 after a BOS that is left as it is).
+    """
+    found: dict[str, list[Tensor]] = {}
+    identity_error, largest = 0.0, 1e-12
+    for ids in batches:
+        clean = clean_logits(ids).float()
+        itself = forward(ids, lambda x: x).float()
+        identity_error = max(identity_error, float((itself - clean).abs().max()))
+        largest = max(largest, float(clean.abs().max()))
+        logprobs, next_ids = clean[:, first_position:].log_softmax(-1), ids[:, first_position + 1 :]
+        found.setdefault("clean", []).append(_cross_entropy(logprobs, next_ids))
+        for name, reconstruct in {"zero": torch.zeros_like, **by}.items():
+            spliced = forward(ids, reconstruct)[:, first_position:].float().log_softmax(-1)
+            found.setdefault(f"ce {name}", []).append(_cross_entropy(spliced, next_ids))
+            kl = (logprobs.exp() * (logprobs - spliced)).sum(-1).mean(1)
+            found.setdefault(f"kl {name}", []).append(kl)
+    if not found:
+        raise DataError("there is no context to splice into", expected="at least one", seen="none")
+    rows = {name: torch.cat(parts).double().cpu().numpy() for name, parts in found.items()}
+    ce, kl = ({name: rows[f"{what} {name}"] for name in by} for what in ("ce", "kl"))
+    return Spliced(rows["clean"], rows["ce zero"], ce, kl, identity_error / largest)
+
+
+def _cross_entropy(logprobs: Float[Tensor, "context pos vocab"], next_ids: Tensor) -> Tensor:
+    """Mean surprise at the next token, nats: "context"."""
+    return -logprobs[:, :-1].gather(2, next_ids[..., None].to(logprobs.device))[..., 0].mean(dim=1)
+
+
+def nearest_cosines(W_dec: Float[Tensor, "latent d"], block: int = 2048) -> Float[Tensor, " latent"]:
+    """The cosine of each decoder direction with the nearest other one; 1 means a duplicate, -1 if alone."""
+    rows = unit_rows(W_dec)
+    if len(rows) < 2:
+        return rows.new_full((len(rows),), -1.0)
+    nearest = []
+    for start in range(0, len(rows), block):
+        cosines = rows[start : start + block] @ rows.T
+        here = torch.arange(len(cosines))
+        cosines[here, start + here] = -torch.inf
+        nearest.append(cosines.amax(dim=1))
+    return torch.cat(nearest).clamp(-1, 1)
+
+
+def encoder_decoder_cosines(
+    W_enc: Float[Tensor, "d latent"], W_dec: Float[Tensor, "latent d"]
+) -> Float[Tensor, " latent"]:
+    """The cosine of each latent's encoder with its decoder direction."""
+    return (unit_rows(W_enc.T) * unit_rows(W_dec)).sum(dim=1)
+
+
+def joined(codes: Iterable[Codes]) -> Codes:
+    """The codes of consecutive batches as one. Raises DataError where there are none."""
+    held = list(codes)
+    if not held:
+        raise DataError("there are no codes", expected="at least one batch", seen="none")
+    counts = torch.cat([c.starts.diff() for c in held])
+    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    latents, values = (torch.cat([getattr(c, name) for c in held]) for name in ("latents", "values"))
+    return Codes(starts, latents, values, held[0].n_latents)

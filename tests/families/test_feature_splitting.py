@@ -1,0 +1,55 @@
+"""Splitting between dictionaries of three widths on a micro model, and what it refuses."""
+
+import pytest
+
+from engine.errors import DataError, SpecError
+from engine.families import polysemanticity_sae
+from engine.families.feature_splitting import Params, run
+from tests.families.sparse_lab import sparse_lab
+
+WIDTHS = (24, 48, 96)
+SAME = {"context_tokens": 16, "held_out": 0.2}
+
+
+@pytest.fixture(scope="module")
+def saes():
+    small = polysemanticity_sae.Params(k=4, batch_size=128, lr=1e-2, epochs=4, shown_latents=2, **SAME)
+    return {
+        (("n_features", width),): polysemanticity_sae.run(
+            sparse_lab(), small.model_copy(update={"n_features": width})
+        )
+        for width in WIDTHS
+    }
+
+
+def test_parents_children_and_chance(saes):
+    result = run(sparse_lab(uses={"saes": saes}), Params(**SAME)).validated("made up")
+    found = result.measurements
+    assert (found["n_features_narrow"].value, found["n_features_wide"].value) == (24, 96)
+    assert 0 <= found["permuted_frac_split"].value <= 1
+    assert found["children_per_parent"].value > found["permuted_children_per_parent"].value
+    assert found["children_per_parent"].value > found["random_children_per_parent"].value
+    assert not result.failed_checks
+    tables = result.tables
+    assert tables["by_pair"]["narrower"].tolist() == [24, 48]
+    assert len(tables["per_parent"]) == found["frac_split"].n
+    assert tables["per_parent"]["children"].mean() == pytest.approx(found["children_per_parent"].value)
+    assert tables["per_parent"]["covered"].between(0, 1).to_numpy().all()
+
+
+def test_dictionaries_of_one_width_are_refused(saes):
+    one = {point: saes[point] for point in list(saes)[:1]}
+    with pytest.raises(SpecError, match="width alone"):
+        run(sparse_lab(uses={"saes": one}), Params(**SAME))
+    other = {(("seed", i),): result for i, result in enumerate(saes.values())}
+    with pytest.raises(SpecError, match="swept over seed"):
+        run(sparse_lab(uses={"saes": other}), Params(**SAME))
+
+
+def test_a_run_that_is_no_dictionary_is_named(saes):
+    from dataclasses import replace
+
+    broken = dict(saes)
+    broken[("n_features", 48),] = replace(saes[("n_features", 48),], arrays={})
+    with pytest.raises(DataError, match="no trained SAE"):
+        run(sparse_lab(uses={"saes": broken}), Params(**SAME))
