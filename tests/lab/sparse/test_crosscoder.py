@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from engine.errors import DataError, SpecError
-from engine.lab.sparse import crosscoder
 from engine.lab.sparse.crosscoder import AUX_COEFFICIENT, gradients_of, keep_largest, start, train
 from engine.lab.sparse.planted_sources import planted_sources
 
@@ -58,14 +57,6 @@ def test_gradients_equal_autograd(coder, rows, n_dead):
         assert (gradient - weight.grad).abs().max() < 1e-5
     plain = slow_loss(coder, x, torch.zeros(N, dtype=torch.bool), 3, weights)
     assert loss == pytest.approx(plain.item(), rel=1e-5)
-
-
-def test_pieces_of_gathered_directions_make_no_difference(coder, rows, monkeypatch):
-    x, dead = coder.scaled(rows), torch.zeros(N, dtype=torch.bool)
-    whole = gradients_of(coder, x, dead, 3)[2]
-    monkeypatch.setattr(crosscoder, "ENTRIES_AT_ONCE", 7)
-    for one, other in zip(whole, gradients_of(coder, x, dead, 3)[2], strict=True):
-        assert torch.equal(one, other)
 
 
 def test_what_is_kept_is_largest_by_activation_times_norm(coder, rows):
