@@ -1,4 +1,4 @@
-"""Comparison of seeds: which pairs, which latents, and that live latents are matched again only if they differ."""
+"""Seeds compared: which pairs, which latents, and that live ones are matched again only if they differ."""
 
 import numpy as np
 import pytest
