@@ -1,0 +1,1 @@
+"""Sparse dictionaries: coders, their training, their measures and how two of them match."""

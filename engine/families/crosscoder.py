@@ -1,0 +1,299 @@
+"""Crosscoder: which features do several layers share, and which has one of them alone?
+
+1. Harvest the corpus's activations at two or more `sites`; hold out whole contexts.
+2. Train one BatchTopK crosscoder on all of them: a token's latents are the same at every site, and each
+   latent has a decoder direction for each site. Sites are centred and scaled to weigh the same.
+3. On held-out contexts: explained variance by site (of the squared distance from the training mean), l0 and
+   live latents.
+4. A live latent is shared where its smallest decoder norm is at least `shared_from` of its largest, exclusive
+   where its second largest is at most `exclusive_below` of it.
+5. Latent scaling: an exclusive is real where its direction explains little of the other sites' errors and
+   reconstructions (at most `error_ratio` and `reconstruction_ratio` of what it explains at its own).
+6. `decoder_cosine` compares a latent's directions at the first and the last site, weighted by their norms.
+
+Sources: Lindsey et al. 2024, "Sparse Crosscoders for Cross-Layer Features and Model Diffing"; Minder et al.
+2025, "Robustly identifying concepts introduced during chat fine-tuning using crosscoders". Units of sampling:
+the held-out context; for shares of latents the latent of this one dictionary, which says nothing of another
+seed. Controls: `random_...`, a crosscoder of random directions with its best scale; `shuffled_...`, one
+trained alike on sites that are shuffled against each other, where no token has a feature at both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from engine.errors import DataError, SpecError
+from engine.evidence.bootstrap import count, measure, rate
+from engine.evidence.result import Calibration, Check, Figure, Measurement, Result
+from engine.lab.lab import Lab
+from engine.lab.profiles import known_answer
+from engine.lab.sparse.crosscoder import Batch, train
+from engine.lab.sparse.latent_scaling import Held, held_out
+from engine.lab.sparse.measured_crosscoder import (
+    Measured,
+    SourceData,
+    measured,
+    misaligned,
+    misaligned_held,
+    random_crosscoder,
+)
+from engine.lab.sparse.planted_sources import planted_sources
+from engine.models.micro import micro_model
+from engine.spec.sites import resolve_site
+
+DEPTHS = ["blocks.25%.hook_resid_post", "blocks.75%.hook_resid_post"]
+Share = Annotated[float, Field(ge=0, le=1)]
+HELD_ROWS = 4096  # rows measured at once
+
+
+class Params(BaseModel, extra="forbid"):
+    sites: Annotated[list[str], Field(min_length=2)] = DEPTHS
+    """Hook sites of one width, shallow to deep; relative depths (`blocks.50%.hook_resid_post`) are fine."""
+    n_features: Annotated[int, Field(gt=0)] = 2048
+    """Latents of the dictionary."""
+    k: Annotated[int, Field(gt=0)] = 32
+    """Active latents a token, on average over a batch."""
+    tokens: Annotated[int, Field(gt=0)] | None = None
+    """At most this many tokens of the corpus are harvested; all of them when left out."""
+    epochs: Annotated[int, Field(gt=0)] = 1
+    """How often the training tokens are passed over."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Adam's learning rate, after its warm-up and before its decay."""
+    batch_size: Annotated[int, Field(gt=0)] = 1024
+    """Tokens of one step."""
+    seed: int = 0
+    """Draws the initial directions and the order of the tokens."""
+    context_tokens: Annotated[int, Field(gt=1)] = 128
+    """Tokens that the model reads at once."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the contexts that are measured on and not trained on."""
+    shared_from: Share = 0.5
+    """A latent is shared from this smallest norm on, relative to its largest (Minder et al. take 0.8)."""
+    exclusive_below: Share = 0.2
+    """A latent is exclusive up to this second largest norm, relative to its largest (as Minder et al. do)."""
+    error_ratio: Annotated[float, Field(ge=0)] = 0.2
+    """A real exclusive explains at most this share of its own site's factor in another site's error."""
+    reconstruction_ratio: Annotated[float, Field(ge=0)] = 0.5
+    """Likewise in another site's reconstruction; both limits are those of Minder et al."""
+
+
+def run(lab: Lab, params: Params) -> Result:
+    """Train one crosscoder and its null, and measure both on contexts that they never saw."""
+    from engine.lab.harvest import harvest
+
+    sites = [resolve_site(site, lab.model.n_layers) for site in params.sites]
+    if len(set(sites)) < len(sites):
+        raise SpecError("a site is given twice", expected="different sites", seen=", ".join(sites))
+    acts = harvest(
+        lab.model,
+        lab.text(),
+        sites,
+        folder=lab.folder,
+        tokens=params.tokens,
+        context_tokens=params.context_tokens,
+        progress=_part(lab, 0.0, 0.3),
+    )
+    train_part, test_part = acts.split(params.held_out)
+    context = torch.from_numpy(test_part.context).long()
+
+    def held() -> Iterator[tuple[Batch, Tensor]]:
+        for index in torch.arange(len(context)).split(HELD_ROWS):
+            yield torch.stack([test_part.rows(site, index) for site in sites], dim=1), context[index]
+
+    data = SourceData(
+        lambda: train_part.batches(sites, params.batch_size, params.seed, params.epochs),
+        held,
+        train_part.n_tokens // params.batch_size * params.epochs,
+        test_part.n_contexts,
+        sites,
+    )
+    return study(data, params, lab)
+
+
+def study(data: SourceData, params: Params, lab: Lab) -> Result:
+    """The crosscoder of some activations, its controls, and what they measure."""
+    if not data.n_steps:
+        expected = f"{params.batch_size:,} tokens to train on, after those held out"
+        raise DataError("the corpus is shorter than one batch", expected=expected, hint="more tokens")
+    options: dict[str, Any] = {"n_steps": data.n_steps, "lr": params.lr, "seed": params.seed}
+    options["dead_after_tokens"] = max(1, data.n_steps * params.batch_size // 10)
+    sizes = params.n_features, params.k
+    trained = train(data.train(), *sizes, progress=_part(lab, 0.3, 0.6), **options)
+    aside = misaligned(data.train(), params.seed)
+    null = train(aside, *sizes, progress=_part(lab, 0.6, 0.9), **options)
+    lab.progress(0.9, f"measuring on {data.n_contexts:,} held-out contexts")
+    found = measured(trained.crosscoder, data.held(), data.n_contexts)
+    shuffled = measured(null.crosscoder, misaligned_held(data, params.seed + 1), data.n_contexts)
+    chance = random_crosscoder(next(data.train()), *sizes, params.seed + 1)
+    random = held_out(chance, data.held(), data.n_contexts)
+    dead = Check("alive", 1 - float(found.live.mean()), 1 - 0.5 / params.n_features, "Share of dead latents.")
+    return Result(
+        findings=[*_variance(found.held, data, ""), *_amounts(found, data), *_latents(found, params, "")],
+        controls=[*_variance(random, data, "random_"), *_latents(shuffled, params, "shuffled_")],
+        checks=[dead],
+        tables=_tables(found, shuffled, random, data, params) | {"training": trained.history},
+        figures=FIGURES,
+        arrays={"directions": found.coder.directions.numpy(), "firing_rate": found.firing_rate},
+    )
+
+
+def _part(lab: Lab, first: float, last: float) -> Callable[..., None]:
+    return lambda fraction, message="": lab.progress(first + (last - first) * fraction, message)
+
+
+def _variance(held: Held, data: SourceData, who: str) -> list[Measurement]:
+    """Explained variance over all sites, then by site, from shallow to deep."""
+    total, residual = held.total.numpy(), held.residual.numpy()
+    parts = {"explained_variance": (total.sum(axis=1), residual.sum(axis=1), "all sites")}
+    for place, site in enumerate(data.sources):
+        parts[f"explained_variance_{place}"] = total[:, place], residual[:, place], site
+    by = "a crosscoder of random directions" if who else "the crosscoder"
+    return [
+        rate(
+            who + name,
+            whole - rest,
+            whole,
+            unit="context",
+            about=f"Explained variance of {where} by {by}, about the training mean.",
+            control="" if who else f"random_{name}",
+        )
+        for name, (whole, rest, where) in parts.items()
+    ]
+
+
+def _amounts(found: Measured, data: SourceData) -> list[Measurement]:
+    held = found.held
+    return [
+        rate("l0", held.active, held.n_rows, unit="context", about="Active latents a token."),
+        measure("frac_alive", found.live, unit="latent", about="Share of latents that fire when held out."),
+        count("n_sources", len(data.sources), unit="site", about="Sites that are read and written."),
+        count("tokens_held_out", int(held.n_rows.sum()), unit="token", about="Tokens measured on."),
+    ]
+
+
+def _classes(found: Measured, params: Params) -> dict[str, np.ndarray]:
+    """Which live latents are shared, exclusive, and exclusive for real or falsely."""
+    shared = found.relative.min(axis=1) >= params.shared_from
+    exclusive = np.sort(found.relative, axis=1)[:, -2] <= params.exclusive_below
+    real = np.abs(found.error_ratio) <= params.error_ratio
+    real &= np.abs(found.reconstruction_ratio) <= params.reconstruction_ratio
+    told_apart = {"real_exclusive": exclusive & real, "false_exclusive": exclusive & ~real}
+    return {"shared": shared, "exclusive": exclusive, **told_apart}
+
+
+SAID = {
+    "shared": "are shared by all sites",
+    "exclusive": "are exclusive to one site by their norms",
+    "real_exclusive": "are exclusive to one site by latent scaling too",
+    "false_exclusive": "are exclusive by their norms and not by latent scaling",
+}
+
+
+def _latents(found: Measured, params: Params, who: str) -> list[Measurement]:
+    """Shares of live latents by class, and how alike their first and last directions are."""
+    aside = " Sites shuffled against each other." if who else ""
+    units: dict[str, Any] = {"unit": "latent", "ids": np.flatnonzero(found.live)}
+    rows = []
+    for name, members in _classes(found, params).items():
+        full, control = f"{name}_fraction", "" if who else f"shuffled_{name}_fraction"
+        about = f"Share of live latents that {SAID[name]}.{aside}"
+        rows.append(measure(who + full, members, about=about, control=control, **units))
+    about = f"Cosine of a live latent's directions at first and last site, weighted by norm.{aside}"
+    control = "" if who else "shuffled_decoder_cosine"
+    rows.append(rate(f"{who}decoder_cosine", *found.cosines(), about=about, control=control, **units))
+    about = f"Last site's share of a live latent's norm at first and last site, mean.{aside}"
+    control = "" if who else "shuffled_last_share"
+    rows.append(measure(f"{who}last_share", found.last_share(), about=about, control=control, **units))
+    return rows
+
+
+def _tables(
+    found: Measured, shuffled: Measured, random: Held, data: SourceData, params: Params
+) -> dict[str, pd.DataFrame]:
+    """By live latent, by site, and the norms of both crosscoders."""
+    variance = [
+        {"site": site, "crosscoder": label, "explained_variance": m.value, "low": m.low, "high": m.high}
+        for label, held in (("trained", found.held), ("random directions", random))
+        for site, m in zip(data.sources, _variance(held, data, "")[1:], strict=True)
+    ]
+    classes = _classes(found, params)
+    kinds = [classes["shared"], classes["real_exclusive"], classes["false_exclusive"]]
+    products, norms = found.cosines()
+    latents = pd.DataFrame(
+        {
+            "latent": np.flatnonzero(found.live),
+            "firing_rate": found.firing_rate[found.live],
+            "class": np.select(kinds, ["shared", "real exclusive", "false exclusive"], "in between"),
+            "largest_at": np.array(data.sources)[found.norms.argmax(axis=1)],
+            "last_share": found.last_share(),
+            "decoder_cosine": products / np.maximum(norms, 1e-12),
+            "error_ratio": found.error_ratio,
+            "reconstruction_ratio": found.reconstruction_ratio,
+        }
+    )
+    labels = np.repeat(["trained", "sites shuffled"], [found.live.sum(), shuffled.live.sum()])
+    shares = np.concatenate([found.last_share(), shuffled.last_share()])
+    return {
+        "per_latent": latents,
+        "by_site": pd.DataFrame(variance).astype({"low": float, "high": float}),
+        "norms": pd.DataFrame({"crosscoder": labels, "last_share": shares}),
+    }
+
+
+FIGURES = {
+    "norms": Figure(
+        "ecdf",
+        "norms",
+        {"x": "last_share", "color": "crosscoder"},
+        "Whose features they are",
+        "The last site's share of each live latent's decoder norm: 0 is the first site alone, 1 the last. "
+        "The other crosscoder was trained on the same activations, sites shuffled against each other.",
+        {"x_title": "last site's share of the norm"},
+    ),
+    "explained_variance": Figure(
+        "bar",
+        "by_site",
+        {"x": "site", "y": "explained_variance", "low": "low", "high": "high", "color": "crosscoder"},
+        "Explained variance by site",
+        "Of all held-out tokens together, about the training mean; intervals over contexts.",
+        {"y_title": "explained variance"},
+    ),
+    "scaling": Figure(
+        "scatter",
+        "per_latent",
+        {"x": "error_ratio", "y": "reconstruction_ratio", "color": "class", "label": "latent"},
+        "Latent scaling",
+        "How much of another site's error, and of its reconstruction, a latent's direction explains, "
+        "relative to its own site. A real exclusive has both near 0.",
+        {"x_title": "in the error", "y_title": "in the reconstruction"},
+    ),
+}
+
+
+def calibrate() -> list[Calibration]:
+    """Two sources made of 12 shared and 6 exclusive features each, with as many latents as features."""
+    planted, params = (
+        planted_sources(12, 6, d=24, rate=0.06),
+        Params(n_features=24, k=2, lr=1e-2, batch_size=96),
+    )
+    rows, contexts, steps = planted.draw(2000, 10**6), torch.arange(2000) // 50, 300
+    draws = (lambda: (planted.draw(96, seed) for seed in range(steps))), lambda: iter([(rows, contexts)])
+    data = SourceData(*draws, n_steps=steps, n_contexts=40, sources=["first", "second"])
+    found = study(data, params, Lab(micro_model())).measurements
+    value = {name: m.value for name, m in found.items()}
+    half = "Half of the planted features are in both sources, half in one alone."
+    null = "No feature is in both of two sources that are shuffled against each other."
+    variance = value["explained_variance"] - value["random_explained_variance"]
+    return [
+        known_answer("shared features", half, value["shared_fraction"], 0.5, 0.06),
+        known_answer("real exclusives", half, value["real_exclusive_fraction"], 0.5, 0.06),
+        Calibration("shuffled sources", null, "0 to 0.1", value["shuffled_shared_fraction"], 0.0, 0.1),
+        Calibration("against chance", "Explained variance, gain.", "0.4 or more", variance, 0.4, 2.0),
+    ]

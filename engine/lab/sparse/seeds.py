@@ -1,0 +1,163 @@
+"""SAEs that differ in the random seed alone, compared two by two, with what chance gives beside.
+
+Everything is compared four times: decoder rows and encoder columns, of all latents and of the live ones
+(those of each SAE that fire on held-out tokens, against those of the other).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+from jaxtyping import Bool
+
+from engine.errors import DataError, SpecError
+from engine.evidence.result import Result
+from engine.lab.lab import Point
+from engine.lab.sparse.matching import (
+    Dictionary,
+    Matching,
+    match,
+    permuted,
+    random_directions,
+    random_pairing,
+    shared,
+)
+
+SIDES, LATENTS = ("decoder", "encoder"), ("all", "live")
+ARRAYS = ("W_enc", "W_dec", "firing_rate")
+Kind = tuple[str, str]
+"""Which latents, and which side of the SAE: ("live", "decoder")."""
+
+
+@dataclass(frozen=True)
+class TrainedSeed:
+    """One seed's features by side, "latent d" each, and which latents fire on held-out tokens."""
+
+    seed: str
+    features: dict[str, Dictionary]
+    live: Bool[np.ndarray, " latent"]
+
+    def of(self, kind: Kind) -> Dictionary:
+        """The features of one kind."""
+        latents, side = kind
+        return self.features[side][self.live] if latents == "live" else self.features[side]
+
+    def size(self, latents: str) -> int:
+        """How many latents there are, or live."""
+        return int(self.live.sum()) if latents == "live" else len(self.live)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All pairs of seeds by kind, in the order of `pairs`; and by chance, in draws or in seeds.
+
+    `random` holds pairs of dictionaries of random directions, by `all` and `live` (as many as are live on
+    average); `permuted` two permuted copies of each seed's features; `paired` the cosine of decoder rows
+    paired at random, by pair.
+    """
+
+    saes: list[TrainedSeed]
+    pairs: list[tuple[str, str]]
+    matched: dict[Kind, list[Matching]]
+    random: dict[str, list[Matching]]
+    permuted: dict[Kind, list[Matching]]
+    paired: list[float]
+
+
+def trained_seeds(points: Mapping[Point, Result]) -> list[TrainedSeed]:
+    """The dictionaries by seed.
+
+    Raises SpecError where the runs differ in more than the seed or there is one only, DataError where one
+    is no trained SAE or has no live latent.
+    """
+    swept = sorted({name for point in points for name, _ in point})
+    if swept != ["seed"] or len(points) < 2:
+        raise SpecError(
+            "seed stability compares SAEs that differ in the seed alone",
+            expected="uses: {saes: EXPERIMENT}, with sweep: {seed: [0, 1, ...]} of two seeds or more",
+            seen=f"{len(points)} run{'s' * (len(points) != 1)}, swept over {', '.join(swept) or 'nothing'}",
+            hint="for each value of anything else, one experiment and one sae_stability that uses it",
+        )
+    return [_trained(str(dict(point)["seed"]), result) for point, result in points.items()]
+
+
+def _trained(seed: str, result: Result) -> TrainedSeed:
+    if missing := [name for name in ARRAYS if name not in result.arrays]:
+        raise DataError(
+            f"the run of seed {seed} is no trained SAE",
+            expected=f"arrays {', '.join(ARRAYS)}",
+            seen=f"no {', '.join(missing)}",
+        )
+    live = np.asarray(result.arrays["firing_rate"]) > 0
+    if not live.any():
+        raise DataError(
+            f"no latent of seed {seed} is live",
+            expected="latents that fire on held-out tokens",
+            seen=f"0 of {len(live)}",
+            hint="train on more tokens, or with another lr or k",
+        )
+    return TrainedSeed(seed, {"decoder": result.arrays["W_dec"], "encoder": result.arrays["W_enc"].T}, live)
+
+
+def compare_seeds(
+    saes: list[TrainedSeed],
+    generator: np.random.Generator,
+    *,
+    chance_draws: int = 5,
+    one_to_one: bool = True,
+    progress: Callable[..., None] = lambda fraction, message="": None,
+) -> Comparison:
+    """Every two seeds matched on both sides, for all and for live latents, and the levels of chance."""
+
+    def compared(a: Dictionary, b: Dictionary) -> Matching:
+        return match(a, b, one_to_one=one_to_one)
+
+    def scrambled(features: Dictionary) -> Matching:
+        return compared(permuted(features, generator), permuted(features, generator))
+
+    matched, pairs = [], list(combinations(saes, 2))
+    for done, (a, b) in enumerate(pairs):
+        progress(0.7 * done / len(pairs), f"seeds {a.seed} and {b.seed}")
+        matched.append(_each_kind((a, b), lambda kind, a=a, b=b: compared(a.of(kind), b.of(kind))))
+    progress(0.7, "random directions")
+    sizes = {latents: round(np.mean([sae.size(latents) for sae in saes])) for latents in LATENTS}
+    d = saes[0].features["decoder"].shape[1]
+    drawn = {
+        n: [
+            compared(random_directions(n, d, generator), random_directions(n, d, generator))
+            for _ in range(chance_draws)
+        ]
+        for n in sorted(set(sizes.values()))
+    }
+    progress(0.85, "permuted features")
+    shuffled = [_each_kind((sae,), lambda kind, sae=sae: scrambled(sae.of(kind))) for sae in saes]
+    return Comparison(
+        saes,
+        [(a.seed, b.seed) for a, b in pairs],
+        _by_kind(matched),
+        {latents: drawn[n] for latents, n in sizes.items()},
+        _by_kind(shuffled),
+        [random_pairing(a.features["decoder"], b.features["decoder"]) for a, b in pairs],
+    )
+
+
+def shared_fractions(decoder: Iterable[Matching], encoder: Iterable[Matching]) -> list[float]:
+    """Of each pair, the share of features shared on both sides; empty where no assignment was made."""
+    both = [(d.assignment, e.assignment) for d, e in zip(decoder, encoder, strict=True)]
+    return [float(shared(d, e).mean()) for d, e in both if d is not None and e is not None]
+
+
+def _each_kind(saes: Sequence[TrainedSeed], compare: Callable[[Kind], Matching]) -> dict[Kind, Matching]:
+    """A comparison of every kind; where all latents live, the live ones are not compared again."""
+    found = {("all", side): compare(("all", side)) for side in SIDES}
+    again = all(sae.live.all() for sae in saes)
+    return found | {
+        ("live", side): found["all", side] if again else compare(("live", side)) for side in SIDES
+    }
+
+
+def _by_kind(found: Sequence[dict[Kind, Matching]]) -> dict[Kind, list[Matching]]:
+    return {kind: [each[kind] for each in found] for kind in product(LATENTS, SIDES)}
