@@ -314,7 +314,6 @@ def measured(model_name: str, tokens: int, widths: Sequence[int], k: int, batch_
     from engine.data.corpora import load_corpus
     from engine.lab.harvest import harvest
     from engine.lab.sparse.train import train
-
     from engine.models.load import load
     from engine.runs.machine import device_name, peak_bytes, start_peak
     from engine.runs.store import now

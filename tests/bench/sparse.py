@@ -64,7 +64,6 @@ def harvested_rows(model_name: str, site: str, n: int) -> Tensor:
     """Shuffled activations of a model over the packaged corpus."""
     from engine.data.corpora import load_corpus
     from engine.lab.harvest import harvest
-
     from engine.models.load import load
     from engine.spec.models import CorpusChoice
 
@@ -127,7 +126,7 @@ def summary(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Medians by kind and contender; `ours_over` is the median over rounds of our speed over theirs."""
     table = pd.DataFrame(rows)
     ours = table[table["contender"] == "ours"].set_index(["kind", "round"])["tokens_per_second"]
-    places = pd.MultiIndex.from_frame(table[["kind", "round"]])
+    places = pd.MultiIndex.from_arrays([table["kind"], table["round"]])
     table["ours_over"] = ours.reindex(places).to_numpy() / table["tokens_per_second"].to_numpy()
     medians = table.groupby(["kind", "contender"], sort=False).median()
     columns = ["tokens_per_second", "ours_over", "loss", "peak_bytes", "gflops", "load"]
@@ -156,7 +155,10 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     rivals = {name: environment(name, given.environments) for name in given.rivals}
     with tempfile.TemporaryDirectory() as scratch:
         path, n = Path(scratch) / "activations.safetensors", given.tokens
-        rows = harvested_rows(*given.harvest, n) if given.harvest else made_up_rows(given.d, n)
+        rows = made_up_rows(given.d, n)
+        if given.harvest:
+            model_name, site = given.harvest
+            rows = harvested_rows(model_name, site, n)
         write_rows(rows, path)
         settings = {
             "activations": str(path),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from engine.data.corpora import Corpus
 
+from engine.data.corpora import Corpus
 from engine.lab.lab import Lab
 from engine.models.micro import micro_model
 

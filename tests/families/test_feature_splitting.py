@@ -33,7 +33,8 @@ def test_parents_children_and_chance(saes):
     tables = result.tables
     assert tables["by_pair"]["narrower"].tolist() == [24, 48]
     assert len(tables["per_parent"]) == found["frac_split"].n
-    assert tables["per_parent"]["children"].mean() == pytest.approx(found["children_per_parent"].value)
+    children = tables["per_parent"]["children"].to_numpy()
+    assert children.mean() == pytest.approx(found["children_per_parent"].value)
     assert tables["per_parent"]["covered"].between(0, 1).to_numpy().all()
 
 

@@ -1,8 +1,8 @@
 """dictionary_learning: its own trainers' updates."""
 
 from common import compete, task
-from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer
-from dictionary_learning.trainers.top_k import TopKTrainer
+from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer  # pyright: ignore[reportMissingImports]
+from dictionary_learning.trainers.top_k import TopKTrainer  # pyright: ignore[reportMissingImports]
 
 settings = task()
 n_steps = settings["n_steps"]

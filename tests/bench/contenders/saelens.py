@@ -3,10 +3,10 @@
 import itertools
 
 from common import compete, task
-from sae_lens import SAETrainer
-from sae_lens.config import SAETrainerConfig
-from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
-from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig
+from sae_lens import SAETrainer  # pyright: ignore[reportMissingImports]
+from sae_lens.config import SAETrainerConfig  # pyright: ignore[reportMissingImports]
+from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig  # pyright: ignore[reportMissingImports]
+from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig  # pyright: ignore[reportMissingImports]
 
 settings = task()
 sizes = {"d_in": settings["d"], "d_sae": settings["n_features"], "k": settings["k"]}

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from engine.errors import DataError
-from engine.lab.sparse.coder import Coder, Codes, random_coder, unit_rows
+from engine.lab.sparse.coder import Coder, Codes, Kind, random_coder, unit_rows
 
 D, LATENTS, K = 12, 40, 5
 X = torch.randn(30, D, generator=torch.Generator().manual_seed(0))
 
 
-def coder(kind="topk", threshold=None, scale=1.0) -> Coder:
+def coder(kind: Kind = "topk", threshold=None, scale=1.0) -> Coder:
     g = torch.Generator().manual_seed(1)
     W_dec = unit_rows(torch.randn(LATENTS, D, generator=g))
     W_enc = torch.randn(D, LATENTS, generator=g)
