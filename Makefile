@@ -5,7 +5,7 @@
 # make serve  the site with live reload
 
 PYTHON ?= python3
-BUDGET ?= 5m
+BUDGET ?= 6m
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
