@@ -18,6 +18,7 @@ HAND_WRITTEN = (  # of site/; the rest is generated
     "reading-the-evidence",
     "scale.md",
     "scale.json",
+    "text-to-run-over.md",
     "overrides",
     "stylesheets",
     "javascripts",

@@ -49,7 +49,6 @@ from engine.models.micro import micro_model
 from engine.spec.sites import resolve_site
 
 DEPTHS = ["blocks.25%.hook_resid_post", "blocks.75%.hook_resid_post"]
-Share = Annotated[float, Field(ge=0, le=1)]
 HELD_ROWS = 4096  # rows measured at once
 
 
@@ -74,9 +73,9 @@ class Params(BaseModel, extra="forbid"):
     """Tokens that the model reads at once."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the contexts that are measured on and not trained on."""
-    shared_from: Share = 0.5
+    shared_from: Annotated[float, Field(ge=0, le=1)] = 0.5
     """A latent is shared from this smallest norm on, relative to its largest (Minder et al. take 0.8)."""
-    exclusive_below: Share = 0.2
+    exclusive_below: Annotated[float, Field(ge=0, le=1)] = 0.2
     """A latent is exclusive up to this second largest norm, relative to its largest (as Minder et al. do)."""
     error_ratio: Annotated[float, Field(ge=0)] = 0.2
     """A real exclusive explains at most this share of its own site's factor in another site's error."""

@@ -31,7 +31,7 @@ from engine.evidence.bootstrap import count, measure
 from engine.evidence.result import Calibration, Figure, Measurement, Result
 from engine.lab.lab import Lab, Point
 from engine.lab.profiles import known_answer
-from engine.lab.sparse.matching import MOST_ONE_TO_ONE, Matching, chance_median, random_directions
+from engine.lab.sparse.matching import Matching, chance_median, random_directions
 from engine.lab.sparse.seeds import (
     LATENTS,
     SIDES,
@@ -60,8 +60,9 @@ SAID = {"median": "Median", "mean": "Mean", "fraction": "Share of features from 
 class Params(BaseModel, extra="forbid"):
     chance_draws: Annotated[int, Field(ge=2, le=100)] = 5
     """How many pairs of dictionaries of random directions give the level of chance."""
-    most_one_to_one: Annotated[int, Field(ge=0)] = MOST_ONE_TO_ONE
-    """Wider dictionaries are compared by best match only: the assignment grows with the cube of the width."""
+    most_one_to_one: Annotated[int, Field(ge=0)] = 8192
+    """Wider dictionaries are compared by best match only: the assignment grows with the cube of the width (a
+    second at 2,048 latents)."""
     seed: int = 0
     """Draws the random directions and the permutations."""
 

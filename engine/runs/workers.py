@@ -78,12 +78,16 @@ def _free_memory() -> int:
 
 @dataclass
 class Worker:
-    """One process, the run it is at (None: idle), and the model it has in memory."""
+    """One process, the run it is at (None: idle), and the model it has in memory.
+
+    `begun` says that it said a word of that run, or was started for it.
+    """
 
     process: Any
     connection: Connection
     order: Order | None = None
     model: tuple[str, str] | None = None
+    begun: bool = True
 
 
 @dataclass
@@ -114,7 +118,7 @@ class Workers:
         idle = [worker for worker in self.crew if not worker.order]
         idle.sort(key=lambda worker: worker.model != place(order.run))
         worker = idle[0] if idle else self._hired()
-        worker.order, worker.model = order, place(order.run)
+        worker.order, worker.model, worker.begun = order, place(order.run), not idle
         stored = [(k, s.name.point, self.runs_folder / str(s.id), s.files) for k, s in order.upstream.items()]
         with suppress(OSError):  # it died while idle: the news will say so
             worker.connection.send((order.task, stored, order.log))
@@ -130,6 +134,7 @@ class Workers:
             except (EOFError, OSError):
                 yield from self._died(worker)
                 continue
+            worker.begun = True
             if isinstance(said, Answer):
                 worker.order = None
             yield said
@@ -152,14 +157,17 @@ class Workers:
         return self.crew[-1]
 
     def _died(self, worker: Worker) -> Iterator[Answer]:
-        """Let a dead process go; its run is begun anew, or answered for if that was done before."""
+        """Let a dead process go; its run is begun anew, or answered for if that was done before.
+
+        A run handed to a process that was idle, and dying, has not been tried.
+        """
         worker.process.join()
         worker.connection.close()
         self.crew.remove(worker)
         if worker.order is None:
             return
         name = worker.order.task.name
-        self.deaths[name] = self.deaths.get(name, 0) + 1
+        self.deaths[name] = self.deaths.get(name, 0) + worker.begun
         if self.deaths[name] < ATTEMPTS:
             self.take(worker.order)
             return

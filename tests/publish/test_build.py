@@ -47,7 +47,15 @@ def leftovers(root: Path) -> list[str]:
 def test_the_site_has_every_page_in_its_navigation_and_needs_no_other_host(built: Path) -> None:
     home = (built / "public/index.html").read_text()
     tabs = re.findall(r'md-tabs__link">\s*(.*?)\s*</a>', home, re.S)
-    assert tabs == ["Home", "Getting started", "Investigations", "Reading the evidence", "Reference"]
+    assert tabs == [
+        "Home",
+        "Getting started",
+        "Scale",
+        "Text to run over",
+        "Investigations",
+        "Reading the evidence",
+        "Reference",
+    ]
     report = built / "public/investigations/fact-recall"
     assert 'href="../../reference/families/logit_lens/"' in (report / "index.html").read_text()
     assert {"charts", "tables", "spec.yaml", "index.html"} == {p.name for p in report.iterdir()}

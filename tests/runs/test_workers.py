@@ -218,3 +218,25 @@ def test_workers_end_with_the_process_that_started_them(toy: Any) -> None:
 def test_less_than_one_job_is_refused(toy: Any) -> None:
     with pytest.raises(EngineError, match=r"1 or more"):
         toy.build(jobs=0)
+
+
+def test_a_run_handed_to_a_dying_idle_process_has_not_been_tried(
+    toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second run goes to the process that measured the first, which ends just then."""
+    toy.spec(first={"parameters": {"k": 2}}, second={"parameters": {"k": 3}, "uses": {"of": "first"}})
+    take, killed = workers.Workers.take, []
+
+    def take_and_kill(self: workers.Workers, order: Any) -> None:
+        idle = [worker for worker in self.crew if not worker.order]
+        if idle and not killed:
+            killed.append(idle[0].process.pid)
+            idle[0].process.kill()
+            idle[0].process.join()
+        take(self, order)
+
+    monkeypatch.setattr(workers.Workers, "take", take_and_kill)
+    monkeypatch.setattr(workers, "ATTEMPTS", 1)
+    outcomes = toy.build(jobs=2)
+    assert killed
+    assert all(outcome.run for outcome in outcomes.values())

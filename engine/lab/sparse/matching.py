@@ -32,9 +32,6 @@ from engine.errors import DataError
 
 BLOCK = 2048
 """Rows of A compared with all of B at once: 134 MB of cosines at 16,384 features."""
-MOST_ONE_TO_ONE = 8192
-"""Features up to which the assignment is made: it takes 0.2 s at 1,024 features, 1 s at 2,048, some 10 s at
-4,096 and a minute at 8,192 for directions that do not match (less where they do), and 0.8 GB there."""
 NEAR = 0.9
 """From this cosine on two features count as the same."""
 SHARED = 0.7
