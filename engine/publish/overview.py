@@ -18,6 +18,7 @@ from engine.runs.ledger import Entry, Ledger
 
 CARDS = "<!-- headline cards -->"
 TALLIED = ("supported", "contradicted", "undetermined", "unmeasured")
+REGISTERED = "Its claims are registered; nothing has been measured yet."
 COLUMNS = ("Investigation", "Finding", "Claims", "Replicated", "Models", "Date")
 
 
@@ -45,22 +46,33 @@ class Report:
         with_numbers = {e.model for e in self.ledger.entries if e.state != "unmeasured"}
         return {model: model in with_numbers for model in self.ledger.spec.models}
 
+    @property
+    def headline(self) -> str:
+        """The answer in one sentence, or that there is none yet."""
+        return self.rendered.headline if any(self.models.values()) else REGISTERED
+
 
 def home_page(template: str, reports: Sequence[Report]) -> str:
     """The hand-written home page with the headline cards of every investigation in their place."""
-    shown = "\n\n".join(map(_panel, reports)) or "No investigation has been built yet."
+    shown = "\n\n".join(map(_panel, _answered_first(reports))) or "No investigation has been built yet."
     return template.replace(CARDS, shown)
 
 
+def _answered_first(reports: Sequence[Report]) -> list[Report]:
+    """Those with numbers before those without, else as they came."""
+    return sorted(reports, key=lambda report: not any(report.models.values()))
+
+
 def _panel(report: Report) -> str:
+    cards = [_card(report, name) for name in report.ledger.spec.cards] if any(report.models.values()) else []
     spec, id = report.ledger.spec, f"panel-{report.slug}"
     lines = [
         f'<section class="mech-panel" aria-labelledby="{id}">',
         f'<h2 id="{id}"><a href="investigations/{report.slug}/">{for_site(spec.title)}</a></h2>',
         f'<p class="mech-question">{for_site(spec.question)}</p>',
-        f'<p class="mech-headline">{for_site(report.rendered.headline)}</p>' if spec.headline else "",
+        f'<p class="mech-headline">{for_site(report.headline)}</p>' if spec.headline else "",
         f'<p class="mech-tally">{tally(report)} {_replicated(report.ledger)}</p>',
-        f'<div class="mech-cards">{"".join(_card(report, name) for name in spec.cards)}</div>',
+        f'<div class="mech-cards">{"".join(cards)}</div>' if cards else "",
         "</section>",
     ]
     return "\n".join(line for line in lines if line)
@@ -137,7 +149,7 @@ def investigations_page(reports: Sequence[Report]) -> str:
         '<div class="mech-table" role="region" aria-label="Investigations">',
         '<table class="mech-sortable mech-index">',
         f"<thead><tr>{''.join(f'<th scope=col>{c}</th>' for c in COLUMNS)}</tr></thead>",
-        f"<tbody>{''.join(map(_row, reports))}</tbody>",
+        f"<tbody>{''.join(map(_row, _answered_first(reports)))}</tbody>",
         "</table>",
         "</div>",
     ]
@@ -155,7 +167,7 @@ def _row(report: Report) -> str:
     supported = sum(verdict_of(ledger, id, ledger.primary).verdict == "supported" for id in spec.claims)
     cells = [
         (spec.title, link),
-        (report.rendered.headline, for_site(report.rendered.headline)),
+        (report.headline, for_site(report.headline)),
         (supported, tally(report)),
         (agreed / compared if compared else -1, f"{agreed} of {compared}" if compared else "–"),
         (sum(report.models.values()), "".join(_model(*pair) for pair in report.models.items())),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import SiteError, TemplateError
-from engine.publish.overview import Report, home_page, investigations_page
+from engine.publish.overview import REGISTERED, Report, home_page, investigations_page
 from engine.publish.pages import report_page
 from tests.publish import made_up
 
@@ -70,8 +70,19 @@ def _on(report: Report, model: str) -> Report:
 def test_cards_say_what_was_published_and_what_was_not_measured(project: Path) -> None:
     report = made_up.report(project)
     assert "published, not measured here" in home_page("<!-- headline cards -->", [_on(report, "tiny-gpt2")])
-    gone = html.unescape(home_page("<!-- headline cards -->", [_on(report, "far-away")]))
+    part = [replace(e, model="far-away") if e.label == "patch" else e for e in report.ledger.entries]
+    there = _on(replace(report, ledger=replace(report.ledger, entries=tuple(part))), "far-away")
+    gone = html.unescape(home_page("<!-- headline cards -->", [there]))
     assert "the hub cannot be reached" in gone and "9 to 16" not in gone.split("mech-cards")[1]
+
+
+def test_what_has_no_number_yet_comes_last_and_without_cards(project: Path) -> None:
+    report = made_up.report(project)
+    reports = [replace(_on(report, "far-away"), folder=report.folder), report]
+    home, index = home_page("<!-- headline cards -->", reports), investigations_page(reports)
+    assert home.index("mech-cards") < home.index(REGISTERED)
+    assert home.count('class="mech-cards"') == 1
+    assert index.index("1 supported") < index.index(REGISTERED)
 
 
 def test_a_card_of_an_unknown_number_names_the_spec(project: Path) -> None:
