@@ -1,7 +1,8 @@
 """What a build will do, and why: for each run whether it is up to date, what changed, and what it would cost.
 
 Within a budget the primary model's runs come first, because the prose reads its numbers, and of these the
-cheapest, together with what it needs: runs that it uses, and the fetch and load of its model.
+cheapest experiment, all its sweep points together, with what it needs: runs that it uses, and the fetch and
+load of its model.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ class Choice:
         self.wanted = [e.name for e in self.examined if self.select(e.name) and self._is_due(e)]
 
     def within(self, budget: float) -> Iterator[RunName]:
-        """The runs that fit, the primary model's first, then the cheapest, each after those it uses."""
+        """The runs that fit, those of primary models and cheap experiments first, each after those it uses."""
         left, done, loaded, waiting = budget, set(), set(), list(self.wanted)
         while waiting:
             bundles = {name: self._bundle(name, done) for name in waiting}
@@ -168,7 +169,7 @@ class Choice:
             fitting = [name for name in waiting if costs[name] <= left]
             if not fitting:
                 return
-            best = min(fitting, key=lambda name: (not self._is_primary(name), costs[name]))
+            best = min(fitting, key=lambda name: (not self._is_primary(name), self._whole(name), costs[name]))
             left -= costs[best]
             done |= {*bundles[best]}
             loaded.add(best.model)
@@ -189,6 +190,12 @@ class Choice:
     def _cost(self, bundle: list[RunName], loaded: set[str]) -> float:
         models = {name.model for name in bundle} - loaded
         return sum(self.seconds[n] for n in bundle) + sum(self.model_seconds[m] for m in models)
+
+    def _whole(self, name: RunName) -> float:
+        """What all points of the run's experiment cost on its model: a sweep is measured as one."""
+        place = (name.slug, name.experiment, name.model)
+        points = [n for n in self.wanted if (n.slug, n.experiment, n.model) == place]
+        return sum(self.seconds[n] for n in points)
 
     def _is_primary(self, name: RunName) -> bool:
         return name.model == self.primaries[name.slug]

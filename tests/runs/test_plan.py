@@ -224,3 +224,8 @@ def test_a_corpus_is_part_of_the_key(toy: Any) -> None:
     text.write_text("four five six")
     (run,) = toy.plan().runs
     assert (run.state, run.reason) == ("stale", "corpus text.txt changed")
+
+
+def test_a_cheap_experiment_comes_before_the_points_of_a_long_sweep(toy: Any) -> None:
+    toy.spec(sweep={"sweep": {"seed": [0, 1, 2]}}, alone={})
+    assert next(n.label for n in toy.plan().order) == "alone"
