@@ -161,7 +161,7 @@ class Choice:
         self.wanted = [e.name for e in self.examined if self.select(e.name) and self._is_due(e)]
 
     def within(self, budget: float) -> Iterator[RunName]:
-        """The runs that fit, those of primary models and cheap experiments first, each after those it uses."""
+        """The runs that fit: primary models and cheap experiments first, each run after those it uses."""
         left, done, loaded, waiting = budget, set(), set(), list(self.wanted)
         while waiting:
             bundles = {name: self._bundle(name, done) for name in waiting}
