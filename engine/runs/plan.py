@@ -169,7 +169,8 @@ class Choice:
             fitting = [name for name in waiting if costs[name] <= left]
             if not fitting:
                 return
-            best = min(fitting, key=lambda name: (not self._is_primary(name), self._whole(name), costs[name]))
+            price = {name: max(self._whole(name), costs[name]) for name in fitting}
+            best = min(fitting, key=lambda name: (not self._is_primary(name), price[name]))
             left -= costs[best]
             done |= {*bundles[best]}
             loaded.add(best.model)
