@@ -170,7 +170,7 @@ class Choice:
             if not fitting:
                 return
             price = {name: max(self._whole(name), costs[name]) for name in fitting}
-            best = min(fitting, key=lambda name: (not self._is_primary(name), price[name]))
+            best = min(fitting, key=lambda n: (not self._is_primary(n), price[n], self._whole(n)))
             left -= costs[best]
             done |= {*bundles[best]}
             loaded.add(best.model)
