@@ -8,6 +8,7 @@ load of its model.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -159,6 +160,9 @@ class Choice:
     def __post_init__(self) -> None:
         self.by_name = {e.name: e for e in self.examined}
         self.wanted = [e.name for e in self.examined if self.select(e.name) and self._is_due(e)]
+        self.sweep_seconds: Counter[tuple[str, str, str]] = Counter()
+        for name in self.wanted:
+            self.sweep_seconds[_sweep(name)] += self.seconds[name]
 
     def within(self, budget: float) -> Iterator[RunName]:
         """The runs that fit: primary models and cheap experiments first, each run after those it uses."""
@@ -169,8 +173,7 @@ class Choice:
             fitting = [name for name in waiting if costs[name] <= left]
             if not fitting:
                 return
-            price = {name: max(self._whole(name), costs[name]) for name in fitting}
-            best = min(fitting, key=lambda n: (not self._is_primary(n), price[n], self._whole(n)))
+            best = min(fitting, key=lambda name: self._rank(name, costs[name]))
             left -= costs[best]
             done |= {*bundles[best]}
             loaded.add(best.model)
@@ -192,14 +195,15 @@ class Choice:
         models = {name.model for name in bundle} - loaded
         return sum(self.seconds[n] for n in bundle) + sum(self.model_seconds[m] for m in models)
 
-    def _whole(self, name: RunName) -> float:
-        """What all points of the run's experiment cost on its model: a sweep is measured as one."""
-        place = (name.slug, name.experiment, name.model)
-        points = [n for n in self.wanted if (n.slug, n.experiment, n.model) == place]
-        return sum(self.seconds[n] for n in points)
+    def _rank(self, name: RunName, cost: float) -> tuple[bool, float, float]:
+        """Primary models first, then by what the run and all other points of its sweep cost."""
+        sweep = self.sweep_seconds[_sweep(name)]
+        return name.model != self.primaries[name.slug], max(sweep, cost), sweep
 
-    def _is_primary(self, name: RunName) -> bool:
-        return name.model == self.primaries[name.slug]
+
+def _sweep(name: RunName) -> tuple[str, str, str]:
+    """What all points of a sweep on one model have in common."""
+    return name.slug, name.experiment, name.model
 
 
 def _model_by_model(chosen: Iterable[RunName], primaries: Mapping[str, str]) -> list[RunName]:
