@@ -8,7 +8,7 @@ load of its model.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -160,7 +160,7 @@ class Choice:
     def __post_init__(self) -> None:
         self.by_name = {e.name: e for e in self.examined}
         self.wanted = [e.name for e in self.examined if self.select(e.name) and self._is_due(e)]
-        self.sweep_seconds: Counter[tuple[str, str, str]] = Counter()
+        self.sweep_seconds: defaultdict[tuple[str, str, str], float] = defaultdict(float)
         for name in self.wanted:
             self.sweep_seconds[_sweep(name)] += self.seconds[name]
 

@@ -53,7 +53,7 @@ def test_a_batch_in_which_nothing_fires_has_gradients():
 
 @pytest.mark.parametrize("kind", ["topk", "batchtopk"])
 def test_ten_steps_equal_ten_of_autograd(kind):
-    recipe = Recipe(Objective(kind, K, 1 / 32, D // 2), lr=1e-3, n_steps=10, dead_after_tokens=300)
+    recipe = Recipe(Objective(kind, K, 1 / 32, D // 2), lr=1e-3, n_steps=10, dead_after_tokens=90)
     fast = Training.start(recipe, torch.zeros(D, dtype=torch.float64), LATENTS, seed=3, scale=1.0)
     slow = Weights(*(w.detach().clone() for w in fast.weights.all()))
     adam = torch.optim.Adam(slow.all(), fused=False, foreach=False)
@@ -73,5 +73,5 @@ def test_ten_steps_equal_ten_of_autograd(kind):
         fast.advance(x)
     for seen, expected in zip(fast.weights.all(), slow.all(), strict=True):
         assert relative(seen, expected) <= 1e-5
-    assert kind == "batchtopk" or dead_seen >= 0
+    assert dead_seen > 0, "AuxK was never at work"
     assert fast.weights.W_dec.norm(dim=1).sub(1).abs().max() < 1e-6
