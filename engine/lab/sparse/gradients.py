@@ -77,10 +77,10 @@ def step(
     gradients = Weights(
         W_enc=weighted_sums(rows, starts, dz[order], centred),
         W_dec=weighted_sums(rows, starts, codes.values[order], g),
-        b_enc=_by_latent(codes, dz),
+        b_enc=summed_by_latent(codes, dz),
         b_dec=g.sum(dim=0),
     )
-    along = _by_latent(codes, codes.values * dz)  # row . its gradient
+    along = summed_by_latent(codes, codes.values * dz)  # row . its gradient
     aux_error = g.new_zeros(())
     if dead is not None and objective.aux_coefficient and bool(dead.any()):
         aux_error = _add_auxiliary(weights, gradients, along, (centred, pre, error), objective, dead)
@@ -89,7 +89,8 @@ def step(
     return Step(codes, error.square().sum() / len(x), aux_error, gradients)
 
 
-def _by_latent(codes: Codes, values: Float[Tensor, " entry"]) -> Float[Tensor, " latent"]:
+def summed_by_latent(codes: Codes, values: Float[Tensor, " entry"]) -> Float[Tensor, " latent"]:
+    """Each latent's sum of values that belong to the entries of some codes."""
     return values.new_zeros(codes.n_latents).index_add_(0, codes.latents, values)
 
 

@@ -88,7 +88,7 @@ def random_crosscoder(batch: Batch, n_features: int, k: int, seed: int) -> Cross
     """Random directions, with the threshold and for each source the scale that suit a batch best."""
     coder = start(batch.float(), n_features, k, seed)
     x = coder.scaled(batch.float())
-    smallest = keep_largest(coder, torch.addmm(coder.b_enc, x, coder.enc.T)).smallest
+    _, smallest = keep_largest(coder, torch.addmm(coder.b_enc, x, coder.enc.T))
     coder = replace(coder, threshold=smallest)
     rebuilt = (coder.encode(batch.float()) @ coder.dec).view(len(x), *coder.mean.shape)
     products = (rebuilt * x.view(rebuilt.shape)).sum(dim=(0, 2))

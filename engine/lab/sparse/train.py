@@ -14,23 +14,28 @@ Sources: Gao et al. 2024, arXiv 2406.04093 (Top-K, AuxK, initialisation); Bussma
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.errors import DataError, ResultError
+from engine.errors import DataError
 from engine.lab.sparse.coder import Coder, Kind, check_width, unit_rows
 from engine.lab.sparse.gradients import Objective, Step, Weights, step
+from engine.lab.sparse.schedule import (
+    AUX_COEFFICIENT,
+    first_rows,
+    learning_rate,
+    require_finite,
+    require_whole,
+)
 
-AUX_COEFFICIENT = 1 / 32
 DEAD_AFTER_TOKENS = 10_000_000
-WARM_UP, DECAY = 0.05, 0.2  # shares of all steps
 THRESHOLD_RATE = 0.01
-SCALED_ON_ROWS = 16_384  # activations that scale and mean are taken from, at least
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,7 @@ class Recipe:
 
     def rate(self, n: int) -> float:
         """The learning rate of step n, from 0."""
-        warm_up, decay = max(1.0, WARM_UP * self.n_steps), max(1.0, DECAY * self.n_steps)
-        return self.lr * min(1.0, (n + 1) / warm_up, (self.n_steps - n) / decay)
+        return learning_rate(self.lr, n, self.n_steps)
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def train_several(
     check_width(n_features, k)
     objective = Objective(kind, k, aux_coefficient, k_aux or max(1, d // 2))
     recipe = Recipe(objective, lr, n_steps, dead_after_tokens)
-    first, stream = _first_rows(iter(batches), d, n_steps)
+    first, stream = first_rows(iter(batches), n_steps, partial(_checked, d=d))
     scale = (d / first.double().square().sum(dim=1).mean().clamp_min(1e-12)).sqrt().item()
     mean = first.double().mean(dim=0).to(first.dtype) * scale
     runs = [Training.start(recipe, mean, n_features, seed, scale) for seed in seeds]
@@ -131,23 +135,8 @@ def train_several(
             run.advance(scaled)
         if progress and (done % 16 == 0 or done == n_steps):
             progress(done / n_steps, f"training, step {done:,} of {n_steps:,}")
-    if done < n_steps:
-        raise DataError("the activations ran out", expected=f"{n_steps:,} batches", seen=f"{done:,}")
+    require_whole(done, n_steps)
     return [run.finished() for run in runs]
-
-
-def _first_rows(stream: Iterator[Tensor], d: int, n_steps: int) -> tuple[Tensor, Iterator[Tensor]]:
-    """Enough rows to see their scale, and the stream with those rows still in it."""
-    held: list[Tensor] = []
-    while len(held) < n_steps and sum(map(len, held)) < SCALED_ON_ROWS:
-        batch = next(stream, None)
-        if batch is None:
-            break
-        held.append(_checked(batch, d))
-    if not held:
-        expected = "at least one batch of activations"
-        raise DataError("there is nothing to train on", expected=expected, seen="none")
-    return torch.cat(held), itertools.chain(held, stream)
 
 
 def _checked(batch: Tensor, d: int) -> Tensor:
@@ -219,13 +208,7 @@ class Training:
 
     def _log(self, seen: Step, rows: int, rate: float) -> None:
         loss = float(seen.squared_error)
-        if not loss < float("inf"):
-            raise ResultError(
-                f"training lost its numbers at step {self.n_steps}",
-                expected="a finite loss",
-                seen=repr(loss),
-                hint=f"a learning rate below {self.recipe.lr:g}",
-            )
+        require_finite(loss, self.n_steps, self.recipe.lr)
         dead = int((self.silent_tokens >= self.recipe.dead_after_tokens).sum())
         tokens, l0 = self.n_tokens, len(seen.codes.values) / rows
         row = {"step": self.n_steps, "tokens": tokens, "loss": loss, "aux_loss": float(seen.aux_error)}

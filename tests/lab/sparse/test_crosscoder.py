@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from engine.errors import DataError, SpecError
-from engine.lab.sparse.crosscoder import AUX_COEFFICIENT, gradients_of, keep_largest, start, train
+from engine.errors import DataError
+from engine.lab.sparse.crosscoder import gradients_of, keep_largest, start, train
 from engine.lab.sparse.planted_sources import planted_sources
+from engine.lab.sparse.schedule import AUX_COEFFICIENT
 
 N_SOURCES, D, N, K = 3, 6, 20, 4
 
@@ -50,7 +51,7 @@ def test_gradients_equal_autograd(coder, rows, n_dead):
     x, dead = coder.scaled(rows), torch.arange(N) < n_dead
     weights = [w.clone().requires_grad_() for w in (coder.enc, coder.b_enc, coder.dec, coder.b_dec)]
     slow_loss(coder, x, dead, 3, weights).backward()
-    loss, kept, gradients = gradients_of(coder, x, dead, 3)
+    loss, kept, _, gradients = gradients_of(coder, x, dead, 3)
     assert len(kept.rows) <= len(rows) * K
     for weight, gradient in zip(weights, gradients, strict=True):
         assert weight.grad is not None
@@ -61,12 +62,12 @@ def test_gradients_equal_autograd(coder, rows, n_dead):
 
 def test_what_is_kept_is_largest_by_activation_times_norm(coder, rows):
     before = torch.addmm(coder.b_enc, coder.scaled(rows), coder.enc.T)
-    kept = keep_largest(coder, before)
+    kept, smallest = keep_largest(coder, before)
     weighted = before.relu() * coder.norms.sum(dim=1)
     chosen = torch.zeros_like(before, dtype=torch.bool)
     chosen[kept.rows, kept.latents] = True
     assert weighted[chosen].min() >= weighted[~chosen].max()
-    assert weighted[chosen].min().item() == pytest.approx(kept.smallest)
+    assert weighted[chosen].min().item() == pytest.approx(smallest)
     assert chosen.sum() <= len(rows) * K
 
 
@@ -102,7 +103,7 @@ def test_dead_latents_learn_from_what_is_left_over(rows):
 
 
 def test_what_cannot_be_trained_is_refused(rows):
-    with pytest.raises(SpecError, match="1 to n_features = 8"):
+    with pytest.raises(DataError, match="1 to n_features = 8"):
         train([rows], 8, 9, n_steps=1)
     with pytest.raises(DataError, match="nothing to train on"):
         train([], N, K, n_steps=1)
