@@ -15,7 +15,7 @@ from typing import Any
 from engine.runs.record import RunName, StoredRun
 from engine.runs.sources import ModelFacts
 
-GUESSED_SECONDS_PER_PARAMETER = 60 / 135e6  # a minute on the default model
+GUESSED_SECONDS_PER_PARAMETER = 600 / 135e6  # ten minutes on the default model
 FETCH_BYTES_PER_SECOND = 8e6
 LOAD_SECONDS, LOAD_PARAMETERS_PER_SECOND = 2.0, 150e6
 

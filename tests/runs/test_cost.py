@@ -25,7 +25,7 @@ def test_the_nearest_past_run_speaks_first() -> None:
         (Costs((like,), (published,)), 50, "published"),
         (Costs((like,), ()), 20, "lens here, on small"),  # twice the parameters
         (Costs((), (past(named("other", "small"), 10),)), 20, "lens as published"),
-        (Costs(()), 200 * 60 / 135e6, "a guess from the model's size"),
+        (Costs(()), 200 * 600 / 135e6, "a guess from the model's size"),
     ]:
         estimate = costs.estimate(named(), "lens", {}, FACTS)
         assert (estimate.seconds, estimate.basis) == (max(seconds, 0.01), basis)

@@ -131,7 +131,7 @@ def test_cheapest_first_the_primary_model_first_among_equals(toy: Any) -> None:
     assert plan.seconds <= enough
     left = {f"{r.name.label} {r.name.model}": r for r in plan.runs if r.decision == "unmeasured"}
     assert set(left) == {"two tiny", "one huge", "two huge"}
-    assert left["two tiny"].note == "over the budget, at about 0.444 s; nothing is published for it"
+    assert left["two tiny"].note == "over the budget, at about 4.44 s; nothing is published for it"
 
 
 def test_a_run_brings_the_cost_of_what_it_needs(toy: Any) -> None:
