@@ -20,7 +20,8 @@ trained alike on sites that are shuffled against each other, where no token has 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from torch import Tensor
 from engine.errors import DataError, SpecError
 from engine.evidence.bootstrap import count, measure, rate
 from engine.evidence.result import Calibration, Check, Figure, Measurement, Result
+from engine.lab.harvest import harvested
 from engine.lab.lab import Lab
 from engine.lab.profiles import known_answer
 from engine.lab.sparse.crosscoder import Batch, train
@@ -45,6 +47,7 @@ from engine.lab.sparse.measured_crosscoder import (
     random_crosscoder,
 )
 from engine.lab.sparse.planted_sources import planted_sources
+from engine.lab.sparse.receipts import sae_receipts
 from engine.models.micro import micro_model
 from engine.spec.sites import resolve_site
 
@@ -74,31 +77,21 @@ class Params(BaseModel, extra="forbid"):
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the contexts that are measured on and not trained on."""
     shared_from: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """A latent is shared from this smallest norm on, relative to its largest (Minder et al. take 0.8)."""
+    """A latent is shared from this smallest norm on, relative to its largest."""
     exclusive_below: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """A latent is exclusive up to this second largest norm, relative to its largest (as Minder et al. do)."""
+    """A latent is exclusive up to this second largest norm, relative to its largest."""
     error_ratio: Annotated[float, Field(ge=0)] = 0.2
     """A real exclusive explains at most this share of its own site's factor in another site's error."""
     reconstruction_ratio: Annotated[float, Field(ge=0)] = 0.5
-    """Likewise in another site's reconstruction; both limits are those of Minder et al."""
+    """Likewise in another site's reconstruction. All four limits are choices of this project."""
 
 
 def run(lab: Lab, params: Params) -> Result:
     """Train one crosscoder and its null, and measure both on contexts that they never saw."""
-    from engine.lab.harvest import harvest
-
     sites = [resolve_site(site, lab.model.n_layers) for site in params.sites]
     if len(set(sites)) < len(sites):
         raise SpecError("a site is given twice", expected="different sites", seen=", ".join(sites))
-    acts = harvest(
-        lab.model,
-        lab.text(),
-        sites,
-        folder=lab.folder,
-        tokens=params.tokens,
-        context_tokens=params.context_tokens,
-        progress=_part(lab, 0.0, 0.3),
-    )
+    acts = harvested(lab, sites, tokens=params.tokens, context_tokens=params.context_tokens)
     train_part, test_part = acts.split(params.held_out)
     context = torch.from_numpy(test_part.context).long()
 
@@ -113,7 +106,9 @@ def run(lab: Lab, params: Params) -> Result:
         test_part.n_contexts,
         sites,
     )
-    return study(data, params, lab)
+    found = study(data, params, lab)
+    texts, _ = test_part.inputs(np.arange(min(8, test_part.n_contexts)))
+    return replace(found, checks=[*sae_receipts(lab.model, texts), *found.checks])
 
 
 def study(data: SourceData, params: Params, lab: Lab) -> Result:
@@ -124,9 +119,9 @@ def study(data: SourceData, params: Params, lab: Lab) -> Result:
     options: dict[str, Any] = {"n_steps": data.n_steps, "lr": params.lr, "seed": params.seed}
     options["dead_after_tokens"] = max(1, data.n_steps * params.batch_size // 10)
     sizes = params.n_features, params.k
-    trained = train(data.train(), *sizes, progress=_part(lab, 0.3, 0.6), **options)
+    trained = train(data.train(), *sizes, progress=lab.part(0.3, 0.6), **options)
     aside = misaligned(data.train(), params.seed)
-    null = train(aside, *sizes, progress=_part(lab, 0.6, 0.9), **options)
+    null = train(aside, *sizes, progress=lab.part(0.6, 0.9), **options)
     lab.progress(0.9, f"measuring on {data.n_contexts:,} held-out contexts")
     found = measured(trained.crosscoder, data.held(), data.n_contexts)
     shuffled = measured(null.crosscoder, misaligned_held(data, params.seed + 1), data.n_contexts)
@@ -141,10 +136,6 @@ def study(data: SourceData, params: Params, lab: Lab) -> Result:
         figures=FIGURES,
         arrays={"directions": found.coder.directions.numpy(), "firing_rate": found.firing_rate},
     )
-
-
-def _part(lab: Lab, first: float, last: float) -> Callable[..., None]:
-    return lambda fraction, message="": lab.progress(first + (last - first) * fraction, message)
 
 
 def _variance(held: Held, data: SourceData, who: str) -> list[Measurement]:

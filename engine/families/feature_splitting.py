@@ -26,10 +26,10 @@ import pandas as pd
 import torch
 from pydantic import BaseModel, Field
 
-from engine.errors import DataError, SpecError
+from engine.errors import DataError
 from engine.evidence.bootstrap import count, measure
 from engine.evidence.result import Calibration, Figure, Measurement, Result
-from engine.lab.harvest import harvest
+from engine.lab.harvest import harvested
 from engine.lab.lab import Lab
 from engine.lab.profiles import known_answer
 from engine.lab.sparse.coder import Coder, Codes, random_coder
@@ -94,31 +94,13 @@ def run(lab: Lab, params: Params) -> Result:
 
 def _coders(lab: Lab) -> dict[int, Coder]:
     """The dictionaries by width, narrowest first."""
-    points = lab.used_points("saes")
-    swept = sorted({name for point in points for name, _ in point})
-    if swept != ["n_features"] or len(points) < 2:
-        raise SpecError(
-            "feature splitting compares dictionaries that differ in their width alone",
-            expected="uses: {saes: EXPERIMENT}, with sweep: {n_features: [512, 2048, ...]} of two or more",
-            seen=f"{len(points)} run{'s' * (len(points) != 1)}, swept over {', '.join(swept) or 'nothing'}",
-        )
-    named = {f"the run of {dict(point)}": result for point, result in points.items()}
-    coders = [coder_of(result.arrays, who) for who, result in named.items()]
+    by_width = lab.used_over("saes", "n_features")
+    coders = [coder_of(result.arrays, f"the run of {width} latents") for width, result in by_width.items()]
     return {coder.n_features: coder for coder in sorted(coders, key=lambda c: c.n_features)}
 
 
 def _held_out(lab: Lab, params: Params, d: int) -> HeldOut:
-    if not lab.hook_site:
-        raise SpecError("this family needs a hook site", expected="that of the dictionaries it uses")
-    acts = harvest(
-        lab.model,
-        lab.text(),
-        [lab.hook_site],
-        folder=lab.folder,
-        tokens=params.tokens,
-        context_tokens=params.context_tokens,
-        progress=lambda fraction, message="": lab.progress(0.3 * fraction, message),
-    )
+    acts = harvested(lab, [lab.hook_site], tokens=params.tokens, context_tokens=params.context_tokens)
     if acts.d != d:
         raise DataError(
             f"the dictionaries were not trained at {lab.hook_site}",

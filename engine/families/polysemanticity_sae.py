@@ -25,10 +25,10 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from engine.errors import DataError, SpecError
+from engine.errors import DataError
 from engine.evidence.bootstrap import count
 from engine.evidence.result import Calibration, Figure, Measurement, Result
-from engine.lab.harvest import harvest, run_with_replacement
+from engine.lab.harvest import harvested, run_with_replacement
 from engine.lab.lab import Lab
 from engine.lab.profiles import known_answer
 from engine.lab.sparse.coder import Codes, check_width, random_coder
@@ -80,20 +80,10 @@ class Params(BaseModel, extra="forbid"):
 def run(lab: Lab, params: Params) -> Result:
     """Train one dictionary and measure it on contexts that it never saw, beside its controls."""
     check_width(params.n_features, params.k)
-    if not lab.hook_site:
-        raise SpecError("this family needs a hook site", expected="hook_site: blocks.50%.hook_resid_post")
-    acts = harvest(
-        lab.model,
-        lab.text(),
-        [lab.hook_site],
-        folder=lab.folder,
-        tokens=params.tokens,
-        context_tokens=params.context_tokens,
-        progress=_part(lab, 0.0, 0.3),
-    )
+    acts = harvested(lab, [lab.hook_site], tokens=params.tokens, context_tokens=params.context_tokens)
     site, (train_part, test_part) = acts.site, acts.split(params.held_out)
     held = HeldOut.of(test_part, site)
-    trained = _trained(train_part, site, params, _part(lab, 0.3, 0.8))
+    trained = _trained(train_part, site, params, lab.part(0.3, 0.8))
     coder = trained.coder.folded()
     lab.progress(0.8, f"measuring on {len(held.names):,} held-out contexts")
     codes = held.codes(coder)
@@ -124,11 +114,6 @@ def run(lab: Lab, params: Params) -> Result:
         figures=FIGURES,
         arrays=arrays_of(coder, codes.fired().numpy() / len(codes)),
     )
-
-
-def _part(lab: Lab, start: float, end: float) -> Callable[..., None]:
-    """Progress of one part of the run."""
-    return lambda fraction, message="": lab.progress(start + (end - start) * fraction, message)
 
 
 def _trained(acts: Any, site: str, params: Params, progress: Callable[..., None]) -> Trained:

@@ -69,7 +69,7 @@ class Params(BaseModel, extra="forbid"):
 
 def run(lab: Lab, params: Params) -> Result:
     """Best and one-to-one matches over all pairs of seeds, on both sides, of all and of live latents."""
-    saes = trained_seeds(lab.used_points("saes"))
+    saes = trained_seeds(lab.used_over("saes", "seed"))
     found = compare_seeds(
         saes,
         np.random.default_rng(params.seed),
@@ -88,24 +88,6 @@ def run(lab: Lab, params: Params) -> Result:
         figures=FIGURES,
         arrays={"best_match": np.stack([m.a_to_b for m in found.matched["all", "decoder"]])},
     )
-
-
-def overview(result: Result, *, live_only: bool = False) -> pd.DataFrame:
-    """A result of this family as one table: each number with its interval, and its control's.
-
-    `live_only` keeps the numbers of live latents. Columns: number, value, low, high, chance, chance_low,
-    chance_high, n, unit, about, note; missing ends are NaN.
-    """
-    found, rows = result.measurements, []
-    for name, m in found.items():
-        if m.role != "finding" or (live_only and not (name.startswith("live_") or m.exact)):
-            continue
-        chance = found.get(m.control)
-        ends = [getattr(c, end, None) for c in (m, chance) for end in ("value", "low", "high")]
-        rows.append((name, *ends, m.n, m.unit, m.about, m.note))
-    columns = ["number", "value", "low", "high", "chance", "chance_low", "chance_high"]
-    table = pd.DataFrame(rows, columns=[*columns, "n", "unit", "about", "note"])
-    return table.astype(dict.fromkeys(columns[1:], float))
 
 
 def _counts(saes: list[TrainedSeed]) -> list[Measurement]:

@@ -35,6 +35,7 @@ from engine.lab.activations import Activations
 from engine.lab.contexts import Contexts, cut
 from engine.lab.forward import activations_at, readable_site, run_with_replacement, width
 from engine.lab.kept import ABOUT, FOLDER, lock_of
+from engine.lab.lab import Lab
 from engine.models.hooked import HookedModel
 
 __all__ = ["Activations", "harvest", "run_with_replacement"]
@@ -79,6 +80,24 @@ def harvest(
     with suppress(OSError):
         os.utime(place / ABOUT)  # when it was last of use
     return work.activations(lru_cache(MAPPED_SHARDS)(lambda shard: _read(_file(place, shard))))
+
+
+def harvested(
+    lab: Lab, sites: Sequence[str | None], *, tokens: int | None, context_tokens: int, until: float = 0.3
+) -> Activations:
+    """An experiment's own model over its own text, its progress up to `until`; SpecError for no site."""
+    named = [site for site in sites if site]
+    if len(named) < len(sites):
+        raise SpecError("this family needs a hook site", expected="hook_site: blocks.50%.hook_resid_post")
+    return harvest(
+        lab.model,
+        lab.text(),
+        named,
+        folder=lab.folder,
+        tokens=tokens,
+        context_tokens=context_tokens,
+        progress=lab.part(0.0, until),
+    )
 
 
 class Work:

@@ -13,12 +13,13 @@ from engine.data.prompts import PromptSet
 from engine.errors import SpecError
 from engine.evidence.result import Result
 from engine.lab.facts import Facts, known_facts
+from engine.spec.models import Scalar
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
 
 
-Point = tuple[tuple[str, bool | int | float | str], ...]
+Point = tuple[tuple[str, Scalar], ...]
 
 
 def _silent(fraction: float, message: str = "") -> None:
@@ -42,6 +43,10 @@ class Lab:
     hook_site: str | None = None
     folder: Path | None = None
     progress: Callable[..., None] = _silent
+
+    def part(self, start: float, end: float) -> Callable[..., None]:
+        """Progress of one part of the run, itself told from 0 to 1."""
+        return lambda fraction, message="": self.progress(start + (end - start) * fraction, message)
 
     def tokenized(self) -> TokenizedPrompts:
         """The prompt pairs that fit the tokenizer; SpecError where the experiment names no prompts."""
@@ -88,3 +93,20 @@ class Lab:
                 seen=", ".join(self.uses) or "none",
             )
         return self.uses[role]
+
+    def used_over(self, role: str, parameter: str) -> dict[Scalar, Result]:
+        """The results under a role by the one parameter that they are swept over, two or more of them.
+
+        SpecError where there are fewer, or where they differ in anything else.
+        """
+        points = self.used_points(role)
+        swept = sorted({name for point in points for name, _ in point})
+        if swept != [parameter] or len(points) < 2:
+            of = f"{len(points)} run{'s' * (len(points) != 1)}"
+            raise SpecError(
+                f"this family compares runs that differ in {parameter} alone",
+                expected=f"uses: {{{role}: EXPERIMENT}}, with sweep: {{{parameter}: [...]}} of two or more",
+                seen=f"{of}, swept over {', '.join(swept) or 'nothing'}",
+                hint="for each value of anything else, one experiment and one of this family that uses it",
+            )
+        return {dict(point)[parameter]: result for point, result in points.items()}

@@ -26,7 +26,7 @@ def made_up_corpus(vocab: int, *, documents: int = 120, seed: int = 0) -> Corpus
     return Corpus("made up", "made-up", "built in code", ids, starts)
 
 
-def sparse_lab(site: str = SITE, **more) -> Lab:
+def sparse_lab(site: str | None = SITE, **more) -> Lab:
     """A workplace with that corpus; activations stay in memory."""
     model = micro_model("llama", n_layers=2)
     corpus = made_up_corpus(model.shape.vocab)

@@ -1,8 +1,4 @@
-"""The crosscoder family on planted sources, through a made-up harvest, and what it refuses."""
-
-import sys
-from dataclasses import dataclass
-from types import ModuleType
+"""The crosscoder family on planted sources and on a micro model's own layers, and what it refuses."""
 
 import numpy as np
 import pytest
@@ -16,72 +12,41 @@ from engine.lab.sparse.measured_crosscoder import SourceData, misaligned
 from engine.lab.sparse.planted_sources import planted_sources
 from engine.models.micro import micro_model
 from engine.report.charts import draw
+from tests.families.sparse_lab import sparse_lab
 
 SITES = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
 PLANTED = planted_sources(8, 4, d=16, rate=0.08)
 PARAMS = Params(sites=SITES, n_features=16, k=2, lr=1e-2, batch_size=64, epochs=4, held_out=0.2)
 
 
-@dataclass
-class MadeUp:
-    """Activations of planted sources: rows "row source d", 50 to a context."""
+def planted(n_rows: int = 4000) -> SourceData:
+    """Activations of planted sources; 50 rows to a context, a fifth of them held out, four passes."""
+    rows = PLANTED.draw(n_rows, 0)
+    held, kept = rows[: n_rows // 5], rows[n_rows // 5 :]
+    context = torch.arange(len(held)) // 50
 
-    kept: torch.Tensor
+    def train():
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(4):
+            order = torch.randperm(len(kept), generator=generator)
+            yield from (kept[part] for part in order.split(PARAMS.batch_size))
 
-    @property
-    def n_tokens(self) -> int:
-        return len(self.kept)
-
-    @property
-    def n_contexts(self) -> int:
-        return len(self.kept) // 50
-
-    @property
-    def context(self) -> np.ndarray:
-        return np.arange(len(self.kept), dtype=np.int32) // 50
-
-    def rows(self, site: str, index: torch.Tensor) -> torch.Tensor:
-        return self.kept[index, SITES.index(site)]
-
-    def batches(self, sites, batch_size, seed, epochs):
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(epochs):
-            order = torch.randperm(len(self.kept), generator=generator)
-            yield from (self.kept[part] for part in order.split(batch_size))
-
-    def split(self, fraction: float):
-        n_held = round(fraction * self.n_contexts) * 50
-        return MadeUp(self.kept[n_held:]), MadeUp(self.kept[:n_held])
+    n_steps = 4 * len(kept) // PARAMS.batch_size
+    return SourceData(train, lambda: iter([(held, context)]), n_steps, len(held) // 50, SITES)
 
 
-class LabOfText(Lab):
-    folder = None
-
-    def text(self) -> str:
-        return "planted"
+@pytest.fixture(scope="module")
+def result():
+    return study(planted(), PARAMS, Lab(micro_model())).validated()
 
 
-@pytest.fixture
-def harvested(monkeypatch) -> dict:
-    """Stands in for the harvest; holds what it was asked for."""
-    asked: dict = {"n_rows": 5000}
-    module = ModuleType("engine.lab.harvest")
-
-    def harvest(model, corpus, sites, **options):
-        asked.update(corpus=corpus, sites=sites, **options)
-        return MadeUp(PLANTED.draw(asked["n_rows"], 0))
-
-    module.harvest = harvest  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "engine.lab.harvest", module)
-    return asked
+@pytest.fixture(scope="module")
+def of_a_model():
+    """A crosscoder of the micro model's own activations over made-up text."""
+    return run(sparse_lab(None), PARAMS).validated()
 
 
-@pytest.fixture
-def result(harvested):
-    return run(LabOfText(micro_model()), PARAMS).validated()
-
-
-def test_planted_sources_are_found(result, harvested):
+def test_planted_sources_are_found(result):
     found = result.measurements
     assert found["shared_fraction"].value == pytest.approx(0.5, abs=0.15)
     assert found["real_exclusive_fraction"].value == pytest.approx(0.5, abs=0.15)
@@ -89,13 +54,11 @@ def test_planted_sources_are_found(result, harvested):
     assert found["explained_variance_0"].value > found["random_explained_variance_0"].value + 0.2
     assert found["frac_alive"].value > 0.9
     assert abs(found["decoder_cosine"].value) < 0.4
-    assert harvested["corpus"] == "planted"
-    assert (harvested["sites"], harvested["context_tokens"]) == (SITES, 128)
 
 
 def test_contexts_and_latents_are_the_units(result):
     found = result.measurements
-    assert (found["explained_variance"].n, found["explained_variance"].unit) == (20, "context")
+    assert (found["explained_variance"].n, found["explained_variance"].unit) == (16, "context")
     assert found["shared_fraction"].unit == "latent"
     for m in result.findings:
         assert not m.control or m.control in found
@@ -110,10 +73,18 @@ def test_tables_figures_and_arrays(result):
         draw(figure, result.tables[figure.table])
 
 
-def test_relative_depths_are_resolved(harvested):
+def test_a_models_own_layers_with_their_receipts(of_a_model):
+    found = of_a_model.measurements
+    assert found["explained_variance"].value > found["random_explained_variance"].value
+    assert {check.name for check in of_a_model.checks} == {"hugging_face_logits", "alive"}
+    assert of_a_model.failed_checks == []
+    assert of_a_model.tables["by_site"]["site"].unique().tolist() == SITES
+
+
+def test_relative_depths_are_the_layers_they_name(of_a_model):
     sites = ["blocks.0%.hook_resid_post", "blocks.100%.hook_resid_post"]
-    run(LabOfText(micro_model()), PARAMS.model_copy(update={"sites": sites, "epochs": 1}))
-    assert harvested["sites"] == SITES
+    found = run(sparse_lab(None), PARAMS.model_copy(update={"sites": sites}))
+    assert np.array_equal(found.arrays["directions"], of_a_model.arrays["directions"])
 
 
 def test_misaligned_sources_keep_their_rows_and_lose_their_partners():
@@ -126,18 +97,17 @@ def test_misaligned_sources_keep_their_rows_and_lose_their_partners():
     assert not torch.equal(shuffled[:, 1] - rows[:, 1], shuffled[:, 2] - rows[:, 2])
 
 
-def test_impossible_sites_are_refused(harvested):
-    lab = LabOfText(micro_model())
+def test_impossible_sites_are_refused():
+    lab = sparse_lab(None)
     with pytest.raises(SpecError, match="given twice"):
         run(lab, PARAMS.model_copy(update={"sites": [SITES[0], "blocks.0%.hook_resid_post"]}))
     with pytest.raises(SpecError, match="no layer 7"):
         run(lab, PARAMS.model_copy(update={"sites": [SITES[0], "blocks.7.hook_resid_post"]}))
 
 
-def test_too_little_text_is_refused(harvested):
-    harvested["n_rows"] = 70
+def test_too_little_text_is_refused():
     with pytest.raises(DataError, match="shorter than one batch"):
-        study(SourceData(lambda: iter([]), lambda: iter([]), 0, 1, SITES), PARAMS, Lab(micro_model()))
+        run(sparse_lab(None), PARAMS.model_copy(update={"batch_size": 10**6}))
 
 
 def test_calibrations_pass():

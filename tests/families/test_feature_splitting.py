@@ -40,7 +40,7 @@ def test_parents_children_and_chance(saes):
 
 def test_dictionaries_of_one_width_are_refused(saes):
     one = {point: saes[point] for point in list(saes)[:1]}
-    with pytest.raises(SpecError, match="width alone"):
+    with pytest.raises(SpecError, match="n_features alone"):
         run(sparse_lab(uses={"saes": one}), Params(**SAME))
     other = {(("seed", i),): result for i, result in enumerate(saes.values())}
     with pytest.raises(SpecError, match="swept over seed"):

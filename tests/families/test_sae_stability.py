@@ -1,14 +1,12 @@
 """Seed stability: what identical, unrelated and partly dead dictionaries give, and what it refuses."""
 
-import math
-
 import numpy as np
 import pytest
 
 from engine.errors import DataError, SpecError
 from engine.evidence.result import Result
 from engine.families import sae_stability
-from engine.families.sae_stability import Params, overview, run
+from engine.families.sae_stability import Params, run
 from engine.lab.lab import Lab, Point
 from engine.lab.sparse.matching import chance_median, random_directions
 from engine.models.micro import micro_model
@@ -122,18 +120,6 @@ def test_tables_and_figures(unrelated):
     assert result.arrays["best_match"].shape == (10, N)
     for figure in result.figures.values():
         draw(figure, result.tables[figure.table])
-
-
-def test_the_overview_sets_chance_beside_every_number(unrelated):
-    result = stability(*(trained(decoder, live=40) for decoder in unrelated))
-    table = overview(result).set_index("number")
-    without = [name for name in table.index if math.isnan(table.loc[name, "chance"])]
-    assert without == ["n_seeds", "n_features", "frac_alive"]
-    assert table.loc["pw_mcc", "chance"] == result.measurements["chance_mean_one_to_one"].value
-    live = overview(result, live_only=True)["number"]
-    assert {"n_seeds", "live_median_best_match", "live_encoder_median_best_match"} <= set(live)
-    assert "median_best_match" not in set(live)
-    assert math.isnan(table.loc["n_seeds", "low"])
 
 
 @pytest.mark.parametrize(

@@ -31,3 +31,20 @@ def test_a_swept_experiment_is_used_point_by_point():
     assert lab.used_points("saes") == swept
     with pytest.raises(SpecError, match="a sweep of 2 points"):
         lab.used("saes")
+
+
+def test_a_sweep_over_one_parameter_is_used_by_its_value():
+    swept: dict[Point, Result] = {(("seed", seed),): Result() for seed in (3, 1)}
+    lab = Lab(micro_model(), uses={"saes": swept, "one": {(): Result()}})
+    assert list(lab.used_over("saes", "seed")) == [3, 1]
+    with pytest.raises(SpecError, match="2 runs, swept over seed"):
+        lab.used_over("saes", "n_features")
+    with pytest.raises(SpecError, match="1 run, swept over nothing"):
+        lab.used_over("one", "seed")
+
+
+def test_a_part_of_a_run_tells_its_own_progress():
+    told = []
+    lab = Lab(micro_model(), progress=lambda *words: told.append(words))
+    lab.part(0.2, 0.6)(0.5, "half of it")
+    assert told == [(pytest.approx(0.4), "half of it")]

@@ -13,9 +13,8 @@ from itertools import combinations, product
 import numpy as np
 from jaxtyping import Bool
 
-from engine.errors import DataError, SpecError
+from engine.errors import DataError
 from engine.evidence.result import Result
-from engine.lab.lab import Point
 from engine.lab.sparse.matching import (
     Dictionary,
     Matching,
@@ -25,6 +24,7 @@ from engine.lab.sparse.matching import (
     random_pairing,
     shared,
 )
+from engine.spec.models import Scalar
 
 SIDES, LATENTS = ("decoder", "encoder"), ("all", "live")
 ARRAYS = ("W_enc", "W_dec", "firing_rate")
@@ -67,21 +67,9 @@ class Comparison:
     paired: list[float]
 
 
-def trained_seeds(points: Mapping[Point, Result]) -> list[TrainedSeed]:
-    """The dictionaries by seed.
-
-    Raises SpecError where the runs differ in more than the seed or there is one only, DataError where one
-    is no trained SAE or has no live latent.
-    """
-    swept = sorted({name for point in points for name, _ in point})
-    if swept != ["seed"] or len(points) < 2:
-        raise SpecError(
-            "seed stability compares SAEs that differ in the seed alone",
-            expected="uses: {saes: EXPERIMENT}, with sweep: {seed: [0, 1, ...]} of two seeds or more",
-            seen=f"{len(points)} run{'s' * (len(points) != 1)}, swept over {', '.join(swept) or 'nothing'}",
-            hint="for each value of anything else, one experiment and one sae_stability that uses it",
-        )
-    return [_trained(str(dict(point)["seed"]), result) for point, result in points.items()]
+def trained_seeds(by_seed: Mapping[Scalar, Result]) -> list[TrainedSeed]:
+    """The dictionaries by seed; DataError where one is no trained SAE or has no live latent."""
+    return [_trained(str(seed), result) for seed, result in by_seed.items()]
 
 
 def _trained(seed: str, result: Result) -> TrainedSeed:

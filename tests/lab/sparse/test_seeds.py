@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 
 from engine.evidence.result import Result
-from engine.lab.lab import Point
 from engine.lab.sparse.matching import random_directions
 from engine.lab.sparse.seeds import Comparison, compare_seeds, shared_fractions, trained_seeds
+from engine.spec.models import Scalar
 
 
 def compared(live: int, **options) -> Comparison:
     rng = np.random.default_rng(0)
-    points: dict[Point, Result] = {}
+    by_seed: dict[Scalar, Result] = {}
     for seed in (4, 2, 9):
         decoder = random_directions(20, 10, rng)
         rate = (np.arange(20) < live) / 20
         arrays = {"W_dec": decoder, "W_enc": decoder.T, "firing_rate": rate}
-        points[(("seed", seed),)] = Result(arrays=arrays)
-    return compare_seeds(trained_seeds(points), rng, **options)
+        by_seed[seed] = Result(arrays=arrays)
+    return compare_seeds(trained_seeds(by_seed), rng, **options)
 
 
 def test_every_pair_is_compared_in_the_order_of_the_sweep():
