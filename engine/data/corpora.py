@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,15 +47,6 @@ class Corpus:
     source: str
     ids: Int[np.ndarray, " token"]
     starts: Int[np.ndarray, " document"]
-
-    @property
-    def n_documents(self) -> int:
-        return len(self.starts)
-
-    def document(self, index: int) -> Int[np.ndarray, " token"]:
-        """One document's tokens."""
-        ends = self.starts[index + 1] if index + 1 < len(self.starts) else len(self.ids)
-        return self.ids[self.starts[index] : ends]
 
 
 def corpus_names() -> list[str]:
@@ -251,9 +242,3 @@ def _decoded(content: bytes, where: str) -> str:
     except UnicodeDecodeError as fault:
         seen = f"the byte 0x{content[fault.start]:02x}"
         raise DataError("not UTF-8", where=where, expected="text in UTF-8", seen=seen) from None
-
-
-def truncated(corpus: Corpus, tokens: int) -> Corpus:
-    """The first `tokens` tokens of a corpus."""
-    ids, starts = _cut(corpus.ids, corpus.starts, tokens)
-    return replace(corpus, ids=ids, starts=starts)

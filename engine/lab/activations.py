@@ -69,15 +69,6 @@ class Activations:
         """Which context each row belongs to, counted from 0 among those chosen."""
         return np.repeat(np.arange(len(self.chosen), dtype=np.int32), self.contexts.rows[self.chosen])
 
-    @property
-    def position(self) -> Int[np.ndarray, " row"]:
-        """The position of each row in its context as the model read it, BOS being 0 where there is one."""
-        return np.arange(self.n_tokens) - self._first_rows[self.context] + self.contexts.first_position
-
-    def rows_of(self, context: int) -> range:
-        """The rows of one context."""
-        return range(int(self._first_rows[context]), int(self._first_rows[context + 1]))
-
     def inputs(self, contexts: Index) -> tuple[Int[Tensor, "batch pos"], Tensor]:
         """Input ids of some contexts as the model read them, right-padded, and which positions are rows."""
         chosen = self.chosen[np.asarray(contexts)]

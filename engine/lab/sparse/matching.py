@@ -19,9 +19,8 @@ dictionaries and destroy the matching only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -99,26 +98,10 @@ def match(a: Dictionary, b: Dictionary, *, one_to_one: bool = True) -> Matching:
     return Matching(forward, backward, None)
 
 
-def best_match(a: Dictionary, b: Dictionary) -> tuple[Int[np.ndarray, " a"], Float[np.ndarray, " a"]]:
-    """For each feature of A the most similar feature of B, and their cosine; not for each of B one of A."""
-    a, b = _comparable(a, b)
-    partner, cosine = np.empty(len(a), int), np.empty(len(a), np.float32)
-    for rows, cosines in _blocks(a, b):
-        partner[rows] = cosines.argmax(axis=1)
-        cosine[rows] = cosines.max(axis=1)
-    return partner, cosine
-
-
 def assign(cosines: Float[np.ndarray, "a b"]) -> Assignment:
     """The one-to-one matching with the largest sum of signed cosines."""
     rows, partners = linear_sum_assignment(cosines, maximize=True)
     return Assignment(rows, partners, cosines[rows, partners])
-
-
-def pw_mcc(dictionaries: Sequence[Dictionary]) -> float:
-    """The mean over pairs of the mean one-to-one cosine (Song et al. 2025)."""
-    found = [match(a, b).one_to_one("mean") for a, b in combinations(dictionaries, 2)]
-    return float(np.mean(found))
 
 
 def shared(decoder: Assignment, encoder: Assignment, at: float = SHARED) -> Bool[np.ndarray, " match"]:

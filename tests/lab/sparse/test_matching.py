@@ -9,11 +9,9 @@ from engine.errors import DataError
 from engine.lab.sparse import matching
 from engine.lab.sparse.matching import (
     assign,
-    best_match,
     chance_median,
     match,
     permuted,
-    pw_mcc,
     random_directions,
     random_pairing,
     shared,
@@ -29,13 +27,10 @@ def rng() -> np.random.Generator:
 def test_a_dictionary_in_another_order_matches_wholly(rng):
     a = random_directions(64, 32, rng)
     order = rng.permutation(64)
-    partner, cosine = best_match(a, a[order])
-    assert np.array_equal(order[partner], np.arange(64))
-    assert cosine == pytest.approx(np.ones(64), abs=1e-5)
     found = match(a, a[order])
     assert found.assignment is not None
     assert np.array_equal(order[found.assignment.partners], np.arange(64))
-    assert pw_mcc([a, a[order], 3 * a]) == pytest.approx(1, abs=1e-5)
+    assert match(a, 3 * a[order]).one_to_one("mean") == pytest.approx(1, abs=1e-5)
 
 
 def test_signs_count(rng):
@@ -47,9 +42,6 @@ def test_blocks_give_what_the_whole_matrix_gives(rng, monkeypatch):
     monkeypatch.setattr(matching, "BLOCK", 7)
     a, b = rng.normal(size=(40, 12)), rng.normal(size=(33, 12))
     cosines = np.array([[x @ y / np.linalg.norm(x) / np.linalg.norm(y) for y in b] for x in a])
-    partner, cosine = best_match(a, b)
-    assert np.array_equal(partner, cosines.argmax(axis=1))
-    assert cosine == pytest.approx(cosines.max(axis=1), abs=1e-5)
     for found in (match(a, b), match(a, b, one_to_one=False)):
         assert found.a_to_b == pytest.approx(cosines.max(axis=1), abs=1e-5)
         assert found.b_to_a == pytest.approx(cosines.max(axis=0), abs=1e-5)
@@ -119,7 +111,7 @@ def test_what_cannot_be_matched_is_refused(rng):
     with pytest.raises(DataError, match="without features"):
         match(a[:0], a)
     with pytest.raises(DataError, match="different dimensions"):
-        best_match(a, a[:, :5])
+        match(a, a[:, :5])
 
 
 def test_a_row_of_zeros_matches_nothing(rng):
