@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,8 @@ from engine.runs.investigation import (
     find_root_or_here,
     load_investigation,
 )
-from engine.runs.plan import Plan, make_plan
-from engine.runs.record import RunName
+from engine.runs.plan import Plan, PlannedRun, make_plan
+from engine.runs.record import RunName, StoredRun
 from engine.runs.sources import project_sources
 from engine.runs.store import RunStore, open_store
 from engine.shown import Shown
@@ -263,41 +264,79 @@ def run(
     else:
         root = find_root()
         investigation, experiment = find_experiment(find_investigations(root, sources.catalog), name or "")
-    require(models or (), set(investigation.spec.models), "model in the spec")
-    shown = Shown(quiet=json)
+    experiments = [experiment] if experiment else list(investigation.spec.experiments)
+    given = Asked(models, dry_run, hands, json, force)
+    with carried_out(root, investigation, experiments, given) as done:
+        return done is None or _print_numbers(done, json)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the options of a measuring command say."""
+
+    models: Sequence[str] | None
+    dry_run: bool
+    hands: Hands
+    json: bool
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Done:
+    """Some runs as they are after measuring, with the store that has them."""
+
+    store: RunStore
+    runs: list[PlannedRun]
+    outcomes: Outcomes
+
+    def stored(self, run: PlannedRun) -> tuple[StoredRun | None, str]:
+        """The run that was measured or was there, or why there is none."""
+        outcome = self.outcomes.get(run.name)
+        if outcome is not None:
+            return outcome.run, outcome.reason
+        return run.examined.current, run.reason
+
+
+@contextmanager
+def carried_out(
+    root: Path, investigation: Investigation, experiments: Collection[str], given: Asked
+) -> Iterator[Done | None]:
+    """Plan some experiments of an investigation, show the plan, measure; None after a dry run.
+
+    Raises EngineError for a model that the spec does not have.
+    """
+    require(given.models or (), set(investigation.spec.models), "model in the spec")
+    shown = Shown(quiet=given.json)
 
     def select(run: RunName) -> bool:
-        return experiment in (None, run.experiment) and (not models or run.model in models)
+        return run.experiment in experiments and (not given.models or run.model in given.models)
 
     with open_store(root) as store:
-        plan = make_plan([investigation], store, sources, fresh=force, select=select)
+        plan = make_plan([investigation], store, project_sources(), fresh=given.force, select=select)
         shown.plan(plan, "all", [r for r in plan.runs if select(r.name) or r.name in plan.order])
-        if dry_run:
-            if json:
-                emit_json(plan.to_json())
-            return True
-        outcomes = measure(plan, store, shown, hands)
-        return _print_numbers(plan, store, outcomes, select, json)
+        if not given.dry_run:
+            outcomes = measure(plan, store, shown, given.hands)
+            yield Done(store, [run for run in plan.runs if select(run.name)], outcomes)
+            return
+        if given.json:
+            emit_json(plan.to_json())
+        yield None
 
 
-def _print_numbers(plan: Plan, store: RunStore, outcomes: Outcomes, select: Callable, json: bool) -> bool:
+def _print_numbers(done: Done, json: bool) -> bool:
     from engine.evidence.printing import interval_text
     from engine.runs.assemble import stored_entry
 
     complete, told = True, []
-    for planned in plan.runs:
-        if not select(planned.name):
-            continue
-        outcome = outcomes.get(planned.name)
-        stored = outcome.run if outcome else planned.examined.current
+    for planned in done.runs:
+        stored, why = done.stored(planned)
         if stored is None:
             complete = False
-            why = outcome.reason if outcome else planned.reason
             told.append({"run": str(planned.name), "id": None, "reason": why})
             if not json:
                 say(f"\n{planned.name}: not measured: {why}")
             continue
-        entry = stored_entry(store, stored)
+        entry = stored_entry(done.store, stored)
         complete = complete and not entry.withheld
         numbers = {name: told_number(m) for name, m in entry.measurements.items()}
         told.append(

@@ -15,15 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.build import Hands, existing, measure, require
+from engine.build import Asked, Hands, carried_out, existing
 from engine.console import emit_json, say, table, told_number
 from engine.errors import EngineError, SpecError
 from engine.runs.investigation import Investigation, find_root_or_here, load_investigation
-from engine.runs.plan import make_plan
-from engine.runs.record import RunName
 from engine.runs.sources import project_sources
-from engine.runs.store import open_store
-from engine.shown import Shown
 from engine.spec.models import Experiment
 from engine.spec.points import FamilyCatalog
 from engine.spec.sweeps import checked
@@ -50,25 +46,17 @@ def analyze(
 
     Raises SpecError where the file trains no SAE over two seeds or more.
     """
-    sources, shown = project_sources(), Shown(quiet=json)
+    sources = project_sources()
     if output is not None and not output.parent.is_dir():
         raise EngineError("there is no such folder", where=str(output.parent), expected="one that exists")
     asked = compared(load_investigation(existing(path), sources.catalog), sources.catalog)
     asked = replace(asked, typed=f"mech analyze-sae-stability --sweep {path}")
-    require(models or (), set(asked.spec.models), "model in the spec")
     comparisons = [name for name, e in asked.spec.experiments.items() if e.family == COMPARES]
-
-    def select(run: RunName) -> bool:
-        return run.experiment in comparisons and (not models or run.model in models)
-
-    with open_store(find_root_or_here()) as store:
-        plan = make_plan([asked], store, sources, select=select)
-        shown.plan(plan, "all", [r for r in plan.runs if select(r.name) or r.name in plan.order])
-        if dry_run:
-            if json:
-                emit_json(plan.to_json())
+    given = Asked(models, dry_run, hands, json)
+    with carried_out(find_root_or_here(), asked, comparisons, given) as done:
+        if done is None:
             return True
-        rows = point_rows(plan, store, measure(plan, store, shown, hands), comparisons, models)
+        rows = point_rows(done)
     told = [_told(row, asked, live_only) for row in rows]
     if json:
         emit_json(told)

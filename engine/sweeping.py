@@ -11,15 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.build import Hands, Outcomes, existing, measure, require
+from engine.build import Asked, Done, Hands, carried_out, existing
 from engine.console import emit_json, say, table, told_number
 from engine.errors import SpecError
 from engine.runs.investigation import Investigation, find_root_or_here, load_investigation
-from engine.runs.plan import Plan, make_plan
 from engine.runs.record import RunName
 from engine.runs.sources import project_sources
-from engine.runs.store import RunStore, open_store
-from engine.shown import Shown
 from engine.spec.models import Experiment
 from engine.spec.points import n_points
 from engine.spec.sweeps import chosen_experiment, parse_axis, relocated, swept_spec, write_spec
@@ -83,20 +80,11 @@ def tell(made: Made, *, json: bool) -> None:
 
 def measured(made: Made, *, models: Sequence[str] | None, dry_run: bool, hands: Hands, json: bool) -> bool:
     """Measure every point that is not in the store, print the table; whether every point is there."""
-    sources, shown = project_sources(), Shown(quiet=json)
-    require(models or (), set(made.investigation.spec.models), "model in the spec")
-
-    def select(run: RunName) -> bool:
-        return run.experiment in made.experiments and (not models or run.model in models)
-
-    with open_store(find_root_or_here()) as store:
-        plan = make_plan([made.investigation], store, sources, select=select)
-        shown.plan(plan, "all", [r for r in plan.runs if select(r.name) or r.name in plan.order])
-        if dry_run:
-            if json:
-                emit_json(plan.to_json())
+    given = Asked(models, dry_run, hands, json)
+    with carried_out(find_root_or_here(), made.investigation, made.experiments, given) as done:
+        if done is None:
             return True
-        rows = point_rows(plan, store, measure(plan, store, shown, hands), made.experiments, models)
+        rows = point_rows(done)
     if json:
         emit_json([_told(row) for row in rows])
     else:
@@ -109,35 +97,20 @@ def measured(made: Made, *, models: Sequence[str] | None, dry_run: bool, hands: 
     return all(row.measurements for row in rows)
 
 
-def point_rows(
-    plan: Plan,
-    store: RunStore,
-    outcomes: Outcomes,
-    experiments: Sequence[str],
-    models: Sequence[str] | None = None,
-) -> list[PointRow]:
-    """A row for each point of these experiments, in the sweep's order; withheld numbers are not in it."""
+def point_rows(done: Done) -> list[PointRow]:
+    """A row for each point, in the sweep's order; withheld numbers are not in it."""
     from engine.runs.assemble import stored_entry
 
-    chosen = [
-        run
-        for run in plan.runs
-        if run.name.experiment in experiments and (not models or run.name.model in models)
-    ]
-    places = [_place(run.name, run.examined.experiment) for run in chosen]
-    varying = (
-        {key for key in places[0] if len({str(place[key]) for place in places}) > 1} if places else set()
-    )
+    places = [_place(run.name, run.examined.experiment) for run in done.runs]
+    varying = {key for key in places[0] if len({str(place[key]) for place in places}) > 1} if places else ()
     rows = []
-    for run, place in zip(chosen, places, strict=True):
+    for run, place in zip(done.runs, places, strict=True):
         shown = {key: value for key, value in place.items() if key in varying} | dict(run.name.point)
-        outcome = outcomes.get(run.name)
-        stored = outcome.run if outcome else run.examined.current
+        stored, why = done.stored(run)
         if stored is None:
-            why = outcome.reason if outcome else run.reason
             rows.append(PointRow(run.name, shown, None, why))
         else:
-            entry = stored_entry(store, stored)
+            entry = stored_entry(done.store, stored)
             rows.append(PointRow(run.name, shown, stored.id, entry.reason, entry.measurements))
     return rows
 

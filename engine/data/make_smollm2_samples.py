@@ -10,9 +10,11 @@
 3. A shard is 96 documents with one torch.Generator of its own, so that it comes out the same however the
    other shards went. Shards are files: a killed run goes on, and two processes of one thread each, started
    alike, share the work (twice as fast as one process of two threads where other work contends).
-4. `pack` joins the shards in order into one compressed file and writes the corpus's card beside it.
+4. `pack` joins the shards in order into one compressed file and writes the corpus's card beside it, from
+   which `unpack` gets the shards back: a corpus grows without sampling again what it has.
 
-    python -m engine.data.make_smollm2_samples            # samples what is missing, then packs
+    python -m engine.data.make_smollm2_samples            # samples what the package lacks, then packs
+    python -m engine.data.make_smollm2_samples --anew     # samples everything, to see that it comes out alike
     python -m engine.data.make_smollm2_samples --pack     # packs the shards that are there
 
 Same machine, library versions and thread count: the same tokens. Elsewhere a rounding error may turn a draw.
@@ -22,10 +24,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
+import json
 import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +40,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from engine.data.corpora import PACKAGED, tokenizer_hash
-from engine.data.packed import write_packed
+from engine.data.packed import read_packed, write_packed
 from engine.errors import ModelError
 
 if TYPE_CHECKING:
@@ -47,7 +51,7 @@ if TYPE_CHECKING:
 MODEL = "smollm2-135m-instruct"
 START, ENDS = "<|im_start|>", ("<|im_end|>", "<|endoftext|>", "<|im_start|>")
 TOKENS, DOCUMENTS, LONGEST, SEED = 1_000_000, 96, 256, 20261122
-FOLDER = Path(".engine/samples")
+FOLDER, PACKED = Path(".engine/samples"), PACKAGED / "smollm2-samples.xz"
 
 
 class Cache:
@@ -155,7 +159,7 @@ def sample(folder: Path = FOLDER, tokens: int = TOKENS, seed: int = SEED) -> Non
         rate = (have - first) / (time.monotonic() - began)
         left = f"{(tokens - have) / rate / 60:.0f} min left" if rate else ""
         print(f"{have:,} of {tokens:,} tokens, {rate:.0f} tokens/s {left}", flush=True)
-        while not write_shard(model, folder / f"{shard:04}.npz", seed * 1000 + shard, start, ends):
+        while not write_shard(model, shard_file(folder, shard), seed * 1000 + shard, start, ends):
             shard += 1
 
 
@@ -177,20 +181,43 @@ def write_shard(model: HookedModel, file: Path, seed: int, start: int, ends: Col
     with contextlib.suppress(Timeout), FileLock(file.with_suffix(".lock"), timeout=0):
         if file.is_file():
             return False
-        documents = sample_shard(model, seed, start=start, ends=ends)
-        scratch = file.with_name(f".{file.stem}-{os.getpid()}.npz")
-        ids = np.array([token for document in documents for token in document], dtype=np.uint16)
-        np.savez(scratch, ids=ids, lengths=np.array([len(d) for d in documents], dtype=np.uint16))
-        scratch.replace(file)
+        put_shard(file, sample_shard(model, seed, start=start, ends=ends))
         return True
     return False
+
+
+def put_shard(file: Path, documents: Sequence[Sequence[int]]) -> None:
+    """Write a shard, whole or not at all."""
+    scratch = file.with_name(f".{file.stem}-{os.getpid()}.npz")
+    ids = np.array([token for document in documents for token in document], dtype=np.uint16)
+    np.savez(scratch, ids=ids, lengths=np.array([len(d) for d in documents], dtype=np.uint16))
+    scratch.replace(file)
+
+
+def unpack(packed: Path, folder: Path) -> None:
+    """Write the shards of a packed corpus that the folder lacks; nothing where there is no such corpus."""
+    if not packed.is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus, card = read_packed(packed), json.loads(packed.with_suffix(".json").read_text())
+    documents = iter(np.split(corpus.ids, corpus.starts[1:]))
+    for shard, n_documents in enumerate(card["documents_per_shard"]):
+        part, file = [d.tolist() for d in itertools.islice(documents, n_documents)], shard_file(folder, shard)
+        if not file.is_file():
+            put_shard(file, part)
+
+
+def shard_file(folder: Path, shard: int) -> Path:
+    """Where a shard lies, counted from 0."""
+    return folder / f"{shard:04}.npz"
 
 
 def pack(folder: Path = FOLDER, tokens: int = TOKENS) -> None:
     """Join the shards in order, up to the first that is missing or makes it enough, and write the card."""
     from engine.models.load import load
 
-    documents, shards = joined(folder, tokens)
+    shards = joined(folder, tokens)
+    documents = list(itertools.chain.from_iterable(shards))
     n_tokens = sum(map(len, documents))
     model = load(MODEL, device="cpu")
     vocabulary = token_bytes(model.text)
@@ -204,8 +231,8 @@ def pack(folder: Path = FOLDER, tokens: int = TOKENS) -> None:
         "longest_document_tokens": LONGEST,
         "temperature": 1.0,
         "seed": SEED,
-        "shards": shards,
         "documents_begun_per_shard": DOCUMENTS,
+        "documents_per_shard": [len(shard) for shard in shards],
         "starts_after": START,
         "ends_at": list(ENDS),
         "model": MODEL,
@@ -217,20 +244,20 @@ def pack(folder: Path = FOLDER, tokens: int = TOKENS) -> None:
         "licence": "Apache-2.0, as the model's",
         "made_by": "python -m engine.data.make_smollm2_samples",
     }
-    write_packed(PACKAGED / "smollm2-samples.xz", documents, vocabulary, card)
-    print(f"{n_tokens:,} tokens in {len(documents):,} documents of {shards} shards packed", flush=True)
+    write_packed(PACKED, documents, vocabulary, card)
+    print(f"{n_tokens:,} tokens in {len(documents):,} documents of {len(shards)} shards packed", flush=True)
 
 
-def joined(folder: Path, tokens: int) -> tuple[list[list[int]], int]:
-    """The documents of the shards 0, 1, ... until they hold enough tokens, and how many shards those are."""
-    documents: list[list[int]] = []
-    shard, have = 0, 0
-    while have < tokens and (file := folder / f"{shard:04}.npz").is_file():
+def joined(folder: Path, tokens: int) -> list[list[list[int]]]:
+    """The documents of the shards 0, 1, ... until they hold enough tokens or one is missing."""
+    shards: list[list[list[int]]] = []
+    have = 0
+    while have < tokens and (file := shard_file(folder, len(shards))).is_file():
         with np.load(file) as arrays:
             ends = np.cumsum(arrays["lengths"], dtype=np.int64)
-            documents += [part.tolist() for part in np.split(arrays["ids"], ends[:-1])]
-            have, shard = have + len(arrays["ids"]), shard + 1
-    return documents, shard
+            shards.append([part.tolist() for part in np.split(arrays["ids"], ends[:-1])])
+            have += len(arrays["ids"])
+    return shards
 
 
 def token_bytes(text: Tokenizer) -> list[bytes]:
@@ -250,7 +277,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the shards lie")
     parser.add_argument("--tokens", type=int, default=TOKENS, help="how many tokens at least")
     parser.add_argument("--pack", action="store_true", help="pack the shards that are there, sample none")
+    parser.add_argument("--anew", action="store_true", help="sample also what the package has")
     options = parser.parse_args(arguments)
+    if not options.anew:
+        unpack(PACKED, options.folder)
     if not options.pack:
         sample(options.folder, options.tokens)
     pack(options.folder, options.tokens)

@@ -77,7 +77,7 @@ def one_round(model: HookedModel, corpus: Corpus, layer: int, short: Any) -> dic
         input_ids, counted = found["ours"].inputs([0])
         with torch.no_grad():
             expected = short(input_ids, use_cache=False).last_hidden_state[counted]
-        got = found["ours"].rows(site, found["ours"].rows_of(0))
+        got = found["ours"].rows(site, range(len(expected)))
     scale = max(1.0, float(expected.abs().max()))
     return {
         "site": site,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,18 @@ import pytest
 import torch
 
 from engine.data import make_smollm2_samples
-from engine.data.make_smollm2_samples import Cache, draw, joined, next_logits, sample_shard, write_shard
+from engine.data.make_smollm2_samples import (
+    PACKED,
+    Cache,
+    draw,
+    joined,
+    next_logits,
+    put_shard,
+    sample_shard,
+    unpack,
+    write_shard,
+)
+from engine.data.packed import read_packed, write_packed
 from engine.models.hooked import HookedModel
 from engine.models.micro import micro_model
 
@@ -61,7 +73,24 @@ def test_shards_are_written_once_and_joined_up_to_the_first_gap(tmp_path: Path, 
     model: Any = None
     write = [write_shard(model, tmp_path / f"{n:04}.npz", n, 2, [3]) for n in (0, 1, 1, 3)]
     assert write == [True, True, False, True]
-    documents, shards = joined(tmp_path, 10**9)
-    assert shards == 2
-    assert documents == [[0, 7], [8], [1, 7], [8]]
-    assert joined(tmp_path, 1)[1] == 1
+    assert joined(tmp_path, 10**9) == [[[0, 7], [8]], [[1, 7], [8]]]
+    assert joined(tmp_path, 1) == [[[0, 7], [8]]]
+
+
+def test_a_packed_corpus_gives_its_shards_back_and_leaves_others_alone(tmp_path: Path):
+    packed, folder = tmp_path / "samples.xz", tmp_path / "shards"
+    write_packed(packed, [[1, 2], [3], [4, 5, 6]], [b"a"] * 7, {"documents_per_shard": [2, 1]})
+    folder.mkdir()
+    put_shard(folder / "0001.npz", [[9]])
+    unpack(packed, folder)
+    assert joined(folder, 10**9) == [[[1, 2], [3]], [[9]]]
+
+
+def test_without_a_packed_corpus_there_is_nothing_to_unpack(tmp_path: Path):
+    unpack(tmp_path / "samples.xz", tmp_path / "shards")
+    assert not (tmp_path / "shards").exists()
+
+
+def test_the_packaged_card_tells_the_shards_of_the_packaged_corpus():
+    card = json.loads(PACKED.with_suffix(".json").read_text())
+    assert sum(card["documents_per_shard"]) == card["documents"] == len(read_packed(PACKED).starts)
