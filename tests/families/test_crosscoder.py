@@ -15,7 +15,7 @@ from engine.report.charts import draw
 from tests.families.sparse_lab import sparse_lab
 
 SITES = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
-PLANTED = planted_sources(8, 4, d=16, rate=0.08)
+PLANTED = planted_sources(8, 4, widths=(16, 16), rate=0.08)
 PARAMS = Params(sites=SITES, n_features=16, k=2, lr=1e-2, batch_size=64, epochs=4, held_out=0.2)
 
 
@@ -32,7 +32,7 @@ def planted(n_rows: int = 4000) -> SourceData:
             yield from (kept[part] for part in order.split(PARAMS.batch_size))
 
     n_steps = 4 * len(kept) // PARAMS.batch_size
-    return SourceData(train, lambda: iter([(held, context)]), n_steps, len(held) // 50, SITES)
+    return SourceData(train, lambda: iter([(held, context)]), n_steps, len(held) // 50, SITES, (16, 16))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,8 @@ def test_contexts_and_latents_are_the_units(result):
 def test_tables_figures_and_arrays(result):
     assert len(result.tables["by_site"]) == 4
     assert set(result.tables["per_latent"]["largest_at"]) <= set(SITES)
-    assert result.arrays["directions"].shape == (16, 2, 16)
+    assert result.arrays["directions"].shape == (16, 32)
+    assert result.arrays["widths"].tolist() == [16, 16]
     for figure in result.figures.values():
         draw(figure, result.tables[figure.table])
 
@@ -88,8 +89,8 @@ def test_relative_depths_are_the_layers_they_name(of_a_model):
 
 
 def test_misaligned_sources_keep_their_rows_and_lose_their_partners():
-    rows = torch.arange(60, dtype=torch.float32).reshape(20, 3, 1)
-    (shuffled,) = misaligned(iter([rows]), seed=0)
+    rows = torch.arange(60, dtype=torch.float32).reshape(20, 3)
+    (shuffled,) = misaligned(iter([rows]), (1, 1, 1), seed=0)
     assert torch.equal(shuffled[:, 0], rows[:, 0])
     for source in (1, 2):
         assert torch.equal(shuffled[:, source].sort(dim=0).values, rows[:, source])
