@@ -7,6 +7,7 @@ import torch
 from engine.errors import DataError, SpecError
 from engine.families import crosscoder
 from engine.families.crosscoder import Params, run, study
+from engine.lab.another import ExchangeLab
 from engine.lab.lab import Lab
 from engine.lab.sparse.measured_crosscoder import SourceData, misaligned
 from engine.lab.sparse.planted_sources import planted_sources
@@ -104,6 +105,45 @@ def test_impossible_sites_are_refused():
         run(lab, PARAMS.model_copy(update={"sites": [SITES[0], "blocks.0%.hook_resid_post"]}))
     with pytest.raises(SpecError, match="no layer 7"):
         run(lab, PARAMS.model_copy(update={"sites": [SITES[0], "blocks.7.hook_resid_post"]}))
+
+
+@pytest.fixture(scope="module")
+def of_two_models():
+    """The micro model beside a wider and deeper one with the same tokens, half way up both."""
+    own, wide = sparse_lab(None), micro_model(d_model=48, n_layers=4, seed=1)
+    models = {own.model.name: own.model, "wide": wide}
+    lab = ExchangeLab(own.model, corpus=own.corpus, load=models.__getitem__)
+    given = PARAMS.model_dump(exclude={"sites"}) | {"against": "wide"}
+    return run(lab, Params.model_validate(given)).validated()
+
+
+def test_two_models_of_different_widths(of_two_models):
+    found = of_two_models.measurements
+    sites = of_two_models.tables["by_site"]["site"].unique().tolist()
+    assert [site.split()[1] for site in sites] == ["blocks.1.hook_resid_post", "blocks.2.hook_resid_post"]
+    assert of_two_models.arrays["directions"].shape == (16, 32 + 48)
+    assert of_two_models.arrays["widths"].tolist() == [32, 48]
+    names = {check.name for check in of_two_models.checks}
+    assert names == {"hugging_face_logits", "second_hugging_face_logits", "alive"}
+    assert of_two_models.failed_checks == []
+    assert found["explained_variance_1"].value > found["random_explained_variance_1"].value
+    assert {"error_ratio", "reconstruction_ratio"} <= set(of_two_models.tables["per_latent"])
+
+
+def test_directions_of_two_models_are_not_compared(of_two_models):
+    assert "decoder_cosine" not in of_two_models.measurements
+    assert "decoder_cosine" not in of_two_models.tables["per_latent"]
+    for figure in of_two_models.figures.values():
+        draw(figure, of_two_models.tables[figure.table])
+
+
+def test_there_are_two_sources_at_least():
+    assert Params(against="wide").sites == ["blocks.50%.hook_resid_post"]
+    assert Params(against="wide", sites=SITES).sites == SITES
+    with pytest.raises(ValueError, match="a second model as `against`"):
+        Params(sites=SITES[:1])
+    with pytest.raises(ValueError, match="against"):
+        Params(against="  ")
 
 
 def test_too_little_text_is_refused():

@@ -95,7 +95,9 @@ def test_the_threshold_keeps_about_k_a_row():
 
 
 def test_the_same_seed_trains_the_same_crosscoder(rows):
-    one, other, third = (train([rows] * 5, WIDTHS, N, K, n_steps=5, seed=seed).crosscoder.dec for seed in (3, 3, 4))
+    one, other, third = (
+        train([rows] * 5, WIDTHS, N, K, n_steps=5, seed=seed).crosscoder.dec for seed in (3, 3, 4)
+    )
     assert torch.equal(one, other)
     assert not torch.equal(one, third)
 

@@ -25,7 +25,6 @@ class Case:
     probes: Callable[[Crosscoder], Tensor]
 
 
-
 def turn(width: int) -> Tensor:
     """An isometry from the first source's basis, the identity where the widths are the same."""
     drawn = torch.randn(width, D, generator=torch.Generator().manual_seed(7))
