@@ -117,9 +117,9 @@ def test_one_that_cannot_be_had_is_told_and_stops_nothing_else(two: Any) -> None
     assert count.reason == "small, which it is compared with, the hub is out of reach"
     two.models(tiny=TINY, small={**SMALL, "broken": "the index does not answer"})
     events: list[Any] = []
-    first, second = two.build(events.append).values()
-    assert "the index does not answer" in first.reason
-    assert second.run is not None
+    outcomes = {name.label: outcome for name, outcome in two.build(events.append).items()}
+    assert "the index does not answer" in outcomes["count"].reason
+    assert outcomes["alone"].run is not None
     assert [event.kind for event in events if event.kind in ("failed", "unmeasured")] == ["unmeasured"]
 
 
