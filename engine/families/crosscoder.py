@@ -49,7 +49,6 @@ from engine.lab.sparse.planted_sources import planted_sources
 from engine.models.micro import micro_model
 
 DEPTHS = ["blocks.25%.hook_resid_post", "blocks.75%.hook_resid_post"]
-MIDDLE = ["blocks.50%.hook_resid_post"]
 
 
 class Params(BaseModel, extra="forbid"):
@@ -89,7 +88,7 @@ class Params(BaseModel, extra="forbid"):
     @classmethod
     def _halfway(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Two models are compared half way up, where nothing else is said."""
-        return ({"sites": MIDDLE} if given.get("against") is not None else {}) | given
+        return ({"sites": ["blocks.50%.hook_resid_post"]} if given.get("against") is not None else {}) | given
 
     @field_validator("sites")
     @classmethod
