@@ -27,6 +27,7 @@ from engine.shown import Shown
 
 if TYPE_CHECKING:
     from engine.evidence.result import Calibration
+    from engine.publish.kept import KeptPages
     from engine.publish.overview import Report
     from engine.report.charts import Chart
     from engine.report.lint import Problem
@@ -165,7 +166,13 @@ def template_text(path: Path) -> str:
         ) from error
 
 
-def write_site(root: Path, reports: Sequence[Report], calibrated: dict, out: Path | None) -> list[str]:
+def write_site(
+    root: Path,
+    reports: Sequence[Report],
+    calibrated: dict,
+    out: Path | None = None,
+    kept: KeptPages | None = None,
+) -> list[str]:
     """The reports and everything around them, as `engine.publish.build.build_site` makes it."""
     from engine.cli import app
     from engine.publish.build import build_site
@@ -173,7 +180,8 @@ def write_site(root: Path, reports: Sequence[Report], calibrated: dict, out: Pat
     from engine.spec.schema import json_schema
 
     schema = json_schema(project_sources().catalog)
-    return build_site(root, site_files(root, reports, app=app, schema=schema, calibrations=calibrated), out)
+    files = site_files(root, reports, app=app, schema=schema, calibrations=calibrated)
+    return build_site(root, files, out, kept)
 
 
 def _concerns(reports: Sequence[Report], calibrated: dict[str, list[Calibration]]) -> list[Problem]:
