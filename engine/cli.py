@@ -81,8 +81,9 @@ def build(
       engine build --budget 10m
     """
     from engine import build as building
+    from engine.measuring import Hands
 
-    hands = building.Hands(jobs, cluster)
+    hands = Hands(jobs, cluster)
     outcome = building.build(
         slugs, budget, models=model, fresh=force, dry_run=dry_run, out=out, hands=hands, json=json
     )
@@ -97,9 +98,9 @@ def status(slugs: Slugs = None, model: Models = None, json: Json = False) -> Non
     Example:
       engine status fact-recall
     """
-    from engine import listings
+    from engine import standing
 
-    listings.status(slugs, models=model, json=json)
+    standing.status(slugs, models=model, json=json)
 
 
 # Here, because help lists commands in the order in which they are registered.
@@ -146,9 +147,9 @@ def publish(slugs: Slugs = None, json: Json = False) -> None:
     Example:
       engine publish fact-recall
     """
-    from engine import listings
+    from engine import standing
 
-    listings.publish(slugs, json=json)
+    standing.publish(slugs, json=json)
 
 
 @app.command()
@@ -159,9 +160,9 @@ def diff(slugs: Slugs = None, json: Json = False) -> None:
     Example:
       engine diff fact-recall
     """
-    from engine import listings
+    from engine import standing
 
-    raise typer.Exit(1 if listings.diff(slugs, json=json) else 0)
+    raise typer.Exit(1 if standing.diff(slugs, json=json) else 0)
 
 
 @app.command()
@@ -175,9 +176,9 @@ def report(
     Example:
       mech report --run-id 3
     """
-    from engine import listings
+    from engine import stored
 
-    listings.report(run_id, output)
+    stored.report(run_id, output)
 
 
 @app.command()

@@ -27,7 +27,7 @@ def run(
     Example:
       mech run --name fact-recall/lens
     """
-    from engine import build as building
+    from engine import measuring
 
     if (name is None) == (spec is None):
         raise EngineError(
@@ -36,8 +36,8 @@ def run(
             expected="either --name INVESTIGATION/EXPERIMENT or --spec FILE",
             seen="both" if name else "neither",
         )
-    hands = building.Hands(jobs, cluster)
-    complete = building.run(name, spec, models=model, force=force, dry_run=dry_run, json=json, hands=hands)
+    hands = measuring.Hands(jobs, cluster)
+    complete = measuring.run(name, spec, models=model, force=force, dry_run=dry_run, json=json, hands=hands)
     raise typer.Exit(0 if complete else 1)
 
 
@@ -67,15 +67,14 @@ def sweep(
     Example:
       mech sweep --base sae.yaml --axis parameters.k=8,16,32 --output sweep.yaml --execute
     """
-    from engine import build as building
-    from engine import sweeping
+    from engine import measuring, sweeping
 
     made = sweeping.make(base, axis, experiment=experiment, output=output)
     if not execute:
         sweeping.tell(made, json=json)
         return
     complete = sweeping.measured(
-        made, models=model, dry_run=dry_run, hands=building.Hands(jobs, cluster), json=json
+        made, models=model, dry_run=dry_run, hands=measuring.Hands(jobs, cluster), json=json
     )
     raise typer.Exit(0 if complete else 1)
 
@@ -99,8 +98,7 @@ def analyze_sae_stability(
     Example:
       mech analyze-sae-stability --sweep sweep.yaml --live-only --output stability.md
     """
-    from engine import build as building
-    from engine import stability
+    from engine import measuring, stability
 
     complete = stability.analyze(
         sweep,
@@ -108,7 +106,7 @@ def analyze_sae_stability(
         output=output,
         models=model,
         dry_run=dry_run,
-        hands=building.Hands(jobs, cluster),
+        hands=measuring.Hands(jobs, cluster),
         json=json,
     )
     raise typer.Exit(0 if complete else 1)

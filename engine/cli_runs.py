@@ -19,10 +19,10 @@ def runs(context: typer.Context, json: Json = False) -> None:
     Example:
       engine runs
     """
-    from engine import listings
+    from engine import stored
 
     if context.invoked_subcommand is None:
-        listings.runs(json=json)
+        stored.runs(json=json)
 
 
 @app.command("show")
@@ -33,9 +33,9 @@ def runs_show(run_id: Annotated[int, typer.Argument(help="The run's id.")], json
     Example:
       engine runs show 3
     """
-    from engine import listings
+    from engine import stored
 
-    listings.show_run(run_id, json=json)
+    stored.show_run(run_id, json=json)
 
 
 @app.command("gc")
@@ -48,9 +48,9 @@ def runs_gc(
     Example:
       engine runs gc --yes
     """
-    from engine import listings
+    from engine import stored
 
-    listings.collect_garbage(yes)
+    stored.collect_garbage(yes)
 
 
 @app.command("rebuild")
@@ -61,6 +61,6 @@ def runs_rebuild() -> None:
     Example:
       engine runs rebuild
     """
-    from engine import listings
+    from engine import stored
 
-    listings.rebuild_store()
+    stored.rebuild_store()
