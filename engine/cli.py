@@ -143,6 +143,8 @@ def serve(
 def publish(slugs: Slugs = None, json: Json = False) -> None:
     """Write this machine's numbers to investigations/SLUG/published/, to be committed with the text.
 
+    Numbers are published all, tables where the report shows them or a chart of them.
+
     \b
     Example:
       engine publish fact-recall

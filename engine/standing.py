@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from engine.console import emit_json, human_bytes, human_seconds, say, table
+
+if TYPE_CHECKING:
+    from engine.runs.investigation import Investigation
+    from engine.runs.plan import Plan
+    from engine.runs.published import PublishReport
+    from engine.runs.store import RunStore
 
 
 def status(slugs: Sequence[str] | None, *, models: Sequence[str] | None, json: bool) -> None:
@@ -44,10 +51,8 @@ def status(slugs: Sequence[str] | None, *, models: Sequence[str] | None, json: b
 
 def publish(slugs: Sequence[str] | None, *, json: bool) -> None:
     """`engine publish`."""
-    from engine.runs.assemble import assemble
     from engine.runs.investigation import chosen_investigations, find_root
     from engine.runs.plan import make_plan
-    from engine.runs.published import write_published
     from engine.runs.sources import project_sources
     from engine.runs.store import open_store
 
@@ -55,10 +60,7 @@ def publish(slugs: Sequence[str] | None, *, json: bool) -> None:
     chosen = chosen_investigations(root, slugs, sources.catalog)
     with open_store(root) as store:
         plan = make_plan(chosen, store, sources, budget=0)
-        done = {
-            i.slug: write_published(assemble(i, store, plan), i.published_folder)
-            for i in plan.investigations.values()
-        }
+        done = {i.slug: _publish(i, store, plan) for i in plan.investigations.values()}
     if json:
         emit_json(done)
         return
@@ -66,6 +68,19 @@ def publish(slugs: Sequence[str] | None, *, json: bool) -> None:
         shown_files = ", ".join(told.changed) or "nothing changed"
         say(f"{slug}: {shown_files}")
     say("commit investigations/*/published/ together with the text")
+
+
+def _publish(investigation: Investigation, store: RunStore, plan: Plan) -> PublishReport:
+    """All numbers of an investigation that were measured here, and the tables that its text shows."""
+    from engine.build import template_text
+    from engine.report.render import asked_for
+    from engine.runs.assemble import assemble
+    from engine.runs.published import write_published
+
+    ledger, path = assemble(investigation, store, plan), investigation.template_path
+    return write_published(
+        ledger, investigation.published_folder, asked_for(ledger, template_text(path), path)
+    )
 
 
 def diff(slugs: Sequence[str] | None, *, json: bool) -> bool:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from engine.errors import ClaimError, StoreError, nearest
 from engine.runs.ledger import Comparison, Entry, Ledger, Provenance
-from engine.runs.published import DIGITS, Published, published_entry, read_published
+from engine.runs.published import Published, published_entry, read_published
+from engine.runs.published_numbers import DIGITS
 
 if TYPE_CHECKING:
     from engine.evidence.result import Measurement
