@@ -84,6 +84,7 @@ def show_run(run_id: int, *, json: bool) -> None:
 def collect_garbage(yes: bool) -> None:
     """List, or delete, runs that newer ones replaced and activations that no run to be measured needs."""
     from engine.lab.kept import free
+    from engine.runs.database import storage_errors
     from engine.runs.investigation import find_investigations, find_root
     from engine.runs.plan import make_plan
     from engine.runs.sources import project_sources
@@ -94,13 +95,17 @@ def collect_garbage(yes: bool) -> None:
     with open_store(root) as store:
         plan = make_plan(find_investigations(root, sources.catalog), store, sources, budget=0)
         unneeded = unneeded_activations(plan, store.folder)
-        old = store.superseded()
+        old = store.superseded({run.examined.current.key for run in plan.runs if run.examined.current})
         size = sum(f["bytes"] for run in old for f in run.files.values())
         if not old and not unneeded:
             say("nothing to free: no run was superseded, and no activations are left over")
         elif yes:
-            freed = store.remove(old) + sum(free(found) for found in unneeded)
-            say(f"freed {human_bytes(freed)}: {len(old)} runs, {len(unneeded)} sets of activations")
+            freed = store.remove(old)
+            with storage_errors(store.folder):
+                freed += sum(free(found) for found in unneeded)
+            in_use = sum(found.folder.exists() for found in unneeded)
+            gone = f"{len(old)} runs, {len(unneeded) - in_use} sets of activations"
+            say(f"freed {human_bytes(freed)}: {gone}" + (f"; {in_use} more are in use" if in_use else ""))
         else:
             _list_garbage(old, unneeded)
             size += sum(found.n_bytes for found in unneeded)
