@@ -49,18 +49,19 @@ def _run_row(store, run) -> dict:
 
 def show_run(run_id: int, *, json: bool) -> None:
     """One run: its numbers, checks, provenance and log."""
-    from engine.evidence.printing import interval_text
+    from engine.evidence.printing import interval_text, printable
     from engine.runs.investigation import find_root
     from engine.runs.store import open_store
 
     with open_store(find_root()) as store:
         run = store.run(run_id)
         result, log = store.load(run), store.log(run)
+    measurements = [printable(m) for m in result.measurements.values()]
     if json:
         emit_json(
             {
                 "run": run.record.to_json(),
-                "measurements": [told_number(m) for m in result.measurements.values()],
+                "measurements": [told_number(m) for m in measurements],
                 "checks": result.checks,
             }
         )
@@ -68,7 +69,7 @@ def show_run(run_id: int, *, json: bool) -> None:
     say(f"run {run.id}: {run.name}, {run.date}, {human_seconds(run.seconds)}\n")
     table(
         ["role", "number", "value"],
-        [(m.role, m.name, interval_text(m)) for m in result.measurements.values()],
+        [(m.role, m.name, interval_text(m)) for m in measurements],
     )
     say()
     table(
