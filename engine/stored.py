@@ -96,7 +96,8 @@ def collect_garbage(yes: bool) -> None:
     with open_store(root) as store:
         plan = make_plan(find_investigations(root, sources.catalog), store, sources, budget=0)
         unneeded = unneeded_activations(plan, store.folder)
-        old = store.superseded({run.examined.current.key for run in plan.runs if run.examined.current})
+        serving = {run.examined.current.id for run in plan.runs if run.examined.current}
+        old = [run for run in store.superseded() if run.id not in serving]
         size = sum(f["bytes"] for run in old for f in run.files.values())
         if not old and not unneeded:
             say("nothing to free: no run was superseded, and no activations are left over")

@@ -104,6 +104,9 @@ def test_an_older_run_that_the_spec_asks_for_again_stays(engine: Any, toy: Toy) 
     assert engine("runs", "gc", "--yes").out.startswith(NEEDS_NOTHING)
     toy.build()
     assert len(toy.executed) == 2
+    toy.build(fresh=True)  # now a third has the first one's key, and serves in its place
+    assert "2 runs, 0 sets" in engine("runs", "gc", "--yes").out
+    assert [row["id"] for row in engine("runs", "--json").json] == [3]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--yes",)])

@@ -68,9 +68,11 @@ def thinned(data: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
 def left_out(data: Mapping[str, Any]) -> dict[tuple[Kind, str], str]:
     """Why a table, or a figure with it, is not among what is published."""
     notes = {name: table["note"] for name, table in data["tables"].items() if not table["file"]}
-    figures = ((name, figure["table"]) for name, figure in data["figures"].items())
     without: dict[tuple[Kind, str], str] = {("tables", name): note for name, note in notes.items()}
-    return without | {("figures", name): notes[table] for name, table in figures if table in notes}
+    for name, figure in data["figures"].items():
+        if figure["table"] in notes:
+            without["figures", name] = notes[figure["table"]]
+    return without
 
 
 def _kind(column: pd.Series) -> str:
