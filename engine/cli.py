@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from engine import cli_measuring, cli_models, cli_runs
+from engine.cli_options import Cluster, DryRun, Force, Jobs, Json, Models, Slugs
 from engine.errors import EngineError
 
 app = typer.Typer(
@@ -20,23 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models_app = typer.Typer()
-runs_app = typer.Typer()
-app.add_typer(models_app, name="models")
-app.add_typer(runs_app, name="runs")
-
-Slugs = Annotated[list[str] | None, typer.Argument(metavar="SLUG", help="Investigations; all by default.")]
-Json = Annotated[bool, typer.Option("--json", help="Print what a program may read.")]
-Models = Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be repeated.")]
-Force = Annotated[bool, typer.Option("--force", "--fresh", help="Measure even what is up to date.")]
-Jobs = Annotated[
-    int | None, typer.Option(min=1, help="Runs measured at once on this machine; decided by default.")
-]
-Cluster = Annotated[
-    str | None, typer.Option(metavar="auto|HOST:PORT", help="Measure on this Ray cluster, from a node of it.")
-]
-Output = Annotated[Path | None, typer.Option(help="The file to write.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and measure nothing.")]
+app.add_typer(cli_models.app, name="models")
+app.add_typer(cli_runs.app, name="runs")
 
 
 def main() -> None:
@@ -94,8 +81,9 @@ def build(
       engine build --budget 10m
     """
     from engine import build as building
+    from engine.measuring import Hands
 
-    hands = building.Hands(jobs, cluster)
+    hands = Hands(jobs, cluster)
     outcome = building.build(
         slugs, budget, models=model, fresh=force, dry_run=dry_run, out=out, hands=hands, json=json
     )
@@ -110,115 +98,15 @@ def status(slugs: Slugs = None, model: Models = None, json: Json = False) -> Non
     Example:
       engine status fact-recall
     """
-    from engine import listings
+    from engine import standing
 
-    listings.status(slugs, models=model, json=json)
-
-
-@app.command()
-def run(
-    name: Annotated[str | None, typer.Option(help="INVESTIGATION/EXPERIMENT, as a spec names it.")] = None,
-    spec: Annotated[Path | None, typer.Option(help="A spec file of your own, whole or flat.")] = None,
-    model: Models = None,
-    force: Force = False,
-    dry_run: DryRun = False,
-    jobs: Jobs = None,
-    cluster: Cluster = None,
-    json: Json = False,
-) -> None:
-    """Measure one experiment, or every experiment of a spec file, and print its numbers.
-
-    \b
-    Example:
-      mech run --name fact-recall/lens
-    """
-    from engine import build as building
-
-    if (name is None) == (spec is None):
-        raise EngineError(
-            "say what to run",
-            where="engine run",
-            expected="either --name INVESTIGATION/EXPERIMENT or --spec FILE",
-            seen="both" if name else "neither",
-        )
-    hands = building.Hands(jobs, cluster)
-    complete = building.run(name, spec, models=model, force=force, dry_run=dry_run, json=json, hands=hands)
-    raise typer.Exit(0 if complete else 1)
+    standing.status(slugs, models=model, json=json)
 
 
-@app.command()
-def sweep(
-    base: Annotated[Path, typer.Option(help="A spec file, whole or flat.")],
-    axis: Annotated[
-        list[str], typer.Option(metavar="KEY=V,V,...", help="What varies, as parameters.k=8,16; repeatable.")
-    ],
-    experiment: Annotated[
-        str | None, typer.Option(help="Which experiment of the spec, where it has several.")
-    ] = None,
-    output: Output = None,
-    execute: Annotated[bool, typer.Option("--execute", help="Measure every point now.")] = False,
-    model: Models = None,
-    dry_run: DryRun = False,
-    jobs: Jobs = None,
-    cluster: Cluster = None,
-    json: Json = False,
-) -> None:
-    """Sweep an experiment over parameters, hook sites or amounts of data, and measure it as one table.
-
-    Writes a spec file that `mech run --spec` measures, or measures at once; what was measured before is
-    taken from the store, so an interrupted sweep goes on where it stopped. The table is also written as CSV
-    beside the output file.
-
-    \b
-    Example:
-      mech sweep --base sae.yaml --axis parameters.k=8,16,32 --output sweep.yaml --execute
-    """
-    from engine import build as building
-    from engine import sweeping
-
-    made = sweeping.make(base, axis, experiment=experiment, output=output)
-    if not execute:
-        sweeping.tell(made, json=json)
-        return
-    complete = sweeping.measured(
-        made, models=model, dry_run=dry_run, hands=building.Hands(jobs, cluster), json=json
-    )
-    raise typer.Exit(0 if complete else 1)
-
-
-@app.command("analyze-sae-stability")
-def analyze_sae_stability(
-    sweep: Annotated[Path, typer.Option(help="A spec file that trains SAEs over seeds.")],
-    live_only: Annotated[bool, typer.Option("--live-only", help="Only latents that fire.")] = False,
-    output: Output = None,
-    model: Models = None,
-    dry_run: DryRun = False,
-    jobs: Jobs = None,
-    cluster: Cluster = None,
-    json: Json = False,
-) -> None:
-    """Say how alike the dictionaries of a sweep over seeds are, beside what chance gives.
-
-    Trains what is missing, compares the seeds at every other setting of the sweep, prints the table and
-    writes it as Markdown, or as JSON where the output file is called so.
-
-    \b
-    Example:
-      mech analyze-sae-stability --sweep sweep.yaml --live-only --output stability.md
-    """
-    from engine import build as building
-    from engine import stability
-
-    complete = stability.analyze(
-        sweep,
-        live_only=live_only,
-        output=output,
-        models=model,
-        dry_run=dry_run,
-        hands=building.Hands(jobs, cluster),
-        json=json,
-    )
-    raise typer.Exit(0 if complete else 1)
+# Here, because help lists commands in the order in which they are registered.
+app.command()(cli_measuring.run)
+app.command()(cli_measuring.sweep)
+app.command()(cli_measuring.analyze_sae_stability)  # Typer writes analyze-sae-stability
 
 
 @app.command()
@@ -255,13 +143,15 @@ def serve(
 def publish(slugs: Slugs = None, json: Json = False) -> None:
     """Write this machine's numbers to investigations/SLUG/published/, to be committed with the text.
 
+    Numbers are published all, tables where the report shows them or a chart of them.
+
     \b
     Example:
       engine publish fact-recall
     """
-    from engine import listings
+    from engine import standing
 
-    listings.publish(slugs, json=json)
+    standing.publish(slugs, json=json)
 
 
 @app.command()
@@ -272,9 +162,9 @@ def diff(slugs: Slugs = None, json: Json = False) -> None:
     Example:
       engine diff fact-recall
     """
-    from engine import listings
+    from engine import standing
 
-    raise typer.Exit(1 if listings.diff(slugs, json=json) else 0)
+    raise typer.Exit(1 if standing.diff(slugs, json=json) else 0)
 
 
 @app.command()
@@ -288,9 +178,9 @@ def report(
     Example:
       mech report --run-id 3
     """
-    from engine import listings
+    from engine import stored
 
-    listings.report(run_id, output)
+    stored.report(run_id, output)
 
 
 @app.command()
@@ -325,90 +215,6 @@ def families(
     from engine import listings
 
     listings.families(name, json=json)
-
-
-@models_app.callback(invoke_without_command=True)
-def models(context: typer.Context, json: Json = False) -> None:
-    """List the models with size, licence, source, whether they are cached and whether they fit this machine.
-
-    \b
-    Example:
-      engine models get smollm2-135m-instruct
-    """
-    from engine import listings
-
-    if context.invoked_subcommand is None:
-        listings.models(json=json)
-
-
-@models_app.command("get")
-def models_get(
-    name: Annotated[str, typer.Argument(help="A known name, a hub id, or a path.")],
-) -> None:
-    """Fetch a model into the cache; resumes where an earlier fetch stopped.
-
-    \b
-    Example:
-      engine models get qwen2.5-coder-0.5b-instruct
-    """
-    from engine import listings
-
-    listings.fetch_model(name)
-
-
-@runs_app.callback(invoke_without_command=True)
-def runs(context: typer.Context, json: Json = False) -> None:
-    """List the runs in the store, newest last.
-
-    \b
-    Example:
-      engine runs
-    """
-    from engine import listings
-
-    if context.invoked_subcommand is None:
-        listings.runs(json=json)
-
-
-@runs_app.command("show")
-def runs_show(run_id: Annotated[int, typer.Argument(help="The run's id.")], json: Json = False) -> None:
-    """Print one run's numbers, checks and provenance, and what it logged.
-
-    \b
-    Example:
-      engine runs show 3
-    """
-    from engine import listings
-
-    listings.show_run(run_id, json=json)
-
-
-@runs_app.command("gc")
-def runs_gc(
-    yes: Annotated[bool, typer.Option("--yes", help="Delete them; without it they are only listed.")] = False,
-) -> None:
-    """Free the disk that superseded and damaged runs take, and activations that no run to be measured needs.
-
-    \b
-    Example:
-      engine runs gc --yes
-    """
-    from engine import listings
-
-    listings.collect_garbage(yes)
-
-
-@runs_app.command("rebuild")
-def runs_rebuild() -> None:
-    """Make the store's database again from the run folders, which hold everything.
-
-    \b
-    Example:
-      engine runs rebuild
-    """
-    from engine import listings
-
-    listings.rebuild_store()
 
 
 @app.command()

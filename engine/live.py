@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from engine.build import print_reports, template_text, write_site
 from engine.console import say
+from engine.publish.kept import KeptPages
 from engine.runs.investigation import find_investigations, find_root
 from engine.runs.plan import make_plan
 from engine.runs.sources import project_sources
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class LiveSite:
-    """A site that is served while it is written: its reports and drawn charts by template."""
+    """A site that is served while it is written: reports and drawn charts by template, and pages as HTML."""
 
     root: Path
     reports: dict[Path, Report] = field(default_factory=dict)
     drawn: defaultdict[Path, dict[str, Chart]] = field(default_factory=lambda: defaultdict(dict))
     calibrated: dict[str, list[Calibration]] = field(default_factory=dict)
+    pages: KeptPages = field(default_factory=KeptPages)
 
     def rebuild(self, changed: set[Path]) -> None:
         """Bring `public/` up to date; an EngineError leaves it as it is, and the next call tries again."""
@@ -39,7 +41,7 @@ class LiveSite:
             self._print(changed)
         else:
             self._everything()
-        write_site(self.root, list(self.reports.values()), self.calibrated, None)
+        write_site(self.root, list(self.reports.values()), self.calibrated, kept=self.pages)
 
     def _print(self, templates: set[Path]) -> None:
         from engine.report.render import render
@@ -54,6 +56,7 @@ class LiveSite:
 
         self.reports.clear()
         self.drawn.clear()
+        self.pages.clear()
         sources = project_sources()
         with open_store(self.root) as store:
             plan = make_plan(find_investigations(self.root, sources.catalog), store, sources, budget=0)

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.build import Asked, Hands, carried_out, existing
 from engine.console import emit_json, say, table, told_number
 from engine.errors import EngineError, SpecError
+from engine.measuring import Asked, Hands, carried_out, existing
 from engine.runs.investigation import Investigation, find_root_or_here, load_investigation
 from engine.runs.sources import project_sources
 from engine.spec.models import Experiment

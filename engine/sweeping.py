@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.build import Asked, Done, Hands, carried_out, existing
 from engine.console import emit_json, say, table, told_number
 from engine.errors import SpecError
+from engine.measuring import Asked, Done, Hands, carried_out, existing
 from engine.runs.investigation import Investigation, find_root_or_here, load_investigation
 from engine.runs.record import RunName
 from engine.runs.sources import project_sources

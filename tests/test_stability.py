@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine import build, stability, sweeping
+from engine import measuring, stability, sweeping
 from tests.runs.toy import FAMILY, Toy
 
 COMPARING = '''"""Compare."""
@@ -56,7 +56,7 @@ experiments:
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """A toy project with the two families; the working directory."""
     made = Toy(tmp_path / "project")
-    for module in (build, sweeping, stability):
+    for module in (measuring, sweeping, stability):
         monkeypatch.setattr(module, "project_sources", made.sources)
     monkeypatch.chdir(made.root)
     made.write("engine/families/polysemanticity_sae.py", FAMILY)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine import build, sweeping
+from engine import measuring, sweeping
 from tests.runs.toy import Toy
 
 BASE = "name: words\nfamily: count_words\nmodel: tiny\n"
@@ -19,7 +19,7 @@ AXIS = ("--axis", "parameters.k=1,2")
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """A toy project, in which the commands of the engine work on toys; the working directory."""
     made = Toy(tmp_path / "project")
-    for module in (build, sweeping):
+    for module in (measuring, sweeping):
         monkeypatch.setattr(module, "project_sources", made.sources)
     monkeypatch.chdir(made.root)
     made.write("base.yaml", BASE)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from engine.evidence.result import Measurement
 
 PLAIN_DIGITS = 3  # significant digits of an estimate without an interval
 MOST_DIGITS = 6  # significant digits that even the narrowest interval earns
+FLAT_STATISTICS = ("mean", "ratio")  # fractions and medians have exact intervals, also of equal values
+SAME = 1e-9  # relative to the largest row, far above what summing in another order changes
+TAIL = 0.025  # what intervals.py leaves on each side
 LARGEST_EXPONENT, SMALLEST_EXPONENT = 7, -4  # beyond these, scientific notation
 
 
@@ -38,6 +42,42 @@ def interval_text(measurement: Measurement) -> str:
         return f"{value} (no interval, {who}: {m.note})"
     ends = f"{digits(m.low, m.low, m.high)} to {digits(m.high, m.low, m.high)}"
     return f"{value} (95 % CI {ends}, {who})"
+
+
+def printable(measurement: Measurement) -> Measurement:
+    """The measurement as a page may tell it: without an interval where its units show no spread at all.
+
+    Where all units gave one value, every resample does, and an interval from that value to itself would
+    claim what nobody saw. Replicates stay as they are, so that no verdict changes.
+    """
+    m = measurement
+    if m.exact or m.statistic not in FLAT_STATISTICS or not _is_flat(m):
+        return m
+    share = f"{100 * unseen_share(m.n):.2g} %"
+    note = (
+        f"All {m.n:,} {m.unit}s gave this same value, so that no interval can be made; "
+        f"up to {share} of {m.unit}s may give another."
+    )
+    return replace(m, low=None, high=None, note=note)
+
+
+def _is_flat(m: Measurement) -> bool:
+    """Whether all units gave one value; by the rows where they are there, as sums differ in last digits."""
+    if m.low is None or m.high is None or m.low == m.high or m.samples is None:
+        return m.low is not None and m.low == m.high
+    if m.high - m.low > 10.0**-MOST_DIGITS * max(abs(m.low), abs(m.high)):
+        return False
+    over, under = (m.samples, 1.0) if m.samples.ndim == 1 else m.samples.T
+    return bool((abs(over - m.value * under) <= SAME * abs(over).max()).all())
+
+
+def unseen_share(n: int) -> float:
+    """The largest share of units that n units may fail to show: at a larger one, one in 40 samples would.
+
+    The upper end of the exact interval of 0 in n (Clopper and Pearson 1934), about 3.7 / n; with one end in
+    20 it is the rule of three (Hanley and Lippman-Hand 1983).
+    """
+    return 1 - TAIL ** (1 / n)
 
 
 def _place(value: float) -> int:

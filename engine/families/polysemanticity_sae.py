@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 from engine.errors import DataError
@@ -31,7 +31,7 @@ from engine.evidence.result import Calibration, Figure, Measurement, Result
 from engine.lab.harvest import harvested, run_with_replacement
 from engine.lab.lab import Lab
 from engine.lab.profiles import known_answer
-from engine.lab.sparse.coder import Codes, check_width, random_coder
+from engine.lab.sparse.coder import Codes, random_coder
 from engine.lab.sparse.contexts import evenly_by_rate, top_contexts
 from engine.lab.sparse.evidence import (
     Geometry,
@@ -51,9 +51,9 @@ SPLICED_AT_ONCE = 4  # contexts: their logits over the vocabulary are the most m
 
 
 class Params(BaseModel, extra="forbid"):
-    n_features: int = 2048
+    n_features: Annotated[int, Field(gt=0)] = 2048
     """How many latents the dictionary has."""
-    k: int = 32
+    k: Annotated[int, Field(gt=0)] = 32
     """Latents active for each token; for batchtopk on average over a batch."""
     kind: Literal["topk", "batchtopk"] = "topk"
     """topk keeps the k largest of every token, batchtopk the k times batch_size largest of a batch."""
@@ -76,10 +76,15 @@ class Params(BaseModel, extra="forbid"):
     shown_latents: Annotated[int, Field(gt=0)] = 24
     """Latents whose top contexts are listed: live ones, evenly spaced by how often they fire."""
 
+    @model_validator(mode="after")
+    def _has_k_latents(self) -> Params:
+        if self.k > self.n_features:
+            raise ValueError(f"k = {self.k} is more than n_features = {self.n_features}")
+        return self
+
 
 def run(lab: Lab, params: Params) -> Result:
     """Train one dictionary and measure it on contexts that it never saw, beside its controls."""
-    check_width(params.n_features, params.k)
     acts = harvested(lab, [lab.hook_site], tokens=params.tokens, context_tokens=params.context_tokens)
     site, (train_part, test_part) = acts.site, acts.split(params.held_out)
     held = HeldOut.of(test_part, site)

@@ -123,6 +123,7 @@ class Activations:
     def split(self, held_out_fraction: float, seed: int = 0) -> tuple[Activations, Activations]:
         """Training and held-out rows that share no context; the held-out contexts are drawn by `seed`.
 
+        Contexts are pieces of documents: two pieces of one document may lie on either side.
         Raises DataError where either would be empty.
         """
         n_held_out = round(held_out_fraction * len(self.chosen))

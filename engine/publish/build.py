@@ -11,18 +11,23 @@ from pathlib import Path
 
 from engine.errors import SiteError
 from engine.publish.files import Content, write_files
+from engine.publish.kept import KeptPages
 from engine.report.grammar import keep_compiled
 from engine.runs.locks import held
 
 
-def build_site(root: Path, files: Mapping[str, Content], out: Path | None = None) -> list[str]:
+def build_site(
+    root: Path, files: Mapping[str, Content], out: Path | None = None, kept: KeptPages | None = None
+) -> list[str]:
     """Write the generated `files` into site/ and build `out` (public/); returns the paths that changed.
+
+    A caller that builds again and again passes what it `kept`, and unchanged pages are not converted anew.
 
     Two builds at once take turns. A build that fails or is killed leaves the previous site as it was.
     Raises SiteError with every complaint of the site builder.
     """
     out = (out or root / "public").resolve()
-    with _alone(root), _scratch(out) as scratch:
+    with _alone(root), _scratch(out) as scratch, (kept or KeptPages()).at_work():
         changed = write_files(root / "site", files)
         _run_mkdocs(root / "mkdocs.yml", scratch / "site", root / ".engine" / "templates")
         _swap(scratch / "site", out, scratch / "previous")

@@ -27,9 +27,9 @@ from engine.report.numbers import MARKERS, Names, Number, Shown, is_withheld, kn
 from engine.report.prose import without_code, without_tags
 from engine.report.tables import ROWS, count_shown, grid_of
 from engine.report.text import TextPrinter
-from engine.runs.ledger import Entry, Ledger
+from engine.runs.ledger import Entry, Kind, Ledger, Part
 
-__all__ = ["Problem", "Rendered", "render", "render_headline"]
+__all__ = ["Problem", "Rendered", "asked_for", "render", "render_headline"]
 
 _CITATION = re.compile(r"\[(@[\w:.+/-]*\w(?:\s*;\s*@[\w:.+/-]*\w)*)\]")
 _REFERENCES = "\x00references\x00"
@@ -82,6 +82,16 @@ def render_headline(ledger: Ledger, path: Path | str) -> str:
     return " ".join(page.print(ledger.spec.headline, headline_place(path)).split())
 
 
+def asked_for(ledger: Ledger, template_text: str, path: Path | str) -> frozenset[Part]:
+    """The tables and figures that a template asks for, shown or not; nothing is drawn.
+
+    Raises TemplateError as `render` does.
+    """
+    page = _Survey(ledger, Path(path), TextPrinter(), references_beside(Path(path)), {})
+    page.print(unix_lines(template_text), str(path))
+    return frozenset(page.asked)
+
+
 def headline_place(template: Path | str) -> str:
     """Where the headline of a template's investigation is written, for messages."""
     return f"{Path(template).parent / 'spec.yaml'} (headline)"
@@ -100,6 +110,7 @@ class _Page:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     cited: list[str] = field(default_factory=list)
+    asked: set[Part] = field(default_factory=set)
     where: str = ""
 
     def print(self, text: str, where: str) -> str:
@@ -189,7 +200,7 @@ class _Page:
         """A named figure of an experiment, drawn from its table."""
         entry, figure = self._part("figures", name, model)
         if figure is None:
-            return self.printer.notice(_absent("Chart", name, entry))
+            return self.printer.notice(_absent("figures", name, entry))
         table, id = entry.tables[figure.table], _id(name, entry, self.ledger)
         table_id = _id(f"{entry.label}.{figure.table}", entry, self.ledger)
         if id not in self.drawn:
@@ -203,18 +214,21 @@ class _Page:
         """The first rows of a named table of an experiment."""
         entry, table = self._part("tables", name, model)
         if table is None:
-            return self.printer.notice(_absent("Table", name, entry))
+            return self.printer.notice(_absent("tables", name, entry))
         id = _id(name, entry, self.ledger)
         grid = grid_of(table, columns, rows)
         self.tables[id] = table
         return self.printer.table(id, name, grid, count_shown(len(grid.rows), len(table)))
 
-    def _part(self, kind: Literal["figures", "tables"], name: str, model: str) -> tuple[Entry, Any]:
+    def _part(self, kind: Kind, name: str, model: str) -> tuple[Entry, Any]:
         """A figure or table with its entry; None where it cannot be shown."""
         label, _, part = name.rpartition(".")
         entry = self.ledger.entry(label, self._model(model))
+        self.asked.add(Part(entry.label, entry.model, kind, part))
         parts = getattr(entry, kind)
-        if is_withheld(entry) or (not parts and entry.state != "measured"):
+        if is_withheld(entry) or (kind, part) in entry.left_out:
+            return entry, None
+        if not (parts or entry.left_out) and entry.state != "measured":
             return entry, None
         return entry, known_one(f"the {kind} of {label}", part, parts)
 
@@ -245,6 +259,15 @@ class _Page:
         return body.replace(_REFERENCES, self.printer.references(listed))
 
 
+class _Survey(_Page):
+    """A page of which one only wants to know what it asks for."""
+
+    def chart(self, name: str, *, model: str = "") -> Markup:
+        """Asked for, not drawn."""
+        self._part("figures", name, model)
+        return Markup("")
+
+
 def _with_citations(text: str, where: str) -> str:
     """The template with each `[@key]` in its prose turned into a call, on the same line."""
     prose = without_code(without_tags(text, where))
@@ -260,11 +283,14 @@ def _broken(cited: Cited) -> str:
     return f"{said}: {more}" if more else said
 
 
-def _absent(what: str, name: str, entry: Entry) -> str:
+def _absent(kind: Kind, name: str, entry: Entry) -> str:
+    what = f"{'Chart' if kind == 'figures' else 'Table'} {name}"
     if is_withheld(entry):
-        return f"{what} {name} is withheld: {failed_checks(entry)}"
+        return f"{what} is withheld: {failed_checks(entry)}"
     reason = f": {entry.reason}" if entry.reason else ""
-    return f"{what} {name} is not shown, because {entry.label} was not measured here{reason}"
+    said = f"{what} is not shown, because {entry.label} was not measured here{reason}"
+    left_out = entry.left_out.get((kind, name.rpartition(".")[2]))
+    return f"{said}; of what is published it was {left_out}" if left_out else said
 
 
 def _id(name: str, entry: Entry, ledger: Ledger) -> str:

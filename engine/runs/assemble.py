@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from engine.errors import ClaimError, StoreError, nearest
 from engine.runs.ledger import Comparison, Entry, Ledger, Provenance
-from engine.runs.published import DIGITS, Published, published_entry, read_published
+from engine.runs.published import Published, published_entry, read_published
+from engine.runs.published_numbers import DIGITS
 
 if TYPE_CHECKING:
     from engine.evidence.result import Measurement
@@ -118,6 +119,14 @@ def _since_published(run: PlannedRun) -> Iterator[str]:
 
 
 def _shown(entry: Entry) -> Entry:
+    """The entry as a page may tell it: without its numbers where a check failed, else each as printable."""
+    from engine.evidence.printing import printable
+
+    believed = _believed(entry)
+    return replace(believed, measurements={n: printable(m) for n, m in believed.measurements.items()})
+
+
+def _believed(entry: Entry) -> Entry:
     """The entry without its numbers, where a check failed."""
     failed = [check for check in entry.checks if not check.passed]
     if entry.state != "measured" or not failed:
@@ -146,7 +155,7 @@ class _Column:
     def failed_checks(self, name: str) -> str:
         """Why the run that a number rests on may not be believed; empty where all its checks passed."""
         entry = self.entry(name)
-        return _shown(entry).reason if entry and entry.state == "measured" else ""
+        return _believed(entry).reason if entry and entry.state == "measured" else ""
 
     def missing(self, names: list[str]) -> str:
         """Why the first number that is not there is not there."""
@@ -204,7 +213,7 @@ def _require_known_numbers(investigation: Investigation, entries: list[Entry]) -
 
 def _comparisons(run: PlannedRun, entry: Entry) -> Iterator[Comparison]:
     """This entry's findings beside the published ones, unless those are this very run's."""
-    published, fresh = run.examined.published, _shown(entry).measurements
+    published, fresh = run.examined.published, _believed(entry).measurements
     if published is None or entry.state != "measured" or entry.provenance is None:
         return
     then, now = published.provenance, entry.provenance

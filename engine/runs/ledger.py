@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from engine.errors import TemplateError, nearest
 from engine.spec.models import Spec
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from engine.evidence.verdicts import Verdict
 
 State = Literal["measured", "published", "unmeasured"]
+Kind = Literal["tables", "figures"]
+
+
+class Part(NamedTuple):
+    """A table or figure as a page asks for it: of which entry on which model, and by which name."""
+
+    label: str
+    model: str
+    kind: Kind
+    name: str
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ class Entry:
     figures: dict[str, Figure] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     provenance: Provenance | None = None
+    left_out: dict[tuple[Kind, str], str] = field(default_factory=dict)  # of what is published: why, by name
 
     @property
     def label(self) -> str:

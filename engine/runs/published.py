@@ -1,5 +1,8 @@
 """The numbers committed with the text: `published/<model>.json` and small CSVs, made to be read in a diff.
 
+All numbers are published, and of the tables those that the text shows or draws: the others say only that
+they are there, and the run store of whoever measures has them.
+
 Keys are sorted and numbers rounded to six significant digits, so that writing what was read gives the
 same bytes. Only what was measured here replaces what is there; entries and models not measured here stay
 as they are, and those that the spec no longer has go. The folder is staged whole and swapped in.
@@ -10,24 +13,32 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import StoreError
 from engine.runs.folder import sync_folder
-from engine.runs.ledger import Entry, Ledger, Provenance
-from engine.runs.published_tables import MAX_TABLE_BYTES, csv_table, read_csv_table
+from engine.runs.ledger import Entry, Ledger, Part, Provenance
+from engine.runs.published_numbers import floats, rounded, said
+from engine.runs.published_tables import (
+    MAX_TABLE_BYTES,
+    UNSHOWN,
+    csv_table,
+    kinds_of,
+    left_out,
+    read_csv_table,
+    thinned,
+    wanted,
+)
 
 if TYPE_CHECKING:
     from engine.evidence.verdicts import Verdict
 
 FORMAT = 1
-DIGITS = 6
 MENDING = "take the committed file back with git checkout, or delete it and publish again"
 
 
@@ -103,16 +114,20 @@ def published_entry(run: PublishedRun, reason: str) -> Entry:
             run.model,
             "published",
             reason,
-            {name: Measurement(name, **_floats(m)) for name, m in data["measurements"].items()},
+            {name: Measurement(name, **floats(m)) for name, m in data["measurements"].items()},
             tables,
             {name: figure for name, figure in figures.items() if figure.table in tables},
             tuple(Check(**check | {"value": float(check["value"])}) for check in data["checks"]),
             run.provenance,
+            left_out(data),
         )
 
 
-def write_published(ledger: Ledger, folder: Path) -> PublishReport:
-    """Publish what was measured here; StoreError where the folder cannot be written or a file is broken."""
+def write_published(ledger: Ledger, folder: Path, asked: Collection[Part] | None = None) -> PublishReport:
+    """Publish what was measured here, of tables only those `asked` for, or drawn by a figure that is.
+
+    Raises StoreError where the folder cannot be written or a file is broken.
+    """
     before = read_published(folder)
     staged, old = folder.with_name(".published-new"), folder.with_name(".published-old")
     try:
@@ -123,7 +138,7 @@ def write_published(ledger: Ledger, folder: Path) -> PublishReport:
         staged.mkdir(exist_ok=True)
         written = {}
         for model in ledger.spec.models:
-            written |= _model_files(ledger, model, before, folder)
+            written |= _model_files(ledger, model, before, folder, asked)
         changed = _update(staged, written)
         sync_folder(staged)
         if changed:
@@ -143,17 +158,22 @@ def file_stem(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._=-]+", "-", text).strip("-.")
 
 
-def _model_files(ledger: Ledger, model: str, before: Published, folder: Path) -> dict[str, bytes]:
+def _model_files(
+    ledger: Ledger, model: str, before: Published, folder: Path, asked: Collection[Part] | None
+) -> dict[str, bytes]:
     """The files of one model, by name; none where nothing was ever measured on it."""
     runs, files = {}, {}
     for entry in (e for e in ledger.entries if e.model == model):
         kept = before.runs.get((entry.label, model))
         if entry.state == "measured":
-            runs[entry.label], tables = _run_data(entry)
+            runs[entry.label], tables = _run_data(entry, asked)
             files |= tables
         elif kept is not None:
-            runs[entry.label] = kept.data
-            names = [table["file"] for table in kept.data["tables"].values() if table["file"]]
+            data = kept.data
+            if asked is not None and not entry.withheld:  # a failed check replaces nothing
+                data = data | {"tables": thinned(data, wanted(entry, data["figures"], asked))}
+            runs[entry.label] = data
+            names = [table["file"] for table in data["tables"].values() if table["file"]]
             files |= {name: (folder / name).read_bytes() for name in names}
     if not runs:
         return {}
@@ -163,13 +183,16 @@ def _model_files(ledger: Ledger, model: str, before: Published, folder: Path) ->
     return files | {f"{file_stem(model)}.json": f"{text}\n".encode()}
 
 
-def _run_data(entry: Entry) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _run_data(entry: Entry, asked: Collection[Part] | None) -> tuple[dict[str, Any], dict[str, bytes]]:
     """A measured entry as published data, and its tables' files."""
     tables, files = {}, {}
+    figures = {name: _fields(figure) for name, figure in entry.figures.items()}
+    shown = entry.tables.keys() if asked is None else wanted(entry, figures, asked)
     for name, table in entry.tables.items():
-        content, columns = csv_table(table)
+        content, columns = csv_table(table) if name in shown else (b"", kinds_of(table))
         file = f"{file_stem(entry.model)}.{file_stem(entry.label)}.{name}.csv"
         note = f"left out: {len(content):,} bytes" if len(content) > MAX_TABLE_BYTES else ""
+        note = note if name in shown else UNSHOWN
         tables[name] = {"file": "" if note else file, "columns": columns, "rows": len(table), "note": note}
         files |= {} if note else {file: content}
     unwanted = ("name", "samples", "replicates")
@@ -177,11 +200,11 @@ def _run_data(entry: Entry) -> tuple[dict[str, Any], dict[str, bytes]]:
     data = {
         "experiment": entry.experiment,
         "point": [list(pair) for pair in entry.point.items()],
-        "measurements": {n: _said(_rounded(_fields(m, but=unwanted))) for n, m in entry.measurements.items()},
-        "checks": [_rounded(_fields(c)) for c in entry.checks],
-        "figures": {name: _fields(figure) for name, figure in entry.figures.items()},
+        "measurements": {n: said(rounded(_fields(m, but=unwanted))) for n, m in entry.measurements.items()},
+        "checks": [rounded(_fields(c)) for c in entry.checks],
+        "figures": figures,
         "tables": tables,
-        "provenance": provenance | _rounded({"seconds": provenance["seconds"]}),
+        "provenance": provenance | rounded({"seconds": provenance["seconds"]}),
     }
     return data, files
 
@@ -198,7 +221,7 @@ def _verdicts(ledger: Ledger, model: str, before: Published) -> Iterator[tuple[s
 
 def _verdict_data(holds: str, requires: Iterable[str], verdict: Verdict) -> dict[str, Any]:
     text = {"holds": holds, "requires": list(requires), "verdict": verdict.verdict, "reason": verdict.reason}
-    return text | _rounded({"share": verdict.share})
+    return text | rounded({"share": verdict.share})
 
 
 def _update(staged: Path, written: Mapping[str, bytes]) -> tuple[str, ...]:
@@ -273,25 +296,3 @@ def _fields(value: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """A numpy scalar as Python's own number."""
     return value.item()
-
-
-def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with floats at six significant digits, whole ones without a point, a check's NaN as text."""
-    return {name: _short(v) if isinstance(v, float) else v for name, v in fields.items()}
-
-
-def _said(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields without empty texts and flags that are not set, which are the defaults."""
-    return {name: value for name, value in fields.items() if value is not False and value != ""}
-
-
-def _short(value: float) -> float | int | str:
-    if not math.isfinite(value):
-        return repr(value)
-    value = float(f"{value:.{DIGITS}g}")
-    return int(value) if value.is_integer() and abs(value) < 10**DIGITS else value
-
-
-def _floats(measurement: Mapping[str, Any]) -> dict[str, Any]:
-    numbers = {k: measurement[k] for k in ("value", "low", "high")}
-    return {**measurement, **{k: None if v is None else float(v) for k, v in numbers.items()}}

@@ -47,6 +47,8 @@ def environment(name: str, folder: Path) -> str:
     subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*install, f"torch=={version}", RIVALS[name]], check=True)
+    # nnsight brings torchvision, whose build may not fit a CPU torch; where there is none, no one misses it
+    subprocess.run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision"], check=True)
     done.write_text(RIVALS[name])
     return str(python)
 

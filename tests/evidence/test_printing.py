@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from engine.evidence.bootstrap import count, measure
-from engine.evidence.printing import digits, interval_text
+from engine.evidence.printing import digits, interval_text, printable, unseen_share
 from engine.evidence.result import Measurement
 
 
@@ -42,3 +45,43 @@ def test_an_interval_is_told_with_what_it_rests_on() -> None:
     assert interval_text(count("kept", 1430, unit="prompt")) == "1,430"
     few = measure("x", np.array([1.0, 2.0, 4.5]), unit="seed")
     assert interval_text(few).startswith("2.50 (no interval, n = 3 seeds: Only 3 seeds")
+
+
+def test_equal_values_of_all_units_make_no_interval_but_say_what_they_may_hide() -> None:
+    flat = measure("shared", np.zeros(6), unit="seed")
+    assert (flat.low, flat.high) == (0, 0)
+    shown = printable(flat)
+    assert (shown.value, shown.low, shown.high, shown.n) == (0, None, None, 6)
+    assert "All 6 seeds gave this same value" in shown.note
+    assert "up to 46 % of seeds may give another" in shown.note
+    assert interval_text(shown).startswith("0 (no interval, n = 6 seeds: All 6 seeds")
+    assert shown.replicates is flat.replicates  # so that claims are judged as before
+    tokens = np.random.default_rng(0).integers(20, 90, 50)
+    ratio = measure("l0", np.column_stack([tokens * 0.1, tokens / 3]), "ratio", unit="context")
+    assert (ratio.high or 0) - (ratio.low or 0) < 1e-6  # not 0: sums differ in their last digits
+    assert printable(ratio).low is None
+    assert printable(replace(flat, samples=None)).low is None  # as read from a published file
+
+
+@pytest.mark.parametrize(
+    "m",
+    [
+        measure("varied", np.array([0.0, 0, 0, 0, 0.5, 0, 0.1, 0.3]), unit="seed"),
+        measure("narrow", 1 + 1e-8 * np.random.default_rng(0).normal(size=20), unit="seed"),
+        measure("none", np.zeros(20, dtype=bool), unit="prompt"),  # exact: 0 to 0.17, by Clopper and Pearson
+        measure("layer", np.full(50, 24.0), "median", unit="prompt"),  # exact: by order statistics
+        measure("few", np.zeros(3), unit="seed"),
+        count("kept", 0, unit="prompt"),
+    ],
+    ids=lambda m: m.name,
+)
+def test_every_other_number_is_told_as_it_was_measured(m: Measurement) -> None:
+    assert printable(m) is m
+
+
+@pytest.mark.parametrize("n", [4, 5, 20, 238])
+def test_a_share_beyond_the_one_told_would_have_been_seen_in_39_of_40_samples(n: int) -> None:
+    share = unseen_share(n)
+    assert share == pytest.approx(beta.ppf(0.975, 1, n))
+    other = np.random.default_rng(n).random((20_000, n)) < share
+    assert np.mean(~other.any(axis=1)) == pytest.approx(0.025, abs=0.0045)  # four standard errors

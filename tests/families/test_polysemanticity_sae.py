@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from engine.errors import DataError, SpecError
 from engine.evidence.marked import is_marked
@@ -19,6 +20,11 @@ SMALL = Params(
 @pytest.fixture(scope="module")
 def result():
     return run(sparse_lab(), SMALL).validated("made up")
+
+
+def test_a_spec_cannot_ask_for_more_active_latents_than_there_are():
+    with pytest.raises(ValidationError, match="k = 97 is more than n_features = 96"):
+        Params(n_features=96, k=97)
 
 
 def test_it_explains_more_than_chance_and_every_number_has_its_unit(result):

@@ -10,7 +10,8 @@ import pytest
 from engine.errors import TemplateError
 from engine.evidence.printing import digits
 from engine.report.citations import Reference
-from engine.report.render import render, render_headline
+from engine.report.render import asked_for, render, render_headline
+from engine.runs.ledger import Part
 
 PATH = Path("report.md")
 
@@ -278,3 +279,45 @@ def test_windows_line_ends_keep_lines(ledger) -> None:
     with pytest.raises(TemplateError) as caught:
         render(ledger, "a\r\nb\r\n{{ lens.x }}\r\n", PATH)
     assert caught.value.where == "report.md:3"
+
+
+ASKING = """\
+{% set other = "tiny-gpt2" %}
+{{ chart("lens.by_layer", model=other) }} {{ table("sweep[seed=3].per_prompt", rows=2) }}
+{% if lens.final_rank.value > 1e6 %}{{ chart("patch-heads.each_prompt") }}{% endif %}
+{{ table("bad.per_prompt") }}
+"""
+
+
+def test_what_a_template_asks_for_is_known_without_drawing_it(ledger, monkeypatch) -> None:
+    monkeypatch.setattr("engine.report.render.draw", None)
+    assert asked_for(ledger, ASKING, PATH) == {
+        Part("lens", "tiny-gpt2", "figures", "by_layer"),
+        Part("sweep[seed=3]", "tiny-llama", "tables", "per_prompt"),
+        Part("patch-heads", "tiny-llama", "figures", "each_prompt"),  # also where it is not shown today
+        Part("bad", "tiny-llama", "tables", "per_prompt"),
+    }
+    assert asked_for(ledger, "Only {{ lens.n_kept }}.", PATH) == set()
+
+
+def test_a_chart_whose_table_was_not_published_is_a_notice_and_no_mistake_of_the_template(ledger) -> None:
+    first, *rest = ledger.entries
+    why = "left out: the text does not show it"
+    left_out = {("tables", "per_prompt"): why, ("figures", "each_prompt"): why}
+    tables, figures = ({"by_layer": parts["by_layer"]} for parts in (first.tables, first.figures))
+    thin = replace(
+        first,
+        state="published",
+        reason="never measured here",
+        tables=tables,
+        figures=figures,
+        left_out=left_out,
+    )
+    poor = replace(ledger, entries=(thin, *rest))
+    for asked in ('{{ chart("lens.each_prompt") }}', '{{ table("lens.per_prompt") }}'):
+        said = text(poor, asked)
+        assert "never measured here" in said
+        assert why in said
+    assert text(poor, '{{ table("lens.by_layer") }}') == text(ledger, '{{ table("lens.by_layer") }}')
+    with pytest.raises(TemplateError, match="each_prompts"):
+        text(poor, '{{ chart("lens.each_prompts") }}')

@@ -20,6 +20,12 @@ def publish(toy: Any) -> None:
     write_published(toy.ledger(), toy.root / "investigations/words/published")
 
 
+def without_store(toy: Any) -> Any:
+    """The same project on another machine."""
+    (toy.root / ".engine").rename(toy.root / ".elsewhere")
+    return toy
+
+
 def edit_published(toy: Any, **changes: Any) -> None:
     """The published score or date as another machine would have measured it."""
     path = toy.root / "investigations/words/published/tiny.json"
@@ -39,6 +45,19 @@ def test_a_measured_entry_has_everything_and_its_claims_are_judged(toy: Any) -> 
     assert entry.provenance.asked["parameters"]["k"] == 8
     verdict = ledger.verdicts["tiny"]["more"]
     assert (verdict.verdict, verdict.share, verdict.source) == ("supported", 1.0, "measured")
+
+
+def test_a_mean_over_equal_units_is_shown_without_interval_and_judged_as_before(toy: Any) -> None:
+    toy.edit("engine/families/count_words.py", "np.arange(20.0) + double", "np.zeros(20) + double")
+    toy.spec(claims=CLAIMS, count={})
+    publish(toy)
+    for ledger in (toy.ledger(), without_store(toy).ledger(budget=0.0)):
+        measurement, _ = ledger.number("count.score")
+        assert measurement is not None
+        assert (measurement.value, measurement.low, measurement.high) == (16, None, None)
+        assert "All 20 words gave this same value" in measurement.note
+        verdict = ledger.verdicts["tiny"]["more"]
+        assert (verdict.verdict, verdict.share) == ("supported", 1.0)
 
 
 def test_a_failed_check_withholds_numbers_and_leaves_claims_undetermined(toy: Any) -> None:

@@ -13,6 +13,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from engine.errors import StoreError
+from engine.runs.ledger import Part
 from engine.runs.published import published_entry, read_published, write_published
 from engine.runs.published_tables import csv_table, read_csv_table
 
@@ -167,6 +168,60 @@ def test_a_large_table_is_left_out_with_its_figure_and_says_so(
     entry = published_entry(run, "")
     assert entry.tables == {} and entry.figures == {}
     assert "score" in entry.measurements
+
+
+def test_a_table_that_the_text_does_not_show_is_not_written(toy: Any) -> None:
+    report = write_published(toy.ledger(), folder(toy), asked=set())
+    assert report.changed == ("tiny.json",)
+    data = json.loads((folder(toy) / "tiny.json").read_text())["runs"]["count"]
+    assert list(data["measurements"]) == ["chance", "n_words", "score"]  # numbers are published all the same
+    assert (data["tables"]["words"]["file"], data["tables"]["words"]["rows"]) == ("", 20)
+    forget_runs(toy)
+    (entry,) = toy.ledger(budget=0.0).entries
+    why = "left out: the text does not show it"
+    assert entry.left_out == {("tables", "words"): why, ("figures", "scores"): why}
+
+
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [
+        (Part("count", "tiny", "tables", "words"), True),
+        (Part("count", "tiny", "figures", "scores"), True),  # a chart draws the table
+        (Part("count", "small", "tables", "words"), False),
+        (Part("other", "tiny", "figures", "scores"), False),
+        (Part("count", "tiny", "figures", "words"), False),
+    ],
+)
+def test_a_table_is_written_where_it_or_a_chart_of_it_is_asked_for(
+    toy: Any, asked: Part, written: bool
+) -> None:
+    write_published(toy.ledger(), folder(toy), {asked})
+    assert ("tiny.count.words.csv" in contents(toy)) == written
+
+
+def test_publishing_again_takes_away_what_the_text_no_longer_shows(toy: Any) -> None:
+    ledger, words = toy.ledger(), {Part("count", "tiny", "tables", "words")}
+    write_published(ledger, folder(toy), words)
+    before = contents(toy)
+    assert write_published(ledger, folder(toy), words).changed == ()
+    assert write_published(ledger, folder(toy), set()).changed == ("tiny.count.words.csv", "tiny.json")
+    without = contents(toy)
+    assert write_published(ledger, folder(toy), words).changed == ("tiny.count.words.csv", "tiny.json")
+    assert contents(toy) == before
+    forget_runs(toy)  # where nothing was measured, what is no longer shown goes as well
+    clone = toy.ledger(budget=0.0)
+    assert write_published(clone, folder(toy), words).changed == ()
+    assert write_published(clone, folder(toy), set()).changed == ("tiny.count.words.csv", "tiny.json")
+    assert contents(toy) == without
+    assert write_published(clone, folder(toy), words).changed == ()  # and cannot come back from nothing
+
+
+def test_a_run_that_failed_a_check_takes_no_table_away(toy: Any) -> None:
+    publish(toy)
+    before = contents(toy)
+    toy.edit("engine/families/count_words.py", "1e-7", "1e-3")
+    assert write_published(toy.ledger(), folder(toy), set()).changed == ()
+    assert contents(toy) == before
 
 
 @pytest.mark.parametrize(

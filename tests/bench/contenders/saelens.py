@@ -13,7 +13,9 @@ sizes = {"d_in": settings["d"], "d_sae": settings["n_features"], "k": settings["
 aux = {"aux_loss_coefficient": 1 / 32}
 if settings["kind"] == "topk":
     sparse = settings.get("sparse_activations", False)
-    sae = TopKTrainingSAE(TopKTrainingSAEConfig(**sizes, **aux, use_sparse_activations=sparse))
+    # With both, its backward asks of a sparse tensor what torch 2.13 does not have on CPU (aten::view).
+    how = {"use_sparse_activations": sparse, "rescale_acts_by_decoder_norm": not sparse}
+    sae = TopKTrainingSAE(TopKTrainingSAEConfig(**sizes, **aux, **how))
 else:
     sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**sizes, **aux))
 n_steps, size = settings["n_steps"], settings["batch_size"]
