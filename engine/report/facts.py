@@ -117,6 +117,7 @@ def provenance_facts(provenance: Provenance) -> Facts:
         ("Spec hash", provenance.spec_hash[:12]),
         ("Key", provenance.key[:12]),
         ("Model", f"{model}, {provenance.quantisation}" if provenance.quantisation else model),
+        ("Compared with", ", ".join(f"{name}, hash {h[:12]}" for name, h in provenance.second.items())),
         ("Number format", provenance.dtype),
         ("Device", provenance.device),
         ("Versions", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())),

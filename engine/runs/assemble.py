@@ -110,9 +110,12 @@ def _since_published(run: PlannedRun) -> Iterator[str]:
     """What changed since the published numbers were measured, by kind."""
     assert run.examined.published is not None
     then, now = run.examined.published.provenance.inputs, run.examined.inputs
-    for kind, known in (("code", True), ("data", True), ("model", now.model is not None)):
-        if known and then.get(kind) != now.short[kind]:
-            yield f"published with other {'model bytes' if kind == 'model' else kind}"
+    told = {"code": "code", "data": "data"}
+    told |= {"model": "model bytes"} if now.model is not None else {}
+    told |= {"second": f"bytes of {', '.join(now.second)}"} if all(now.second.values()) else {}
+    for kind, words in told.items():
+        if then.get(kind) != now.short.get(kind):
+            yield f"published with other {words}"
 
 
 def _shown(entry: Entry) -> Entry:

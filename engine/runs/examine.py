@@ -11,15 +11,17 @@ from typing import Any, Literal
 
 from engine.errors import DataError, DataUnavailable, ModelUnknown, SpecError
 from engine.runs.codehash import CodeBook
-from engine.runs.cost import Costs, Estimate, Past, past_run
+from engine.runs.cost import Costs, Estimate, Past, model_seconds, past_run
 from engine.runs.investigation import Investigation
 from engine.runs.keys import Inputs, asked_otherwise, explain
 from engine.runs.published import Published, PublishedRun, read_published
 from engine.runs.record import RunName, StoredRun
 from engine.runs.sources import ModelFacts, Sources
 from engine.runs.store import RunStore
+from engine.spec.document import Loc
+from engine.spec.load import written_at
 from engine.spec.models import CorpusChoice, Experiment
-from engine.spec.points import experiment_order, normalised, points
+from engine.spec.points import experiment_order, normalised, points, second_model
 from engine.spec.sites import resolve_site
 
 State = Literal["up to date", "stale", "new", "not measurable"]
@@ -97,22 +99,35 @@ class Examiner:
         if (name, dtype) not in self.known_facts:
             facts = self.sources.model_facts(name, dtype)
             seen = [run.record for run in self.history if run.name.model == name]
+            beside = [run.record.inputs.second for run in self.history if name in run.record.inputs.second]
             if facts.hash is None and seen:
                 layers = int(seen[-1].features.get("layers", 0)) or None
                 facts = replace(facts, hash=seen[-1].inputs.model, n_layers=facts.n_layers or layers)
+            elif facts.hash is None and beside:
+                facts = replace(facts, hash=beside[-1][name])
             self.known_facts[name, dtype] = facts
         return self.known_facts[name, dtype]
 
     def estimate(self, run: Examined) -> Estimate:
-        """What the run will cost once its model is loaded."""
+        """What the run will cost once its model is loaded.
+
+        A second model is loaded within the run, in the first one's place: of the two the larger counts as
+        memory, both count as size, and its fetch is the run's.
+        """
         facts = self.facts(run.name.model, run.experiment.dtype)
-        return self.costs.estimate(run.name, run.family, run.inputs.experiment, facts)
+        beside = [self.facts(name, run.experiment.dtype) for name in run.inputs.second]
+        facts = replace(facts, n_params=facts.n_params + sum(other.n_params for other in beside))
+        cost = self.costs.estimate(run.name, run.family, run.inputs.experiment, facts)
+        fetch = sum(model_seconds(other) for other in beside if other.fetch_bytes)
+        memory = max([cost.memory_bytes, *(other.memory_bytes for other in beside)])
+        return replace(cost, seconds=cost.seconds + fetch, memory_bytes=memory)
 
     def _experiment(self, investigation: Investigation, name: str, published: Published) -> None:
         experiment = investigation.spec.experiments[name]
         problems: list[SpecError | None] = []
         for model in experiment.models or investigation.spec.models:
-            facts = self._facts(investigation, model, experiment.dtype)
+            where = [("models", i) for i in range(len(investigation.spec.models))]
+            facts = self._facts(investigation, model, experiment.dtype, where)
             site, problem = _resolved(experiment.hook_site, facts)
             problems.append(problem)
             blocked = "" if facts.available else facts.reason
@@ -120,18 +135,34 @@ class Examiner:
             for point in points(experiment):
                 run = RunName(investigation.slug, name, tuple(point.items()), model)
                 asked = normalised(experiment, point, self.sources.catalog) | {"hook_site": site}
-                done = self._run(run, experiment, investigation, asked, blocked)
+                second, out_of_reach = self._second(run, experiment, investigation, asked)
+                done = self._run(run, experiment, investigation, asked, second, blocked or out_of_reach)
                 self.done[run] = _with_published(done, published)
         if (first := problems[0]) and all(problems):
             where = f"{investigation.spec_path}: experiments.{name}.hook_site"
             raise SpecError(first.problem, where=where, expected=first.expected, seen=first.seen)
 
-    def _facts(self, investigation: Investigation, model: str, dtype: str) -> ModelFacts:
+    def _facts(self, investigation: Investigation, model: str, dtype: str, places: list[Loc]) -> ModelFacts:
         try:
             return self.facts(model, dtype)
         except ModelUnknown as error:
-            error.where = error.where or f"{investigation.spec_path}: models"
+            error.where = error.where or written_at(investigation.spec_path, model, places)
             raise
+
+    def _second(
+        self, run: RunName, experiment: Experiment, investigation: Investigation, asked: dict[str, Any]
+    ) -> tuple[dict[str, str | None], str]:
+        """The bytes of the model that a run is compared with, by name, and why it cannot be had here."""
+        if (name := second_model(asked)) is None:
+            return {}, ""
+        loc = ("experiments", run.experiment)
+        swept = [(*loc, "sweep", "against", i) for i in range(len(experiment.sweep.get("against", [])))]
+        places = [(*loc, "parameters", "against"), *swept]
+        facts = self._facts(investigation, name, experiment.dtype, places)
+        reason = "" if facts.available else f"{name}, which it is compared with, {facts.reason}"
+        if name == run.model:
+            reason = "it would be compared with itself"
+        return {name: facts.hash}, reason
 
     def _run(
         self,
@@ -139,6 +170,7 @@ class Examiner:
         experiment: Experiment,
         investigation: Investigation,
         asked: dict[str, Any],
+        second: dict[str, str | None],
         blocked: str,
     ) -> Examined:
         data, out_of_reach = self._data(experiment, investigation, name.experiment)
@@ -155,6 +187,7 @@ class Examiner:
             model=self.facts(name.model, experiment.dtype).hash,
             data=data,
             uses={role: self.done[used].inputs.key for role, used in needs.items()},
+            second=second,
         )
         for used in needs.values():
             if self.done[used].state == "not measurable":
@@ -182,11 +215,12 @@ class Examiner:
         return replace(draft, state="not measurable", reason=blocked) if blocked else draft
 
     def _past(self, run: PublishedRun, investigation: Investigation) -> Past:
-        """What a published run teaches of costs; its model's size, where that is no longer known, is 0."""
+        """What a published run teaches of costs; its models' size, where that is no longer known, is 0."""
         name = RunName(investigation.slug, run.experiment, tuple(run.point.items()), run.model)
         asked, n_params = run.provenance.asked, 0
         with suppress(ModelUnknown):
-            n_params = self.facts(run.model, asked.get("dtype", "float32")).n_params
+            dtype, models = asked.get("dtype", "float32"), filter(None, [run.model, second_model(asked)])
+            n_params = sum(self.facts(model, dtype).n_params for model in models)
         return Past(name, asked.get("family", ""), run.provenance.seconds, asked, n_params)
 
     def _code(self, family: str) -> dict[str, str]:

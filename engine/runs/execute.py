@@ -123,12 +123,12 @@ class Execution:
         except Exception as error:
             if self.debug and not isinstance(error, EngineError):
                 raise
-            kind: Kind = "unmeasured" if place(run) in self.unavailable else "failed"
+            kind: Kind = "unmeasured" if self._missing(run) else "failed"
             return self.unmeasured(run, reason_of(error), kind)
 
     def why_not(self, run: PlannedRun) -> str:
         """Why a run cannot be measured now: its model, a run it uses, or the budget; empty where it can."""
-        return self.unavailable.get(place(run)) or self._unmet(run) or self._overdue(run)
+        return self._missing(run) or self._unmet(run) or self._overdue(run)
 
     def unmeasured(self, run: PlannedRun, why: str, kind: Kind = "unmeasured") -> Outcome:
         """The outcome of a run without a result, told."""
@@ -225,6 +225,12 @@ class Execution:
         later = [o for o in self.plan.to_measure if o.name not in self.outcomes and o.name != run.name]
         models = {other.name.model for other in later} - {run.name.model}
         return sum(o.estimate.seconds for o in later) + sum(self.plan.model_seconds[m] for m in models)
+
+    def _missing(self, run: PlannedRun) -> str:
+        """Why a model that the run needs could not be had; empty where none was found missing."""
+        dtype = run.examined.experiment.dtype
+        models = (run.name.model, *run.examined.inputs.second)
+        return next((self.unavailable[m, dtype] for m in models if (m, dtype) in self.unavailable), "")
 
     def _unmet(self, run: PlannedRun) -> str:
         """Why a run that this one uses is not there, if one is not."""

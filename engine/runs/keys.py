@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.runs.codehash import digest
@@ -25,7 +25,8 @@ class Inputs:
     """What a run depends on: hashes, and in plain words where a person is to see what changed.
 
     `experiment` is the normalised experiment with its hook site resolved and without `uses`; `uses` holds
-    the keys of the runs it builds on, by role and label ("saes: layer0[seed=3]").
+    the keys of the runs it builds on, by role and label ("saes: layer0[seed=3]"); `second` the bytes of the
+    model that it is compared with, by name, where there is one.
     """
 
     experiment: dict[str, Any]
@@ -33,13 +34,19 @@ class Inputs:
     model: str | None  # None until the model's bytes have been seen
     data: dict[str, str]
     uses: dict[str, str | None]
+    second: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Everything by kind; a second model only where there is one."""
+        return {kind: part for kind, part in vars(self).items() if kind != "second" or part}
 
     @property
     def key(self) -> str | None:
-        """The run's key; None while the model's bytes are unknown."""
-        if self.model is None or None in self.uses.values():
+        """The run's key; None while the bytes of a model are unknown."""
+        if self.model is None or None in (*self.uses.values(), *self.second.values()):
             return None
-        return digest(canonical(vars(self)))
+        return digest(canonical(self.parts))
 
     @property
     def spec_hash(self) -> str:
@@ -49,12 +56,12 @@ class Inputs:
     @property
     def short(self) -> dict[str, str]:
         """The first 12 digits of each part's own hash, to be committed beside the numbers."""
-        return {name: digest(canonical(part))[:12] for name, part in vars(self).items()}
+        return {name: digest(canonical(part))[:12] for name, part in self.parts.items()}
 
 
 def inputs_from(parts: Mapping[str, Any]) -> Inputs:
     """Inputs as they were stored."""
-    return Inputs(parts["experiment"], parts["code"], parts["model"], parts["data"], parts["uses"])
+    return Inputs(**parts)
 
 
 def explain(before: Inputs, now: Inputs) -> tuple[str, ...]:
@@ -62,6 +69,9 @@ def explain(before: Inputs, now: Inputs) -> tuple[str, ...]:
     lines = [*experiment_changes(before.experiment, now.experiment), *_code_changes(before.code, now.code)]
     if now.model is not None and before.model != now.model:
         lines.append("model bytes changed")
+    for name in before.second.keys() & now.second.keys():
+        if now.second[name] is not None and before.second[name] != now.second[name]:
+            lines.append(f"model bytes of {name} changed")
     lines += _data_changes(before, now)
     lines += _uses_changes(before.uses, now.uses)
     return tuple(lines)

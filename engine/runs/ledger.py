@@ -47,6 +47,7 @@ class Provenance:
     peak_bytes: int = 0  # the process's peak memory during the run
     asked: dict[str, Any] = field(default_factory=dict)  # the experiment with every default, as it was run
     inputs: dict[str, str] = field(default_factory=dict)  # a short hash of each input, by kind
+    second: dict[str, str] = field(default_factory=dict)  # the model that it is compared with: name, hash
 
 
 @dataclass(frozen=True)

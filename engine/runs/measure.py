@@ -44,6 +44,11 @@ class Task:
     folder: Path
     store_folder: Path
 
+    @property
+    def models(self) -> list[str]:
+        """The model that it is measured on, then one that this is compared with."""
+        return [self.name.model, *self.inputs.second]
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -59,7 +64,7 @@ class Measured:
 class Answer:
     """How a run ended in another process: measured, or the reason why not, as `execute` would say it.
 
-    `failure` is what the store remembers, empty where only the model could not be had (`model_missing`).
+    `failure` is what the store remembers, empty where only a model could not be had: `missing` is its name.
     """
 
     name: RunName
@@ -67,7 +72,7 @@ class Answer:
     log: str = ""
     reason: str = ""
     failure: str = ""
-    model_missing: bool = False
+    missing: str = ""
 
 
 @dataclass
@@ -79,28 +84,27 @@ class Workbench:
     unavailable: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def resolved(self, task: Task, tell: Tell) -> Inputs:
-        """The inputs with the model's bytes and the hook site's layer; the model is loaded to see them."""
+        """The inputs with the models' bytes and the hook site's layer; a model is loaded to see them."""
+        second = {name: self._hash(name, task, tell) for name in task.inputs.second}
+        inputs = replace(task.inputs, second=second)
         if known := self.sources.model_facts(task.name.model, task.experiment.dtype).hash:
-            return replace(task.inputs, model=known)
-        model = self.load(task, tell)
+            return replace(inputs, model=known)
+        model = self.load(task.name.model, task.experiment.dtype, tell)
         site = task.inputs.experiment["hook_site"]
         resolved = resolve_site(site, model.shape.n_layers) if site else None
         asked = task.inputs.experiment | {"hook_site": resolved}
-        return replace(task.inputs, model=model.hash, experiment=asked)
+        return replace(inputs, model=model.hash, experiment=asked)
 
     def measured(self, task: Task, uses: Uses, log: Journal, tell: Tell) -> Measured:
         """The family's evidence, validated, with what it cost and where it was measured."""
-        model = self.load(task, tell)
         inputs = self.resolved(task, tell)
+        model = _about(self.load(task.name.model, task.experiment.dtype, tell))
         tell("start", 0.0, "")
         start_peak()
         started = time.monotonic()
-        result, features = self._result(task, inputs, model, uses, log, tell)
-        provenance = {
-            "model_hash": model.hash,
-            "quantisation": model.quantisation,
-            "dtype": model.dtype,
-            "device": device_name(model.device),
+        result, features = self._result(task, inputs, uses, log, tell)
+        provenance = model | {
+            "second": {name: known or "" for name, known in inputs.second.items()},
             "versions": dict(self.sources.versions()),
             "date": now(),
             "seconds": time.monotonic() - started,
@@ -109,9 +113,11 @@ class Workbench:
         log.write(f"measured in {provenance['seconds']:.1f} s")
         return Measured(result, inputs, features, provenance)
 
-    def load(self, task: Task, tell: Tell) -> HookedModel:
-        """The task's model, in place of the one in memory if that is another; ModelError is remembered."""
-        name, dtype = task.name.model, task.experiment.dtype
+    def load(self, name: str, dtype: str, tell: Tell) -> HookedModel:
+        """A model, in place of the one in memory if that is another; ModelError is remembered.
+
+        What was in memory is let go of once nobody else refers to it, so nothing here keeps a model by name.
+        """
         if self.model is None or (self.model.name, self.model.dtype) != (name, dtype):
             if self.model is not None:
                 self.model = None
@@ -127,41 +133,54 @@ class Workbench:
                 raise
         return self.model
 
+    def _hash(self, name: str, task: Task, tell: Tell) -> str:
+        """The bytes of a model, which is loaded where they were never seen."""
+        dtype = task.experiment.dtype
+        return self.sources.model_facts(name, dtype).hash or self.load(name, dtype, tell).hash
+
     def _result(
-        self, task: Task, inputs: Inputs, model: HookedModel, uses: Uses, log: Journal, tell: Tell
+        self, task: Task, inputs: Inputs, uses: Uses, log: Journal, tell: Tell
     ) -> tuple[Result, dict[str, float]]:
         experiment = task.experiment
         family = self.sources.family(experiment.family)
         given = with_point(experiment, dict(task.name.point)).parameters
         params = family.Params.model_validate_json(json.dumps(given), strict=True)
-        choice, text = experiment.prompts, experiment.corpus
-        prompts = self.sources.load_prompts(choice, task.folder) if choice else None
-        corpus = self.sources.load_corpus(text, task.folder, model) if text else None
+        lab = self._lab(task, inputs, params, uses, log, tell)
+        features = self._features(task, lab)
+        return _evidence(family.run(lab, params), str(task.name)), features
+
+    def _lab(self, task: Task, inputs: Inputs, params: Any, uses: Uses, log: Journal, tell: Tell) -> Any:
+        """The workplace of a run, with what it is measured on."""
+        model = self.load(task.name.model, task.experiment.dtype, tell)
+        choice, text = task.experiment.prompts, task.experiment.corpus
 
         def progress(fraction: float, message: str = "") -> None:
             log.progress(fraction, message)
             tell("progress", fraction, message)
 
-        lab = self.sources.make_lab(
+        return self.sources.make_lab(
             model=model,
-            prompts=prompts,
-            corpus=corpus,
+            load=lambda name: self.load(name, task.experiment.dtype, tell),
+            prompts=self.sources.load_prompts(choice, task.folder) if choice else None,
+            corpus=self.sources.load_corpus(text, task.folder, model) if text else None,
             folder=task.store_folder,
             uses={role: dict(by_point) for role, by_point in uses.items()},
             seed=getattr(params, "seed", 0),
             hook_site=inputs.experiment["hook_site"],
             progress=progress,
         )
-        result = _evidence(family.run(lab, params), str(task.name))
-        facts = self.sources.model_facts(task.name.model, experiment.dtype)
+
+    def _features(self, task: Task, lab: Any) -> dict[str, float]:
+        """What the cost of a run depends on."""
+        known = [self.sources.model_facts(name, task.experiment.dtype) for name in task.models]
         features = {
-            "parameters": facts.n_params,
-            "layers": model.shape.n_layers,
-            "d_model": model.shape.d_model,
-            "prompts": len(prompts.table) if prompts else 0,
-            "tokens": len(corpus.ids) if corpus else 0,
+            "parameters": sum(facts.n_params for facts in known),
+            "layers": lab.model.shape.n_layers,
+            "d_model": lab.model.shape.d_model,
+            "prompts": len(lab.prompts.table) if lab.prompts else 0,
+            "tokens": len(lab.corpus.ids) if lab.corpus else 0,
         }
-        return result, {name: float(amount) for name, amount in features.items()}
+        return {name: float(amount) for name, amount in features.items()}
 
 
 def answered(
@@ -182,10 +201,19 @@ def answered(
             return Answer(task.name, bench.measured(task, load_uses(), log, tell), log.text())
         except Exception as error:
             log.write(traceback.format_exc())
-            missing = (task.name.model, task.experiment.dtype) in bench.unavailable
-            return Answer(
-                task.name, None, log.text(), reason_of(error), failure_of(error), model_missing=missing
-            )
+            gone = [name for name in task.models if (name, task.experiment.dtype) in bench.unavailable]
+            reason, failure = reason_of(error), failure_of(error)
+            return Answer(task.name, None, log.text(), reason, failure, *gone[:1])
+
+
+def _about(model: HookedModel) -> dict[str, Any]:
+    """What provenance says of a model."""
+    return {
+        "model_hash": model.hash,
+        "quantisation": model.quantisation,
+        "dtype": model.dtype,
+        "device": device_name(model.device),
+    }
 
 
 def reason_of(error: Exception) -> str:

@@ -90,7 +90,8 @@ def require_same_inputs(sources: Sources, task: Task) -> None:
         raise DataError(f"{prompts.name} is another file on this node", where=here, expected="the same")
     if corpus and sources.corpus_hash(corpus, task.folder) != planned.data["corpus"]:
         raise DataError(f"{corpus.name} is another text on this node", where=here, expected="the same")
-    model = sources.model_facts(task.name.model, task.experiment.dtype).hash
-    if planned.model and model and model != planned.model:
-        seen = f"{model[:12]}, not {planned.model[:12]}"
-        raise ModelError(f"{task.name.model} has other bytes on this node", where=here, seen=seen)
+    for name, then in {task.name.model: planned.model, **planned.second}.items():
+        model = sources.model_facts(name, task.experiment.dtype).hash
+        if then and model and model != then:
+            seen = f"{model[:12]}, not {then[:12]}"
+            raise ModelError(f"{name} has other bytes on this node", where=here, seen=seen)

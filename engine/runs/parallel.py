@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.errors import EngineError
-from engine.runs.execute import Execution, Outcome, place
+from engine.runs.execute import Execution, Outcome
 from engine.runs.measure import Answer, Task, failure_of, reason_of
 from engine.runs.plan import PlannedRun
 from engine.runs.record import RunName, StoredRun
@@ -180,8 +180,8 @@ class Crew:
 
     def _failed(self, run: PlannedRun, answer: Answer) -> Outcome:
         do = self.execution
-        if answer.model_missing:
-            do.unavailable[place(run)] = answer.reason
+        if answer.missing:
+            do.unavailable[answer.missing, run.examined.experiment.dtype] = answer.reason
         if answer.failure:
             do.store.note_failure(run.name, answer.failure, answer.log)
-        return do.unmeasured(run, answer.reason, "unmeasured" if answer.model_missing else "failed")
+        return do.unmeasured(run, answer.reason, "unmeasured" if answer.missing else "failed")

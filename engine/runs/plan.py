@@ -134,7 +134,8 @@ def make_plan(
     examined = [run for investigation in found.values() for run in examiner.examine(investigation)]
     examiner.book.save()
     estimates = {e.name: examiner.estimate(e) for e in examined}
-    facts = {e.name.model: examiner.facts(e.name.model, e.experiment.dtype) for e in examined}
+    dtypes = {m: e.experiment.dtype for e in examined for m in (e.name.model, *e.inputs.second)}
+    facts = {model: examiner.facts(model, dtype) for model, dtype in dtypes.items()}
     startup = {model: model_seconds(known) for model, known in facts.items()}
     fetches = {model: known.reason for model, known in facts.items() if known.available and known.reason}
     primaries = {slug: i.spec.models[0] for slug, i in found.items()}

@@ -196,7 +196,7 @@ def _run_data(entry: Entry, asked: Collection[Part] | None) -> tuple[dict[str, A
         tables[name] = {"file": "" if note else file, "columns": columns, "rows": len(table), "note": note}
         files |= {} if note else {file: content}
     unwanted = ("name", "samples", "replicates")
-    provenance = _fields(entry.provenance, but=("run_id",))
+    provenance = {k: v for k, v in _fields(entry.provenance, but=("run_id",)).items() if k != "second" or v}
     data = {
         "experiment": entry.experiment,
         "point": [list(pair) for pair in entry.point.items()],

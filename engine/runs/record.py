@@ -52,7 +52,7 @@ class RunRecord:
         return {
             "name": name | {"point": [list(pair) for pair in self.name.point]},
             "family": self.family,
-            "inputs": vars(self.inputs),
+            "inputs": self.inputs.parts,
             "provenance": self.provenance,
             "features": self.features,
         }

@@ -44,8 +44,8 @@ class Sources:
     """The other rooms as functions.
 
     `family(name)` has `Params` and `run(lab, params) -> Result`; `make_lab` takes the fields of
-    `engine.lab.lab.Lab` by name; `load_model(name, dtype, progress)` fetches too, and `progress` hears
-    (what, done, total). `maker` makes the same sources in another process, to which it is sent by name.
+    `engine.lab.another.ExchangeLab` by name; `load_model(name, dtype, progress)` fetches too, and `progress`
+    hears (what, done, total). `maker` makes the same sources in another process, to which it is sent by name.
     """
 
     catalog: FamilyCatalog
@@ -144,6 +144,6 @@ def _load_model(name: str, dtype: str, progress: Callable[[str, int, int], None]
 
 
 def _make_lab(**fields: Any) -> Any:
-    from engine.lab.lab import Lab
+    from engine.lab.another import ExchangeLab
 
-    return Lab(**fields)
+    return ExchangeLab(**fields)

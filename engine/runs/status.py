@@ -45,7 +45,11 @@ def unneeded_activations(plan: Plan, engine_folder: Path) -> list[Kept]:
     """The harvests that no run of a present spec would read: none that is still to be measured has both this
     model and this corpus."""
     waiting = [run.examined.inputs for run in plan.runs if run.state != "up to date"]
-    needed = {(str(inputs.model), inputs.data.get("corpus", "")) for inputs in waiting}
+    needed = {
+        (str(model), inputs.data.get("corpus", ""))
+        for inputs in waiting
+        for model in (inputs.model, *inputs.second.values())
+    }
     return [found for found in kept(engine_folder) if found.needs not in needed]
 
 

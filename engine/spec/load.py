@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -43,6 +44,15 @@ def dump(spec: Spec) -> str:
     """YAML text that loads back to an equal spec, defaults left out."""
     plain = spec.model_dump(mode="json", exclude_defaults=True)
     return yaml.dump(plain, Dumper=Writer, sort_keys=False, allow_unicode=True, width=100)
+
+
+def written_at(path: Path, value: Any, places: Iterable[Loc]) -> str:
+    """`file:line:column: path` of the first of these places with this value; else the file alone."""
+    document = _with_models(_whole(read_document(path)))
+    for loc in places:
+        if loc in document.values and _value_at(document.value, loc) == value:
+            return document.where(loc)
+    return str(path)
 
 
 def is_flat(data: dict) -> bool:
@@ -110,6 +120,12 @@ def _with_models(document: Document) -> Document:
     return Document(
         document.file, value, document.values | {("models",): place, ("models", 0): place}, document.keys
     )
+
+
+def _value_at(data: Any, loc: Loc) -> Any:
+    for step in loc:
+        data = data[step]
+    return data
 
 
 def _shaped(document: Document) -> tuple[Spec | None, list[Problem]]:

@@ -63,6 +63,11 @@ def normalised(experiment: Experiment, point: Mapping[str, Scalar], catalog: Fam
     return plain | {"parameters": params_at(experiment, point, catalog).model_dump(mode="json")}
 
 
+def second_model(asked: Mapping[str, Any]) -> str | None:
+    """The model that a normalised experiment reads beside its own: a family's parameter `against`."""
+    return asked.get("parameters", {}).get("against")
+
+
 def experiment_order(spec: Spec) -> list[str]:
     """The experiments by name, each after those it uses; SpecError where they go in a circle."""
     graph = {name: list(dict.fromkeys(e.uses.values())) for name, e in spec.experiments.items()}

@@ -7,6 +7,7 @@ import torch
 from engine.errors import DataError, SpecError
 from engine.families import crosscoder
 from engine.families.crosscoder import Params, run, study
+from engine.lab.another import ExchangeLab
 from engine.lab.lab import Lab
 from engine.lab.sparse.measured_crosscoder import SourceData, misaligned
 from engine.lab.sparse.planted_sources import planted_sources
@@ -15,7 +16,7 @@ from engine.report.charts import draw
 from tests.families.sparse_lab import sparse_lab
 
 SITES = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
-PLANTED = planted_sources(8, 4, d=16, rate=0.08)
+PLANTED = planted_sources(8, 4, widths=(16, 16), rate=0.08)
 PARAMS = Params(sites=SITES, n_features=16, k=2, lr=1e-2, batch_size=64, epochs=4, held_out=0.2)
 
 
@@ -32,7 +33,7 @@ def planted(n_rows: int = 4000) -> SourceData:
             yield from (kept[part] for part in order.split(PARAMS.batch_size))
 
     n_steps = 4 * len(kept) // PARAMS.batch_size
-    return SourceData(train, lambda: iter([(held, context)]), n_steps, len(held) // 50, SITES)
+    return SourceData(train, lambda: iter([(held, context)]), n_steps, len(held) // 50, SITES, (16, 16))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,8 @@ def test_contexts_and_latents_are_the_units(result):
 def test_tables_figures_and_arrays(result):
     assert len(result.tables["by_site"]) == 4
     assert set(result.tables["per_latent"]["largest_at"]) <= set(SITES)
-    assert result.arrays["directions"].shape == (16, 2, 16)
+    assert result.arrays["directions"].shape == (16, 32)
+    assert result.arrays["widths"].tolist() == [16, 16]
     for figure in result.figures.values():
         draw(figure, result.tables[figure.table])
 
@@ -88,8 +90,8 @@ def test_relative_depths_are_the_layers_they_name(of_a_model):
 
 
 def test_misaligned_sources_keep_their_rows_and_lose_their_partners():
-    rows = torch.arange(60, dtype=torch.float32).reshape(20, 3, 1)
-    (shuffled,) = misaligned(iter([rows]), seed=0)
+    rows = torch.arange(60, dtype=torch.float32).reshape(20, 3)
+    (shuffled,) = misaligned(iter([rows]), (1, 1, 1), seed=0)
     assert torch.equal(shuffled[:, 0], rows[:, 0])
     for source in (1, 2):
         assert torch.equal(shuffled[:, source].sort(dim=0).values, rows[:, source])
@@ -103,6 +105,45 @@ def test_impossible_sites_are_refused():
         run(lab, PARAMS.model_copy(update={"sites": [SITES[0], "blocks.0%.hook_resid_post"]}))
     with pytest.raises(SpecError, match="no layer 7"):
         run(lab, PARAMS.model_copy(update={"sites": [SITES[0], "blocks.7.hook_resid_post"]}))
+
+
+@pytest.fixture(scope="module")
+def of_two_models():
+    """The micro model beside a wider and deeper one with the same tokens, half way up both."""
+    own, wide = sparse_lab(None), micro_model(d_model=48, n_layers=4, seed=1)
+    models = {own.model.name: own.model, "wide": wide}
+    lab = ExchangeLab(own.model, corpus=own.corpus, load=models.__getitem__)
+    given = PARAMS.model_dump(exclude={"sites"}) | {"against": "wide"}
+    return run(lab, Params.model_validate(given)).validated()
+
+
+def test_two_models_of_different_widths(of_two_models):
+    found = of_two_models.measurements
+    sites = of_two_models.tables["by_site"]["site"].unique().tolist()
+    assert [site.split()[1] for site in sites] == ["blocks.1.hook_resid_post", "blocks.2.hook_resid_post"]
+    assert of_two_models.arrays["directions"].shape == (16, 32 + 48)
+    assert of_two_models.arrays["widths"].tolist() == [32, 48]
+    names = {check.name for check in of_two_models.checks}
+    assert names == {"hugging_face_logits", "second_hugging_face_logits", "alive"}
+    assert of_two_models.failed_checks == []
+    assert found["explained_variance_1"].value > found["random_explained_variance_1"].value
+    assert {"error_ratio", "reconstruction_ratio"} <= set(of_two_models.tables["per_latent"])
+
+
+def test_directions_of_two_models_are_not_compared(of_two_models):
+    assert "decoder_cosine" not in of_two_models.measurements
+    assert "decoder_cosine" not in of_two_models.tables["per_latent"]
+    for figure in of_two_models.figures.values():
+        draw(figure, of_two_models.tables[figure.table])
+
+
+def test_there_are_two_sources_at_least():
+    assert Params(against="wide").sites == ["blocks.50%.hook_resid_post"]
+    assert Params(against="wide", sites=SITES).sites == SITES
+    with pytest.raises(ValueError, match="a second model as `against`"):
+        Params(sites=SITES[:1])
+    with pytest.raises(ValueError, match="against"):
+        Params(against="  ")
 
 
 def test_too_little_text_is_refused():

@@ -1,8 +1,12 @@
-"""Crosscoders: one dictionary whose latents have a decoder direction in each of several sources (layers).
+"""Crosscoders: one dictionary whose latents have a decoder direction in each of several sources.
 
     z = f(sum over sources of (x_s - mean_s) scale_s W_enc_s + b_enc)       x'_s = z W_dec_s + b_dec_s
 
-1. Centre each source and scale it to mean squared norm d, so that all weigh the same.
+Sources are sites of one model or of several, each of a width of its own. A row has them side by side: its
+`width` is the sum of theirs, and `widths` says where one ends.
+
+1. Centre each source and scale all to one mean squared norm, the mean of their widths, so that they weigh the
+   same whatever their width.
 2. BatchTopK: of a batch keep the k largest a row on average, where an activation counts as often as its
    latent's decoder is long, summed over sources. A running mean of the smallest kept is the threshold that
    a single row is encoded with.
@@ -41,12 +45,13 @@ from engine.lab.sparse.schedule import (
 
 THRESHOLD_RATE = 0.02
 
-Batch = Float[Tensor, "batch source d"]
+Batch = Float[Tensor, "batch width"]
+Widths = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Crosscoder:
-    """Weights with sources side by side: `width` is source * d, in scaled units.
+    """Weights in scaled units; `scale` is the same over each source.
 
     `mean` and `scale` are of the activations as the model has them; `threshold` is on activations weighted
     by their decoder's norms.
@@ -56,23 +61,24 @@ class Crosscoder:
     b_enc: Float[Tensor, " latent"]
     dec: Float[Tensor, "latent width"]
     b_dec: Float[Tensor, " width"]
-    mean: Float[Tensor, "source d"]
-    scale: Float[Tensor, " source"]
+    mean: Float[Tensor, " width"]
+    scale: Float[Tensor, " width"]
+    widths: Widths
     k: int
     threshold: float
 
     @property
-    def directions(self) -> Float[Tensor, "latent source d"]:
-        """Decoder directions, in scaled units."""
-        return self.dec.view(len(self.dec), *self.mean.shape)
+    def directions(self) -> tuple[Float[Tensor, "latent d"], ...]:
+        """Decoder directions in each source, in scaled units."""
+        return self.dec.split(self.widths, dim=1)
 
     @property
     def norms(self) -> Float[Tensor, "latent source"]:
-        return self.directions.norm(dim=2)
+        return torch.stack([part.norm(dim=1) for part in self.directions], dim=1)
 
-    def scaled(self, x: Batch) -> Float[Tensor, "batch width"]:
-        """Activations centred, scaled, and sources side by side."""
-        return ((x - self.mean) * self.scale[:, None]).flatten(1)
+    def scaled(self, x: Batch) -> Batch:
+        """Activations centred and scaled."""
+        return (x - self.mean) * self.scale
 
     def encode(self, x: Batch) -> Float[Tensor, "batch latent"]:
         """Codes by the threshold, row by row."""
@@ -81,8 +87,7 @@ class Crosscoder:
 
     def decode(self, codes: Float[Tensor, "batch latent"]) -> Batch:
         """Activations in the model's own scale."""
-        out = torch.addmm(self.b_dec, codes, self.dec).view(len(codes), *self.mean.shape)
-        return out / self.scale[:, None] + self.mean
+        return torch.addmm(self.b_dec, codes, self.dec) / self.scale + self.mean
 
 
 @dataclass(frozen=True)
@@ -93,20 +98,35 @@ class Trained:
     history: pd.DataFrame
 
 
-def start(first: Batch, n_features: int, k: int, seed: int) -> Crosscoder:
-    """Random unit decoder rows with the encoder as their transpose, for activations like `first`."""
-    _, n_sources, d = first.shape
+def by_source(x: Float[Tensor, "row width"], widths: Widths) -> Float[Tensor, "row source"]:
+    """The sum over each source."""
+    return torch.stack([part.sum(dim=1) for part in x.split(widths, dim=1)], dim=1)
+
+
+def over_source(values: Float[Tensor, " source"], widths: Widths) -> Float[Tensor, " width"]:
+    """A source's value at each of its places."""
+    return values.repeat_interleave(torch.tensor(widths))
+
+
+def start(first: Batch, widths: Widths, n_features: int, k: int, seed: int) -> Crosscoder:
+    """Random unit decoder rows with the encoder as their transpose, for activations like `first`.
+
+    A row's length is expected to be the same in each source, so that none begins ahead.
+    """
+    one_width = sum(widths) / len(widths)
     mean = first.double().mean(dim=0)
-    spread = (first.double() - mean).square().sum(dim=2).mean(dim=0)
-    scale = (d / spread.clamp_min(1e-12)).sqrt()
+    spread = by_source((first.double() - mean).square(), widths).mean(dim=0)
+    scale = over_source((one_width / spread.clamp_min(1e-12)).sqrt(), widths)
     generator = torch.Generator().manual_seed(seed)
-    dec = unit_rows(torch.randn(n_features, n_sources * d, generator=generator))
-    zeros = torch.zeros(n_features), torch.zeros(n_sources * d)
-    return Crosscoder(dec.clone(), zeros[0], dec, zeros[1], mean.float(), scale.float(), k, 0.0)
+    even = over_source((one_width / torch.tensor(widths)).sqrt(), widths)
+    dec = unit_rows(torch.randn(n_features, sum(widths), generator=generator) * even)
+    zeros = torch.zeros(n_features), torch.zeros(sum(widths))
+    return Crosscoder(dec.clone(), zeros[0], dec, zeros[1], mean.float(), scale.float(), widths, k, 0.0)
 
 
 def train(
     batches: Iterable[Batch],
+    widths: Widths,
     n_features: int,
     k: int,
     *,
@@ -117,20 +137,22 @@ def train(
     dead_after_tokens: int = 100_000,
     progress: Callable[..., None] = lambda fraction, message="": None,
 ) -> Trained:
-    """A crosscoder from a stream of aligned activations.
+    """A crosscoder from a stream of aligned activations, of sources of these widths.
 
-    `k_aux` is half of d where not given. Raises DataError for k > n_features and where the stream is empty,
-    too short or has one source, ResultError where the loss is no longer a number.
+    `k_aux` is half of the sources' mean width where not given. Raises DataError for k > n_features, where the
+    stream is empty, too short or of another width, and for less than two sources; ResultError where the loss
+    is no longer a number.
     """
     check_width(n_features, k)
-    first, stream = first_rows(iter(batches), n_steps, _checked)
-    coder = start(first, n_features, k, seed)
+    first, stream = first_rows(iter(batches), n_steps, lambda batch: checked(batch, widths))
+    coder = start(first, widths, n_features, k, seed)
+    near = k_aux or max(1, sum(widths) // (2 * len(widths)))
     weights = [coder.enc, coder.b_enc, coder.dec, coder.b_dec]
     adam = torch.optim.Adam(weights, lr=lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
     silent, history, tokens, done = torch.zeros(n_features, dtype=torch.long), [], 0, 0
     for done, batch in enumerate(islice(stream, n_steps), 1):
         x, dead = coder.scaled(batch.float()), silent >= dead_after_tokens
-        loss, kept, smallest, gradients = gradients_of(coder, x, dead, k_aux or max(1, first.shape[2] // 2))
+        loss, kept, smallest, gradients = gradients_of(coder, x, dead, near)
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient
         rate = learning_rate(lr, done - 1, n_steps)
@@ -149,11 +171,13 @@ def train(
     return Trained(coder, pd.DataFrame(history, columns=["step", "tokens", "loss", "l0", "dead", "lr"]))
 
 
-def _checked(batch: Batch) -> Batch:
-    if batch.ndim == 3 and batch.shape[1] > 1 and len(batch):
+def checked(batch: Batch, widths: Widths) -> Batch:
+    """The batch in fp32; DataError where it does not hold two or more sources of these widths."""
+    if batch.ndim == 2 and len(widths) > 1 and batch.shape[1] == sum(widths) and len(batch):
         return batch.float()
     seen = " x ".join(map(str, batch.shape))
-    raise DataError("a crosscoder reads several sources", expected='"batch source d"', seen=seen)
+    expected = f'"batch width", the width of two or more sources: {" + ".join(map(str, widths))}'
+    raise DataError("a crosscoder reads several sources", expected=expected, seen=seen)
 
 
 @torch.no_grad()

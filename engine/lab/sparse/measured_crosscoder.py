@@ -11,19 +11,74 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from engine.errors import DataError
-from engine.lab.sparse.crosscoder import Batch, Crosscoder, keep_largest, start
-from engine.lab.sparse.latent_scaling import Held, held_out, ratio_to_own
+from engine.lab.sparse.aligned import Aligned
+from engine.lab.sparse.crosscoder import (
+    Batch,
+    Crosscoder,
+    Widths,
+    by_source,
+    keep_largest,
+    over_source,
+    start,
+)
+from engine.lab.sparse.latent_scaling import (
+    Held,
+    carried_directions,
+    held_out,
+    ratio_to_own,
+    same_directions,
+)
+from engine.lab.sparse.schedule import first_rows
+
+HELD_ROWS = 4096  # rows measured at once
+
+Rows = Iterator[tuple[Batch, Tensor]]  # held-out rows, and the context of each
 
 
 @dataclass(frozen=True)
 class SourceData:
-    """Training batches and held-out rows with their contexts, anew at each call; what sources are called."""
+    """Training batches and held-out rows with their contexts, anew at each call; names and widths of sources.
+
+    `one_basis` says whether a direction means the same in all of them.
+    """
 
     train: Callable[[], Iterator[Batch]]
-    held: Callable[[], Iterator[tuple[Batch, Tensor]]]
+    held: Callable[[], Rows]
     n_steps: int
     n_contexts: int
     sources: list[str]
+    widths: Widths
+    one_basis: bool = True
+
+    def misaligned(self, seed: int) -> SourceData:
+        """The same with each source but the first in a random order of its own within each batch."""
+
+        def held() -> Rows:
+            contexts = (context for _, context in self.held())
+            rows = misaligned((rows for rows, _ in self.held()), self.widths, seed + 1)
+            return zip(rows, contexts, strict=True)
+
+        return replace(self, train=lambda: misaligned(self.train(), self.widths, seed), held=held)
+
+
+def source_data(aligned: Aligned, held_out: float, batch_size: int, seed: int, epochs: int) -> SourceData:
+    """Aligned activations to train on, `epochs` times in an order drawn by `seed`, and those held out."""
+    train_part, test_part = aligned.split(held_out)
+    context = torch.from_numpy(test_part.context).long()
+
+    def held() -> Rows:
+        for index in torch.arange(len(context)).split(HELD_ROWS):
+            yield test_part.rows(index), context[index]
+
+    return SourceData(
+        lambda: train_part.batches(batch_size, seed, epochs),
+        held,
+        train_part.n_tokens // batch_size * epochs,
+        test_part.n_contexts,
+        aligned.names,
+        aligned.widths,
+        aligned.one_basis,
+    )
 
 
 @dataclass(frozen=True)
@@ -52,14 +107,20 @@ class Measured:
         return self.norms[:, -1] / (self.norms[:, 0] + self.norms[:, -1])
 
     def cosines(self) -> tuple[Float[np.ndarray, " live"], Float[np.ndarray, " live"]]:
-        """Products of each live latent's first and last direction, and of their norms."""
-        first, last = self.coder.directions[torch.from_numpy(self.live)][:, [0, -1]].unbind(dim=1)
+        """Products of each live latent's first and last direction, of one basis, and of their norms."""
+        live = torch.from_numpy(self.live)
+        first, last = self.coder.directions[0][live], self.coder.directions[-1][live]
         return (first * last).sum(dim=1).numpy(), self.norms[:, 0] * self.norms[:, -1]
 
 
-def measured(coder: Crosscoder, batches: Iterator[tuple[Batch, Tensor]], n_contexts: int) -> Measured:
+def measured(coder: Crosscoder, data: SourceData) -> Measured:
     """A crosscoder over held-out rows; DataError where no latent fires."""
-    held = held_out(coder, batches, n_contexts)
+    if data.one_basis:
+        probes = same_directions(coder)
+    else:
+        rows, _ = first_rows(data.train(), data.n_steps, lambda batch: batch.float())
+        probes = carried_directions(coder, rows)
+    held = held_out(coder, data.held(), data.n_contexts, probes)
     live = (held.fired > 0).numpy()
     if not live.any():
         expected = "latents that fire on held-out tokens"
@@ -69,28 +130,22 @@ def measured(coder: Crosscoder, batches: Iterator[tuple[Batch, Tensor]], n_conte
     return Measured(coder, held, live, coder.norms.numpy()[live], *ratios)
 
 
-def misaligned(batches: Iterator[Batch], seed: int) -> Iterator[Batch]:
+def misaligned(batches: Iterator[Batch], widths: Widths, seed: int) -> Iterator[Batch]:
     """Each source but the first in a random order of its own: a row's sources are of different tokens."""
     generator = torch.Generator().manual_seed(seed)
     for batch in batches:
-        orders = [torch.randperm(len(batch), generator=generator) for _ in range(batch.shape[1] - 1)]
-        rest = [batch[order, source] for source, order in enumerate(orders, 1)]
-        yield torch.stack([batch[:, 0], *rest], dim=1)
+        first, *rest = batch.split(widths, dim=1)
+        orders = [torch.randperm(len(batch), generator=generator) for _ in rest]
+        yield torch.cat([first, *(part[order] for part, order in zip(rest, orders, strict=True))], dim=1)
 
 
-def misaligned_held(data: SourceData, seed: int) -> Iterator[tuple[Batch, Tensor]]:
-    """The held-out rows with their sources misaligned."""
-    contexts = (context for _, context in data.held())
-    return zip(misaligned((rows for rows, _ in data.held()), seed), contexts, strict=True)
-
-
-def random_crosscoder(batch: Batch, n_features: int, k: int, seed: int) -> Crosscoder:
+def random_crosscoder(batch: Batch, widths: Widths, n_features: int, k: int, seed: int) -> Crosscoder:
     """Random directions, with the threshold and for each source the scale that suit a batch best."""
-    coder = start(batch.float(), n_features, k, seed)
+    coder = start(batch.float(), widths, n_features, k, seed)
     x = coder.scaled(batch.float())
     _, smallest = keep_largest(coder, torch.addmm(coder.b_enc, x, coder.enc.T))
     coder = replace(coder, threshold=smallest)
-    rebuilt = (coder.encode(batch.float()) @ coder.dec).view(len(x), *coder.mean.shape)
-    products = (rebuilt * x.view(rebuilt.shape)).sum(dim=(0, 2))
-    best = products / rebuilt.square().sum(dim=(0, 2)).clamp_min(1e-12)
-    return replace(coder, dec=(coder.directions * best[:, None]).flatten(1))
+    rebuilt = coder.encode(batch.float()) @ coder.dec
+    products = by_source(rebuilt * x, widths).sum(dim=0)
+    best = products / by_source(rebuilt.square(), widths).sum(dim=0).clamp_min(1e-12)
+    return replace(coder, dec=coder.dec * over_source(best, widths))

@@ -6,21 +6,22 @@ import pytest
 import torch
 
 from engine.errors import DataError
-from engine.lab.sparse.crosscoder import gradients_of, keep_largest, start, train
+from engine.lab.sparse.crosscoder import by_source, gradients_of, keep_largest, start, train
 from engine.lab.sparse.planted_sources import planted_sources
 from engine.lab.sparse.schedule import AUX_COEFFICIENT
 
-N_SOURCES, D, N, K = 3, 6, 20, 4
+WIDTHS, N, K = (4, 6, 8), 20, 4
+D = 6  # their mean
 
 
 @pytest.fixture
 def rows() -> torch.Tensor:
-    return torch.randn(50, N_SOURCES, D, generator=torch.Generator().manual_seed(0))
+    return torch.randn(50, sum(WIDTHS), generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture
 def coder(rows):
-    made = start(rows, N, K, seed=1)
+    made = start(rows, WIDTHS, N, K, seed=1)
     generator = torch.Generator().manual_seed(2)
     lengths = 0.5 + torch.rand(N, 1, generator=generator)
     noise = 0.1 * torch.randn(N, generator=generator)
@@ -31,7 +32,7 @@ def slow_loss(coder, x, dead, k_aux, weights):
     """The dense loss, for autograd."""
     enc, b_enc, dec, b_dec = weights
     before = x @ enc.T + b_enc
-    norms = dec.detach().view(N, N_SOURCES, D).norm(dim=2).sum(dim=1)
+    norms = sum(part.norm(dim=1) for part in dec.detach().split(WIDTHS, dim=1))
     weighted = before.detach().relu() * norms
     smallest = weighted.flatten().sort(descending=True).values[len(x) * coder.k - 1]
     codes = before.relu() * (weighted >= smallest)
@@ -71,32 +72,39 @@ def test_what_is_kept_is_largest_by_activation_times_norm(coder, rows):
     assert chosen.sum() <= len(rows) * K
 
 
+def test_no_source_begins_ahead(rows):
+    norms = start(rows, WIDTHS, 4000, K, seed=0).norms
+    assert norms.square().mean(dim=0).numpy() == pytest.approx([1 / 3] * 3, abs=0.02)
+
+
 def test_scaling_is_undone(coder, rows):
-    scaled = coder.scaled(rows).view(-1, N_SOURCES, D)
-    assert scaled.square().sum(dim=2).mean(dim=0) == pytest.approx([D] * N_SOURCES, rel=1e-4)
-    exact = replace(coder, b_dec=torch.zeros_like(coder.b_dec), dec=torch.eye(N, N_SOURCES * D))
-    codes = torch.cat([coder.scaled(rows), torch.zeros(len(rows), N - N_SOURCES * D)], dim=1)
+    squares = by_source(coder.scaled(rows).square(), WIDTHS)
+    assert squares.mean(dim=0).numpy() == pytest.approx([D] * len(WIDTHS), rel=1e-4)
+    exact = replace(coder, b_dec=torch.zeros_like(coder.b_dec), dec=torch.eye(N, sum(WIDTHS)))
+    codes = torch.cat([coder.scaled(rows), torch.zeros(len(rows), N - sum(WIDTHS))], dim=1)
     assert exact.decode(codes) == pytest.approx(rows.numpy(), abs=1e-5)
 
 
 def test_the_threshold_keeps_about_k_a_row():
-    sources = planted_sources(16, 4, d=24)
+    sources = planted_sources(16, 4, widths=(24, 24))
     batches = (sources.draw(256, seed) for seed in range(300))
-    trained = train(batches, 32, 2, n_steps=300, lr=3e-3)
+    trained = train(batches, (24, 24), 32, 2, n_steps=300, lr=3e-3)
     l0 = (trained.crosscoder.encode(sources.draw(2000, 999)) > 0).sum(dim=1).float().mean()
     assert 1 < l0 < 3
     assert trained.history["loss"].iloc[-1] < 0.5 * trained.history["loss"].iloc[0]
 
 
 def test_the_same_seed_trains_the_same_crosscoder(rows):
-    one, other, third = (train([rows] * 5, N, K, n_steps=5, seed=seed).crosscoder.dec for seed in (3, 3, 4))
+    one, other, third = (
+        train([rows] * 5, WIDTHS, N, K, n_steps=5, seed=seed).crosscoder.dec for seed in (3, 3, 4)
+    )
     assert torch.equal(one, other)
     assert not torch.equal(one, third)
 
 
 def test_dead_latents_learn_from_what_is_left_over(rows):
-    plain = train([rows] * 40, 64, 1, n_steps=40, dead_after_tokens=10**9)
-    helped = train([rows] * 40, 64, 1, n_steps=40, dead_after_tokens=100)
+    plain = train([rows] * 40, WIDTHS, 64, 1, n_steps=40, dead_after_tokens=10**9)
+    helped = train([rows] * 40, WIDTHS, 64, 1, n_steps=40, dead_after_tokens=100)
     assert max(helped.history["dead"].tolist()) > 0
     assert max(plain.history["dead"].tolist()) == 0
     assert not torch.equal(plain.crosscoder.enc, helped.crosscoder.enc)
@@ -104,10 +112,12 @@ def test_dead_latents_learn_from_what_is_left_over(rows):
 
 def test_what_cannot_be_trained_is_refused(rows):
     with pytest.raises(DataError, match="1 to n_features = 8"):
-        train([rows], 8, 9, n_steps=1)
+        train([rows], WIDTHS, 8, 9, n_steps=1)
     with pytest.raises(DataError, match="nothing to train on"):
-        train([], N, K, n_steps=1)
+        train([], WIDTHS, N, K, n_steps=1)
     with pytest.raises(DataError, match="several sources"):
-        train([rows[:, :1]], N, K, n_steps=1)
+        train([rows], (sum(WIDTHS),), N, K, n_steps=1)
+    with pytest.raises(DataError, match=r"4 \+ 6"):
+        train([rows], WIDTHS[:2], N, K, n_steps=1)
     with pytest.raises(DataError, match="2 batches"):
-        train([rows], N, K, n_steps=2)
+        train([rows], WIDTHS, N, K, n_steps=2)

@@ -1,0 +1,175 @@
+"""Activations of several sources, aligned: sites of one model, or of two that share a tokenizer.
+
+Row r of every source is the same token of the same context. The two models are in memory one after the other:
+each reads the text, its activations stay on the disk, where other runs find them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.errors import ModelError, SpecError
+from engine.evidence.result import Check
+from engine.lab.activations import BUFFER_BYTES, Activations, Index
+from engine.lab.another import another_model
+from engine.lab.harvest import harvest
+from engine.lab.lab import Lab
+from engine.lab.sparse.receipts import sae_receipts
+from engine.spec.sites import resolve_site
+
+RECEIPT_CONTEXTS = 8
+
+
+@dataclass(frozen=True)
+class Source:
+    """One site of one model."""
+
+    model: str
+    site: str
+    activations: Activations
+
+    @property
+    def width(self) -> int:
+        return self.activations.widths[self.site]
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Sources whose rows are the same tokens, in the order in which they stand side by side."""
+
+    sources: tuple[Source, ...]
+
+    @property
+    def one_model(self) -> bool:
+        return len({source.model for source in self.sources}) == 1
+
+    @property
+    def one_basis(self) -> bool:
+        """Whether a direction means the same in all sources: they are one model's residual stream."""
+        return self.one_model and not any(s.site.endswith("attn.hook_z") for s in self.sources)
+
+    @property
+    def names(self) -> list[str]:
+        """The sites, with their models where there are two."""
+        return [s.site if self.one_model else f"{s.model} {s.site}" for s in self.sources]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(source.width for source in self.sources)
+
+    @property
+    def n_tokens(self) -> int:
+        return self.sources[0].activations.n_tokens
+
+    @property
+    def n_contexts(self) -> int:
+        return self.sources[0].activations.n_contexts
+
+    @property
+    def context(self) -> Int[np.ndarray, " row"]:
+        """Which context each row belongs to."""
+        return self.sources[0].activations.context
+
+    def rows(self, index: Index) -> Float[Tensor, "row width"]:
+        """Some rows, sources side by side, in fp32."""
+        return torch.cat([s.activations.rows(s.site, index) for s in self.sources], dim=1)
+
+    def batches(self, batch_size: int, seed: int, epochs: int = 1) -> Iterator[Float[Tensor, "batch width"]]:
+        """Shuffled batches, sources side by side, as `Activations.batches` draws them.
+
+        Each source is shuffled by the same seed over the same groups of shards, so that rows stay together;
+        the buffers of all take BUFFER_BYTES.
+        """
+        rows = BUFFER_BYTES // (4 * sum(self.widths))
+        streams = [
+            s.activations.batches(s.site, batch_size, seed, epochs, buffer_bytes=4 * rows * s.width)
+            for s in self.sources
+        ]
+        return (torch.cat(batches, dim=1) for batches in zip(*streams, strict=True))
+
+    def split(self, held_out_fraction: float) -> tuple[Aligned, Aligned]:
+        """Training and held-out rows that share no context; DataError where either would be empty."""
+        halves = [s.activations.split(held_out_fraction) for s in self.sources]
+        train, held_out = zip(*halves, strict=True)
+        return self._with(train), self._with(held_out)
+
+    def _with(self, parts: Sequence[Activations]) -> Aligned:
+        pairs = zip(self.sources, parts, strict=True)
+        return Aligned(tuple(replace(source, activations=part) for source, part in pairs))
+
+
+def read_aligned(
+    lab: Lab,
+    sites: Sequence[str],
+    *,
+    against: str | None = None,
+    tokens: int | None = None,
+    context_tokens: int = 128,
+    until: float = 0.3,
+) -> tuple[Aligned, list[Check]]:
+    """The lab's model at some sites over its text, then the model `against` at the same, with their receipts.
+
+    A relative depth is of each model's own. The second model reads first, so that what is wrong with it
+    shows at once. SpecError for a site that a model has not, or twice, and for tokenizers that differ;
+    ModelError where the second model cannot be had or cuts the text otherwise.
+    """
+    sources, checks = [], []
+    if against is not None:
+        with another_model(lab, against):
+            sources, checks = _read(lab, sites, tokens, context_tokens, (0.0, until / 2))
+            checks = [replace(check, name=f"second_{check.name}") for check in checks]
+    own, receipts = _read(lab, sites, tokens, context_tokens, (until / 2 if against else 0.0, until))
+    if sources:
+        require_aligned(own[0], sources[0])
+    return Aligned((*own, *sources)), [*receipts, *checks]
+
+
+def require_aligned(first: Source, second: Source) -> None:
+    """ModelError where the same row of two harvests is not the same token of the same context."""
+    ours, theirs = first.activations, second.activations
+    same = ours.contexts_per_shard == theirs.contexts_per_shard
+    for name in ("ids", "starts", "lengths", "rows"):
+        same = same and np.array_equal(getattr(ours.contexts, name), getattr(theirs.contexts, name))
+    if not same:
+        raise ModelError(
+            f"{first.model} and {second.model} do not cut the text alike",
+            expected="two models of which both, or none, declare a BOS token",
+            seen=f"{ours.contexts.bos} and {theirs.contexts.bos}",
+        )
+
+
+def _read(
+    lab: Lab, sites: Sequence[str], tokens: int | None, context_tokens: int, part: tuple[float, float]
+) -> tuple[list[Source], list[Check]]:
+    """What the lab's present model has at the sites, and receipts over the first contexts."""
+    name, resolved = lab.model.name, _resolved(lab, sites)
+    acts = harvest(
+        lab.model,
+        lab.text(),
+        resolved,
+        folder=lab.folder,
+        tokens=tokens,
+        context_tokens=context_tokens,
+        progress=lab.part(*part),
+    )
+    texts, _ = acts.inputs(np.arange(min(RECEIPT_CONTEXTS, acts.n_contexts)))
+    return [Source(name, site, acts) for site in resolved], sae_receipts(lab.model, texts)
+
+
+def _resolved(lab: Lab, sites: Sequence[str]) -> list[str]:
+    """The sites with the layers that they are in the lab's present model, each once."""
+    try:
+        resolved = [resolve_site(site, lab.model.n_layers) for site in sites]
+    except SpecError as error:
+        error.where = error.where or f"sites, in {lab.model.name}"
+        raise
+    if len(set(resolved)) < len(resolved):
+        where, seen = f"sites, in {lab.model.name}", ", ".join(resolved)
+        raise SpecError("a site is given twice", where=where, expected="different sites", seen=seen)
+    return resolved
