@@ -98,6 +98,12 @@ class Params(BaseModel, extra="forbid"):
             raise ValueError("one site of one model: name two or more, or a second model as `against`")
         return sites
 
+    @model_validator(mode="after")
+    def _has_k_latents(self) -> Params:
+        if self.k > self.n_features:
+            raise ValueError(f"k = {self.k} is more than n_features = {self.n_features}")
+        return self
+
 
 def run(lab: Lab, params: Params) -> Result:
     """Train one crosscoder and its null, and measure both on contexts that they never saw."""
@@ -125,11 +131,7 @@ def study(data: SourceData, params: Params, lab: Lab) -> Result:
     random = held_out(chance, data.held(), data.n_contexts, chance.dec)
     dead = Check("alive", 1 - float(found.live.mean()), 1 - 0.5 / params.n_features, "Share of dead latents.")
     return Result(
-        findings=[
-            *_variance(found.held, data, ""),
-            *_amounts(found, data),
-            *_latents(found, data, params, ""),
-        ],
+        findings=[*_variance(found.held, data), *_amounts(found, data), *_latents(found, data, params)],
         controls=[*_variance(random, data, "random_"), *_latents(shuffled, data, params, "shuffled_")],
         checks=[dead],
         tables=_tables(found, shuffled, random, data, params) | {"training": trained.history},
@@ -142,7 +144,7 @@ def study(data: SourceData, params: Params, lab: Lab) -> Result:
     )
 
 
-def _variance(held: Held, data: SourceData, who: str) -> list[Measurement]:
+def _variance(held: Held, data: SourceData, who: str = "") -> list[Measurement]:
     """Explained variance over all sources, then by source."""
     total, residual = held.total.numpy(), held.residual.numpy()
     parts = {"explained_variance": (total.sum(axis=1), residual.sum(axis=1), "all sources")}
@@ -190,7 +192,7 @@ SAID = {
 }
 
 
-def _latents(found: Measured, data: SourceData, params: Params, who: str) -> list[Measurement]:
+def _latents(found: Measured, data: SourceData, params: Params, who: str = "") -> list[Measurement]:
     """Shares of live latents by class, whose they are, and in one basis how alike first and last are."""
     aside = " Sources shuffled against each other." if who else ""
     units: dict[str, Any] = {"unit": "latent", "ids": np.flatnonzero(found.live)}
@@ -216,7 +218,7 @@ def _tables(
     variance = [
         {"site": site, "crosscoder": label, "explained_variance": m.value, "low": m.low, "high": m.high}
         for label, held in (("trained", found.held), ("random directions", random))
-        for site, m in zip(data.sources, _variance(held, data, "")[1:], strict=True)
+        for site, m in zip(data.sources, _variance(held, data)[1:], strict=True)
     ]
     classes = _classes(found, params)
     kinds = [classes["shared"], classes["real_exclusive"], classes["false_exclusive"]]
@@ -287,8 +289,8 @@ def calibrate() -> list[Calibration]:
         value = {name: m.value for name, m in found.items()}
         half = "Half of the planted features are in both sources, half in one alone."
         null = "No feature is in both of two sources that are shuffled against each other."
-        gain = value["explained_variance"] - value["random_explained_variance"]
         mixed = value["shuffled_shared_fraction"]
+        gain = value["explained_variance"] - value["random_explained_variance"]
         return [
             known_answer(f"shared features{kind}", half, value["shared_fraction"], 0.5, 0.06),
             known_answer(f"real exclusives{kind}", half, value["real_exclusive_fraction"], 0.5, 0.06),

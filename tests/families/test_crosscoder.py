@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from engine.errors import DataError, SpecError
 from engine.families import crosscoder
@@ -45,6 +46,11 @@ def result():
 def of_a_model():
     """A crosscoder of the micro model's own activations over made-up text."""
     return run(sparse_lab(None), PARAMS).validated()
+
+
+def test_a_spec_cannot_ask_for_more_active_latents_than_there_are():
+    with pytest.raises(ValidationError, match="k = 17 is more than n_features = 16"):
+        Params(n_features=16, k=17)
 
 
 def test_planted_sources_are_found(result):
