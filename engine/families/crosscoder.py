@@ -285,8 +285,7 @@ def calibrate() -> list[Calibration]:
         draws = (lambda: (made.draw(96, seed) for seed in range(steps))), lambda: iter([(rows, contexts)])
         data = SourceData(*draws, steps, 40, ["first", "second"], widths, one_basis=not kind)
         params = Params(n_features=24, k=2, lr=1e-2, batch_size=96)
-        found = study(data, params, Lab(micro_model())).measurements
-        value = {name: m.value for name, m in found.items()}
+        value = {n: m.value for n, m in study(data, params, Lab(micro_model())).measurements.items()}
         half = "Half of the planted features are in both sources, half in one alone."
         null = "No feature is in both of two sources that are shuffled against each other."
         mixed = value["shuffled_shared_fraction"]
