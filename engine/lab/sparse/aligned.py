@@ -119,6 +119,7 @@ def read_aligned(
     shows at once. SpecError for a site that a model has not, or twice, and for tokenizers that differ;
     ModelError where the second model cannot be had or cuts the text otherwise.
     """
+    _resolved(lab, sites)  # what the own model lacks shows before the other one is loaded
     sources, checks = [], []
     if against is not None:
         with another_model(lab, against):
