@@ -12,8 +12,12 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 
 .PHONY: site test check bench serve clean
 
+# A first call measures what the budget allows; a later one only what has changed, until a spec is newer.
+MEASURED := .engine/measured-$(BUDGET)
+
 site: $(VENV)/.site
-	@$(BIN)/engine build --budget $(BUDGET)
+	@$(BIN)/engine build --budget $(BUDGET) $$(test -e $(MEASURED) && test -z "$$(find investigations -name spec.yaml -newer $(MEASURED))" && echo --changed)
+	@touch $(MEASURED)
 
 test: $(VENV)/.dev
 	@echo "== tests: the suite prints a line per file; results end this output"

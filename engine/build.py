@@ -50,6 +50,7 @@ def build(
     *,
     models: Sequence[str] | None = None,
     fresh: bool = False,
+    changed: bool = False,
     dry_run: bool = False,
     out: Path | None = None,
     hands: Hands = Hands(),
@@ -63,7 +64,8 @@ def build(
     with open_store(root) as store:
         investigations = find_investigations(root, sources.catalog)
         select = selection(investigations, slugs, models)
-        plan = make_plan(investigations, store, sources, budget=seconds, fresh=fresh, select=select)
+        how = {"budget": seconds, "fresh": fresh, "changed": changed}
+        plan = make_plan(investigations, store, sources, **how, select=select)
         shown.plan(plan, budget)
         if dry_run:
             built = Built(plan)

@@ -65,6 +65,7 @@ def build(
     budget: Annotated[str, typer.Option(help="Time to measure: 0, 90s, 10m, 1h, or all.")] = "10m",
     model: Models = None,
     force: Force = False,
+    changed: Annotated[bool, typer.Option(help="Only what was measured here before and changed.")] = False,
     dry_run: DryRun = False,
     strict: Annotated[bool, typer.Option(help="Exit 1 if anything needs a person.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where the site goes; public/ by default.")] = None,
@@ -84,9 +85,8 @@ def build(
     from engine.measuring import Hands
 
     hands = Hands(jobs, cluster)
-    outcome = building.build(
-        slugs, budget, models=model, fresh=force, dry_run=dry_run, out=out, hands=hands, json=json
-    )
+    how = {"fresh": force, "changed": changed, "dry_run": dry_run}
+    outcome = building.build(slugs, budget, models=model, **how, out=out, hands=hands, json=json)
     raise typer.Exit(1 if strict and outcome.needs_a_person else 0)
 
 

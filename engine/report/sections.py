@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from markupsafe import Markup
 
@@ -15,6 +15,11 @@ from engine.report.numbers import MARKERS, is_withheld
 from engine.report.tables import Grid
 from engine.runs.ledger import Entry, Ledger
 from engine.spec.load import dump
+
+if TYPE_CHECKING:
+    from engine.evidence.result import Measurement
+
+T = TypeVar("T")
 
 
 class Printer(Protocol):
@@ -73,43 +78,69 @@ def _replicated(ledger: Ledger, printer: Printer) -> str:
     return "\n\n".join(t for t in (str(printer.data(said)), _list(printer, drifts)) if t)
 
 
+def _by_sweep(
+    entries: Iterable[Entry], parts: Callable[[Entry], Iterable[tuple[str, T]]]
+) -> Iterator[tuple[str, str, str, list[T]]]:
+    """What entries say under some name: once for an experiment and model, with all points of a sweep."""
+    groups: dict[tuple[str, str, str], list[tuple[Entry, T]]] = {}
+    for entry in entries:
+        for name, part in parts(entry):
+            groups.setdefault((entry.experiment, entry.model, name), []).append((entry, part))
+    for (experiment, model, name), found in groups.items():
+        label = found[0][0].label if len(found) == 1 else f"{experiment}[{len(found)} points]"
+        yield label, model, name, [part for _, part in found]
+
+
+def _span(texts: Sequence[str]) -> str:
+    """The first and the last of some texts in order, once where they are the same."""
+    return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
+
+
 def _runs(entries: Iterable[Entry]) -> Grid:
     rows = []
-    for entry in entries:
-        reason, run = f"{entry.state}: {entry.reason}" if entry.reason else entry.state, entry.provenance
-        reason = MARKERS["withheld"] if is_withheld(entry) else reason
-        about = [run.run_id or "–", f"{run.seconds:.3g}", day(run.date)] if run else ["–", "–", "–"]
-        rows.append([entry.label, entry.model, reason, *about])
+    for label, model, state, runs in _by_sweep(entries, lambda e: [(_state(e), e.provenance)]):
+        known = [run for run in runs if run]
+        ids = sorted(run.run_id for run in known if run.run_id)
+        seconds = f"{sum(run.seconds for run in known):.3g}" if known else "–"
+        dates = sorted(day(run.date) for run in known) or ["–"]
+        rows.append([label, model, state, _span([str(n) for n in ids] or ["–"]), seconds, _span(dates)])
     headers = ["Experiment", "Model", "State", "Run", "Seconds", "Date"]
     return Grid(headers, rows, [False, False, False, True, True, False])
 
 
+def _state(entry: Entry) -> str:
+    if is_withheld(entry):
+        return MARKERS["withheld"]
+    return f"{entry.state}: {entry.reason}" if entry.reason else entry.state
+
+
 def _checks(entries: Iterable[Entry]) -> Grid:
-    rows = [
-        [
-            e.label,
-            e.model,
-            c.about or c.name,
-            f"{c.value:.2g}",
-            f"{c.limit:.2g}",
-            "passed" if c.passed else "failed",
-        ]
-        for e in entries
-        for c in e.checks
-    ]
+    """A row for each check of an experiment, the worst where it is a sweep."""
+    rows = []
+    for label, model, name, checks in _by_sweep(
+        entries, lambda e: [(c.about or c.name, c) for c in e.checks]
+    ):
+        worst = max(checks, key=lambda c: (not c.passed, c.value))
+        outcome = "passed" if worst.passed else "failed"
+        rows.append([label, model, name, f"{worst.value:.2g}", f"{worst.limit:.2g}", outcome])
     headers = ["Experiment", "Model", "Check", "Seen", "At most", "Outcome"]
     return Grid(headers, rows, [False, False, False, True, True, False])
 
 
 def _controls(entries: Iterable[Entry]) -> Grid:
-    rows = [
-        [f"{e.label}.{m.name}", e.model, m.about, interval_text(m)]
-        for e in entries
-        if not is_withheld(e)
-        for m in e.measurements.values()
-        if m.role == "control"
-    ]
+    """A row for each control of an experiment, its smallest and largest value where it is a sweep."""
+    rows = []
+    for label, model, name, controls in _by_sweep(entries, _controls_of):
+        ordered = sorted(controls, key=lambda m: m.value)
+        value = _span([f"{m.value:.3g}" for m in ordered]) if len(ordered) > 1 else interval_text(ordered[0])
+        rows.append([f"{label}.{name}", model, ordered[0].about, value])
     return Grid(["Control", "Model", "What it shows", "Value"], rows)
+
+
+def _controls_of(entry: Entry) -> list[tuple[str, Measurement]]:
+    if is_withheld(entry):
+        return []
+    return [(m.name, m) for m in entry.measurements.values() if m.role == "control"]
 
 
 def _environment(entries: Iterable[Entry]) -> Grid:

@@ -121,13 +121,15 @@ def make_plan(
     *,
     budget: float = math.inf,
     fresh: bool = False,
+    changed: bool = False,
     select: Callable[[RunName], bool] = lambda name: True,
 ) -> Plan:
     """What to measure within `budget` seconds (see `parse_budget`) of the runs that `select` accepts.
 
     Runs that a selected one uses come along where they are not up to date. `fresh` measures what is selected
-    even where it is up to date. Raises SpecError for a hook site that no model of the spec has, ModelUnknown,
-    DataError for prompts that cannot be read, StoreError for a published file that cannot.
+    even where it is up to date, `changed` only what was measured here before. Raises SpecError for a hook
+    site that no model of the spec has, ModelUnknown, DataError for prompts that cannot be read, StoreError
+    for a published file that cannot.
     """
     found = {i.slug: i for i in investigations}
     examiner = Examiner(store, sources)
@@ -139,7 +141,8 @@ def make_plan(
     startup = {model: model_seconds(known) for model, known in facts.items()}
     fetches = {model: known.reason for model, known in facts.items() if known.available and known.reason}
     primaries = {slug: i.spec.models[0] for slug, i in found.items()}
-    choice = Choice(examined, {n: e.seconds for n, e in estimates.items()}, startup, primaries, fresh, select)
+    seconds = {name: estimate.seconds for name, estimate in estimates.items()}
+    choice = Choice(examined, seconds, startup, primaries, fresh, changed, select)
     order = tuple(_model_by_model(choice.within(budget), primaries))
     versions = dict(sources.versions())
     runs = [PlannedRun(e, estimates[e.name], *_decided(e, order, choice, budget, versions)) for e in examined]
@@ -156,6 +159,7 @@ class Choice:
     model_seconds: Mapping[str, float]
     primaries: Mapping[str, str]
     fresh: bool
+    changed: bool
     select: Callable[[RunName], bool]
 
     def __post_init__(self) -> None:
@@ -182,7 +186,9 @@ class Choice:
             waiting = [name for name in waiting if name not in done]
 
     def _is_due(self, run: Examined) -> bool:
-        return not run.blocked and (self.fresh or run.state != "up to date")
+        if run.blocked or (self.changed and run.state == "new"):
+            return False
+        return self.fresh or run.state != "up to date"
 
     def _bundle(self, name: RunName, done: set[RunName]) -> list[RunName]:
         """The run, after those it uses that have to be measured first."""

@@ -9,6 +9,7 @@ import pytest
 
 from engine.errors import TemplateError
 from engine.evidence.printing import digits
+from engine.evidence.result import Check
 from engine.report.citations import Reference
 from engine.report.render import asked_for, render, render_headline
 from engine.runs.ledger import Part
@@ -223,6 +224,26 @@ def test_the_ledger_tells_where_how_and_again(ledger) -> None:
     assert "| bad.other" not in said
     assert "mech run --name fact-recall/lens --model tiny-llama" in said
     assert "holds: lens.final_rank < lens.other_rank" in said
+
+
+def test_the_points_of_a_sweep_are_one_row_that_tells_the_worst_and_the_range(ledger) -> None:
+    lens = next(e for e in ledger.entries if e.label == "lens" and e.model == ledger.primary)
+    rank = lens.measurements["other_rank"]
+    points = [
+        replace(
+            lens,
+            experiment="many",
+            point={"seed": seed},
+            measurements={"other_rank": replace(rank, value=value)},
+            checks=(Check("sums", seen, 1e-5, "Parts add up."),),
+        )
+        for seed, value, seen in ((0, 300.0, 2e-6), (1, 410.0, 3e-5), (2, 350.0, 1e-6))
+    ]
+    said = text(replace(ledger, entries=(*ledger.entries, *points[::2])), "{{ how_measured() }}")
+    assert "| many\\[2 points\\].other\\_rank | tiny-llama | Another answer. | 300 to 350 |" in said
+    assert "| many\\[2 points\\] | tiny-llama | Parts add up. | 2e-06 | 1e-05 | passed |" in said
+    said = text(replace(ledger, entries=(*ledger.entries, *points)), "{{ how_measured() }}")
+    assert "| many\\[3 points\\] | tiny-llama | Parts add up. | 3e-05 | 1e-05 | failed |" in said
 
 
 def test_the_spec_is_copied_as_it_was_written(ledger, tmp_path) -> None:

@@ -156,6 +156,15 @@ def test_no_budget_measures_nothing_and_fresh_measures_everything(toy: Any) -> N
     assert toy.plan().runs[0].run_id == 2
 
 
+def test_changed_measures_again_what_was_measured_here_and_nothing_new(toy: Any) -> None:
+    toy.spec(one={}, two={"parameters": {"k": 2}})
+    assert toy.plan(changed=True).order == ()
+    toy.build(select=lambda name: name.experiment == "one")
+    toy.spec(one={"parameters": {"k": 5}}, two={"parameters": {"k": 2}})
+    assert [n.label for n in toy.plan(changed=True).order] == ["one"]
+    assert [n.label for n in toy.plan().order] == ["one", "two"]
+
+
 def test_a_model_that_cannot_be_had_blocks_only_its_own_runs_and_what_was_measured_stays(toy: Any) -> None:
     toy.spec(models=("tiny", "small"), count={}, more={"uses": {"of": "count"}, "parameters": {"k": 2}})
     toy.build(select=lambda name: name.experiment == "count")
