@@ -1,7 +1,8 @@
 """What a site that is built again and again keeps of its pages, so that an edit costs the page it touches.
 
-mkdocs converts and indexes every page at every build. Here a page that says what it said keeps its HTML, its
-contents, its anchors and its entries in the search index; its frame and navigation are made anew.
+mkdocs converts and indexes every page at every build. Here a page that says what it said keeps its HTML,
+its contents and its anchors; its frame and navigation are made anew. Indexing is a fifth of an edit's time,
+so the search goes on finding each page by what it said at the first build.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 if TYPE_CHECKING:
+    from jinja2 import FileSystemLoader
     from material.plugins.search.plugin import SearchIndex
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
@@ -22,20 +24,27 @@ MADE = ("content", "toc", "_title_from_render", "present_anchor_ids")
 
 @dataclass
 class KeptPages:
-    """By page: what it was made from when it was last built, and what came of it."""
+    """By page: what it was made from and what came of it, when it was last built; its first search entries."""
 
     pages: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
-    entries: dict[str, tuple[Any, list[dict]]] = field(default_factory=dict)
+    entries: dict[str, list[dict]] = field(default_factory=dict)
+    listed: dict[tuple[str, ...], list[str]] = field(default_factory=dict)  # files of a theme's folders
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Let a build take what is kept; one that fails keeps nothing, so that the next complains again."""
+        from jinja2 import FileSystemLoader
         from material.plugins.search.plugin import SearchIndex
         from mkdocs.structure.pages import Page
 
         render, add = self._render(Page.render), self._add(SearchIndex.add_entry_from_context)
+        listing = self._list(FileSystemLoader.list_templates)
         try:
-            with patch.object(Page, "render", render), patch.object(SearchIndex, add.__name__, add):
+            with (
+                patch.object(Page, "render", render),
+                patch.object(SearchIndex, "add_entry_from_context", add),
+                patch.object(FileSystemLoader, "list_templates", listing),
+            ):
                 yield
         except BaseException:
             self.clear()
@@ -45,6 +54,7 @@ class KeptPages:
         """Forget all pages."""
         self.pages.clear()
         self.entries.clear()
+        self.listed.clear()
 
     def _render(self, convert: Callable) -> Callable:
         """In place of `Page.render`. Links depend on which files there are."""
@@ -66,12 +76,22 @@ class KeptPages:
         """In place of `SearchIndex.add_entry_from_context`."""
 
         def add_entry_from_context(index: SearchIndex, page: Page) -> None:
-            source = (page.title, page.content, repr(page.meta))
-            if page.url not in self.entries or self.entries[page.url][0] != source:
+            if page.url in self.entries:
+                index.entries += self.entries[page.url]
+            else:
                 before = len(index.entries)
                 add(index, page)
-                self.entries[page.url] = source, index.entries[before:]
-            else:
-                index.entries += self.entries[page.url][1]
+                self.entries[page.url] = index.entries[before:]
 
         return add_entry_from_context
+
+    def _list(self, walk: Callable) -> Callable:
+        """In place of `FileSystemLoader.list_templates`: a theme has thousands of icons."""
+
+        def list_templates(loader: FileSystemLoader) -> list[str]:
+            folders = tuple(map(str, loader.searchpath))
+            if folders not in self.listed:
+                self.listed[folders] = walk(loader)
+            return self.listed[folders]
+
+        return list_templates

@@ -16,7 +16,7 @@ from engine.publish.files import MANIFEST, generated
 
 SOURCES = ("mkdocs.yml", "site", "investigations", "publications")
 RUNS = ".engine/runs"
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 RELOAD = b"""<script>(() => {
   let seen
   const look = async () => {
@@ -24,7 +24,7 @@ RELOAD = b"""<script>(() => {
     if (seen && version !== seen) location.reload()
     seen = version
   }
-  setInterval(() => look().catch(() => {}), 200)
+  setInterval(() => look().catch(() => {}), 100)
 })()</script></body>"""
 
 Rebuild = Callable[[set[Path]], None]

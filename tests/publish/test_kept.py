@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import markdown
@@ -42,8 +43,13 @@ def test_an_edited_page_is_converted_alone_and_the_site_is_as_if_built_anew(
     (alone,) = converted
     assert "Another text" in alone
     anew = build(project, "Another text, with a [link](../index.md).\n\n## A part\n", out="anew")
-    assert b"Another text" in anew["search/search_index.json"]
+    sites = edited, anew
+    found, expected = (json.loads(site.pop("search/search_index.json"))["docs"] for site in sites)
     assert edited == anew
+    assert {d["location"] for d in found} == {
+        d["location"] for d in expected if "#a-part" not in d["location"]
+    }
+    assert any("First text." in d["text"] for d in found)
 
 
 def test_no_more_is_kept_after_many_edits_than_after_one(project: Path, kept: KeptPages) -> None:
