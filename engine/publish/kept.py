@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 if TYPE_CHECKING:
-    from jinja2 import FileSystemLoader
     from material.plugins.search.plugin import SearchIndex
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
@@ -24,27 +23,21 @@ MADE = ("content", "toc", "_title_from_render", "present_anchor_ids")
 
 @dataclass
 class KeptPages:
-    """By page: what it was made from and what came of it, when it was last built; its first search entries."""
+    """By page: what it was last made from and what came of it, and its first entries in the search."""
 
     pages: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
     entries: dict[str, list[dict]] = field(default_factory=dict)
-    listed: dict[tuple[str, ...], list[str]] = field(default_factory=dict)  # files of a theme's folders
+    listed: list[str] = field(default_factory=list)  # the theme's files
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Let a build take what is kept; one that fails keeps nothing, so that the next complains again."""
-        from jinja2 import FileSystemLoader
         from material.plugins.search.plugin import SearchIndex
         from mkdocs.structure.pages import Page
 
         render, add = self._render(Page.render), self._add(SearchIndex.add_entry_from_context)
-        listing = self._list(FileSystemLoader.list_templates)
         try:
-            with (
-                patch.object(Page, "render", render),
-                patch.object(SearchIndex, "add_entry_from_context", add),
-                patch.object(FileSystemLoader, "list_templates", listing),
-            ):
+            with patch.object(Page, "render", render), patch.object(SearchIndex, add.__name__, add):
                 yield
         except BaseException:
             self.clear()
@@ -55,6 +48,11 @@ class KeptPages:
         self.pages.clear()
         self.entries.clear()
         self.listed.clear()
+
+    def keep_listing(self, loader: Any) -> None:
+        """Let a theme's loader take the list of its files, thousands of icons, from the first build."""
+        self.listed = self.listed or loader.list_templates()
+        loader.list_templates = lambda: self.listed
 
     def _render(self, convert: Callable) -> Callable:
         """In place of `Page.render`. Links depend on which files there are."""
@@ -84,14 +82,3 @@ class KeptPages:
                 self.entries[page.url] = index.entries[before:]
 
         return add_entry_from_context
-
-    def _list(self, walk: Callable) -> Callable:
-        """In place of `FileSystemLoader.list_templates`: a theme has thousands of icons."""
-
-        def list_templates(loader: FileSystemLoader) -> list[str]:
-            folders = tuple(map(str, loader.searchpath))
-            if folders not in self.listed:
-                self.listed[folders] = walk(loader)
-            return self.listed[folders]
-
-        return list_templates
