@@ -62,6 +62,7 @@ def test_a_spec_with_a_second_model_is_measured_and_its_provenance_names_both(
         plan = make_plan([investigation], store, sources)
         assert [run.state for run in plan.runs] == ["up to date"]
         (entry,) = assemble(investigation, store, plan, {}).entries
+    assert entry.provenance is not None
     assert set(entry.provenance.second) == {str(folder / "wide")}
     assert str(folder / "wide") in dict(provenance_facts(entry.provenance))["Compared with"]
     sites = entry.tables["by_site"]["site"].unique().tolist()
