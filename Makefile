@@ -17,7 +17,7 @@ MEASURED := .engine/measured-$(BUDGET)
 
 site: $(VENV)/.site
 	@$(BIN)/engine build --budget $(BUDGET) $$(test -e $(MEASURED) && test -z "$$(find investigations -name spec.yaml -newer $(MEASURED))" && echo --changed)
-	@touch $(MEASURED)
+	@test -z "$$(ls .engine/runs 2>/dev/null)" || touch $(MEASURED)
 
 test: $(VENV)/.dev
 	@echo "== tests: the suite prints a line per file; results end this output"

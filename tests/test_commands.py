@@ -122,6 +122,15 @@ def test_force_measures_again_and_gc_frees_the_older_run(engine, project):
     assert [r["id"] for r in engine("runs", "--json").json] == [2]
 
 
+def test_a_build_of_what_changed_begins_nothing_new_and_says_so(engine, project):
+    plan = engine("build", "--changed", "--dry-run", "--json").json["plan"]["runs"]
+    assert {run["decision"] for run in plan} == {"unmeasured"}
+    assert all("only what changed is asked for" in run["note"] for run in plan)
+    assert engine("build").code == 0
+    assert engine("build", "--changed").code == 0
+    assert [r["id"] for r in engine("runs", "--json").json] == [1]
+
+
 def test_a_flat_spec_runs_outside_a_project(engine, project, tmp_path, monkeypatch):
     outside = tmp_path / "elsewhere"
     outside.mkdir()

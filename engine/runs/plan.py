@@ -234,7 +234,7 @@ def _decided(
         seconds = choice.seconds[run.name]
         why = f"over the budget, at about {seconds:.3g} s" if budget else "--budget 0 measures nothing"
     elif not run.blocked:
-        why = "not asked for"
+        why = "only what changed is asked for" if choice.changed and run.state == "new" else "not asked for"
     if run.published is not None:
         return "published", why
     return "unmeasured", "; ".join(filter(None, [why, run.unpublished]))

@@ -15,7 +15,7 @@ from engine.spec.consistency import inconsistencies
 from engine.spec.document import Document, Loc, Writer, read_document, shown
 from engine.spec.models import Experiment, Spec
 from engine.spec.points import FamilyCatalog
-from engine.spec.problems import Problem, problems_of, strictly, unknown_key
+from engine.spec.problems import Problem, problems_of, strictly, unknown_key, value_at
 
 SHOWN_PROBLEMS = 10
 EXPERIMENT_KEYS = [key for key in Experiment.model_fields if key not in ("models", "uses")]
@@ -50,7 +50,7 @@ def written_at(path: Path, value: Any, places: Iterable[Loc]) -> str:
     """`file:line:column: path` of the first of these places with this value; else the file alone."""
     document = _with_models(_whole(read_document(path)))
     for loc in places:
-        if loc in document.values and _value_at(document.value, loc) == value:
+        if loc in document.values and value_at(document.value, loc) == value:
             return document.where(loc)
     return str(path)
 
@@ -120,12 +120,6 @@ def _with_models(document: Document) -> Document:
     return Document(
         document.file, value, document.values | {("models",): place, ("models", 0): place}, document.keys
     )
-
-
-def _value_at(data: Any, loc: Loc) -> Any:
-    for step in loc:
-        data = data[step]
-    return data
 
 
 def _shaped(document: Document) -> tuple[Spec | None, list[Problem]]:

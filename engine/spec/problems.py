@@ -96,7 +96,8 @@ def _loc_in(data: Any, details: ErrorDetails) -> Loc:
     return tuple(loc)
 
 
-def _value_at(data: Any, loc: Loc) -> Any:
+def value_at(data: Any, loc: Loc) -> Any:
+    """What stands at a place in plain data."""
     for step in loc:
         data = data[step]
     return data
@@ -110,12 +111,12 @@ def _problem(loc: Loc, group: list[ErrorDetails], model: type[BaseModel], data: 
     if kind == "missing":
         return _missing(loc, [str(d["loc"][-1]) for d in group], _fields_at(model, loc))
     if kind in ("value_error", "assertion_error"):
-        seen = shown(_value_at(data, loc)) if loc else ""
+        seen = shown(value_at(data, loc)) if loc else ""
         return Problem(loc, SpecError(str(context["error"]), seen=seen))
     if first["loc"][-1] == "[key]":
         expected = _expected(first)
         return Problem(loc, SpecError(f"{loc[-1]!r} cannot be a key here", expected=expected), True)
-    return _unfit(loc, group, _value_at(data, loc))
+    return _unfit(loc, group, value_at(data, loc))
 
 
 def _missing(loc: Loc, names: list[str], fields: Mapping[str, FieldInfo]) -> Problem:
