@@ -164,13 +164,16 @@ class Execution:
         return Task(run.name, run.examined.experiment, inputs, folder, self.store.folder)
 
     def upstream(self, run: PlannedRun) -> dict[str, StoredRun]:
-        """The stored runs that this one uses, by role and label."""
+        """The stored runs that this one uses, by role and label, each under the name that it is used by.
+
+        The store may have it under another name, as a point of another sweep.
+        """
         found = {}
         for role, used in zip(run.examined.inputs.uses, run.examined.needs, strict=True):
             outcome = self.outcomes.get(used)
             stored = outcome.run if outcome else self.planned[used].examined.current
             assert stored is not None
-            found[role] = stored
+            found[role] = replace(stored, record=replace(stored.record, name=used))
         return found
 
     def current(self, inputs: Inputs) -> StoredRun | None:

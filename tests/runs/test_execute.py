@@ -84,6 +84,16 @@ def test_each_model_is_loaded_once_and_a_run_sees_what_it_uses(toy: Any) -> None
     }  # three numbers of each of two
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_that_was_measured_under_another_name_is_used_under_its_name_here(toy: Any, jobs: int) -> None:
+    toy.spec(first={"parameters": {"seed": 0}}, second={"parameters": {"seed": 1}})
+    toy.build()
+    toy.spec(sum={"uses": {"all": "layer"}, "parameters": {"k": 5}}, layer={"sweep": {"seed": [0, 1]}})
+    (outcome,) = toy.build(jobs=jobs).values()
+    with toy.store() as store:
+        assert store.load(outcome.run).measurements["score"].value == 9.5 + 10 + 2 * 3  # of both, not of one
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [("nan", "score is not a number"), ("error", "RuntimeError: the family has a mistake")],
