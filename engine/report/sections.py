@@ -101,11 +101,15 @@ def _runs(entries: Iterable[Entry]) -> Grid:
     for label, model, state, runs in _by_sweep(entries, lambda e: [(_state(e), e.provenance)]):
         known = [run for run in runs if run]
         ids = sorted(run.run_id for run in known if run.run_id)
-        seconds = f"{sum(run.seconds for run in known):.3g}" if known else "–"
+        seconds = _seconds(sum(run.seconds for run in known)) if known else "–"
         dates = sorted(day(run.date) for run in known) or ["–"]
         rows.append([label, model, state, _span([str(n) for n in ids] or ["–"]), seconds, _span(dates)])
     headers = ["Experiment", "Model", "State", "Run", "Seconds", "Date"]
     return Grid(headers, rows, [False, False, False, True, True, False])
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _state(entry: Entry) -> str:

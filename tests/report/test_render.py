@@ -233,6 +233,7 @@ def test_the_points_of_a_sweep_are_one_row_that_tells_the_worst_and_the_range(le
         replace(
             lens,
             experiment="many",
+            provenance=replace(lens.provenance, seconds=700.0),
             point={"seed": seed},
             measurements={"other_rank": replace(rank, value=value)},
             checks=(Check("sums", seen, 1e-5, "Parts add up."),),
@@ -241,6 +242,7 @@ def test_the_points_of_a_sweep_are_one_row_that_tells_the_worst_and_the_range(le
     ]
     said = text(replace(ledger, entries=(*ledger.entries, *points[::2])), "{{ how_measured() }}")
     assert "| many\\[2 points\\].other\\_rank | tiny-llama | Another answer. | 300 to 350 |" in said
+    assert "| many\\[2 points\\] | tiny-llama | measured | " in said and " | 1,400 | " in said
     assert "| many\\[2 points\\] | tiny-llama | Parts add up. | 2e-06 | 1e-05 | passed |" in said
     said = text(replace(ledger, entries=(*ledger.entries, *points)), "{{ how_measured() }}")
     assert "| many\\[3 points\\] | tiny-llama | Parts add up. | 3e-05 | 1e-05 | failed |" in said
