@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from engine import cli_measuring, cli_models, cli_runs
-from engine.cli_options import Cluster, DryRun, Force, Jobs, Json, Models, Slugs
+from engine.commands import cli_measuring, cli_models, cli_runs
+from engine.commands.cli_options import Cluster, DryRun, Force, Jobs, Json, Models, Slugs
 from engine.errors import EngineError
 
 app = typer.Typer(
@@ -81,8 +81,8 @@ def build(
     Example:
       engine build --budget 10m
     """
-    from engine import build as building
-    from engine.measuring import Hands
+    from engine.commands import build as building
+    from engine.commands.measuring import Hands
 
     hands = Hands(jobs, cluster)
     how = {"fresh": force, "changed": changed, "dry_run": dry_run}
@@ -98,7 +98,7 @@ def status(slugs: Slugs = None, model: Models = None, json: Json = False) -> Non
     Example:
       engine status fact-recall
     """
-    from engine import standing
+    from engine.commands import standing
 
     standing.status(slugs, models=model, json=json)
 
@@ -119,7 +119,7 @@ def check(slugs: Slugs = None, json: Json = False) -> None:
     Example:
       engine check
     """
-    from engine import build as building
+    from engine.commands import build as building
 
     raise typer.Exit(1 if building.check(slugs, json=json) else 0)
 
@@ -134,7 +134,7 @@ def serve(
     Example:
       engine serve --port 8001
     """
-    from engine import live
+    from engine.commands import serve as live
 
     live.serve(port)
 
@@ -149,7 +149,7 @@ def publish(slugs: Slugs = None, json: Json = False) -> None:
     Example:
       engine publish fact-recall
     """
-    from engine import standing
+    from engine.commands import standing
 
     standing.publish(slugs, json=json)
 
@@ -162,7 +162,7 @@ def diff(slugs: Slugs = None, json: Json = False) -> None:
     Example:
       engine diff fact-recall
     """
-    from engine import standing
+    from engine.commands import standing
 
     raise typer.Exit(1 if standing.diff(slugs, json=json) else 0)
 
@@ -178,7 +178,7 @@ def report(
     Example:
       mech report --run-id 3
     """
-    from engine import stored
+    from engine.commands import stored
 
     stored.report(run_id, output)
 
@@ -197,7 +197,7 @@ def new(
     Example:
       engine new my-question --title "Does it know?"
     """
-    from engine import listings
+    from engine.commands import listings
 
     listings.new(name, family=family, title=title)
 
@@ -212,7 +212,7 @@ def families(
     Example:
       engine families logit_lens
     """
-    from engine import listings
+    from engine.commands import listings
 
     listings.families(name, json=json)
 
@@ -228,7 +228,7 @@ def calibrate(
     Example:
       engine calibrate circuit_patching
     """
-    from engine import listings
+    from engine.commands import listings
 
     raise typer.Exit(0 if listings.calibrate(names, json=json) else 1)
 
@@ -241,6 +241,6 @@ def doctor(json: Json = False) -> None:
     Example:
       engine doctor
     """
-    from engine import listings
+    from engine.commands import listings
 
     raise typer.Exit(0 if listings.doctor(json=json) else 1)

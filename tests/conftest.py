@@ -98,7 +98,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The calibrations of every family, run once for all projects."""
     from engine.runs.calibrations import FILE, calibrations
     from engine.runs.sources import project_sources
-    from engine.runs.store import FOLDER
+    from engine.runs.store.store import FOLDER
 
     root = tmp_path_factory.mktemp("calibrated")
     calibrations(root, project_sources())

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.lab.groups import equal_length_groups
-from engine.lab.parallel import side_by_side
+from engine.lab.threads import side_by_side
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel, Trace

@@ -19,9 +19,9 @@ from engine.evidence.bootstrap import count
 from engine.evidence.result import Measurement
 from engine.lab.groups import equal_length_groups
 from engine.lab.pairs import Pairs
-from engine.lab.parallel import side_by_side
 from engine.lab.profiles import SPLIT, Units
 from engine.lab.split import first_per_stratum, hash_order, selection_half
+from engine.lab.threads import side_by_side
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel

@@ -31,10 +31,10 @@ from torch import Tensor
 
 from engine.data.corpora import Corpus
 from engine.errors import SpecError, StoreError
+from engine.lab.activation_cache import ABOUT, FOLDER, lock_of
 from engine.lab.activations import Activations
 from engine.lab.contexts import Contexts, cut
 from engine.lab.forward import activations_at, readable_site, run_with_replacement, width
-from engine.lab.kept import ABOUT, FOLDER, lock_of
 from engine.lab.lab import Lab
 from engine.models.hooked import HookedModel
 

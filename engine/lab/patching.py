@@ -31,7 +31,7 @@ from torch import Tensor
 from engine.errors import DataError
 from engine.lab.groups import equal_length_groups
 from engine.lab.pairs import SITES, Pairs, Sweep, answer_direction, empty_sweep, logit_differences
-from engine.lab.parallel import side_by_side
+from engine.lab.threads import side_by_side
 
 if TYPE_CHECKING:
     from engine.models.blocks import Span

@@ -14,8 +14,8 @@ from engine.evidence.result import Check
 from engine.lab.attribution import Attribution
 from engine.lab.facts import Facts
 from engine.lab.lens import LensReading
-from engine.lab.parallel import side_by_side
 from engine.lab.split import hash_order
+from engine.lab.threads import side_by_side
 from engine.models.huggingface import parity_limit
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from engine.errors import SiteError
 from engine.publish.files import Content, write_files
-from engine.publish.kept import KeptPages
+from engine.publish.page_cache import KeptPages
 from engine.report.grammar import keep_compiled
-from engine.runs.locks import held
+from engine.runs.store.locks import held
 
 
 def build_site(

@@ -16,7 +16,7 @@ from engine.publish.files import Content
 from engine.publish.markdown import front_matter, plain
 from engine.publish.overview import Report, home_page, investigations_page, masthead
 from engine.publish.reference import calibrations_page, commands_page, family_pages, spec_page
-from engine.report.charts import vega_bundle, vega_bundle_name
+from engine.report.charts.draw import vega_bundle, vega_bundle_name
 
 ENGINE = Path(__file__).parent.parent
 VEGA = "javascripts/vega.js"

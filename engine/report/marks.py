@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from engine.report.columns import value_and_category
+from engine.report.charts.columns import value_and_category
 from engine.report.parts import GREY, PALETTE, Parts
 
 JITTER = "jitter (drawn only)"

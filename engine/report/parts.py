@@ -9,7 +9,7 @@ import altair as alt
 import pandas as pd
 
 from engine.evidence.result import Figure
-from engine.report.columns import is_numeric, part, title_of
+from engine.report.charts.columns import is_numeric, part, title_of
 
 GREY = "#888888"  # reads on white and on slate
 PALETTE = ["#2b83c4", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9"]

@@ -16,17 +16,17 @@ from engine.errors import TemplateError, nearest
 from engine.evidence.printing import digits
 from engine.evidence.verdicts import VerdictName
 from engine.report import sections
-from engine.report.charts import Chart, draw
+from engine.report.charts.draw import Chart, draw
 from engine.report.citations import Reference, references_beside
 from engine.report.escape import as_it_is
 from engine.report.facts import Cited, failed_checks, verdict_of, why
 from engine.report.grammar import CITE_CLAIM, check_literals, check_names, parsed, rendered
-from engine.report.html import SitePrinter
 from engine.report.lint import Problem, lint, unix_lines
 from engine.report.numbers import MARKERS, Names, Number, Shown, is_withheld, known_one
+from engine.report.printers.site import SitePrinter
+from engine.report.printers.text import TextPrinter
 from engine.report.prose import without_code, without_tags
 from engine.report.tables import ROWS, count_shown, grid_of
-from engine.report.text import TextPrinter
 from engine.runs.ledger import Entry, Kind, Ledger, Part
 
 __all__ = ["Problem", "Rendered", "asked_for", "render", "render_headline"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from engine.errors import TemplateError
-from engine.report.columns import column, is_numeric, readable
+from engine.report.charts.columns import column, is_numeric, readable
 from engine.report.numbers import known_one
 
 ROWS = 10

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 
 from engine.errors import ClaimError, StoreError, nearest
 from engine.runs.ledger import Comparison, Entry, Ledger, Provenance
-from engine.runs.published import Published, published_entry, read_published
-from engine.runs.published_numbers import DIGITS
+from engine.runs.published.numbers import DIGITS
+from engine.runs.published.published import Published, published_entry, read_published
 
 if TYPE_CHECKING:
     from engine.evidence.result import Measurement
     from engine.evidence.verdicts import Verdict
-    from engine.runs.execute import Outcome
+    from engine.runs.execution.scheduler import Outcome
     from engine.runs.investigation import Investigation
-    from engine.runs.plan import Plan, PlannedRun
-    from engine.runs.record import RunName, StoredRun
-    from engine.runs.store import RunStore
+    from engine.runs.planning.plan import Plan, PlannedRun
+    from engine.runs.store.record import RunName, StoredRun
+    from engine.runs.store.store import RunStore
     from engine.spec.models import Claim
 
 ROUNDING = 0.5 * 10 ** (1 - DIGITS)  # relative, of a published number

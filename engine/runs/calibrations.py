@@ -14,10 +14,10 @@ from pathlib import Path
 
 from engine.errors import StoreError
 from engine.evidence.result import Calibration
-from engine.runs.codehash import CodeBook, digest
-from engine.runs.keys import canonical
+from engine.runs.planning.code_hash import CodeBook, digest
+from engine.runs.planning.keys import canonical
 from engine.runs.sources import Sources
-from engine.runs.store import FOLDER
+from engine.runs.store.store import FOLDER
 
 FILE = "calibrations.json"
 

@@ -191,7 +191,7 @@ PEAK = """
 import torch
 from engine.lab.patching import sweep
 from engine.models.load import load
-from engine.runs.machine import peak_bytes, start_peak
+from engine.runs.execution.resources import peak_bytes, start_peak
 from tests.bench.patching import pair_of
 model = load({name!r})
 pairs = pair_of(model, "no common start").rows([0] * 8)

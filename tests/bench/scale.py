@@ -315,8 +315,8 @@ def measured(model_name: str, tokens: int, widths: Sequence[int], k: int, batch_
     from engine.lab.harvest import harvest
     from engine.lab.sparse.train import train
     from engine.models.load import load
-    from engine.runs.machine import device_name, peak_bytes, start_peak
-    from engine.runs.store import now
+    from engine.runs.execution.resources import device_name, peak_bytes, start_peak
+    from engine.runs.store.store import now
     from engine.spec.models import CorpusChoice
 
     model = load(model_name)

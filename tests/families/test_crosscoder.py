@@ -13,7 +13,7 @@ from engine.lab.lab import Lab
 from engine.lab.sparse.measured_crosscoder import SourceData, misaligned
 from engine.lab.sparse.planted_sources import planted_sources
 from engine.models.micro import micro_model
-from engine.report.charts import draw
+from engine.report.charts.draw import draw
 from tests.families.sparse_lab import sparse_lab
 
 SITES = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]

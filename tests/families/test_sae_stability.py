@@ -10,7 +10,7 @@ from engine.families.sae_stability import Params, run
 from engine.lab.lab import Lab, Point
 from engine.lab.sparse.matching import chance_median, random_directions
 from engine.models.micro import micro_model
-from engine.report.charts import draw
+from engine.report.charts.draw import draw
 
 N, D = 48, 24
 

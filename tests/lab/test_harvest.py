@@ -18,9 +18,9 @@ import torch
 
 from engine.errors import DataError, SpecError, StoreError
 from engine.lab import harvest as module
+from engine.lab.activation_cache import kept
 from engine.lab.forward import KINDS
 from engine.lab.harvest import harvest
-from engine.lab.kept import kept
 from tests.lab.texts import made_up, with_bos
 
 CORPUS, SITE = made_up(), "blocks.1.hook_resid_pre"
@@ -125,7 +125,7 @@ def test_another_process_at_the_same_harvest_is_waited_for(tmp_path):
 
     from filelock import FileLock
 
-    from engine.lab.kept import free, lock_of
+    from engine.lab.activation_cache import free, lock_of
 
     taken(tmp_path)
     (whole,) = kept(tmp_path)

@@ -3,9 +3,9 @@
 from engine.evidence.marked import is_marked, marked, parts_of
 from engine.report.escape import for_text
 from engine.report.highlight import site_cell, text_cell
-from engine.report.html import SitePrinter
+from engine.report.printers.site import SitePrinter
+from engine.report.printers.text import TextPrinter
 from engine.report.tables import Grid
-from engine.report.text import TextPrinter
 
 TEXT = marked(["The", " capital", " <b>of|", " Paris"], [0, 1.5, 0, 3.0])
 

@@ -10,8 +10,8 @@ import pytest
 
 from engine.errors import ClaimError
 from engine.runs.assemble import assemble, stored_entry
-from engine.runs.execute import execute
-from engine.runs.published import write_published
+from engine.runs.execution.scheduler import execute
+from engine.runs.published.published import write_published
 
 CLAIMS = {"more": {"holds": "count.score > count.chance"}}
 

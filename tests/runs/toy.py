@@ -21,13 +21,13 @@ import yaml
 
 from engine.errors import ModelUnavailable
 from engine.runs.assemble import assemble
-from engine.runs.execute import Event, Outcome, execute
+from engine.runs.execution.scheduler import Event, Outcome, execute
 from engine.runs.investigation import Investigation, find_investigations
 from engine.runs.ledger import Ledger
-from engine.runs.plan import Plan, make_plan
-from engine.runs.record import RunName
+from engine.runs.planning.plan import Plan, make_plan
 from engine.runs.sources import ModelFacts, Sources
-from engine.runs.store import RunStore, open_store
+from engine.runs.store.record import RunName
+from engine.runs.store.store import RunStore, open_store
 
 FAMILY = '''"""Count words."""
 import time

@@ -9,8 +9,8 @@ import torch
 
 from engine.errors import ModelError, SpecError
 from engine.lab import harvest
+from engine.lab.activation_cache import kept
 from engine.lab.another import ExchangeLab
-from engine.lab.kept import kept
 from engine.lab.sparse import aligned as module
 from engine.lab.sparse.aligned import Aligned, read_aligned
 from engine.models.hooked import HookedModel

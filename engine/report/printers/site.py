@@ -1,0 +1,219 @@
+"""The site's way of showing evidence: inline HTML that works without a script, by keyboard and by ear.
+
+Numbers and verdicts are buttons that open a native popover (`popovertarget`); the browser closes it by
+Esc or a press elsewhere, tells assistive technology, and moves the focus into and out of it. In a
+paragraph stand only buttons and spans. The popovers stand once each at the end of the page, outside of
+the prose and of the search index, so that a number shown ten times carries its evidence once.
+
+Classes, for the theme:
+  button.mech-number[data-state=measured|published|unmeasured|withheld]   .mech-published-mark
+  span.mech-claim[data-claim][data-verdict][data-asserted][data-broken]
+  button.mech-verdict.mech-{supported,contradicted,undetermined,unmeasured}
+  div.mech-popovers > div.mech-popover[popover] > p.mech-popover-title, dl.mech-facts, button.mech-close
+  span|div.mech-copyable > code|pre and button.mech-copy[hidden], which a script may reveal
+  figure.mech-chart[data-spec] > div.mech-chart-view > span.mech-alt, figcaption; p.mech-downloads
+  mark.mech-token[style=--mech-strength] in the cells of a table
+  div.mech-table, p.mech-table-note, p.mech-notice, details.mech-fold, a.mech-citation, ol.mech-references
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from markupsafe import Markup
+
+from engine.evidence.result import Figure
+from engine.evidence.verdicts import Verdict
+from engine.report.charts.draw import Chart
+from engine.report.citations import Reference
+from engine.report.escape import for_site, preformatted
+from engine.report.facts import (
+    Cited,
+    Facts,
+    claim_facts,
+    command_of,
+    number_facts,
+    share_of,
+)
+from engine.report.highlight import site_cell
+from engine.report.numbers import Number
+from engine.report.tables import Grid, markdown
+from engine.runs.ledger import Comparison, Ledger
+
+
+class SitePrinter:
+    """Prints one page; collects its popovers and keeps its ids unique."""
+
+    data = staticmethod(for_site)
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.popovers: dict[str, Markup] = {}
+        self.ids: set[str] = set()
+        self.id_of: dict[tuple[str, ...], str] = {}
+
+    def number(self, number: Number) -> Markup:
+        """A button with the digits, which opens the evidence."""
+        target = self._popover(("n", number.entry.model, number.name), lambda id: self._evidence(id, number))
+        text = for_site(number.text.replace(" %", "\u00a0%"))
+        return Markup(
+            f'<button type="button" class="mech-number" data-state="{number.state}" '
+            f'popovertarget="{target}" aria-haspopup="dialog">{text}</button>'
+        )
+
+    def _evidence(self, id: str, number: Number) -> Markup:
+        facts = number_facts(number, self._comparison(number))
+        about = number.measurement.about if number.measurement else ""
+        return _dialog(id, number.name, about, facts, command_of(number.entry, self.ledger.slug))
+
+    def _comparison(self, number: Number) -> Comparison | None:
+        here = (number.name, number.entry.model)
+        return next((c for c in self.ledger.comparisons if (c.name, c.model) == here), None)
+
+    def claim(self, cited: Cited, sentence: str) -> Markup:
+        """The sentence, with the measured verdict on it in words."""
+        target = self._popover(
+            ("c", cited.id), lambda id: _dialog(id, f"Claim {cited.id}", "", claim_facts(cited))
+        )
+        verdict, broken = cited.verdict.verdict, ' data-broken="true"' if cited.is_broken else ""
+        words = f"broken: the text says {cited.asserted}, measured {verdict}" if cited.is_broken else verdict
+        return Markup(
+            f'<span class="mech-claim" data-claim="{for_site(cited.id)}" data-verdict="{verdict}" '
+            f'data-asserted="{cited.asserted}"{broken}>{sentence} '
+            f'<button type="button" class="mech-verdict mech-{verdict}" popovertarget="{target}" '
+            f'aria-haspopup="dialog">{words}</button></span>'
+        )
+
+    def verdict(self, verdict: Verdict) -> Markup:
+        """The verdict in one table cell."""
+        share = for_site(share_of(verdict))
+        return Markup(
+            f'<span class="mech-verdict mech-{verdict.verdict}">{verdict.verdict}</span> {share}'.strip()
+        )
+
+    def chart(self, id: str, figure: Figure, chart: Chart, table_id: str) -> Markup:
+        """A figure that a script draws; without it the words and the data stay."""
+        spec, alt = f"charts/{id}.json", for_site(chart.alt)
+        caption = " ".join(for_site(t) for t in (figure.caption, chart.sampled) if t)
+        return _block(
+            f'<figure class="mech-chart" id="{self._unique(f"chart-{id}")}" data-spec="{spec}">',
+            f'<div class="mech-chart-view">{alt_text(chart.alt)}</div>',
+            f"<figcaption><strong>{for_site(figure.title.rstrip('.'))}.</strong> {caption}",
+            _downloads((f"tables/{table_id}.csv", "Data (CSV)"), (spec, "Chart (Vega-Lite)")),
+            "</figcaption>",
+            f"<noscript><p>This chart is drawn by a script. {alt}</p></noscript>",
+            "</figure>",
+        )
+
+    def table(self, id: str, title: str, grid: Grid, note: str) -> Markup:
+        """A table in a box of its own, with what it leaves out and where to get it all."""
+        box = f'<div class="mech-table" id="{self._unique(f"table-{id}")}" markdown="1">'
+        link = _downloads((f"tables/{id}.csv", "All rows (CSV)" if note else "CSV"))
+        below = f'<p class="mech-table-note">{for_site(title)}. {for_site(note)} {link}</p>'
+        return _block(box, "", self.grid(grid), "", below, "</div>")
+
+    def notice(self, text: str) -> Markup:
+        """What stands in the place of a chart or table that cannot be shown."""
+        return _block(f'<p class="mech-notice">{for_site(text)}</p>')
+
+    def grid(self, grid: Grid) -> str:
+        return markdown(grid, site_cell)
+
+    def folded(self, title: str, body: str) -> Markup:
+        """Detail that a reader opens."""
+        return _block(
+            f'<details class="mech-fold" markdown="1"><summary>{for_site(title)}</summary>',
+            "",
+            body,
+            "",
+            "</details>",
+        )
+
+    def code(self, text: str, language: str) -> Markup:
+        """A text to copy, in which Markdown is not read."""
+        pre = f'<pre><code class="language-{language}">{preformatted(text)}</code></pre>'
+        return _block(f'<div class="mech-copyable">{pre}{_COPY}</div>')
+
+    def citation(self, references: list[Reference]) -> Markup:
+        links = [f'<a class="mech-citation" href="#{_anchor(r)}">{for_site(r.short)}</a>' for r in references]
+        return Markup(f"({'; '.join(links)})")
+
+    def references(self, references: list[Reference]) -> Markup:
+        items = [f'<li id="{_anchor(r)}">{_reference(r)}</li>' for r in references]
+        return _block('<ol class="mech-references">', *items, "</ol>")
+
+    def end(self) -> str:
+        """The popovers of the page, to stand after its last line."""
+        if not self.popovers:
+            return ""
+        return "\n".join(
+            ['\n\n<div class="mech-popovers" data-search-exclude>', *self.popovers.values(), "</div>\n"]
+        )
+
+    def _popover(self, key: tuple[str, ...], make: Callable[[str], Markup]) -> str:
+        if key not in self.id_of:
+            id = self.id_of[key] = self._unique("mech-" + "-".join(key))
+            self.popovers[id] = make(id)
+        return self.id_of[key]
+
+    def _unique(self, wanted: str) -> str:
+        base = re.sub(r"[^A-Za-z0-9_.-]+", "-", wanted).strip("-")
+        id, copies = base, 1
+        while id in self.ids:
+            copies += 1
+            id = f"{base}-{copies}"
+        self.ids.add(id)
+        return id
+
+
+_COPY = '<button type="button" class="mech-copy" hidden>Copy</button>'
+
+
+def _block(*lines: str) -> Markup:
+    """HTML that stands between blank lines, as Python-Markdown wants it."""
+    return Markup("\n\n" + "\n".join(lines) + "\n\n")
+
+
+def _dialog(id: str, title: str, about: str, facts: Facts, command: str = "") -> Markup:
+    """A popover; in one line, so that no blank line ends its block of HTML."""
+    lines = [
+        f'<div popover id="{id}" class="mech-popover" role="dialog" aria-labelledby="{id}-title">',
+        f'<p class="mech-popover-title" id="{id}-title">{for_site(title)}</p>',
+        f"<p>{for_site(about)}</p>" if about else "",
+        facts_html(facts),
+        f"<p>Measured by</p>{_command(command)}" if command else "",
+        f'<button type="button" class="mech-close" popovertarget="{id}" popovertargetaction="hide">',
+        "Close</button>",
+        "</div>",
+    ]
+    return Markup("".join(lines))
+
+
+def facts_html(facts: Facts) -> Markup:
+    """Labelled facts as a description list."""
+    rows = "".join(f"<div><dt>{for_site(label)}</dt><dd>{for_site(text)}</dd></div>" for label, text in facts)
+    return Markup(f'<dl class="mech-facts">{rows}</dl>')
+
+
+def alt_text(words: str) -> Markup:
+    """What a chart shows, until a script has drawn it and says it itself."""
+    return Markup(f'<span class="mech-alt" role="img" aria-label="{for_site(words)}"></span>')
+
+
+def _command(command: str) -> str:
+    return f'<div class="mech-copyable"><code>{for_site(command)}</code>{_COPY}</div>'
+
+
+def _downloads(*links: tuple[str, str]) -> str:
+    anchors = " ".join(f'<a href="{address}" download>{text}</a>' for address, text in links)
+    return f'<span class="mech-downloads">{anchors}</span>'
+
+
+def _anchor(reference: Reference) -> str:
+    return "ref-" + re.sub(r"[^A-Za-z0-9_-]+", "-", reference.key)
+
+
+def _reference(reference: Reference) -> str:
+    link = f' <a href="{for_site(reference.url)}">{for_site(reference.url)}</a>' if reference.url else ""
+    return f"{for_site(reference.long)}{link}"

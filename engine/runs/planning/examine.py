@@ -1,0 +1,285 @@
+"""What every run of an investigation depends on now, and whether the store has it: the facts under a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.errors import DataError, DataUnavailable, ModelUnknown, SpecError
+from engine.runs.investigation import Investigation
+from engine.runs.planning.code_hash import CodeBook
+from engine.runs.planning.cost import Costs, Estimate, Past, model_seconds, past_run
+from engine.runs.planning.keys import Inputs, asked_otherwise, explain
+from engine.runs.published.published import Published, PublishedRun, read_published
+from engine.runs.sources import ModelFacts, Sources
+from engine.runs.store.record import RunName, StoredRun
+from engine.runs.store.store import RunStore
+from engine.spec.document import Loc
+from engine.spec.load import written_at
+from engine.spec.models import CorpusChoice, Experiment
+from engine.spec.points import experiment_order, normalised, points, second_model
+from engine.spec.sites import resolve_site
+
+State = Literal["up to date", "stale", "new", "not measurable"]
+SHOWN_CHANGES = 3
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One run as things stand: `changed` names the inputs that differ from the last run of this name.
+
+    `last` is the newest stored run of this name, `current` the one with today's key. `blocked` says why it
+    cannot be measured here now, even where it is up to date. `published` is what was committed for this
+    very experiment; `unpublished` says why what was committed does not serve.
+    """
+
+    name: RunName
+    experiment: Experiment
+    inputs: Inputs
+    needs: tuple[RunName, ...]
+    state: State
+    reason: str
+    changed: tuple[str, ...] = ()
+    current: StoredRun | None = None
+    last: StoredRun | None = None
+    blocked: str = ""
+    published: PublishedRun | None = None
+    unpublished: str = "nothing is published for it"
+
+    @property
+    def family(self) -> str:
+        return self.experiment.family
+
+
+@dataclass
+class Examiner:
+    """Looks at runs against one store; what it reads of models, code and published files it reads once."""
+
+    store: RunStore
+    sources: Sources
+    done: dict[RunName, Examined] = field(default_factory=dict)
+    pasts: list[Past] = field(default_factory=list)
+    known_facts: dict[tuple[str, str], ModelFacts] = field(default_factory=dict)
+    known_code: dict[str, dict[str, str]] = field(default_factory=dict)
+    known_corpora: dict[tuple[CorpusChoice, Path], tuple[str, str]] = field(default_factory=dict)
+
+    @cached_property
+    def book(self) -> CodeBook:
+        return CodeBook(self.sources.package, self.store.folder / "code.json")
+
+    @cached_property
+    def history(self) -> list[StoredRun]:
+        return self.store.runs()
+
+    @cached_property
+    def failures(self) -> Mapping[RunName, Any]:
+        return self.store.failures()
+
+    @cached_property
+    def costs(self) -> Costs:
+        """Made once everything was examined, so that all published runs have been seen."""
+        return Costs(tuple(past_run(run) for run in self.history), tuple(self.pasts))
+
+    def examine(self, investigation: Investigation) -> list[Examined]:
+        """Every run of the investigation, in the order of the spec."""
+        published = read_published(investigation.published_folder)
+        self.pasts += [self._past(run, investigation) for run in published.runs.values()]
+        for name in experiment_order(investigation.spec):
+            self._experiment(investigation, name, published)
+        order = list(investigation.spec.experiments)
+        mine = [e for e in self.done.values() if e.name.slug == investigation.slug]
+        return sorted(mine, key=lambda e: order.index(e.name.experiment))
+
+    def facts(self, name: str, dtype: str) -> ModelFacts:
+        """What is known of a model; where its bytes are not here, the last run that saw them remembers."""
+        if (name, dtype) not in self.known_facts:
+            facts = self.sources.model_facts(name, dtype)
+            seen = [run.record for run in self.history if run.name.model == name]
+            beside = [run.record.inputs.second for run in self.history if name in run.record.inputs.second]
+            if facts.hash is None and seen:
+                layers = int(seen[-1].features.get("layers", 0)) or None
+                facts = replace(facts, hash=seen[-1].inputs.model, n_layers=facts.n_layers or layers)
+            elif facts.hash is None and beside:
+                facts = replace(facts, hash=beside[-1][name])
+            self.known_facts[name, dtype] = facts
+        return self.known_facts[name, dtype]
+
+    def estimate(self, run: Examined) -> Estimate:
+        """What the run will cost once its model is loaded.
+
+        A second model is loaded within the run, in the first one's place: of the two the larger counts as
+        memory, both count as size, and its fetch is the run's.
+        """
+        facts = self.facts(run.name.model, run.experiment.dtype)
+        beside = [self.facts(name, run.experiment.dtype) for name in run.inputs.second]
+        facts = replace(facts, n_params=facts.n_params + sum(other.n_params for other in beside))
+        cost = self.costs.estimate(run.name, run.family, run.inputs.experiment, facts)
+        fetch = sum(model_seconds(other) for other in beside if other.fetch_bytes)
+        memory = max([cost.memory_bytes, *(other.memory_bytes for other in beside)])
+        return replace(cost, seconds=cost.seconds + fetch, memory_bytes=memory)
+
+    def _experiment(self, investigation: Investigation, name: str, published: Published) -> None:
+        experiment = investigation.spec.experiments[name]
+        problems: list[SpecError | None] = []
+        for model in experiment.models or investigation.spec.models:
+            where = [("models", i) for i in range(len(investigation.spec.models))]
+            facts = self._facts(investigation, model, experiment.dtype, where)
+            site, problem = _resolved(experiment.hook_site, facts)
+            problems.append(problem)
+            blocked = "" if facts.available else facts.reason
+            blocked = f"{problem.problem} ({problem.seen})" if problem else blocked
+            for point in points(experiment):
+                run = RunName(investigation.slug, name, tuple(point.items()), model)
+                asked = normalised(experiment, point, self.sources.catalog) | {"hook_site": site}
+                second, out_of_reach = self._second(run, experiment, investigation, asked)
+                done = self._run(run, experiment, investigation, asked, second, blocked or out_of_reach)
+                self.done[run] = _with_published(done, published)
+        if (first := problems[0]) and all(problems):
+            where = f"{investigation.spec_path}: experiments.{name}.hook_site"
+            raise SpecError(first.problem, where=where, expected=first.expected, seen=first.seen)
+
+    def _facts(self, investigation: Investigation, model: str, dtype: str, places: list[Loc]) -> ModelFacts:
+        try:
+            return self.facts(model, dtype)
+        except ModelUnknown as error:
+            error.where = error.where or written_at(investigation.spec_path, model, places)
+            raise
+
+    def _second(
+        self, run: RunName, experiment: Experiment, investigation: Investigation, asked: dict[str, Any]
+    ) -> tuple[dict[str, str | None], str]:
+        """The bytes of the model that a run is compared with, by name, and why it cannot be had here."""
+        if (name := second_model(asked)) is None:
+            return {}, ""
+        loc = ("experiments", run.experiment)
+        swept = [(*loc, "sweep", "against", i) for i in range(len(experiment.sweep.get("against", [])))]
+        places = [(*loc, "parameters", "against"), *swept]
+        facts = self._facts(investigation, name, experiment.dtype, places)
+        reason = "" if facts.available else f"{name}, which it is compared with, {facts.reason}"
+        if name == run.model:
+            reason = "it would be compared with itself"
+        return {name: facts.hash}, reason
+
+    def _run(
+        self,
+        name: RunName,
+        experiment: Experiment,
+        investigation: Investigation,
+        asked: dict[str, Any],
+        second: dict[str, str | None],
+        blocked: str,
+    ) -> Examined:
+        data, out_of_reach = self._data(experiment, investigation, name.experiment)
+        blocked = blocked or out_of_reach
+        needs = {
+            f"{role}: {used.label}": used
+            for role, other in experiment.uses.items()
+            for used in self.done
+            if (used.slug, used.experiment, used.model) == (name.slug, other, name.model)
+        }
+        inputs = Inputs(
+            experiment={key: value for key, value in asked.items() if key != "uses"},
+            code=self._code(experiment.family),
+            model=self.facts(name.model, experiment.dtype).hash,
+            data=data,
+            uses={role: self.done[used].inputs.key for role, used in needs.items()},
+            second=second,
+        )
+        for used in needs.values():
+            if self.done[used].state == "not measurable":
+                blocked = blocked or f"uses {used.label}: {self.done[used].reason}"
+        return self._judged(name, experiment, inputs, tuple(needs.values()), blocked)
+
+    def _judged(
+        self, name: RunName, experiment: Experiment, inputs: Inputs, needs: tuple[RunName, ...], blocked: str
+    ) -> Examined:
+        """Whether the store has this run with these inputs, and if not, why."""
+        last = next((run for run in reversed(self.history) if run.name == name), None)
+        unseen = "never measured here"
+        draft = Examined(name, experiment, inputs, needs, "new", unseen, last=last, blocked=blocked)
+        key = inputs.key
+        same = [run for run in reversed(self.history) if key and run.key == key]
+        if whole := next((run for run in same if not self.store.damage(run)), None):
+            return replace(draft, state="up to date", reason=f"run {whole.id}", current=whole)
+        if same:
+            draft = _stale(draft, (f"run {same[0].id} is damaged: {self.store.damage(same[0])}",))
+        elif last:
+            draft = _stale(draft, explain(last.record.inputs, inputs))
+        if failure := self.failures.get(name):
+            told = f"the last attempt ({failure.date[:10]}) failed: {failure.reason.splitlines()[0]}"
+            draft = replace(draft, reason=f"{draft.reason}; {told}")
+        return replace(draft, state="not measurable", reason=blocked) if blocked else draft
+
+    def _past(self, run: PublishedRun, investigation: Investigation) -> Past:
+        """What a published run teaches of costs; its models' size, where that is no longer known, is 0."""
+        name = RunName(investigation.slug, run.experiment, tuple(run.point.items()), run.model)
+        asked, n_params = run.provenance.asked, 0
+        with suppress(ModelUnknown):
+            dtype, models = asked.get("dtype", "float32"), filter(None, [run.model, second_model(asked)])
+            n_params = sum(self.facts(model, dtype).n_params for model in models)
+        return Past(name, asked.get("family", ""), run.provenance.seconds, asked, n_params)
+
+    def _code(self, family: str) -> dict[str, str]:
+        if family not in self.known_code:
+            roots = (self.sources.family_file(family), *self.sources.shared_code)
+            self.known_code[family] = self.book.code_of(*roots)
+        return self.known_code[family]
+
+    def _data(
+        self, experiment: Experiment, investigation: Investigation, name: str
+    ) -> tuple[dict[str, str], str]:
+        """The hashes of prompts and corpus, and why a corpus cannot be had here."""
+        hashes, folder, out_of_reach = {}, investigation.folder, ""
+        if experiment.prompts is not None:
+            hashes["prompts"] = self.sources.data_hash(experiment.prompts, folder)
+        if experiment.corpus is not None:
+            if (choice := (experiment.corpus, folder)) not in self.known_corpora:
+                where = f"{investigation.spec_path}: experiments.{name}.corpus"
+                self.known_corpora[choice] = self._corpus(*choice, where)
+            hashes["corpus"], out_of_reach = self.known_corpora[choice]
+        return hashes, out_of_reach
+
+    def _corpus(self, choice: CorpusChoice, folder: Path, where: str) -> tuple[str, str]:
+        """The hash of a corpus; the reason instead, where it cannot be had here now."""
+        try:
+            return self.sources.corpus_hash(choice, folder), ""
+        except DataUnavailable as error:
+            return "", f"{error.problem} ({error.seen})"
+        except DataError as error:
+            error.where = error.where or where
+            raise
+
+
+def _resolved(site: str | None, facts: ModelFacts) -> tuple[str | None, SpecError | None]:
+    """The hook site with its layer as a number, where the depth is known; and what is wrong with it."""
+    if site is None or facts.n_layers is None:
+        return site, None
+    try:
+        return resolve_site(site, facts.n_layers), None
+    except SpecError as error:
+        return site, error
+
+
+def _stale(draft: Examined, changed: tuple[str, ...]) -> Examined:
+    return replace(draft, state="stale", changed=changed, reason=_summary(changed))
+
+
+def _with_published(run: Examined, published: Published) -> Examined:
+    """The run with what was committed for it, if that answers the same experiment."""
+    found = published.runs.get((run.name.label, run.name.model))
+    if found is None:
+        return run
+    written = {*run.experiment.parameters, *dict(run.name.point)}
+    if other := asked_otherwise(found.provenance.asked, run.inputs.experiment, written):
+        return replace(run, unpublished=f"what is published answers another experiment ({_summary(other)})")
+    return replace(run, published=found, unpublished="")
+
+
+def _summary(changes: list[str] | tuple[str, ...]) -> str:
+    shown = "; ".join(changes[:SHOWN_CHANGES])
+    more = len(changes) - SHOWN_CHANGES
+    return f"{shown}; and {more} more" if more > 0 else shown

@@ -1,0 +1,247 @@
+"""What a build will do, and why: for each run whether it is up to date, what changed, and what it would cost.
+
+Within a budget the primary model's runs come first, because the prose reads its numbers, and of these the
+cheapest experiment, all its sweep points together, with what it needs: runs that it uses, and the fetch and
+load of its model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from engine.runs.investigation import Investigation
+from engine.runs.planning.cost import Estimate, model_seconds
+from engine.runs.planning.examine import Examined, Examiner
+from engine.runs.sources import Sources
+from engine.runs.store.record import RunName
+from engine.runs.store.store import RunStore
+
+Decision = Literal["reuse", "measure", "published", "unmeasured"]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of the plan: how things stand, what it would cost, what is decided and why (`note`)."""
+
+    examined: Examined
+    estimate: Estimate
+    decision: Decision
+    note: str = ""
+
+    @property
+    def name(self) -> RunName:
+        return self.examined.name
+
+    @property
+    def state(self) -> str:
+        """`up to date`, `stale`, `new` or `not measurable`."""
+        return self.examined.state
+
+    @property
+    def reason(self) -> str:
+        """Why it is in this state: which inputs changed, or why it cannot be measured here."""
+        return self.examined.reason
+
+    @property
+    def run_id(self) -> int | None:
+        """The stored run whose numbers are current, if there is one."""
+        return self.examined.current.id if self.examined.current else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The run as plain data."""
+        return {
+            "investigation": self.name.slug,
+            "experiment": self.name.experiment,
+            "point": dict(self.name.point),
+            "label": self.name.label,
+            "model": self.name.model,
+            "family": self.examined.family,
+            "state": self.state,
+            "reason": self.reason,
+            "changed": list(self.examined.changed),
+            "decision": self.decision,
+            "note": self.note,
+            "run_id": self.run_id,
+            "seconds": round(self.estimate.seconds, 2),
+            "seconds_low": round(self.estimate.low, 2),
+            "seconds_high": round(self.estimate.high, 2),
+            "estimate_from": self.estimate.basis,
+            "memory_bytes": self.estimate.memory_bytes,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every run of the investigations, as the specs list them, and the order that those to measure go in.
+
+    `model_seconds` is what fetching and loading each model costs, paid once; `fetches` says what is to be
+    fetched. `newest_run` was the last run in the store when the plan was made.
+    """
+
+    runs: tuple[PlannedRun, ...]
+    order: tuple[RunName, ...]
+    investigations: dict[str, Investigation]
+    budget_seconds: float
+    model_seconds: dict[str, float] = field(default_factory=dict)
+    fetches: dict[str, str] = field(default_factory=dict)
+    fresh: bool = False
+    newest_run: int = 0
+
+    @property
+    def to_measure(self) -> list[PlannedRun]:
+        """The runs to measure, in order: model by model, each after those it uses."""
+        by_name = {run.name: run for run in self.runs}
+        return [by_name[name] for name in self.order]
+
+    @property
+    def seconds(self) -> float:
+        """What measuring will take, models included."""
+        models = {name.model for name in self.order}
+        return sum(r.estimate.seconds for r in self.to_measure) + sum(self.model_seconds[m] for m in models)
+
+    def of(self, slug: str) -> list[PlannedRun]:
+        """The runs of one investigation."""
+        return [run for run in self.runs if run.name.slug == slug]
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain data."""
+        budget = "all" if math.isinf(self.budget_seconds) else self.budget_seconds
+        rows = [run.to_json() for run in self.runs]
+        return {"budget_seconds": budget, "seconds": round(self.seconds, 1), "runs": rows}
+
+
+def make_plan(
+    investigations: Iterable[Investigation],
+    store: RunStore,
+    sources: Sources,
+    *,
+    budget: float = math.inf,
+    fresh: bool = False,
+    changed: bool = False,
+    select: Callable[[RunName], bool] = lambda name: True,
+) -> Plan:
+    """What to measure within `budget` seconds (see `parse_budget`) of the runs that `select` accepts.
+
+    Runs that a selected one uses come along where they are not up to date. `fresh` measures what is selected
+    even where it is up to date, `changed` only what was measured here before. Raises SpecError for a hook
+    site that no model of the spec has, ModelUnknown, DataError for prompts that cannot be read, StoreError
+    for a published file that cannot.
+    """
+    found = {i.slug: i for i in investigations}
+    examiner = Examiner(store, sources)
+    examined = [run for investigation in found.values() for run in examiner.examine(investigation)]
+    examiner.book.save()
+    estimates = {e.name: examiner.estimate(e) for e in examined}
+    dtypes = {m: e.experiment.dtype for e in examined for m in (e.name.model, *e.inputs.second)}
+    facts = {model: examiner.facts(model, dtype) for model, dtype in dtypes.items()}
+    startup = {model: model_seconds(known) for model, known in facts.items()}
+    fetches = {model: known.reason for model, known in facts.items() if known.available and known.reason}
+    primaries = {slug: i.spec.models[0] for slug, i in found.items()}
+    seconds = {name: estimate.seconds for name, estimate in estimates.items()}
+    choice = Choice(examined, seconds, startup, primaries, fresh, changed, select)
+    order = tuple(_model_by_model(choice.within(budget), primaries))
+    versions = dict(sources.versions())
+    runs = [PlannedRun(e, estimates[e.name], *_decided(e, order, choice, budget, versions)) for e in examined]
+    newest = max((run.id for run in examiner.history), default=0)
+    return Plan(tuple(runs), order, found, budget, startup, fetches, fresh, newest)
+
+
+@dataclass
+class Choice:
+    """Which runs to measure: those wanted and not up to date, and what they need."""
+
+    examined: list[Examined]
+    seconds: Mapping[RunName, float]
+    model_seconds: Mapping[str, float]
+    primaries: Mapping[str, str]
+    fresh: bool
+    changed: bool
+    select: Callable[[RunName], bool]
+
+    def __post_init__(self) -> None:
+        self.by_name = {e.name: e for e in self.examined}
+        self.wanted = [e.name for e in self.examined if self.select(e.name) and self._is_due(e)]
+        self.sweep_seconds: defaultdict[tuple[str, str, str], float] = defaultdict(float)
+        for name in self.wanted:
+            self.sweep_seconds[_sweep(name)] += self.seconds[name]
+
+    def within(self, budget: float) -> Iterator[RunName]:
+        """The runs that fit: primary models and cheap experiments first, each run after those it uses."""
+        left, done, loaded, waiting = budget, set(), set(), list(self.wanted)
+        while waiting:
+            bundles = {name: self._bundle(name, done) for name in waiting}
+            costs = {name: self._cost(bundle, loaded) for name, bundle in bundles.items()}
+            fitting = [name for name in waiting if costs[name] <= left]
+            if not fitting:
+                return
+            best = min(fitting, key=lambda name: self._rank(name, costs[name]))
+            left -= costs[best]
+            done |= {*bundles[best]}
+            loaded.add(best.model)
+            yield from bundles[best]
+            waiting = [name for name in waiting if name not in done]
+
+    def _is_due(self, run: Examined) -> bool:
+        if run.blocked or (self.changed and run.state == "new"):
+            return False
+        return self.fresh or run.state != "up to date"
+
+    def _bundle(self, name: RunName, done: set[RunName]) -> list[RunName]:
+        """The run, after those it uses that have to be measured first."""
+        bundle: list[RunName] = []
+        for used in self.by_name[name].needs:
+            if used in self.wanted or self.by_name[used].state != "up to date":
+                bundle += [n for n in self._bundle(used, done) if n not in bundle]
+        return [n for n in [*bundle, name] if n not in done]
+
+    def _cost(self, bundle: list[RunName], loaded: set[str]) -> float:
+        models = {name.model for name in bundle} - loaded
+        return sum(self.seconds[n] for n in bundle) + sum(self.model_seconds[m] for m in models)
+
+    def _rank(self, name: RunName, cost: float) -> tuple[bool, float, float]:
+        """Primary models first, then by what the run and all other points of its sweep cost."""
+        sweep = self.sweep_seconds[_sweep(name)]
+        return name.model != self.primaries[name.slug], max(sweep, cost), sweep
+
+
+def _sweep(name: RunName) -> tuple[str, str, str]:
+    """What all points of a sweep on one model have in common."""
+    return name.slug, name.experiment, name.model
+
+
+def _model_by_model(chosen: Iterable[RunName], primaries: Mapping[str, str]) -> list[RunName]:
+    """The runs grouped by model, so that each is loaded once; primary models first, else as chosen."""
+    names = list(chosen)
+    models = list(dict.fromkeys(name.model for name in names))
+    models.sort(key=lambda model: model not in primaries.values())
+    return sorted(names, key=lambda name: models.index(name.model))
+
+
+def _decided(
+    run: Examined, order: tuple[RunName, ...], choice: Choice, budget: float, versions: Mapping[str, str]
+) -> tuple[Decision, str]:
+    """What happens with a run, and why where that is not plain from its state."""
+    if run.name in order:
+        return "measure", "" if run.name in choice.wanted else "another run needs it"
+    if run.current is not None:
+        return "reuse", _versions_note(run.current.record.provenance["versions"], versions)
+    why = ""
+    if run.name in choice.wanted:
+        seconds = choice.seconds[run.name]
+        why = f"over the budget, at about {seconds:.3g} s" if budget else "--budget 0 measures nothing"
+    elif not run.blocked:
+        why = "only what changed is asked for" if choice.changed and run.state == "new" else "not asked for"
+    if run.published is not None:
+        return "published", why
+    return "unmeasured", "; ".join(filter(None, [why, run.unpublished]))
+
+
+def _versions_note(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Libraries that changed since; they do not make a run stale (see `keys`), but may be of interest."""
+    old = {name: version for name, version in then.items() if now.get(name, version) != version}
+    changed = [f"{name} {version} (now {now[name]})" for name, version in old.items()]
+    return "measured with " + ", ".join(changed) if changed else ""

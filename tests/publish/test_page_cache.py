@@ -1,0 +1,84 @@
+"""A site built with kept pages is the site that would be built anew."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import markdown
+import pytest
+
+from engine.errors import SiteError
+from engine.publish.build import build_site
+from engine.publish.page_cache import KeptPages
+from tests.publish import made_up
+
+
+@pytest.fixture
+def kept(project: Path) -> KeptPages:
+    kept = KeptPages()
+    build(project, "First text.", kept)
+    return kept
+
+
+def build(project: Path, text: str, kept: KeptPages | None = None, out: str = "public") -> dict[str, bytes]:
+    """Every file of the site with this text in its report."""
+    files = made_up.files(project, made_up.report(project, text=f"{text}\n"))
+    build_site(project, files, project / out, kept)
+    found = {
+        str(p.relative_to(project / out)): p.read_bytes() for p in (project / out).rglob("*") if p.is_file()
+    }
+    return {
+        name: gzip.decompress(content) if name.endswith(".gz") else content for name, content in found.items()
+    }
+
+
+def test_an_edited_page_is_converted_alone_and_the_site_is_as_if_built_anew(
+    project: Path, kept: KeptPages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted, convert = [], markdown.Markdown.convert
+    monkeypatch.setattr(markdown.Markdown, "convert", lambda *a: converted.append(a[1]) or convert(*a))
+    edited = build(project, "Another text, with a [link](../index.md).\n\n## A part\n", kept)
+    (alone,) = converted
+    assert "Another text" in alone
+    anew = build(project, "Another text, with a [link](../index.md).\n\n## A part\n", out="anew")
+    sites = edited, anew
+    found, expected = (json.loads(site.pop("search/search_index.json"))["docs"] for site in sites)
+    assert edited == anew
+    assert {d["location"] for d in found} == {
+        d["location"] for d in expected if "#a-part" not in d["location"]
+    }
+    assert any("First text." in d["text"] for d in found)
+
+
+def test_no_more_is_kept_after_many_edits_than_after_one(project: Path, kept: KeptPages) -> None:
+    sizes = len(kept.pages), len(kept.entries)
+    for edit in range(3):
+        build(project, f"Edit {edit}.", kept)
+    assert (len(kept.pages), len(kept.entries)) == sizes
+
+
+def test_a_kept_page_still_complains_of_the_part_that_an_edit_took_away(project: Path) -> None:
+    kept = KeptPages()
+    (project / "site/links.md").write_text(
+        "# Links\n\n[A part](investigations/fact-recall/index.md#a-part)\n"
+    )
+    build(project, "## A part\n", kept)
+    with pytest.raises(SiteError, match=r"links.md.*a-part"):
+        build(project, "## Another part\n", kept)
+
+
+def test_a_mistake_is_told_again_as_long_as_it_is_there(project: Path, kept: KeptPages) -> None:
+    for _ in range(2):
+        with pytest.raises(SiteError, match=r"nowhere.md"):
+            build(project, "See [this](nowhere.md).", kept)
+
+
+def test_a_kept_page_complains_of_a_file_that_is_gone(project: Path, kept: KeptPages) -> None:
+    (project / "site/links.md").write_text("# Links\n\n[Other](other.md)\n")
+    (project / "site/other.md").write_text("# Other\n")
+    build(project, "Text.", kept)
+    (project / "site/other.md").unlink()
+    with pytest.raises(SiteError, match=r"links.md.*other.md"):
+        build(project, "Text.", kept)

@@ -1,0 +1,308 @@
+"""The numbers committed with the text: written for a diff, read with suspicion, compared with care."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from engine.errors import StoreError
+from engine.runs.ledger import Part
+from engine.runs.published.published import published_entry, read_published, write_published
+from engine.runs.published.tables import csv_table, read_csv_table
+
+CLAIMS = {"more": {"holds": "count.score > count.chance"}, "fewer": {"holds": "count.score < count.chance"}}
+
+
+def folder(toy: Any) -> Path:
+    return toy.root / "investigations/words/published"
+
+
+def contents(toy: Any) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(folder(toy).iterdir())}
+
+
+def publish(toy: Any, **options: Any):
+    return write_published(toy.ledger(**options), folder(toy))
+
+
+def forget_runs(toy: Any) -> None:
+    """A fresh clone: what is published, and no store."""
+    for path in sorted((toy.root / ".engine").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+def test_publishing_again_what_was_published_gives_the_same_bytes(toy: Any) -> None:
+    toy.spec(claims=CLAIMS, count={}, swept={"sweep": {"seed": [1, 0], "k": [3]}})
+    report = publish(toy)
+    before = contents(toy)
+    assert set(report.changed) == set(before)
+    assert publish(toy).changed == ()
+    forget_runs(toy)
+    ledger = toy.ledger(budget=0.0)  # every entry is read back from the files
+    assert {e.state for e in ledger.entries} == {"published"}
+    assert write_published(ledger, folder(toy)).changed == ()
+    assert contents(toy) == before
+    assert [e.label for e in ledger.entries] == ["count", "swept[seed=1,k=3]", "swept[seed=0,k=3]"]
+
+
+def test_a_published_entry_says_what_the_measured_one_said_to_six_digits(toy: Any) -> None:
+    toy.spec(claims=CLAIMS, count={})
+    measured = toy.ledger()
+    write_published(measured, folder(toy))
+    forget_runs(toy)
+    published = toy.ledger(budget=0.0)
+    (before,), (after,) = measured.entries, published.entries
+    assert after.state == "published"
+    assert after.reason == "never measured here; --budget 0 measures nothing"
+    assert after.checks == before.checks
+    assert after.figures == before.figures
+    for name, m in before.measurements.items():
+        seen = after.measurements[name]
+        assert seen.value == pytest.approx(m.value, rel=5e-6)
+        assert (seen.low is None) == (m.low is None)
+        assert (seen.n, seen.unit, seen.role, seen.control, seen.exact) == (
+            m.n,
+            m.unit,
+            m.role,
+            m.control,
+            m.exact,
+        )
+        assert seen.replicates is None
+    assert after.provenance is not None
+    assert (after.provenance.key, after.provenance.run_id) == (before.provenance.key, None)
+    assert_frame_equal(after.tables["words"], before.tables["words"])
+    for claim, verdict in published.verdicts["tiny"].items():
+        was = measured.verdicts["tiny"][claim]
+        assert (verdict.verdict, verdict.source, was.source) == (was.verdict, "published", "measured")
+
+
+def test_files_are_made_for_a_diff(toy: Any) -> None:
+    publish(toy)
+    assert sorted(contents(toy)) == ["tiny.count.words.csv", "tiny.json"]
+    text = (folder(toy) / "tiny.json").read_text()
+    data = json.loads(text)
+    assert list(data) == sorted(data)
+    assert list(data["runs"]["count"]["measurements"]) == ["chance", "n_words", "score"]
+    assert '"value": 25.5\n' in text
+    assert '"value": 20\n' in text  # a whole number without a point
+    assert text.endswith("}\n")
+
+
+def test_only_what_was_measured_here_replaces_what_is_published(toy: Any) -> None:
+    toy.models(tiny={"hash": "aa", "n_layers": 4}, small={"hash": "bb", "n_layers": 4})
+    toy.spec(models=("tiny", "small"), count={}, more={"parameters": {"k": 2}})
+    publish(toy)
+    (folder(toy) / "README.md").write_text("by hand")
+    before = contents(toy)
+    forget_runs(toy)
+    toy.edit("engine/lab/tools.py", "2 * k", "3 * k")
+    report = publish(toy, select=lambda name: (name.label, name.model) == ("more", "tiny"))
+    assert report.taken == ("more on tiny",)
+    assert set(report.kept) == {"count on tiny", "count on small", "more on small"}
+    assert set(report.changed) == {"tiny.json", "tiny.more.words.csv"}
+    after = contents(toy)
+    assert {name for name in before if before[name] != after[name]} == {"tiny.json", "tiny.more.words.csv"}
+    runs = [json.loads(c["tiny.json"])["runs"] for c in (before, after)]
+    assert runs[0]["count"] == runs[1]["count"]
+    toy.spec(models=("tiny",), count={})
+    assert set(publish(toy, budget=0.0).changed) == {
+        "small.json",
+        "small.count.words.csv",
+        "small.more.words.csv",
+        "tiny.json",
+        "tiny.more.words.csv",
+    }
+    assert sorted(contents(toy)) == ["README.md", "tiny.count.words.csv", "tiny.json"]
+
+
+def test_a_run_that_failed_a_check_replaces_nothing(toy: Any) -> None:
+    publish(toy)
+    before = contents(toy)
+    toy.edit("engine/families/count_words.py", "1e-7", "1e-3")
+    report = publish(toy)
+    assert report.changed == ()
+    assert report.notes == (
+        "count on tiny is not published: check identity failed: 0.001, at most 1e-05 is allowed",
+    )
+    assert contents(toy) == before
+
+
+def test_what_answers_another_experiment_is_not_shown(toy: Any) -> None:
+    publish(toy)
+    forget_runs(toy)
+    toy.count(k=9)
+    (entry,) = toy.ledger(budget=0.0).entries
+    assert entry.state == "unmeasured"
+    assert entry.reason.endswith("what is published answers another experiment (parameter k: 8 -> 9)")
+
+
+def test_a_parameter_that_the_family_gained_does_not_unpublish(toy: Any) -> None:
+    publish(toy)
+    forget_runs(toy)
+    toy.edit(
+        "engine/families/count_words.py", "    seed: int = 0\n", "    seed: int = 0\n    layer: int = 3\n"
+    )
+    (entry,) = toy.ledger(budget=0.0).entries
+    assert entry.state == "published"
+    assert entry.reason.endswith("published with other code")
+    toy.count(layer=3)
+    assert toy.ledger(budget=0.0).entries[0].state == "unmeasured"
+
+
+def test_a_large_table_is_left_out_with_its_figure_and_says_so(
+    toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.runs.published.published.MAX_TABLE_BYTES", 100)
+    publish(toy)
+    table = json.loads((folder(toy) / "tiny.json").read_text())["runs"]["count"]["tables"]["words"]
+    assert (table["file"], table["rows"]) == ("", 20)
+    assert table["note"].startswith("left out: ")
+    (run,) = read_published(folder(toy)).runs.values()
+    entry = published_entry(run, "")
+    assert entry.tables == {} and entry.figures == {}
+    assert "score" in entry.measurements
+
+
+def test_a_table_that_the_text_does_not_show_is_not_written(toy: Any) -> None:
+    report = write_published(toy.ledger(), folder(toy), asked=set())
+    assert report.changed == ("tiny.json",)
+    data = json.loads((folder(toy) / "tiny.json").read_text())["runs"]["count"]
+    assert list(data["measurements"]) == ["chance", "n_words", "score"]  # numbers are published all the same
+    assert (data["tables"]["words"]["file"], data["tables"]["words"]["rows"]) == ("", 20)
+    forget_runs(toy)
+    (entry,) = toy.ledger(budget=0.0).entries
+    why = "left out: the text does not show it"
+    assert entry.left_out == {("tables", "words"): why, ("figures", "scores"): why}
+
+
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [
+        (Part("count", "tiny", "tables", "words"), True),
+        (Part("count", "tiny", "figures", "scores"), True),  # a chart draws the table
+        (Part("count", "small", "tables", "words"), False),
+        (Part("other", "tiny", "figures", "scores"), False),
+        (Part("count", "tiny", "figures", "words"), False),
+    ],
+)
+def test_a_table_is_written_where_it_or_a_chart_of_it_is_asked_for(
+    toy: Any, asked: Part, written: bool
+) -> None:
+    write_published(toy.ledger(), folder(toy), {asked})
+    assert ("tiny.count.words.csv" in contents(toy)) == written
+
+
+def test_publishing_again_takes_away_what_the_text_no_longer_shows(toy: Any) -> None:
+    ledger, words = toy.ledger(), {Part("count", "tiny", "tables", "words")}
+    write_published(ledger, folder(toy), words)
+    before = contents(toy)
+    assert write_published(ledger, folder(toy), words).changed == ()
+    assert write_published(ledger, folder(toy), set()).changed == ("tiny.count.words.csv", "tiny.json")
+    without = contents(toy)
+    assert write_published(ledger, folder(toy), words).changed == ("tiny.count.words.csv", "tiny.json")
+    assert contents(toy) == before
+    forget_runs(toy)  # where nothing was measured, what is no longer shown goes as well
+    clone = toy.ledger(budget=0.0)
+    assert write_published(clone, folder(toy), words).changed == ()
+    assert write_published(clone, folder(toy), set()).changed == ("tiny.count.words.csv", "tiny.json")
+    assert contents(toy) == without
+    assert write_published(clone, folder(toy), words).changed == ()  # and cannot come back from nothing
+
+
+def test_a_run_that_failed_a_check_takes_no_table_away(toy: Any) -> None:
+    publish(toy)
+    before = contents(toy)
+    toy.edit("engine/families/count_words.py", "1e-7", "1e-3")
+    assert write_published(toy.ledger(), folder(toy), set()).changed == ()
+    assert contents(toy) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "not published by this engine"),
+        ('{"format": 7}', "not published by this engine"),
+        ('{"format": 1}', "lacks what it should hold"),
+        (
+            '{"format": 1, "model": "tiny", "runs": {"count": {"experiment": "count"}}, "verdicts": {}}',
+            "lacks what",
+        ),
+        ("\x00\xff", "cannot be read"),
+    ],
+)
+def test_a_broken_or_foreign_file_is_named(toy: Any, text: str, says: str) -> None:
+    publish(toy)
+    (folder(toy) / "tiny.json").write_bytes(text.encode("latin1"))
+    with pytest.raises(StoreError, match=rf"tiny\.json: .*{says}(?s:.)*git checkout"):
+        toy.plan()
+
+
+def test_a_missing_or_other_table_is_named(toy: Any) -> None:
+    publish(toy)
+    forget_runs(toy)
+    table = folder(toy) / "tiny.count.words.csv"
+    table.write_text("a,b\n1,2\n")
+    with pytest.raises(StoreError, match=r"words\.csv"):
+        toy.ledger(budget=0.0)
+    table.unlink()
+    with pytest.raises(StoreError, match=r"words\.csv"):
+        toy.ledger(budget=0.0)
+
+
+def test_a_publish_that_fails_or_is_killed_leaves_the_old_files(
+    toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(toy)
+    before = contents(toy)
+    toy.edit("engine/lab/tools.py", "2 * k", "3 * k")
+    ledger = toy.ledger()
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(28, os.strerror(28))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(StoreError, match=r"No space left"):
+            write_published(ledger, folder(toy))
+    assert contents(toy) == before
+    folder(toy).rename(folder(toy).with_name(".published-old"))  # as between the two renames
+    assert read_published(folder(toy)).runs
+    assert contents(toy) == before
+    write_published(ledger, folder(toy))
+    assert sorted(p.name for p in folder(toy).parent.iterdir()) == [
+        "published",
+        "report.md",
+        "spec.yaml",
+        "words.csv",
+    ]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame({"text": ["<b>", 'a,"b"\nc\r\nd', " x ", "NA", ""], "n": [1, 2, 3, 4, 5]}),
+        pd.DataFrame(
+            {
+                "x": [0.1, np.nan, np.inf],
+                "whole": pd.array([1, None, 3], dtype="Int64"),
+                "yes": [True, False, True],
+            }
+        ),
+        pd.DataFrame({"code": ["007", "1e5", "True"]}),
+        pd.DataFrame({"x": pd.Series([], dtype=float), "t": pd.Series([], dtype=str)}),
+    ],
+)
+def test_a_table_keeps_its_text_and_its_types(tmp_path: Path, table: pd.DataFrame) -> None:
+    content, kinds = csv_table(table)
+    (tmp_path / "t.csv").write_bytes(content)
+    back = read_csv_table(tmp_path, {"file": "t.csv", "columns": kinds})
+    assert_frame_equal(back, table)
+    assert csv_table(back) == (content, kinds)
