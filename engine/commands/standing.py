@@ -20,7 +20,7 @@ def status(slugs: Sequence[str] | None, *, models: Sequence[str] | None, json: b
     from engine.lab.activation_cache import kept
     from engine.runs.investigation import find_investigations, find_root
     from engine.runs.planning.plan import make_plan
-    from engine.runs.planning.status import status as rows_of
+    from engine.runs.planning.status_rows import status as rows_of
     from engine.runs.sources import project_sources
     from engine.runs.store.store import FOLDER, open_store
 

@@ -87,7 +87,7 @@ def collect_garbage(yes: bool) -> None:
     from engine.lab.activation_cache import free
     from engine.runs.investigation import find_investigations, find_root
     from engine.runs.planning.plan import make_plan
-    from engine.runs.planning.status import unneeded_activations
+    from engine.runs.planning.unneeded_activations import unneeded_activations
     from engine.runs.sources import project_sources
     from engine.runs.store.database import storage_errors
     from engine.runs.store.store import open_store

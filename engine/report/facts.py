@@ -8,7 +8,7 @@ from engine.evidence.printing import interval_text
 from engine.evidence.result import Measurement
 from engine.evidence.verdicts import Verdict
 from engine.report.numbers import MARKERS, Number, counted, digits_of, failed_checks, interval_of
-from engine.runs.ledger import Comparison, Entry, Ledger, Provenance
+from engine.runs.ledger import Entry, Ledger, Provenance, Replication
 from engine.spec.models import Claim
 
 Facts = list[tuple[str, str]]
@@ -58,7 +58,7 @@ def why(verdict: Verdict) -> str:
     return "; ".join(t for t in (f"holds in {share} of replicates" if share else "", verdict.reason) if t)
 
 
-def number_facts(number: Number, comparison: Comparison | None) -> Facts:
+def number_facts(number: Number, comparison: Replication | None) -> Facts:
     """Value, interval, sampling, control, then the run that it came from."""
     entry, measurement = number.entry, number.measurement
     facts = [("Value", MARKERS[number.state])] if number.state in MARKERS else []
@@ -89,7 +89,7 @@ def _control_fact(number: Number, measurement: Measurement) -> Facts:
     return [("Control", f"{measurement.control} {interval_text(control)}")] if control else []
 
 
-def _source_facts(number: Number, comparison: Comparison | None) -> Facts:
+def _source_facts(number: Number, comparison: Replication | None) -> Facts:
     reason = number.entry.reason
     facts = {
         "measured": [],
@@ -104,7 +104,7 @@ def _source_facts(number: Number, comparison: Comparison | None) -> Facts:
     )
 
 
-def _compared(comparison: Comparison) -> str:
+def _compared(comparison: Replication) -> str:
     return "Replicated" if comparison.agrees else "Drift"
 
 

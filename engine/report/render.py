@@ -27,7 +27,7 @@ from engine.report.printers.site import SitePrinter
 from engine.report.printers.text import TextPrinter
 from engine.report.prose import without_code, without_tags
 from engine.report.tables import ROWS, count_shown, grid_of
-from engine.runs.ledger import Entry, Kind, Ledger, Part
+from engine.runs.ledger import DisplayItem, DisplayKind, Entry, Ledger
 
 __all__ = ["Problem", "Rendered", "asked_for", "render", "render_headline"]
 
@@ -82,7 +82,7 @@ def render_headline(ledger: Ledger, path: Path | str) -> str:
     return " ".join(page.print(ledger.spec.headline, headline_place(path)).split())
 
 
-def asked_for(ledger: Ledger, template_text: str, path: Path | str) -> frozenset[Part]:
+def asked_for(ledger: Ledger, template_text: str, path: Path | str) -> frozenset[DisplayItem]:
     """The tables and figures that a template asks for, shown or not; nothing is drawn.
 
     Raises TemplateError as `render` does.
@@ -110,7 +110,7 @@ class _Page:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     cited: list[str] = field(default_factory=list)
-    asked: set[Part] = field(default_factory=set)
+    asked: set[DisplayItem] = field(default_factory=set)
     where: str = ""
 
     def print(self, text: str, where: str) -> str:
@@ -220,11 +220,11 @@ class _Page:
         self.tables[id] = table
         return self.printer.table(id, name, grid, count_shown(len(grid.rows), len(table)))
 
-    def _part(self, kind: Kind, name: str, model: str) -> tuple[Entry, Any]:
+    def _part(self, kind: DisplayKind, name: str, model: str) -> tuple[Entry, Any]:
         """A figure or table with its entry; None where it cannot be shown."""
         label, _, part = name.rpartition(".")
         entry = self.ledger.entry(label, self._model(model))
-        self.asked.add(Part(entry.label, entry.model, kind, part))
+        self.asked.add(DisplayItem(entry.label, entry.model, kind, part))
         parts = getattr(entry, kind)
         if is_withheld(entry) or (kind, part) in entry.left_out:
             return entry, None
@@ -283,7 +283,7 @@ def _broken(cited: Cited) -> str:
     return f"{said}: {more}" if more else said
 
 
-def _absent(kind: Kind, name: str, entry: Entry) -> str:
+def _absent(kind: DisplayKind, name: str, entry: Entry) -> str:
     what = f"{'Chart' if kind == 'figures' else 'Table'} {name}"
     if is_withheld(entry):
         return f"{what} is withheld: {failed_checks(entry)}"

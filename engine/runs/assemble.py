@@ -4,7 +4,7 @@ A number comes from a run whose inputs are today's; else it is the published one
 answered the same experiment; else there is none, and the entry says why. A stale run's numbers are never
 shown. A failed check withholds the numbers of its run, also from what was published before.
 
-Comparison with the published numbers: findings with an interval that another run measured here. A run and
+Replication with the published numbers: findings with an interval that another run measured here. A run and
 its own published copy (same key, same date) are one measurement, so they neither agree nor drift.
 """
 
@@ -15,9 +15,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.errors import ClaimError, StoreError, nearest
-from engine.runs.ledger import Comparison, Entry, Ledger, Provenance
+from engine.runs.ledger import Entry, Ledger, Provenance, Replication
 from engine.runs.published.numbers import DIGITS
-from engine.runs.published.published import Published, published_entry, read_published
+from engine.runs.published.published import PublishedEvidence, published_entry, read_published
 
 if TYPE_CHECKING:
     from engine.evidence.result import Measurement
@@ -139,7 +139,9 @@ def _believed(entry: Entry) -> Entry:
 class _Column:
     """One model's entries as a claim sees them."""
 
-    def __init__(self, model: str, found: list[tuple[PlannedRun, Entry]], published: Published) -> None:
+    def __init__(
+        self, model: str, found: list[tuple[PlannedRun, Entry]], published: PublishedEvidence
+    ) -> None:
         self.model, self.published = model, published
         self.entries = {entry.label: entry for run, entry in found if run.name.model == model}
 
@@ -211,7 +213,7 @@ def _require_known_numbers(investigation: Investigation, entries: list[Entry]) -
                 )
 
 
-def _comparisons(run: PlannedRun, entry: Entry) -> Iterator[Comparison]:
+def _comparisons(run: PlannedRun, entry: Entry) -> Iterator[Replication]:
     """This entry's findings beside the published ones, unless those are this very run's."""
     published, fresh = run.examined.published, _believed(entry).measurements
     if published is None or entry.state != "measured" or entry.provenance is None:
@@ -226,4 +228,4 @@ def _comparisons(run: PlannedRun, entry: Entry) -> Iterator[Comparison]:
         slack = ROUNDING * abs(before.value)
         agrees = m.low - slack <= before.value <= m.high + slack
         label = f"{entry.label}.{name}"
-        yield Comparison(label, entry.model, before.value, m.value, m.low, m.high, agrees)
+        yield Replication(label, entry.model, before.value, m.value, m.low, m.high, agrees)

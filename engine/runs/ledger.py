@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from engine.evidence.result import Check, Figure, Measurement
     from engine.evidence.verdicts import Verdict
 
-State = Literal["measured", "published", "unmeasured"]
-Kind = Literal["tables", "figures"]
+EntryState = Literal["measured", "published", "unmeasured"]
+DisplayKind = Literal["tables", "figures"]
 
 
-class Part(NamedTuple):
+class DisplayItem(NamedTuple):
     """A table or figure as a page asks for it: of which entry on which model, and by which name."""
 
     label: str
     model: str
-    kind: Kind
+    kind: DisplayKind
     name: str
 
 
@@ -49,6 +49,15 @@ class Provenance:
     inputs: dict[str, str] = field(default_factory=dict)  # a short hash of each input, by kind
     second: dict[str, str] = field(default_factory=dict)  # the model that it is compared with: name, hash
 
+    @property
+    def hook_site(self) -> str:
+        """Where in the model it was measured, with its layer as a number; empty where a family reads none.
+
+        The plan resolved a relative depth (`blocks.50%...`) before the run, so what was asked, which is
+        published with the numbers, already holds the layer.
+        """
+        return self.asked.get("hook_site") or ""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -57,14 +66,14 @@ class Entry:
     experiment: str
     point: dict[str, object]
     model: str
-    state: State
+    state: EntryState
     reason: str = ""  # why unmeasured or withheld; for published, why it was not measured here
     measurements: dict[str, Measurement] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     provenance: Provenance | None = None
-    left_out: dict[tuple[Kind, str], str] = field(default_factory=dict)  # of what is published: why, by name
+    left_out: dict[tuple[DisplayKind, str], str] = field(default_factory=dict)  # why it is not published
 
     @property
     def label(self) -> str:
@@ -78,7 +87,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Replication:
     """A fresh number beside the one last committed with the text."""
 
     name: str
@@ -98,14 +107,14 @@ class Ledger:
     spec: Spec
     entries: tuple[Entry, ...]
     verdicts: dict[str, dict[str, Verdict]]
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[Replication, ...] = ()
 
     @property
     def primary(self) -> str:
         return self.spec.models[0]
 
     @property
-    def drifted(self) -> list[Comparison]:
+    def drifted(self) -> list[Replication]:
         return [c for c in self.comparisons if not c.agrees]
 
     @property

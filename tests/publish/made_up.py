@@ -15,7 +15,7 @@ from engine.publish.files import Content, generated
 from engine.publish.overview import Report
 from engine.publish.pages import site_files
 from engine.report.render import render
-from engine.runs.ledger import Comparison, Entry, Ledger, Provenance
+from engine.runs.ledger import Entry, Ledger, Provenance, Replication
 from engine.spec.models import Claim, Experiment, Spec
 
 REPOSITORY = Path(__file__).parents[2]
@@ -149,8 +149,8 @@ def ledger(slug: str = "fact-recall", title: str = TITLE) -> Ledger:
     gone_too = {id: Verdict(id, "unmeasured", None, "the hub cannot be reached") for id in found}
     verdicts = {"tiny-llama": found, "tiny-gpt2": found, "far-away": gone_too}
     comparisons = (
-        Comparison("lens.final_rank", "tiny-llama", 12.8, 12.84, 9.1, 16.2, True),
-        Comparison("lens.share_known", "tiny-llama", 0.9, 0.753, 0.71, 0.79, False),
+        Replication("lens.final_rank", "tiny-llama", 12.8, 12.84, 9.1, 16.2, True),
+        Replication("lens.share_known", "tiny-llama", 0.9, 0.753, 0.71, 0.79, False),
     )
     return Ledger(slug, spec, tuple(entries), verdicts, comparisons)
 

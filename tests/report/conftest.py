@@ -10,7 +10,7 @@ import pytest
 
 from engine.evidence.result import Check, Figure, Measurement
 from engine.evidence.verdicts import Verdict
-from engine.runs.ledger import Comparison, Entry, Ledger, Provenance
+from engine.runs.ledger import Entry, Ledger, Provenance, Replication
 from engine.spec.models import Claim, Experiment, Spec
 
 NASTY = (
@@ -126,7 +126,7 @@ def ledger() -> Ledger:
         },
     }
     comparisons = (
-        Comparison("lens.final_rank", "tiny-llama", 12.8, 12.84, 9.1, 16.2, True),
-        Comparison("lens.share_known", "tiny-llama", 0.9, 0.753, 0.71, 0.79, False),
+        Replication("lens.final_rank", "tiny-llama", 12.8, 12.84, 9.1, 16.2, True),
+        Replication("lens.share_known", "tiny-llama", 0.9, 0.753, 0.71, 0.79, False),
     )
     return Ledger("fact-recall", spec, tuple(entries), verdicts, comparisons)

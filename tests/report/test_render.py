@@ -12,7 +12,7 @@ from engine.evidence.printing import digits
 from engine.evidence.result import Check
 from engine.report.citations import Reference
 from engine.report.render import asked_for, render, render_headline
-from engine.runs.ledger import Part
+from engine.runs.ledger import DisplayItem
 
 PATH = Path("report.md")
 
@@ -315,10 +315,12 @@ ASKING = """\
 def test_what_a_template_asks_for_is_known_without_drawing_it(ledger, monkeypatch) -> None:
     monkeypatch.setattr("engine.report.render.draw", None)
     assert asked_for(ledger, ASKING, PATH) == {
-        Part("lens", "tiny-gpt2", "figures", "by_layer"),
-        Part("sweep[seed=3]", "tiny-llama", "tables", "per_prompt"),
-        Part("patch-heads", "tiny-llama", "figures", "each_prompt"),  # also where it is not shown today
-        Part("bad", "tiny-llama", "tables", "per_prompt"),
+        DisplayItem("lens", "tiny-gpt2", "figures", "by_layer"),
+        DisplayItem("sweep[seed=3]", "tiny-llama", "tables", "per_prompt"),
+        DisplayItem(
+            "patch-heads", "tiny-llama", "figures", "each_prompt"
+        ),  # also where it is not shown today
+        DisplayItem("bad", "tiny-llama", "tables", "per_prompt"),
     }
     assert asked_for(ledger, "Only {{ lens.n_kept }}.", PATH) == set()
 

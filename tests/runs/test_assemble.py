@@ -77,6 +77,16 @@ def test_a_failed_check_withholds_numbers_and_leaves_claims_undetermined(toy: An
     assert ledger.entry("good").state == "measured"
 
 
+def test_a_relative_hook_site_is_shown_with_its_layer_measured_or_published(toy: Any) -> None:
+    toy.spec(count={"hook_site": "blocks.50%.hook_resid_pre"})
+    publish(toy)
+    measured = toy.ledger().entry("count")
+    published = without_store(toy).ledger(budget=0.0).entry("count")
+    assert (measured.state, published.state) == ("measured", "published")
+    assert measured.provenance.hook_site == "blocks.2.hook_resid_pre"  # half of four layers
+    assert published.provenance.hook_site == "blocks.2.hook_resid_pre"
+
+
 def test_a_stale_number_is_not_shown(toy: Any) -> None:
     toy.spec(claims=CLAIMS, count={})
     toy.build()

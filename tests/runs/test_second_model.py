@@ -11,7 +11,7 @@ import pytest
 
 from engine.errors import ModelUnknown
 from engine.report.facts import provenance_facts
-from engine.runs.planning.status import unneeded_activations
+from engine.runs.planning.unneeded_activations import unneeded_activations
 
 FAMILY = "engine/families/count_words.py"
 EXCHANGE = """def run(lab, params):

@@ -39,7 +39,7 @@ from engine.report.facts import (
 from engine.report.highlight import site_cell
 from engine.report.numbers import Number
 from engine.report.tables import Grid, markdown
-from engine.runs.ledger import Comparison, Ledger
+from engine.runs.ledger import Ledger, Replication
 
 
 class SitePrinter:
@@ -67,7 +67,7 @@ class SitePrinter:
         about = number.measurement.about if number.measurement else ""
         return _dialog(id, number.name, about, facts, command_of(number.entry, self.ledger.slug))
 
-    def _comparison(self, number: Number) -> Comparison | None:
+    def _comparison(self, number: Number) -> Replication | None:
         here = (number.name, number.entry.model)
         return next((c for c in self.ledger.comparisons if (c.name, c.model) == here), None)
 

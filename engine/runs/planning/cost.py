@@ -21,7 +21,7 @@ LOAD_SECONDS, LOAD_PARAMETERS_PER_SECOND = 2.0, 150e6
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """Predicted seconds, within a factor of `spread`; peak memory; and where the prediction is from."""
 
     seconds: float
@@ -39,7 +39,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Past:
+class PastRun:
     """A past run as far as its cost goes; `run_id` is None for a published one."""
 
     name: RunName
@@ -51,20 +51,20 @@ class Past:
     run_id: int | None = None
 
 
-def past_run(run: StoredRun) -> Past:
+def past_run(run: StoredRun) -> PastRun:
     """What a stored run teaches."""
     record = run.record
     n_params = record.features.get("parameters", 0)
     experiment, peak = record.inputs.experiment, record.provenance["peak_bytes"]
-    return Past(run.name, record.family, run.seconds, experiment, n_params, peak, run.id)
+    return PastRun(run.name, record.family, run.seconds, experiment, n_params, peak, run.id)
 
 
 @dataclass(frozen=True)
 class Costs:
     """What past runs, newest last, say about the next one."""
 
-    here: tuple[Past, ...]
-    published: tuple[Past, ...] = ()
+    here: tuple[PastRun, ...]
+    published: tuple[PastRun, ...] = ()
 
     @property
     def machine_factor(self) -> float | None:
@@ -76,10 +76,10 @@ class Costs:
 
     def estimate(
         self, name: RunName, family: str, experiment: Mapping[str, Any], facts: ModelFacts
-    ) -> Estimate:
+    ) -> CostEstimate:
         """The cost of one run, the model already loaded."""
         seconds, spread, basis = self._seconds(name, family, experiment, facts)
-        return Estimate(max(seconds, 0.01), spread, self._memory(name, family, facts), basis)
+        return CostEstimate(max(seconds, 0.01), spread, self._memory(name, family, facts), basis)
 
     def _seconds(
         self, name: RunName, family: str, experiment: Mapping[str, Any], facts: ModelFacts
@@ -109,7 +109,7 @@ def model_seconds(facts: ModelFacts) -> float:
     return load + facts.fetch_bytes / FETCH_BYTES_PER_SECOND
 
 
-def _nearest(runs: Iterable[Past], name: RunName) -> Past | None:
+def _nearest(runs: Iterable[PastRun], name: RunName) -> PastRun | None:
     """The newest run of this experiment on this model, this sweep point's own if there is one."""
     same = [p for p in runs if (p.name.slug, p.name.experiment, p.name.model) == _without_point(name)]
     same.sort(key=lambda p: p.name == name)
@@ -120,7 +120,7 @@ def _without_point(name: RunName) -> tuple[str, str, str]:
     return name.slug, name.experiment, name.model
 
 
-def _data_ratio(past: Past, experiment: Mapping[str, Any]) -> float:
+def _data_ratio(past: PastRun, experiment: Mapping[str, Any]) -> float:
     """How much more data than then, where both name an amount."""
     before, now = _amount(past.experiment), _amount(experiment)
     return now / before if before and now else 1.0
@@ -132,7 +132,7 @@ def _amount(experiment: Mapping[str, Any]) -> int | None:
     return parameters.get("tokens") or prompts.get("limit") or corpus.get("tokens")
 
 
-def _scaled(past: list[Past], experiment: Mapping[str, Any], facts: ModelFacts) -> float:
+def _scaled(past: list[PastRun], experiment: Mapping[str, Any], facts: ModelFacts) -> float:
     """The median of past seconds, each scaled to this model's number of parameters and to the data."""
     return statistics.median(
         p.seconds

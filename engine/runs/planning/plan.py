@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from engine.runs.investigation import Investigation
-from engine.runs.planning.cost import Estimate, model_seconds
-from engine.runs.planning.examine import Examined, Examiner
+from engine.runs.planning.cost import CostEstimate, model_seconds
+from engine.runs.planning.staleness import RunInspector, RunStatus
 from engine.runs.sources import Sources
 from engine.runs.store.record import RunName
 from engine.runs.store.store import RunStore
@@ -27,8 +27,8 @@ Decision = Literal["reuse", "measure", "published", "unmeasured"]
 class PlannedRun:
     """One run of the plan: how things stand, what it would cost, what is decided and why (`note`)."""
 
-    examined: Examined
-    estimate: Estimate
+    examined: RunStatus
+    estimate: CostEstimate
     decision: Decision
     note: str = ""
 
@@ -132,7 +132,7 @@ def make_plan(
     for a published file that cannot.
     """
     found = {i.slug: i for i in investigations}
-    examiner = Examiner(store, sources)
+    examiner = RunInspector(store, sources)
     examined = [run for investigation in found.values() for run in examiner.examine(investigation)]
     examiner.book.save()
     estimates = {e.name: examiner.estimate(e) for e in examined}
@@ -154,7 +154,7 @@ def make_plan(
 class Choice:
     """Which runs to measure: those wanted and not up to date, and what they need."""
 
-    examined: list[Examined]
+    examined: list[RunStatus]
     seconds: Mapping[RunName, float]
     model_seconds: Mapping[str, float]
     primaries: Mapping[str, str]
@@ -185,7 +185,7 @@ class Choice:
             yield from bundles[best]
             waiting = [name for name in waiting if name not in done]
 
-    def _is_due(self, run: Examined) -> bool:
+    def _is_due(self, run: RunStatus) -> bool:
         if run.blocked or (self.changed and run.state == "new"):
             return False
         return self.fresh or run.state != "up to date"
@@ -222,7 +222,7 @@ def _model_by_model(chosen: Iterable[RunName], primaries: Mapping[str, str]) -> 
 
 
 def _decided(
-    run: Examined, order: tuple[RunName, ...], choice: Choice, budget: float, versions: Mapping[str, str]
+    run: RunStatus, order: tuple[RunName, ...], choice: Choice, budget: float, versions: Mapping[str, str]
 ) -> tuple[Decision, str]:
     """What happens with a run, and why where that is not plain from its state."""
     if run.name in order:

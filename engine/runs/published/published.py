@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import StoreError
-from engine.runs.ledger import Entry, Ledger, Part, Provenance
+from engine.runs.ledger import DisplayItem, Entry, Ledger, Provenance
 from engine.runs.published.numbers import floats, rounded, said
 from engine.runs.published.tables import (
     MAX_TABLE_BYTES,
@@ -64,7 +64,7 @@ class PublishedVerdict:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedEvidence:
     """What one investigation has published: runs by (label, model), verdicts by (model, claim)."""
 
     runs: dict[tuple[str, str], PublishedRun]
@@ -81,7 +81,7 @@ class PublishReport:
     notes: tuple[str, ...]
 
 
-def read_published(folder: Path) -> Published:
+def read_published(folder: Path) -> PublishedEvidence:
     """All that is published in a folder; empty where there is none. StoreError names a broken file."""
     from engine.evidence.verdicts import Verdict
 
@@ -96,7 +96,7 @@ def read_published(folder: Path) -> Published:
             for claim, v in data["verdicts"].items():
                 verdict = Verdict(claim, v["verdict"], v["share"], v["reason"], "published")
                 verdicts[model, claim] = PublishedVerdict(v["holds"], tuple(v["requires"]), verdict)
-    return Published(runs, verdicts)
+    return PublishedEvidence(runs, verdicts)
 
 
 def published_entry(run: PublishedRun, reason: str) -> Entry:
@@ -123,7 +123,9 @@ def published_entry(run: PublishedRun, reason: str) -> Entry:
         )
 
 
-def write_published(ledger: Ledger, folder: Path, asked: Collection[Part] | None = None) -> PublishReport:
+def write_published(
+    ledger: Ledger, folder: Path, asked: Collection[DisplayItem] | None = None
+) -> PublishReport:
     """Publish what was measured here, of tables only those `asked` for, or drawn by a figure that is.
 
     Raises StoreError where the folder cannot be written or a file is broken.
@@ -159,7 +161,7 @@ def file_stem(text: str) -> str:
 
 
 def _model_files(
-    ledger: Ledger, model: str, before: Published, folder: Path, asked: Collection[Part] | None
+    ledger: Ledger, model: str, before: PublishedEvidence, folder: Path, asked: Collection[DisplayItem] | None
 ) -> dict[str, bytes]:
     """The files of one model, by name; none where nothing was ever measured on it."""
     runs, files = {}, {}
@@ -183,7 +185,7 @@ def _model_files(
     return files | {f"{file_stem(model)}.json": f"{text}\n".encode()}
 
 
-def _run_data(entry: Entry, asked: Collection[Part] | None) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _run_data(entry: Entry, asked: Collection[DisplayItem] | None) -> tuple[dict[str, Any], dict[str, bytes]]:
     """A measured entry as published data, and its tables' files."""
     tables, files = {}, {}
     figures = {name: _fields(figure) for name, figure in entry.figures.items()}
@@ -209,7 +211,7 @@ def _run_data(entry: Entry, asked: Collection[Part] | None) -> tuple[dict[str, A
     return data, files
 
 
-def _verdicts(ledger: Ledger, model: str, before: Published) -> Iterator[tuple[str, dict[str, Any]]]:
+def _verdicts(ledger: Ledger, model: str, before: PublishedEvidence) -> Iterator[tuple[str, dict[str, Any]]]:
     """Verdicts measured here, and for the other claims what was published before."""
     for claim, spec in ledger.spec.claims.items():
         verdict: Verdict | None = ledger.verdicts.get(model, {}).get(claim)
@@ -238,7 +240,7 @@ def _update(staged: Path, written: Mapping[str, bytes]) -> tuple[str, ...]:
     return tuple(changed)
 
 
-def _report(ledger: Ledger, before: Published, changed: tuple[str, ...]) -> PublishReport:
+def _report(ledger: Ledger, before: PublishedEvidence, changed: tuple[str, ...]) -> PublishReport:
     taken = [e for e in ledger.entries if e.state == "measured"]
     kept = [e for e in ledger.entries if e.state != "measured" and (e.label, e.model) in before.runs]
     withheld = [e for e in ledger.entries if e.withheld]

@@ -15,7 +15,7 @@ from engine.errors import StoreError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from engine.runs.ledger import Entry, Kind, Part
+    from engine.runs.ledger import DisplayItem, DisplayKind, Entry
 
 MAX_TABLE_BYTES = 200_000
 READ_AS = {"text": "str", "whole": "Int64", "number": "float64", "truth": "boolean"}
@@ -52,7 +52,9 @@ def read_csv_table(folder: Path, entry: dict[str, Any]) -> pd.DataFrame:
     return table.astype(whole)
 
 
-def wanted(entry: Entry, figures: Mapping[str, Mapping[str, Any]], asked: Collection[Part]) -> set[str]:
+def wanted(
+    entry: Entry, figures: Mapping[str, Mapping[str, Any]], asked: Collection[DisplayItem]
+) -> set[str]:
     """The tables of an entry that are asked for by their own name or by that of a figure of theirs."""
     parts = [part for part in asked if (part.label, part.model) == (entry.label, entry.model)]
     tables = {part.name for part in parts if part.kind == "tables"}
@@ -65,10 +67,10 @@ def thinned(data: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
     return {n: t if n in wanted or not t["file"] else t | gone for n, t in data["tables"].items()}
 
 
-def left_out(data: Mapping[str, Any]) -> dict[tuple[Kind, str], str]:
+def left_out(data: Mapping[str, Any]) -> dict[tuple[DisplayKind, str], str]:
     """Why a table, or a figure with it, is not among what is published."""
     notes = {name: table["note"] for name, table in data["tables"].items() if not table["file"]}
-    without: dict[tuple[Kind, str], str] = {("tables", name): note for name, note in notes.items()}
+    without: dict[tuple[DisplayKind, str], str] = {("tables", name): note for name, note in notes.items()}
     for name, figure in data["figures"].items():
         if figure["table"] in notes:
             without["figures", name] = notes[figure["table"]]

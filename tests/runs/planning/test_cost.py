@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.runs.planning.cost import Costs, Past
+from engine.runs.planning.cost import Costs, PastRun
 from engine.runs.sources import ModelFacts
 from engine.runs.store.record import RunName
 
@@ -13,8 +13,10 @@ def named(experiment: str = "lens", model: str = "big", slug: str = "facts") -> 
     return RunName(slug, experiment, (), model)
 
 
-def past(name: RunName, seconds: float, **more) -> Past:
-    return Past(name, **{"family": "lens", "seconds": seconds, "experiment": {}, "parameters": 100, **more})
+def past(name: RunName, seconds: float, **more) -> PastRun:
+    return PastRun(
+        name, **{"family": "lens", "seconds": seconds, "experiment": {}, "parameters": 100, **more}
+    )
 
 
 def test_the_nearest_past_run_speaks_first() -> None:

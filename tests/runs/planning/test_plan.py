@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.errors import SpecError
-from engine.runs.planning.status import status
+from engine.runs.planning.status_rows import status
 
 FAMILY, SPEC = "engine/families/count_words.py", "investigations/words/spec.yaml"
 

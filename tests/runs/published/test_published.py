@@ -13,7 +13,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from engine.errors import StoreError
-from engine.runs.ledger import Part
+from engine.runs.ledger import DisplayItem
 from engine.runs.published.published import published_entry, read_published, write_published
 from engine.runs.published.tables import csv_table, read_csv_table
 
@@ -185,22 +185,22 @@ def test_a_table_that_the_text_does_not_show_is_not_written(toy: Any) -> None:
 @pytest.mark.parametrize(
     ("asked", "written"),
     [
-        (Part("count", "tiny", "tables", "words"), True),
-        (Part("count", "tiny", "figures", "scores"), True),  # a chart draws the table
-        (Part("count", "small", "tables", "words"), False),
-        (Part("other", "tiny", "figures", "scores"), False),
-        (Part("count", "tiny", "figures", "words"), False),
+        (DisplayItem("count", "tiny", "tables", "words"), True),
+        (DisplayItem("count", "tiny", "figures", "scores"), True),  # a chart draws the table
+        (DisplayItem("count", "small", "tables", "words"), False),
+        (DisplayItem("other", "tiny", "figures", "scores"), False),
+        (DisplayItem("count", "tiny", "figures", "words"), False),
     ],
 )
 def test_a_table_is_written_where_it_or_a_chart_of_it_is_asked_for(
-    toy: Any, asked: Part, written: bool
+    toy: Any, asked: DisplayItem, written: bool
 ) -> None:
     write_published(toy.ledger(), folder(toy), {asked})
     assert ("tiny.count.words.csv" in contents(toy)) == written
 
 
 def test_publishing_again_takes_away_what_the_text_no_longer_shows(toy: Any) -> None:
-    ledger, words = toy.ledger(), {Part("count", "tiny", "tables", "words")}
+    ledger, words = toy.ledger(), {DisplayItem("count", "tiny", "tables", "words")}
     write_published(ledger, folder(toy), words)
     before = contents(toy)
     assert write_published(ledger, folder(toy), words).changed == ()

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from engine.errors import DataError, DataUnavailable, ModelUnknown, SpecError
 from engine.runs.investigation import Investigation
 from engine.runs.planning.code_hash import CodeBook
-from engine.runs.planning.cost import Costs, Estimate, Past, model_seconds, past_run
+from engine.runs.planning.cost import CostEstimate, Costs, PastRun, model_seconds, past_run
 from engine.runs.planning.keys import Inputs, asked_otherwise, explain
-from engine.runs.published.published import Published, PublishedRun, read_published
+from engine.runs.published.published import PublishedEvidence, PublishedRun, read_published
 from engine.runs.sources import ModelFacts, Sources
 from engine.runs.store.record import RunName, StoredRun
 from engine.runs.store.store import RunStore
@@ -24,12 +24,12 @@ from engine.spec.models import CorpusChoice, Experiment
 from engine.spec.points import experiment_order, normalised, points, second_model
 from engine.spec.sites import resolve_site
 
-State = Literal["up to date", "stale", "new", "not measurable"]
+RunState = Literal["up to date", "stale", "new", "not measurable"]
 SHOWN_CHANGES = 3
 
 
 @dataclass(frozen=True)
-class Examined:
+class RunStatus:
     """One run as things stand: `changed` names the inputs that differ from the last run of this name.
 
     `last` is the newest stored run of this name, `current` the one with today's key. `blocked` says why it
@@ -41,7 +41,7 @@ class Examined:
     experiment: Experiment
     inputs: Inputs
     needs: tuple[RunName, ...]
-    state: State
+    state: RunState
     reason: str
     changed: tuple[str, ...] = ()
     current: StoredRun | None = None
@@ -56,13 +56,13 @@ class Examined:
 
 
 @dataclass
-class Examiner:
+class RunInspector:
     """Looks at runs against one store; what it reads of models, code and published files it reads once."""
 
     store: RunStore
     sources: Sources
-    done: dict[RunName, Examined] = field(default_factory=dict)
-    pasts: list[Past] = field(default_factory=list)
+    done: dict[RunName, RunStatus] = field(default_factory=dict)
+    pasts: list[PastRun] = field(default_factory=list)
     known_facts: dict[tuple[str, str], ModelFacts] = field(default_factory=dict)
     known_code: dict[str, dict[str, str]] = field(default_factory=dict)
     known_corpora: dict[tuple[CorpusChoice, Path], tuple[str, str]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Examiner:
         """Made once everything was examined, so that all published runs have been seen."""
         return Costs(tuple(past_run(run) for run in self.history), tuple(self.pasts))
 
-    def examine(self, investigation: Investigation) -> list[Examined]:
+    def examine(self, investigation: Investigation) -> list[RunStatus]:
         """Every run of the investigation, in the order of the spec."""
         published = read_published(investigation.published_folder)
         self.pasts += [self._past(run, investigation) for run in published.runs.values()]
@@ -108,7 +108,7 @@ class Examiner:
             self.known_facts[name, dtype] = facts
         return self.known_facts[name, dtype]
 
-    def estimate(self, run: Examined) -> Estimate:
+    def estimate(self, run: RunStatus) -> CostEstimate:
         """What the run will cost once its model is loaded.
 
         A second model is loaded within the run, in the first one's place: of the two the larger counts as
@@ -122,7 +122,7 @@ class Examiner:
         memory = max([cost.memory_bytes, *(other.memory_bytes for other in beside)])
         return replace(cost, seconds=cost.seconds + fetch, memory_bytes=memory)
 
-    def _experiment(self, investigation: Investigation, name: str, published: Published) -> None:
+    def _experiment(self, investigation: Investigation, name: str, published: PublishedEvidence) -> None:
         experiment = investigation.spec.experiments[name]
         problems: list[SpecError | None] = []
         for model in experiment.models or investigation.spec.models:
@@ -172,7 +172,7 @@ class Examiner:
         asked: dict[str, Any],
         second: dict[str, str | None],
         blocked: str,
-    ) -> Examined:
+    ) -> RunStatus:
         data, out_of_reach = self._data(experiment, investigation, name.experiment)
         blocked = blocked or out_of_reach
         needs = {
@@ -196,11 +196,11 @@ class Examiner:
 
     def _judged(
         self, name: RunName, experiment: Experiment, inputs: Inputs, needs: tuple[RunName, ...], blocked: str
-    ) -> Examined:
+    ) -> RunStatus:
         """Whether the store has this run with these inputs, and if not, why."""
         last = next((run for run in reversed(self.history) if run.name == name), None)
         unseen = "never measured here"
-        draft = Examined(name, experiment, inputs, needs, "new", unseen, last=last, blocked=blocked)
+        draft = RunStatus(name, experiment, inputs, needs, "new", unseen, last=last, blocked=blocked)
         key = inputs.key
         same = [run for run in reversed(self.history) if key and run.key == key]
         if whole := next((run for run in same if not self.store.damage(run)), None):
@@ -214,14 +214,14 @@ class Examiner:
             draft = replace(draft, reason=f"{draft.reason}; {told}")
         return replace(draft, state="not measurable", reason=blocked) if blocked else draft
 
-    def _past(self, run: PublishedRun, investigation: Investigation) -> Past:
+    def _past(self, run: PublishedRun, investigation: Investigation) -> PastRun:
         """What a published run teaches of costs; its models' size, where that is no longer known, is 0."""
         name = RunName(investigation.slug, run.experiment, tuple(run.point.items()), run.model)
         asked, n_params = run.provenance.asked, 0
         with suppress(ModelUnknown):
             dtype, models = asked.get("dtype", "float32"), filter(None, [run.model, second_model(asked)])
             n_params = sum(self.facts(model, dtype).n_params for model in models)
-        return Past(name, asked.get("family", ""), run.provenance.seconds, asked, n_params)
+        return PastRun(name, asked.get("family", ""), run.provenance.seconds, asked, n_params)
 
     def _code(self, family: str) -> dict[str, str]:
         if family not in self.known_code:
@@ -264,11 +264,11 @@ def _resolved(site: str | None, facts: ModelFacts) -> tuple[str | None, SpecErro
         return site, error
 
 
-def _stale(draft: Examined, changed: tuple[str, ...]) -> Examined:
+def _stale(draft: RunStatus, changed: tuple[str, ...]) -> RunStatus:
     return replace(draft, state="stale", changed=changed, reason=_summary(changed))
 
 
-def _with_published(run: Examined, published: Published) -> Examined:
+def _with_published(run: RunStatus, published: PublishedEvidence) -> RunStatus:
     """The run with what was committed for it, if that answers the same experiment."""
     found = published.runs.get((run.name.label, run.name.model))
     if found is None:

@@ -1,14 +1,11 @@
-"""What `engine status` says of each run (its state, which input made it stale, its age, what it took), and
-which activations on the disk no run needs."""
+"""What `engine status` says of each run: its state, which input made it stale, its age, what it took."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from engine.lab.activation_cache import Kept, kept
 from engine.runs.planning.plan import Plan, PlannedRun
 
 
@@ -39,18 +36,6 @@ class StatusRow:
 def status(plan: Plan) -> list[StatusRow]:
     """A row for every run of a plan, as the specs list them."""
     return [_row(run) for run in plan.runs]
-
-
-def unneeded_activations(plan: Plan, engine_folder: Path) -> list[Kept]:
-    """The harvests that no run of a present spec would read: none that is still to be measured has both this
-    model and this corpus."""
-    waiting = [run.examined.inputs for run in plan.runs if run.state != "up to date"]
-    needed = {
-        (str(model), inputs.data.get("corpus", ""))
-        for inputs in waiting
-        for model in (inputs.model, *inputs.second.values())
-    }
-    return [found for found in kept(engine_folder) if found.needs not in needed]
 
 
 def _row(run: PlannedRun) -> StatusRow:

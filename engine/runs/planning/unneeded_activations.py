@@ -1,0 +1,20 @@
+"""Which harvested activations on the disk no run of a present spec would read any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.lab.activation_cache import Kept, kept
+from engine.runs.planning.plan import Plan
+
+
+def unneeded_activations(plan: Plan, engine_folder: Path) -> list[Kept]:
+    """The harvests that no run of a present spec would read: none that is still to be measured has both this
+    model and this corpus."""
+    waiting = [run.examined.inputs for run in plan.runs if run.state != "up to date"]
+    needed = {
+        (str(model), inputs.data.get("corpus", ""))
+        for inputs in waiting
+        for model in (inputs.model, *inputs.second.values())
+    }
+    return [found for found in kept(engine_folder) if found.needs not in needed]
