@@ -26,7 +26,7 @@ FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0,
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedCorpus:
     """All documents one after another: their token ids, where each begins, and the bytes of token i."""
 
     ids: UInt[np.ndarray, " token"]
@@ -41,7 +41,7 @@ class Packed:
         return [b"".join(pieces[a:b]).decode("utf-8", "replace") for a, b in pairs]
 
 
-def read_packed(file: Path) -> Packed:
+def read_packed(file: Path) -> PackedCorpus:
     """The corpus in a packed file; DataError where it is damaged."""
     try:
         with np.load(io.BytesIO(lzma.decompress(file.read_bytes()))) as arrays:
@@ -49,7 +49,7 @@ def read_packed(file: Path) -> Packed:
             tokens = _split(arrays["vocabulary"].tobytes(), arrays["token_lengths"])
     except (OSError, EOFError, ValueError, KeyError, lzma.LZMAError, zipfile.BadZipFile) as problem:
         raise DataError("the packaged corpus is damaged", where=str(file), seen=str(problem)) from problem
-    return Packed(ids, starts_of(lengths), tokens)
+    return PackedCorpus(ids, starts_of(lengths), tokens)
 
 
 def write_packed(

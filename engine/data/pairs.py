@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Int
     from torch import Tensor
 
-Ids = list[int]
-Span = tuple[int, int]  # first and last token
+TokenIds = list[int]
+TokenRange = tuple[int, int]  # first and last token
 NAMED_AT_MOST = 10
 
 
-class Tokenizes(Protocol):
+class PairTokenizer(Protocol):
     """The part of a HookedModel that pairs need."""
 
-    def token_ids(self, texts: Sequence[str], /) -> list[Ids]: ...
+    def token_ids(self, texts: Sequence[str], /) -> list[TokenIds]: ...
 
-    def pad(self, ids: list[Ids], /) -> tuple[Tensor, Tensor, Tensor]: ...
+    def pad(self, ids: list[TokenIds], /) -> tuple[Tensor, Tensor, Tensor]: ...
 
 
 @dataclass(frozen=True)
-class TokenizedPrompts:
+class PromptPairs:
     """Pairs of equal token length, padded on the right, with one token for each answer.
 
     `subject_first` and `subject_last` say where the subject stands, in the clean and in the corrupted
@@ -50,7 +50,7 @@ class TokenizedPrompts:
     def __len__(self) -> int:
         return len(self.table)
 
-    def keep(self, wanted: Bool[Tensor, " prompt"], reason: str) -> TokenizedPrompts:
+    def keep(self, wanted: Bool[Tensor, " prompt"], reason: str) -> PromptPairs:
         """The wanted pairs; the others join `dropped` with one reason. The width in tokens stays."""
         rows = wanted.cpu().numpy()
         gone = pd.DataFrame({"id": self.table["id"][~rows], "reason": reason})
@@ -64,18 +64,20 @@ class TokenizedPrompts:
 
 
 @dataclass(frozen=True)
-class _Pair:
+class _TokenizedPair:
     """One row as token ids; an answer is empty where it does not begin at a token's edge."""
 
     row: int
-    clean: Ids
-    corrupted: Ids
-    answer: Ids
-    wrong_answer: Ids
-    spans: tuple[Span | None, ...]  # of the subject in clean, in corrupted; as far as the table has them
+    clean: TokenIds
+    corrupted: TokenIds
+    answer: TokenIds
+    wrong_answer: TokenIds
+    spans: tuple[
+        TokenRange | None, ...
+    ]  # of the subject in clean, in corrupted; as far as the table has them
 
 
-def tokenize_pairs(prompts: PromptSet, model: Tokenizes, *, strict: bool = False) -> TokenizedPrompts:
+def tokenize_pairs(prompts: PromptSet, model: PairTokenizer, *, strict: bool = False) -> PromptPairs:
     """The pairs that fit the model's tokenizer.
 
     Dropped, with a reason: pairs of unequal token length, answers of more than one token, subjects
@@ -92,7 +94,7 @@ def tokenize_pairs(prompts: PromptSet, model: Tokenizes, *, strict: bool = False
     return _assembled(prompts.table.iloc[[p.row for p in fits]].reset_index(drop=True), fits, dropped, model)
 
 
-def _tokenized(table: pd.DataFrame, model: Tokenizes) -> list[_Pair]:
+def _tokenized(table: pd.DataFrame, model: PairTokenizer) -> list[_TokenizedPair]:
     clean, corrupted = (model.token_ids(list(table[side])) for side in ("clean", "corrupted"))
     sides = {"clean": clean, "corrupted": corrupted}
     spans = [_spans(table, part, sides[whole], model) for part, whole in SUBJECTS.items() if part in table]
@@ -104,16 +106,20 @@ def _tokenized(table: pd.DataFrame, model: Tokenizes) -> list[_Pair]:
         zip(*spans, strict=True) if spans else [()] * len(table),
         strict=True,
     )
-    return [_Pair(row, *cells) for row, cells in enumerate(columns)]
+    return [_TokenizedPair(row, *cells) for row, cells in enumerate(columns)]
 
 
-def _continuations(table: pd.DataFrame, column: str, clean: list[Ids], model: Tokenizes) -> list[Ids]:
+def _continuations(
+    table: pd.DataFrame, column: str, clean: list[TokenIds], model: PairTokenizer
+) -> list[TokenIds]:
     """What the answer adds to the clean prompt: right for tokenizers that add a BOS to every text too."""
     whole = model.token_ids(list(table["clean"] + table[column]))
     return [w[len(c) :] if w[: len(c)] == c else [] for c, w in zip(clean, whole, strict=True)]
 
 
-def _spans(table: pd.DataFrame, part: str, ids: list[Ids], model: Tokenizes) -> list[Span | None]:
+def _spans(
+    table: pd.DataFrame, part: str, ids: list[TokenIds], model: PairTokenizer
+) -> list[TokenRange | None]:
     """The tokens of each subject's last occurrence; the space before a word belongs to its token."""
     texts, subjects = list(table[SUBJECTS[part]]), list(table[part])
     starts = [text.rindex(subject) for text, subject in zip(texts, subjects, strict=True)]
@@ -125,7 +131,7 @@ def _spans(table: pd.DataFrame, part: str, ids: list[Ids], model: Tokenizes) -> 
     ]
 
 
-def _misfit(pair: _Pair, texts: Mapping[Hashable, str]) -> str:
+def _misfit(pair: _TokenizedPair, texts: Mapping[Hashable, str]) -> str:
     """Why a pair cannot be used, or nothing."""
     if len(pair.clean) != len(pair.corrupted):
         return f"clean has {len(pair.clean)} tokens, corrupted {len(pair.corrupted)}"
@@ -163,8 +169,8 @@ def _refusal(prompts: PromptSet, dropped: pd.DataFrame) -> DataError:
 
 
 def _assembled(
-    table: pd.DataFrame, pairs: list[_Pair], dropped: pd.DataFrame, model: Tokenizes
-) -> TokenizedPrompts:
+    table: pd.DataFrame, pairs: list[_TokenizedPair], dropped: pd.DataFrame, model: PairTokenizer
+) -> PromptPairs:
     import torch
 
     clean, mask, last = model.pad([p.clean for p in pairs])
@@ -174,7 +180,7 @@ def _assembled(
         return torch.tensor(values, device=clean.device)
 
     spans = [p.spans[0] for p in pairs if p.spans and p.spans[0]]
-    return TokenizedPrompts(
+    return PromptPairs(
         table=table,
         clean=clean,
         corrupted=corrupted,

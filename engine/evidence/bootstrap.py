@@ -22,10 +22,10 @@ from engine.evidence.intervals import TAIL
 from engine.evidence.resampling import REPLICATES, units_of
 from engine.evidence.result import Measurement
 
-__all__ = ["REPLICATES", "Details", "count", "difference", "measure", "rate"]
+__all__ = ["REPLICATES", "MeasurementDetails", "count", "difference", "measure", "rate"]
 
 
-class Details(TypedDict, total=False):
+class MeasurementDetails(TypedDict, total=False):
     """What `measure`, `rate` and `difference` may be told besides the numbers."""
 
     unit: Required[str]
@@ -43,7 +43,7 @@ class Details(TypedDict, total=False):
 
 
 def measure(
-    name: str, samples: Any, statistic: str | RowFunction = "mean", **details: Unpack[Details]
+    name: str, samples: Any, statistic: str | RowFunction = "mean", **details: Unpack[MeasurementDetails]
 ) -> Measurement:
     """A named number with its 95 % interval, from per-unit samples, "row" or "row column".
 
@@ -58,7 +58,7 @@ def measure(
     return _measurement(sample, label, estimate(sample, statistic), details)
 
 
-def rate(name: str, numerator: Any, denominator: Any, **details: Unpack[Details]) -> Measurement:
+def rate(name: str, numerator: Any, denominator: Any, **details: Unpack[MeasurementDetails]) -> Measurement:
     """The mean of one per-unit column over the mean of another: explained variance, recovered fractions.
 
     Not the mean of the ratios, which a unit with a small denominator would rule. Withheld where the
@@ -68,7 +68,7 @@ def rate(name: str, numerator: Any, denominator: Any, **details: Unpack[Details]
 
 
 def difference(
-    name: str, first: Any, second: Any, statistic: str = "mean", **details: Unpack[Details]
+    name: str, first: Any, second: Any, statistic: str = "mean", **details: Unpack[MeasurementDetails]
 ) -> Measurement:
     """The first minus the second mean, median or fraction of the same units, paired unit by unit.
 
@@ -77,7 +77,7 @@ def difference(
     one, other = np.asarray(first), np.asarray(second)
     if statistic == "mean" and one.dtype != bool:
         return measure(name, one - other, "mean", **details)
-    sides: Details = {**details, "bounds": None}
+    sides: MeasurementDetails = {**details, "bounds": None}
     minuend = measure(f"{name}, first", one, statistic, **sides)
     subtrahend = measure(f"{name}, second", other, statistic, **sides)
     replicates = None
@@ -108,7 +108,7 @@ def count(
     )
 
 
-def _sample(name: str, samples: Any, details: Details) -> Sample:
+def _sample(name: str, samples: Any, details: MeasurementDetails) -> Sample:
     try:
         rows = np.asarray(samples, dtype=float)
     except (TypeError, ValueError) as error:
@@ -128,7 +128,7 @@ def _sample(name: str, samples: Any, details: Details) -> Sample:
     return Sample(name, details["unit"], rows, units)
 
 
-def _measurement(sample: Sample, statistic: str, found: Estimate, details: Details) -> Measurement:
+def _measurement(sample: Sample, statistic: str, found: Estimate, details: MeasurementDetails) -> Measurement:
     replicates, low, high = found.replicates, None, None
     if replicates is not None:
         replicates = np.clip(replicates, *(details.get("bounds") or (-np.inf, np.inf)))

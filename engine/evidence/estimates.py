@@ -11,7 +11,7 @@ import numpy as np
 from engine.errors import ResultError, nearest
 from engine.evidence import intervals as iv
 from engine.evidence import resampling as rs
-from engine.evidence.resampling import Units
+from engine.evidence.resampling import SamplingUnits
 
 RowFunction = Callable[[np.ndarray], float]
 """Any function of the rows, "row" or "row column", to a number."""
@@ -24,7 +24,7 @@ class Sample:
     name: str
     unit: str
     rows: np.ndarray
-    units: Units
+    units: SamplingUnits
 
     @property
     def who(self) -> str:

@@ -15,7 +15,7 @@ _MARKED = re.compile(rf"{OPEN}([^{OPEN}{CLOSE}]*)\{BAR}([0-9.e+-]+){CLOSE}")
 _PLAIN = str.maketrans({OPEN: "⟨", CLOSE: "⟩"})
 
 
-class Part(NamedTuple):
+class TextSegment(NamedTuple):
     """A stretch of text; strength 0 where it is not marked."""
 
     text: str
@@ -30,20 +30,20 @@ def marked(tokens: Iterable[str], strengths: Iterable[float]) -> str:
     )
 
 
-def parts_of(text: str) -> Iterator[Part]:
+def segments_of(text: str) -> Iterator[TextSegment]:
     """The stretches of a marked text, in order."""
     done = 0
     for found in _MARKED.finditer(text):
         if found.start() > done:
-            yield Part(text[done : found.start()], 0.0)
+            yield TextSegment(text[done : found.start()], 0.0)
         try:
             strength = float(found[2])
         except ValueError:
             strength = 0.0
-        yield Part(found[1], strength)
+        yield TextSegment(found[1], strength)
         done = found.end()
     if done < len(text):
-        yield Part(text[done:], 0.0)
+        yield TextSegment(text[done:], 0.0)
 
 
 def is_marked(value: object) -> bool:

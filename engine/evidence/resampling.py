@@ -26,7 +26,7 @@ Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Units:
+class SamplingUnits:
     """The units of sampling behind the rows of one measurement.
 
     `members` is "row column": which of the `drawn` a row belongs to, or both that a pair belongs to.
@@ -59,7 +59,7 @@ class Units:
             yield weights
 
 
-def units_of(name: str, rows: int, unit: str, ids: Any, clusters: Any) -> Units:
+def units_of(name: str, rows: int, unit: str, ids: Any, clusters: Any) -> SamplingUnits:
     """The units of `rows` rows: the rows themselves, the cluster of each, or the pair behind each."""
     given = clusters if clusters is not None else ids if ids is not None else range(rows)
     labels = np.asarray(given).astype(str).reshape(len(given), -1)
@@ -76,7 +76,7 @@ def units_of(name: str, rows: int, unit: str, ids: Any, clusters: Any) -> Units:
     if n > _MOST_DRAWN and members.shape[1] == 1:
         drawn = _MOST_DRAWN
         members = (np.random.default_rng(seed).permutation(n) % drawn)[members]
-    return Units(n, clusters is not None, seed, drawn, members)
+    return SamplingUnits(n, clusters is not None, seed, drawn, members)
 
 
 def _refuse_repeats(name: str, unit: str, names: np.ndarray, members: np.ndarray, clustered: bool) -> None:
@@ -108,7 +108,7 @@ def _counts(seed: int, n: int) -> np.ndarray:
     return counts
 
 
-def resampled(statistic: Statistic, samples: np.ndarray, units: Units) -> np.ndarray:
+def resampled(statistic: Statistic, samples: np.ndarray, units: SamplingUnits) -> np.ndarray:
     """A statistic on every resample: "replicate", or "replicate column"."""
     if units.one_each:
         return statistic(_counts(units.seed, units.n), samples[np.argsort(units.members[:, 0])])

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.data.pairs import TokenizedPrompts
+from engine.data.pairs import PromptPairs
 from engine.errors import DataError
 from engine.evidence.bootstrap import count
 from engine.evidence.result import Measurement
@@ -34,7 +34,7 @@ class Facts:
     `given` is how many prompts there were, `unused` how many known ones a limit left out.
     """
 
-    prompts: TokenizedPrompts
+    prompts: PromptPairs
     given: int
     unused: int = 0
 
@@ -129,7 +129,7 @@ class Facts:
 
 def known_facts(
     model: HookedModel,
-    prompts: TokenizedPrompts,
+    prompts: PromptPairs,
     *,
     known_rank: int = 0,
     both_sides: bool = False,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.data.corpora import Corpus
-from engine.data.pairs import TokenizedPrompts, tokenize_pairs
+from engine.data.pairs import PromptPairs, tokenize_pairs
 from engine.data.prompts import PromptSet
 from engine.errors import SpecError
 from engine.evidence.result import Result
@@ -48,7 +48,7 @@ class Lab:
         """Progress of one part of the run, itself told from 0 to 1."""
         return lambda fraction, message="": self.progress(start + (end - start) * fraction, message)
 
-    def tokenized(self) -> TokenizedPrompts:
+    def tokenized(self) -> PromptPairs:
         """The prompt pairs that fit the tokenizer; SpecError where the experiment names no prompts."""
         if self.prompts is None:
             raise SpecError("this family needs prompts", expected="prompts: {name: facts}", seen="none")

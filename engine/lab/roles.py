@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from engine.data.pairs import TokenizedPrompts
+from engine.data.pairs import PromptPairs
 
 ROLES = ("subject", "subject last", "between", "last")
 
 
-def role_positions(prompts: TokenizedPrompts, *roles: str) -> Bool[np.ndarray, "prompt pos"]:
+def role_positions(prompts: PromptPairs, *roles: str) -> Bool[np.ndarray, "prompt pos"]:
     """True at the positions that play one of the roles.
 
     "subject" is its tokens before the last one, "between" what follows it up to the last token of the prompt.
@@ -30,7 +30,7 @@ def role_positions(prompts: TokenizedPrompts, *roles: str) -> Bool[np.ndarray, "
     return torch.stack([masks[role] for role in roles]).any(0).numpy()
 
 
-def subject_span(prompts: TokenizedPrompts) -> tuple[Int[Tensor, " prompt"], Int[Tensor, " prompt"]]:
+def subject_span(prompts: PromptPairs) -> tuple[Int[Tensor, " prompt"], Int[Tensor, " prompt"]]:
     """First and last position of each subject."""
     if prompts.subject_first is not None and prompts.subject_last is not None:
         return prompts.subject_first.cpu(), prompts.subject_last.cpu()

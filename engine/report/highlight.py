@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from markupsafe import Markup
 
-from engine.evidence.marked import is_marked, parts_of
+from engine.evidence.marked import is_marked, segments_of
 from engine.report.escape import for_site
 
 
@@ -18,7 +18,7 @@ def site_cell(value: object) -> Markup:
     """A cell for the site: `<mark class="mech-token" style="--mech-strength: 62%" title="3.41">`."""
     if hasattr(value, "__html__") or not is_marked(value):
         return for_site(value)
-    parts = list(parts_of(str(value)))
+    parts = list(segments_of(str(value)))
     strongest = max(part.strength for part in parts) or 1.0
     return Markup("".join(_site_part(text, strength, strongest) for text, strength in parts))
 
@@ -36,5 +36,5 @@ def text_cell(value: object, escape: Callable[[object], Markup]) -> Markup:
     """A cell for print and plain text."""
     if not is_marked(value):
         return escape(value)
-    shown = [f"«{escape(t)}»" if strength > 0 else str(escape(t)) for t, strength in parts_of(str(value))]
+    shown = [f"«{escape(t)}»" if strength > 0 else str(escape(t)) for t, strength in segments_of(str(value))]
     return Markup("".join(shown))

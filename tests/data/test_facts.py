@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from engine.data.pairs import Ids, TokenizedPrompts, tokenize_pairs
+from engine.data.pairs import PromptPairs, TokenIds, tokenize_pairs
 from engine.data.prompts import PromptSet, load_prompts
 from engine.models.cards import find_card, is_cached
 from engine.models.fetch import fetch
@@ -69,10 +69,10 @@ class CachedTokenizer:
             pytest.skip(f"{name} is not cached")
         self.text = Tokenizer.from_file(str(fetch(name) / "tokenizer.json"))
 
-    def token_ids(self, texts: Sequence[str], /) -> list[Ids]:
+    def token_ids(self, texts: Sequence[str], /) -> list[TokenIds]:
         return [e.ids for e in self.text.encode_batch(list(texts))]
 
-    def pad(self, ids: list[Ids], /) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def pad(self, ids: list[TokenIds], /) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
         return padded, torch.ones_like(padded), torch.tensor([len(row) - 1 for row in ids])
 
@@ -88,7 +88,7 @@ def test_every_pair_fits_the_tokenizer_and_subjects_are_where_its_offsets_say(fa
     ]
 
 
-def subject_positions(pairs: TokenizedPrompts) -> tuple[list[int], list[int]]:
+def subject_positions(pairs: PromptPairs) -> tuple[list[int], list[int]]:
     assert pairs.subject_first is not None and pairs.subject_last is not None
     return pairs.subject_first.tolist(), pairs.subject_last.tolist()
 

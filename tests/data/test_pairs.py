@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from engine.data.pairs import Ids, tokenize_pairs
+from engine.data.pairs import TokenIds, tokenize_pairs
 from engine.data.prompts import PromptSet
 from engine.errors import DataError
 
@@ -23,13 +23,13 @@ class Pieces:
     def split(self, text: str) -> list[str]:
         return [*self.bos, *re.findall(r" ?[a-z]{1,8}|.", text, re.DOTALL | re.IGNORECASE)]
 
-    def token_ids(self, texts: Sequence[str], /) -> list[Ids]:
+    def token_ids(self, texts: Sequence[str], /) -> list[TokenIds]:
         for piece in (p for text in texts for p in self.split(text)):
             if piece not in self.vocab:
                 self.vocab.append(piece)
         return [[self.vocab.index(p) for p in self.split(text)] for text in texts]
 
-    def pad(self, ids: list[Ids], /) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def pad(self, ids: list[TokenIds], /) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         lengths = torch.tensor([len(row) for row in ids])
         padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
         return padded, (torch.arange(padded.shape[1]) < lengths[:, None]).long(), lengths - 1

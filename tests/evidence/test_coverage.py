@@ -42,7 +42,7 @@ def tails(draw: Draw, n: int, spread: Callable = intervals.expanded) -> tuple[fl
     return above / DATA_SETS, below / DATA_SETS
 
 
-def weighted_means_of(units: resampling.Units, samples: np.ndarray) -> np.ndarray:
+def weighted_means_of(units: resampling.SamplingUnits, samples: np.ndarray) -> np.ndarray:
     return np.concatenate([resampling.weighted_means(w[:REPLICATES], samples) for w in units.weights()])
 
 
@@ -128,7 +128,7 @@ def test_pairs_of_seeds_are_covered_only_when_resampled_by_seed() -> None:
     effect = rng.normal(size=(seeds, 1000))
     samples = effect[pairs[:, 0]] + effect[pairs[:, 1]] + 0.5 * rng.normal(size=(len(pairs), 1000))
 
-    def covered(units: resampling.Units) -> float:
+    def covered(units: resampling.SamplingUnits) -> float:
         replicates = intervals.expanded(samples.mean(0), weighted_means_of(units, samples), units.n)
         low, high = np.quantile(replicates, [0.025, 0.975], axis=0)
         return float(np.mean((low <= 0) & (high >= 0)))

@@ -1,6 +1,6 @@
 """Marked tokens in table cells: highlighted on the site, in quotes in print."""
 
-from engine.evidence.marked import is_marked, marked, parts_of
+from engine.evidence.marked import is_marked, marked, segments_of
 from engine.report.escape import for_text
 from engine.report.highlight import site_cell, text_cell
 from engine.report.printers.site import SitePrinter
@@ -12,7 +12,7 @@ TEXT = marked(["The", " capital", " <b>of|", " Paris"], [0, 1.5, 0, 3.0])
 
 def test_the_text_is_readable_as_it_is_and_comes_back_in_parts():
     assert TEXT == "The⟪ capital|1.5⟫ <b>of|⟪ Paris|3⟫"
-    assert [tuple(p) for p in parts_of(TEXT)] == [
+    assert [tuple(p) for p in segments_of(TEXT)] == [
         ("The", 0.0),
         (" capital", 1.5),
         (" <b>of|", 0.0),
@@ -22,7 +22,7 @@ def test_the_text_is_readable_as_it_is_and_comes_back_in_parts():
 
 def test_brackets_of_the_text_itself_do_not_mark():
     text = marked(["⟪x|9⟫", "y"], [0, 1])
-    assert [p.text for p in parts_of(text) if p.strength] == ["y"]
+    assert [p.text for p in segments_of(text) if p.strength] == ["y"]
     assert not is_marked("⟪x⟫") and not is_marked(3) and not is_marked("plain")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from engine.evidence.marked import parts_of
+from engine.evidence.marked import segments_of
 from engine.lab.sparse.coder import Codes
 from engine.lab.sparse.contexts import evenly_by_rate, top_contexts
 
@@ -38,8 +38,8 @@ def test_one_row_for_each_context_strongest_first():
 
 def test_the_window_stays_in_its_context_and_marks_every_firing():
     table = top_contexts(CODES, IDS, CONTEXT, words, latents=[0], top=2, around=3)
-    assert [p.text for p in parts_of(str(table["text"].iloc[0]))] == [" w4", " w5", " w6 w7"]
-    marked = [(p.text, p.strength) for p in parts_of(str(table["text"].iloc[1])) if p.strength]
+    assert [p.text for p in segments_of(str(table["text"].iloc[0]))] == [" w4", " w5", " w6 w7"]
+    marked = [(p.text, p.strength) for p in segments_of(str(table["text"].iloc[1])) if p.strength]
     assert marked == [(" w1", 2.0), (" w2", 3.0)]
 
 
