@@ -26,7 +26,7 @@ from pydantic import BaseModel, Field
 from engine.errors import DataError
 from engine.evidence.bootstrap import count
 from engine.evidence.result import Calibration, Figure, Measurement, Result
-from engine.lab.lab import Lab
+from engine.lab.lab import Lab, UsedRun
 from engine.lab.profiles import Units, known_answer, spearman
 from engine.models.micro import micro_model
 
@@ -171,7 +171,7 @@ FIGURES = {
 
 def calibrate() -> list[Calibration]:
     """Three made-up runs with one profile agree wholly; with patching upside down they disagree wholly."""
-    made_up = [{role: {(): r} for role, r in _made_up(sign).items()} for sign in (1.0, -1.0)]
+    made_up = [{role: {(): UsedRun(r)} for role, r in _made_up(sign).items()} for sign in (1.0, -1.0)]
     labs = [Lab(micro_model(), uses=uses) for uses in made_up]
     same, opposite = (run(lab, Params()).measurements for lab in labs)
     name = "attribution_patching_correlation"

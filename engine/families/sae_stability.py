@@ -29,7 +29,7 @@ from pydantic import BaseModel, Field
 
 from engine.evidence.bootstrap import count, measure
 from engine.evidence.result import Calibration, Figure, Measurement, Result
-from engine.lab.lab import Lab, Point
+from engine.lab.lab import Lab, Point, UsedRun
 from engine.lab.profiles import known_answer
 from engine.lab.sparse.matching import Matching, chance_median, random_directions
 from engine.lab.sparse.seeds import (
@@ -272,10 +272,10 @@ def calibrate() -> list[Calibration]:
 
 def _found(decoders: dict[int, np.ndarray], live: np.ndarray | None = None) -> dict[str, float]:
     """The family's numbers for dictionaries by seed whose encoder is the decoder transposed."""
-    points: dict[Point, Result] = {}
+    points: dict[Point, UsedRun] = {}
     for seed, decoder in decoders.items():
         rate = np.ones(len(decoder)) if live is None else live.astype(float)
         arrays = {"W_enc": decoder.T, "W_dec": decoder, "firing_rate": rate}
-        points[(("seed", seed),)] = Result(arrays=arrays)
+        points[(("seed", seed),)] = UsedRun(Result(arrays=arrays))
     result = run(Lab(micro_model(), uses={"saes": points}), Params())
     return {name: m.value for name, m in result.measurements.items()}

@@ -13,13 +13,11 @@ from engine.data.prompts import PromptSet
 from engine.errors import SpecError
 from engine.evidence.result import Result
 from engine.lab.facts import Facts, known_facts
+from engine.lab.used_run import Point, UsedRun
 from engine.spec.models import Scalar
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
-
-
-Point = tuple[tuple[str, Scalar], ...]
 
 
 def _silent(fraction: float, message: str = "") -> None:
@@ -30,7 +28,7 @@ def _silent(fraction: float, message: str = "") -> None:
 class Lab:
     """One experiment's workplace. `progress` takes a fraction from 0 to 1 and a few words.
 
-    `uses` holds the results it builds on by role and sweep point, (("seed", 3),); the point of an experiment
+    `uses` holds the runs it builds on by role and sweep point, (("seed", 3),); the point of an experiment
     without a sweep is (). `folder` is the project's `.engine/`, where what runs share is kept, such as
     harvested activations; None keeps nothing.
     """
@@ -38,7 +36,7 @@ class Lab:
     model: HookedModel
     prompts: PromptSet | None = None
     corpus: Corpus | None = None
-    uses: dict[str, dict[Point, Result]] = field(default_factory=dict)
+    uses: dict[str, dict[Point, UsedRun]] = field(default_factory=dict)
     seed: int = 0
     hook_site: str | None = None
     folder: Path | None = None
@@ -86,6 +84,10 @@ class Lab:
 
         Raises SpecError where the spec names none.
         """
+        return {point: run.result for point, run in self.used_runs(role).items()}
+
+    def used_runs(self, role: str) -> dict[Point, UsedRun]:
+        """The runs under that role, each with the experiment it was measured as; SpecError as above."""
         if role not in self.uses:
             raise SpecError(
                 f"this family builds on another experiment as {role!r}",

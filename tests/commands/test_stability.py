@@ -24,7 +24,7 @@ class Params(BaseModel, extra="forbid"):
 
 def run(lab, params):
     seeds = [dict(point)["seed"] for point in lab.uses["saes"]]
-    scores = [r.measurements["score"].value for r in lab.uses["saes"].values()]
+    scores = [r.result.measurements["score"].value for r in lab.uses["saes"].values()]
     assert len(set(scores)) == 1  # one setting at a time
     interval = (0.4, 0.6, len(seeds), "seed")
     return Result(

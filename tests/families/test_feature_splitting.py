@@ -5,6 +5,7 @@ import pytest
 from engine.errors import DataError, SpecError
 from engine.families import polysemanticity_sae
 from engine.families.feature_splitting import Params, run
+from engine.lab.lab import UsedRun
 from tests.families.sparse_lab import sparse_lab
 
 WIDTHS = (24, 48, 96)
@@ -15,8 +16,8 @@ SAME = {"context_tokens": 16, "held_out": 0.2}
 def saes():
     small = polysemanticity_sae.Params(k=4, batch_size=128, lr=1e-2, epochs=4, shown_latents=2, **SAME)
     return {
-        (("n_features", width),): polysemanticity_sae.run(
-            sparse_lab(), small.model_copy(update={"n_features": width})
+        (("n_features", width),): UsedRun(
+            polysemanticity_sae.run(sparse_lab(), small.model_copy(update={"n_features": width}))
         )
         for width in WIDTHS
     }
@@ -51,6 +52,6 @@ def test_a_run_that_is_no_dictionary_is_named(saes):
     from dataclasses import replace
 
     broken = dict(saes)
-    broken[("n_features", 48),] = replace(saes[("n_features", 48),], arrays={})
+    broken[("n_features", 48),] = UsedRun(replace(saes[("n_features", 48),].result, arrays={}))
     with pytest.raises(DataError, match="no trained SAE"):
         run(sparse_lab(uses={"saes": broken}), Params(**SAME))

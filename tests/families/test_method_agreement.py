@@ -6,15 +6,14 @@ import pytest
 
 from engine.errors import DataError, SpecError
 from engine.families.method_agreement import Params, run
-from engine.lab.lab import Lab
+from engine.lab.lab import Lab, UsedRun
 from engine.models.micro import micro_model
 
 
 @pytest.fixture
 def lab(lens, attribution, patching):
-    return Lab(
-        micro_model(), uses={"lens": {(): lens}, "attribution": {(): attribution}, "patching": {(): patching}}
-    )
+    found = {"lens": lens, "attribution": attribution, "patching": patching}
+    return Lab(micro_model(), uses={role: {(): UsedRun(result)} for role, result in found.items()})
 
 
 def test_all_methods_point_at_the_planted_layer(lab):
@@ -31,13 +30,13 @@ def test_all_methods_point_at_the_planted_layer(lab):
 def test_it_compares_the_prompts_that_all_runs_share(lab, lens):
     short = {**lens.tables, "per_prompt": lens.tables["per_prompt"].iloc[2:]}
     arrays = {name: values[2:] for name, values in lens.arrays.items()}
-    lab.uses["lens"] = {(): replace(lens, tables=short, arrays=arrays)}
+    lab.uses["lens"] = {(): UsedRun(replace(lens, tables=short, arrays=arrays))}
     assert run(lab, Params()).measurements["prompts_shared"].value == 30
 
 
 def test_runs_of_other_prompts_are_refused(lab, lens):
     other = lens.tables["per_prompt"].assign(id=[f"other {i}" for i in range(32)])
-    lab.uses["lens"] = {(): replace(lens, tables={**lens.tables, "per_prompt": other})}
+    lab.uses["lens"] = {(): UsedRun(replace(lens, tables={**lens.tables, "per_prompt": other}))}
     with pytest.raises(DataError, match="no prompt in common"):
         run(lab, Params())
 

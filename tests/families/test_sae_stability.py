@@ -7,7 +7,7 @@ from engine.errors import DataError, SpecError
 from engine.evidence.result import Result
 from engine.families import sae_stability
 from engine.families.sae_stability import Params, run
-from engine.lab.lab import Lab, Point
+from engine.lab.lab import Lab, Point, UsedRun
 from engine.lab.sparse.matching import chance_median, random_directions
 from engine.models.micro import micro_model
 from engine.report.charts.draw import draw
@@ -27,7 +27,7 @@ def trained(decoder: np.ndarray, encoder: np.ndarray | None = None, live: int | 
 
 
 def stability(*saes: Result, **params) -> Result:
-    points: dict[Point, Result] = {(("seed", seed),): sae for seed, sae in enumerate(saes)}
+    points: dict[Point, UsedRun] = {(("seed", seed),): UsedRun(sae) for seed, sae in enumerate(saes)}
     return run(Lab(micro_model(), uses={"saes": points}), Params(**params)).validated()
 
 
@@ -131,7 +131,7 @@ def test_tables_and_figures(unrelated):
     ],
 )
 def test_it_compares_seeds_and_nothing_else(points, seen, base):
-    lab = Lab(micro_model(), uses={"saes": {point: trained(base) for point in points}})
+    lab = Lab(micro_model(), uses={"saes": {point: UsedRun(trained(base)) for point in points}})
     with pytest.raises(SpecError, match=seen):
         run(lab, Params())
 

@@ -4,7 +4,7 @@ import pytest
 
 from engine.errors import SpecError
 from engine.evidence.result import Result
-from engine.lab.lab import Lab, Point
+from engine.lab.lab import Lab, Point, UsedRun
 from engine.models.micro import micro_model
 
 
@@ -19,23 +19,24 @@ def test_a_family_that_needs_a_corpus_says_so():
 
 
 def test_a_missing_role_is_named():
-    lab = Lab(micro_model(), uses={"lens": {(): Result()}})
-    assert lab.used("lens") is lab.uses["lens"][()]
+    lab = Lab(micro_model(), uses={"lens": {(): UsedRun(Result())}})
+    assert lab.used("lens") is lab.uses["lens"][()].result
     with pytest.raises(SpecError, match=r"uses: \{patching: NAME\}"):
         lab.used("patching")
 
 
 def test_a_swept_experiment_is_used_point_by_point():
-    swept: dict[Point, Result] = {(("seed", seed),): Result() for seed in (0, 1)}
+    swept: dict[Point, UsedRun] = {(("seed", seed),): UsedRun(Result()) for seed in (0, 1)}
     lab = Lab(micro_model(), uses={"saes": swept})
-    assert lab.used_points("saes") == swept
+    assert lab.used_runs("saes") == swept
+    assert lab.used_points("saes") == {point: run.result for point, run in swept.items()}
     with pytest.raises(SpecError, match="a sweep of 2 points"):
         lab.used("saes")
 
 
 def test_a_sweep_over_one_parameter_is_used_by_its_value():
-    swept: dict[Point, Result] = {(("seed", seed),): Result() for seed in (3, 1)}
-    lab = Lab(micro_model(), uses={"saes": swept, "one": {(): Result()}})
+    swept: dict[Point, UsedRun] = {(("seed", seed),): UsedRun(Result()) for seed in (3, 1)}
+    lab = Lab(micro_model(), uses={"saes": swept, "one": {(): UsedRun(Result())}})
     assert list(lab.used_over("saes", "seed")) == [3, 1]
     with pytest.raises(SpecError, match="2 runs, swept over seed"):
         lab.used_over("saes", "n_features")

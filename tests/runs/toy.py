@@ -72,7 +72,7 @@ def run(lab, params):
     if params.spoil == "interrupt":
         raise KeyboardInterrupt
     samples = np.arange(20.0) + double(params.k) + sum(
-        len(r.measurements) for by_point in lab.uses.values() for r in by_point.values()
+        len(r.result.measurements) for by_point in lab.uses.values() for r in by_point.values()
     )
     score = mean("score", samples, quantity="words", control="chance")
     words = [f"w{i}" for i in range(20)]

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.lab.used_run import UsedRun
 from engine.runs.execution.parallel import Order, Told, execute_with
 from engine.runs.execution.resources import limit_threads
 from engine.runs.execution.scheduler import Execution, Outcome, place
@@ -27,11 +28,10 @@ from engine.runs.execution.workbench import Answer, Task, Tell, Workbench, answe
 from engine.runs.planning.plan import Plan, PlannedRun
 from engine.runs.sources import Sources
 from engine.runs.store import run_folder
-from engine.runs.store.record import RunName
+from engine.runs.store.record import RunName, StoredRun
 
 if TYPE_CHECKING:
-    from engine.evidence.result import Result
-    from engine.lab.lab import Point
+    from engine.lab.used_run import Point
 
 ATTEMPTS = 2  # of a run whose process died
 THREADS_WORTH_A_PROCESS = 2  # below this many cores each, processes only get into each other's way
@@ -39,7 +39,7 @@ SECONDS_WORTH_A_PROCESS = 60.0  # plans shorter than this end before more proces
 MEMORY_SHARE = 0.85  # of what is free, for all runs together
 TELL_SECONDS = 0.1  # between two words of progress
 
-Stored = tuple[str, "Point", Path, run_folder.Files]  # role and label, sweep point, folder and files of a run
+Stored = tuple[str, StoredRun, Path]  # role and label, the run, its folder
 
 
 def in_workers(execution: Execution, jobs: int) -> dict[RunName, Outcome]:
@@ -119,7 +119,7 @@ class Workers:
         idle.sort(key=lambda worker: worker.model != place(order.run))
         worker = idle[0] if idle else self._hired()
         worker.order, worker.model, worker.begun = order, place(order.run), not idle
-        stored = [(k, s.name.point, self.runs_folder / str(s.id), s.files) for k, s in order.upstream.items()]
+        stored = [(role, run, self.runs_folder / str(run.id)) for role, run in order.upstream.items()]
         with suppress(OSError):  # it died while idle: the news will say so
             worker.connection.send((order.task, stored, order.log))
 
@@ -223,10 +223,11 @@ def _teller(connection: Connection, task: Task) -> Tell:
     return tell
 
 
-def _loaded(stored: list[Stored]) -> dict[str, dict[Point, Result]]:
-    """The evidence of stored runs by role and sweep point, each file proved to be what was written."""
-    uses: dict[str, dict[Point, Result]] = {}
-    for role_and_label, point, path, files in stored:
+def _loaded(stored: list[Stored]) -> dict[str, dict[Point, UsedRun]]:
+    """Stored runs by role and sweep point, each file proved to be what was written."""
+    uses: dict[str, dict[Point, UsedRun]] = {}
+    for role_and_label, run, path in stored:
         role = role_and_label.partition(":")[0]
-        uses.setdefault(role, {})[point] = run_folder.read_result(path, files)
+        result = run_folder.read_result(path, run.files)
+        uses.setdefault(role, {})[run.name.point] = UsedRun(result, run.record.inputs.experiment)
     return uses

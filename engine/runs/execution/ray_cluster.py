@@ -185,12 +185,12 @@ class Nodes:
     def take(self, order: Order) -> None:
         """Submit the task with what it uses."""
         wanted = self._needs(order.run)
-        places = [(role, stored.name.point) for role, stored in order.upstream.items()]
+        upstream = list(order.upstream.items())
         evidence = [self._lent(stored) for stored in order.upstream.values()]
         task = self.task.options(
             **wanted.options, max_retries=RETRIES, retry_exceptions=False, name=str(order.task.name)
         )
-        reference = task.remote(self.maker, order.task, wanted.cpus, self.mailbox, places, *evidence)
+        reference = task.remote(self.maker, order.task, wanted.cpus, self.mailbox, upstream, *evidence)
         self.out[reference] = order.task.name, wanted
 
     def news(self, seconds: float) -> Iterator[Told | Answer]:

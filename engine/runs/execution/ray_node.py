@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import DataError, EngineError, ModelError
+from engine.lab.used_run import UsedRun
 from engine.models.cards import cache_folder
 from engine.runs.execution.parallel import Told
 from engine.runs.execution.resources import limit_threads
@@ -19,9 +20,10 @@ from engine.runs.planning.code_hash import CodeBook
 from engine.runs.planning.keys import explain
 from engine.runs.sources import Sources
 from engine.runs.store import run_folder
+from engine.runs.store.record import StoredRun
 
 if TYPE_CHECKING:
-    from engine.lab.lab import Point
+    from engine.lab.used_run import Point
 
 TELL_SECONDS = 1.0  # between two words of progress
 
@@ -50,10 +52,10 @@ def measure_here(
     task: Task,
     threads: int,
     mailbox: Any,
-    places: list[tuple[str, Point]],
+    upstream: list[tuple[str, StoredRun]],
     *evidence: Any,
 ) -> Answer:
-    """The Ray task: one run on whichever node this is; `evidence` is what it uses, at these `places`."""
+    """The Ray task: one run on whichever node this is; `evidence` is what the runs of `upstream` found."""
     limit_threads(threads)
     if not task.store_folder.is_dir():  # a disk that this node does not share
         task = replace(task, store_folder=cache_folder() / "cluster")
@@ -66,9 +68,10 @@ def measure_here(
             last = 0.0 if kind == "start" else time.monotonic()
             mailbox.say.remote(Told(task.name, kind, fraction, message))
 
-    uses: dict[str, dict[Point, Any]] = {}
-    for (role_and_label, point), result in zip(places, evidence, strict=True):
-        uses.setdefault(role_and_label.partition(":")[0], {})[point] = result
+    uses: dict[str, dict[Point, UsedRun]] = {}
+    for (role_and_label, run), result in zip(upstream, evidence, strict=True):
+        role = role_and_label.partition(":")[0]
+        uses.setdefault(role, {})[run.name.point] = UsedRun(result, run.record.inputs.experiment)
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / run_folder.LOG
         return answered(

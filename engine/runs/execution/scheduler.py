@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from engine.errors import EngineError, ModelError
+from engine.lab.used_run import UsedRun
 from engine.runs.execution.workbench import Measured, Task, Tell, Workbench, failure_of, reason_of
 from engine.runs.planning.code_hash import CodeBook
 from engine.runs.planning.keys import Inputs, explain
@@ -27,8 +28,7 @@ from engine.runs.store.record import RunName, RunRecord, StoredRun
 from engine.runs.store.store import Claim, RunStore
 
 if TYPE_CHECKING:
-    from engine.evidence.result import Result
-    from engine.lab.lab import Point
+    from engine.lab.used_run import Point
 
 Kind = Literal["fetch", "start", "progress", "wait", "done", "reused", "failed", "unmeasured"]
 
@@ -250,12 +250,14 @@ class Execution:
             return ""
         return "over the budget: the runs before it took longer than estimated"
 
-    def _used(self, run: PlannedRun) -> dict[str, dict[Point, Result]]:
-        """The evidence of the runs it uses, by role and sweep point."""
-        loaded: dict[str, dict[Point, Result]] = {}
+    def _used(self, run: PlannedRun) -> dict[str, dict[Point, UsedRun]]:
+        """The runs it uses, by role and sweep point."""
+        loaded: dict[str, dict[Point, UsedRun]] = {}
         for role_and_label, stored in self.upstream(run).items():
             role = role_and_label.partition(":")[0]
-            loaded.setdefault(role, {})[stored.name.point] = self.store.load(stored)
+            loaded.setdefault(role, {})[stored.name.point] = UsedRun(
+                self.store.load(stored), stored.record.inputs.experiment
+            )
         return loaded
 
 

@@ -27,10 +27,10 @@ from engine.spec.sites import resolve_site
 
 if TYPE_CHECKING:
     from engine.evidence.result import Result
-    from engine.lab.lab import Point
+    from engine.lab.used_run import Point, UsedRun
     from engine.models.hooked import HookedModel
 
-Uses = Mapping[str, Mapping["Point", "Result"]]
+Uses = Mapping[str, Mapping["Point", "UsedRun"]]
 Tell = Callable[[str, float, str], None]  # ("fetch" | "start" | "progress", fraction, message)
 
 
