@@ -12,40 +12,24 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.errors import SpecError, nearest
 from engine.models.blocks import Resid, Span
 from engine.models.hooked import HookedModel
-from engine.spec.sites import resolve_site
+from engine.models.sites import site_of
+from engine.models.sites import width as site_width
+from engine.spec.sites import READABLE_SITES
 
-KINDS = (
-    "hook_resid_pre",
-    "attn.hook_z",
-    "hook_attn_out",
-    "hook_resid_mid",
-    "hook_mlp_out",
-    "hook_resid_post",
-)
+KINDS = tuple(kind.name for kind in READABLE_SITES)
 Flat = Float[Tensor, "batch pos d"]
 
 
 def readable_site(model: HookedModel, site: str) -> str:
     """The site with its layer as a number; SpecError where it cannot be read as one vector per position."""
-    resolved = resolve_site(site, model.n_layers)
-    layer, _, kind = resolved.removeprefix("blocks.").partition(".")
-    if not resolved.startswith("blocks.") or kind not in KINDS:
-        raise SpecError(
-            f"{site} cannot be harvested or replaced",
-            expected="one vector per position: " + ", ".join(f"blocks.{layer}.{kind}" for kind in KINDS),
-            seen=site,
-            near=[f"blocks.{layer}.{near}" for near in nearest(kind, KINDS)],
-        )
-    return resolved
+    return str(site_of(site, model.n_layers))
 
 
 def width(model: HookedModel, site: str) -> int:
     """How long the vectors at a site are."""
-    shape = model.shape
-    return shape.n_heads * shape.d_head if site.endswith("attn.hook_z") else shape.d_model
+    return site_width(site_of(site, model.n_layers).kind, model.shape)
 
 
 @torch.no_grad()

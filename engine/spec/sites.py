@@ -1,69 +1,122 @@
-"""Hook sites: TransformerLens names for places in a model, some of them at a relative depth."""
+"""Hook sites: TransformerLens's names for places in a model, and how a spec writes them.
+
+The one list of sites stands here, as data without torch, because a spec is judged by it before any model is
+loaded. `engine.models.sites` makes values of it: a site of a given model, with sizes.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
 from engine.errors import SpecError, nearest
 
-MODEL_SITES = ("hook_embed", "hook_pos_embed", "ln_final.hook_scale", "ln_final.hook_normalized")
+
+@dataclass(frozen=True)
+class SiteKind:
+    """One kind of place. `name` is TransformerLens's, within a block or within the model.
+
+    `axes` are those of its activations. `readable` says that the engine's own forward reads it and can go on
+    with something else in its place; the others are known so that a spec that names one is told so.
+    """
+
+    name: str
+    axes: str
+    readable: bool = False
+
+    @property
+    def short(self) -> str:
+        """`resid_pre` for `hook_resid_pre`, `z` for `attn.hook_z`: what patches and tables call it."""
+        return self.name.rpartition("hook_")[2]
+
+
+RESID_PRE = SiteKind("hook_resid_pre", "batch pos d_model", readable=True)
+Z = SiteKind("attn.hook_z", "batch pos head d_head", readable=True)
+ATTN_OUT = SiteKind("hook_attn_out", "batch pos d_model", readable=True)
+RESID_MID = SiteKind("hook_resid_mid", "batch pos d_model", readable=True)
+MLP_OUT = SiteKind("hook_mlp_out", "batch pos d_model", readable=True)
+RESID_POST = SiteKind("hook_resid_post", "batch pos d_model", readable=True)
+
 BLOCK_SITES = (
-    "hook_resid_pre",
-    "hook_resid_mid",
-    "hook_resid_post",
-    "hook_attn_in",
-    "hook_attn_out",
-    "hook_mlp_in",
-    "hook_mlp_out",
-    "ln1.hook_scale",
-    "ln1.hook_normalized",
-    "ln2.hook_scale",
-    "ln2.hook_normalized",
-    "attn.hook_q",
-    "attn.hook_k",
-    "attn.hook_v",
-    "attn.hook_rot_q",
-    "attn.hook_rot_k",
-    "attn.hook_attn_scores",
-    "attn.hook_pattern",
-    "attn.hook_z",
-    "attn.hook_result",
-    "mlp.hook_pre",
-    "mlp.hook_pre_linear",
-    "mlp.hook_post",
+    # In the order in which a block computes them, which `engine.models.forward` keeps.
+    RESID_PRE,
+    Z,
+    ATTN_OUT,
+    RESID_MID,
+    MLP_OUT,
+    RESID_POST,
+    # Inside the parts of a block: the plain path does not hand these out.
+    SiteKind("hook_attn_in", "batch pos head d_model"),
+    SiteKind("hook_mlp_in", "batch pos d_model"),
+    SiteKind("ln1.hook_scale", "batch pos 1"),
+    SiteKind("ln1.hook_normalized", "batch pos d_model"),
+    SiteKind("ln2.hook_scale", "batch pos 1"),
+    SiteKind("ln2.hook_normalized", "batch pos d_model"),
+    SiteKind("attn.hook_q", "batch pos head d_head"),
+    SiteKind("attn.hook_k", "batch pos key_value_head d_head"),
+    SiteKind("attn.hook_v", "batch pos key_value_head d_head"),
+    SiteKind("attn.hook_rot_q", "batch pos head d_head"),
+    SiteKind("attn.hook_rot_k", "batch pos key_value_head d_head"),
+    SiteKind("attn.hook_attn_scores", "batch head query key"),
+    SiteKind("attn.hook_pattern", "batch head query key"),
+    SiteKind("attn.hook_result", "batch pos head d_model"),
+    SiteKind("mlp.hook_pre", "batch pos d_mlp"),
+    SiteKind("mlp.hook_pre_linear", "batch pos d_mlp"),
+    SiteKind("mlp.hook_post", "batch pos d_mlp"),
 )
-BLOCK = re.compile(r"blocks\.(?P<depth>[0-9.]+%|[^.]+)\.(?P<site>.*)")
+MODEL_SITES = (
+    SiteKind("hook_embed", "batch pos d_model"),
+    SiteKind("hook_pos_embed", "batch pos d_model"),
+    SiteKind("ln_final.hook_scale", "batch pos 1"),
+    SiteKind("ln_final.hook_normalized", "batch pos d_model"),
+)
+READABLE_SITES = tuple(kind for kind in BLOCK_SITES if kind.readable)
+BLOCK = re.compile(r"blocks\.(?P<depth>[0-9.]+%|[^.]+)\.(?P<kind>.*)")
 LAYER = re.compile(r"0|[1-9][0-9]{0,5}")
 SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
 FORM = "blocks.LAYER.SITE, with LAYER a number (6) or a relative depth (50%), as in blocks.6.hook_resid_pre"
 
 
 def validate_site(site: str) -> str:
-    """The site itself, or a SpecError with the nearest names, before any model is known."""
-    if site in MODEL_SITES:
-        return site
+    """The site itself, or a SpecError with the nearest names, before any model is known.
+
+    It must be one that the engine reads: what TransformerLens names besides is refused here, and not after a
+    model has been loaded.
+    """
+    split_site(site)
+    return site
+
+
+def split_site(site: str) -> tuple[str, SiteKind]:
+    """The depth as it is written ("6", "50%") and the kind; SpecError as `validate_site`."""
+    if site in [kind.name for kind in MODEL_SITES]:
+        raise _not_readable(site, "0")
     match = BLOCK.fullmatch(site)
     if not match:
         raise SpecError(
             f"{site!r} is not a hook site",
-            expected=f"{FORM}; or {', '.join(MODEL_SITES)}",
+            expected=FORM,
             seen=repr(site),
-            near=nearest(site, [*MODEL_SITES, *(f"blocks.{_depth_in(site)}.{s}" for s in BLOCK_SITES)]),
+            near=nearest(site, _readable_at(_depth_in(site))),
         )
-    depth, kind = match["depth"], match["site"]
+    depth = match["depth"]
     share = SHARE.fullmatch(depth)
     if not LAYER.fullmatch(depth) and not (share and Decimal(share[1]) <= 100):
         expected = "a layer counted from 0, or a depth from 0% to 100%"
         raise SpecError(f"{depth!r} is not a layer", expected=expected, seen=repr(site))
-    if kind not in BLOCK_SITES:
+    kinds = {kind.name: kind for kind in BLOCK_SITES}
+    name = match["kind"]
+    if name not in kinds:
         raise SpecError(
-            f"a block has no site {kind!r}",
-            expected="one of " + ", ".join(BLOCK_SITES),
+            f"a block has no site {name!r}",
+            expected="one of " + ", ".join(kind.name for kind in READABLE_SITES),
             seen=repr(site),
-            near=[f"blocks.{depth}.{s}" for s in nearest(kind, BLOCK_SITES)],
+            near=nearest(site, _readable_at(depth)),
         )
-    return site
+    if not kinds[name].readable:
+        raise _not_readable(site, depth)
+    return depth, kinds[name]
 
 
 def resolve_site(site: str, n_layers: int) -> str:
@@ -72,17 +125,15 @@ def resolve_site(site: str, n_layers: int) -> str:
     A relative depth p% is the layer nearest to p% of `n_layers`, halves rounded up, and the last layer
     at most: of 30 layers, 0% is layer 0, 50% layer 15 and 100% layer 29.
     """
-    match = BLOCK.fullmatch(validate_site(site))
-    if not match:
-        return site
-    layer = _layer(match["depth"], n_layers)
+    depth, kind = split_site(site)
+    layer = _layer(depth, n_layers)
     if layer >= n_layers:
         raise SpecError(
             f"the model has no layer {layer}",
-            expected=f"a layer from 0 to {n_layers - 1}, or a depth as in blocks.50%.{match['site']}",
+            expected=f"a layer from 0 to {n_layers - 1}, or a depth as in blocks.50%.{kind.name}",
             seen=repr(site),
         )
-    return f"blocks.{layer}.{match['site']}"
+    return f"blocks.{layer}.{kind.name}"
 
 
 def _layer(depth: str, n_layers: int) -> int:
@@ -90,6 +141,21 @@ def _layer(depth: str, n_layers: int) -> int:
         return int(depth)
     exact = Decimal(depth[:-1]) * n_layers / 100
     return min(int(exact.to_integral_value(ROUND_HALF_UP)), n_layers - 1)
+
+
+def _readable_at(depth: str) -> list[str]:
+    return [f"blocks.{depth}.{kind.name}" for kind in READABLE_SITES]
+
+
+def _not_readable(site: str, depth: str) -> SpecError:
+    """For a place that TransformerLens names and the plain path does not hand out."""
+    readable = _readable_at(depth)
+    return SpecError(
+        f"{site} is a site of TransformerLens that the engine does not read or replace",
+        expected="one of " + ", ".join(readable),
+        seen=repr(site),
+        near=nearest(site, readable) or readable[:1],
+    )
 
 
 def _depth_in(site: str) -> str:
