@@ -1,4 +1,4 @@
-"""Experiment kinds, one file each, found by file name and imported on demand.
+"""Experiment kinds, found by name and imported on demand: a file each, or a folder with parts of its own.
 
 A family module has a docstring (the method in numbered steps, its source, what each number means),
 `class Params(BaseModel, extra="forbid")` with a docstring under each field, `run(lab, params) -> Result`
@@ -23,9 +23,16 @@ TYPE = type[Any]  # a pydantic model class
 TORCH_FREE = {"__future__", "annotated_types", "enum", "math", "pydantic", "typing"}
 
 
+def files(folder: Path = Path(__file__).parent) -> dict[str, Path]:
+    """The file of every family in a folder, by name: `NAME.py`, or `NAME/__init__.py`."""
+    found = {path.stem: path for path in folder.glob("*.py")}
+    found |= {path.parent.name: path for path in folder.glob("*/__init__.py")}
+    return {name: found[name] for name in sorted(found) if not name.startswith("_")}
+
+
 def names() -> list[str]:
-    """Every family, by file name."""
-    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
+    """Every family, by name."""
+    return list(files())
 
 
 def get(name: str) -> ModuleType:
@@ -36,11 +43,12 @@ def get(name: str) -> ModuleType:
 
 def source_path(name: str) -> Path:
     """The family's file; SpecError with the nearest names where there is none."""
-    if name not in (known := names()):
+    known = files()
+    if name not in known:
         raise SpecError(
             f"no family {name!r}", expected="one of " + ", ".join(known), seen=name, near=nearest(name, known)
         )
-    return Path(__file__).parent / f"{name}.py"
+    return known[name]
 
 
 def docstring(name: str) -> str:

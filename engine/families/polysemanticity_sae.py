@@ -32,7 +32,6 @@ from engine.lab.harvest import harvested, run_with_replacement
 from engine.lab.lab import Lab
 from engine.lab.profiles import known_answer
 from engine.lab.sparse.coder import Codes, random_coder
-from engine.lab.sparse.contexts import evenly_by_rate, top_contexts
 from engine.lab.sparse.evidence import (
     Geometry,
     alive,
@@ -44,6 +43,7 @@ from engine.lab.sparse.held_out import HeldOut, arrays_of
 from engine.lab.sparse.metrics import Spliced, Sums, mean_of, principal, reconstruction, splice
 from engine.lab.sparse.receipts import sae_receipts
 from engine.lab.sparse.synthetic import known_dictionary, recovered, sparse_batches
+from engine.lab.sparse.top_contexts import evenly_by_rate, top_contexts
 from engine.lab.sparse.train import DEAD_AFTER_TOKENS, Trained, train
 
 CONTROLS = ("random", "pca")

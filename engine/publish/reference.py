@@ -11,6 +11,7 @@ from textwrap import dedent
 from typing import Any
 
 from engine.evidence.result import Calibration
+from engine.families import files as family_files
 from engine.publish.markdown import code, page, plain, row
 
 
@@ -75,14 +76,13 @@ def _option(parameter: Any) -> str:
 
 def family_pages(folder: Path) -> dict[str, str]:
     """The families' pages by path, read from the source files in `folder` without importing them."""
-    sources = [p for p in sorted(folder.glob("*.py")) if not p.name.startswith("_")]
     pages, rows = {}, [row("family", "what it measures"), row("---", "---")]
-    for source in sources:
+    for name, source in family_files(folder).items():
         tree = ast.parse(source.read_text(encoding="utf-8"))
         about, _, method = (ast.get_docstring(tree) or "").partition("\n")
         body = [plain(about), plain(method.strip()), "## Parameters", _keys(_class(tree, "Params"))]
-        pages[f"reference/families/{source.stem}.md"] = page(source.stem, "\n\n".join(body), about=about)
-        rows.append(row(f"[{code(source.stem)}]({source.stem}.md)", plain(about)))
+        pages[f"reference/families/{name}.md"] = page(name, "\n\n".join(body), about=about)
+        rows.append(row(f"[{code(name)}]({name}.md)", plain(about)))
     intro = "A family is an experiment kind: a method, its controls and the calibration that it must pass."
     pages["reference/families/index.md"] = page("Families", f"{intro}\n\n" + "\n".join(rows), about=intro)
     return pages

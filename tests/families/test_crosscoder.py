@@ -8,10 +8,10 @@ from pydantic import ValidationError
 from engine.errors import DataError, SpecError
 from engine.families import crosscoder
 from engine.families.crosscoder import Params, run, study
+from engine.families.crosscoder.evaluation import SourceData, misaligned
+from engine.families.crosscoder.planted_sources import planted_sources
 from engine.lab.another import ExchangeLab
 from engine.lab.lab import Lab
-from engine.lab.sparse.measured_crosscoder import SourceData, misaligned
-from engine.lab.sparse.planted_sources import planted_sources
 from engine.models.micro import micro_model
 from engine.report.charts.draw import draw
 from tests.families.sparse_lab import sparse_lab

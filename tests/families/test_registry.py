@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from engine import families
 from engine.errors import SpecError
+from engine.runs.planning.code_hash import CodeBook
+
+ENGINE = Path(families.__file__).parent.parent
 
 
 def test_every_family_keeps_the_contract():
@@ -17,8 +21,22 @@ def test_every_family_keeps_the_contract():
         fields = families.params_model(name).model_fields
         assert list(fields) == list(module.Params.model_fields)
         assert all(field.description for field in fields.values())
-        lines = families.source_path(name).read_text().splitlines()
-        assert len(lines) <= 300
+
+
+def test_a_family_is_a_file_or_a_folder(tmp_path):
+    (tmp_path / "many_parts").mkdir()
+    written = [tmp_path / "one_file.py", tmp_path / "many_parts" / "__init__.py"]
+    for path in (*written, tmp_path / "__init__.py", tmp_path / "many_parts" / "part.py"):
+        path.write_text("")
+    assert families.files(tmp_path) == {"many_parts": written[1], "one_file": written[0]}
+
+
+@pytest.mark.parametrize("name", families.names())
+def test_a_familys_whole_folder_is_in_the_key_of_its_runs(name):
+    file = families.source_path(name)
+    parts = set(file.parent.glob("*.py")) if file.stem == "__init__" else {file}
+    counted = CodeBook(ENGINE).code_of(file)
+    assert {path.relative_to(ENGINE.parent).as_posix() for path in parts} <= set(counted)
 
 
 def test_parameters_are_read_without_torch():

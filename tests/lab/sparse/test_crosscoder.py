@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from engine.errors import DataError
+from engine.families.crosscoder.planted_sources import planted_sources
 from engine.lab.sparse.crosscoder import by_source, gradients_of, keep_largest, start, train
-from engine.lab.sparse.planted_sources import planted_sources
 from engine.lab.sparse.schedule import AUX_COEFFICIENT
 
 WIDTHS, N, K = (4, 6, 8), 20, 4

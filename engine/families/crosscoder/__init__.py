@@ -33,19 +33,19 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_va
 from engine.errors import DataError
 from engine.evidence.bootstrap import count, measure, rate
 from engine.evidence.result import Calibration, Check, Figure, Measurement, Result
-from engine.lab.lab import Lab
-from engine.lab.profiles import known_answer
-from engine.lab.sparse.aligned import read_aligned
-from engine.lab.sparse.crosscoder import train
-from engine.lab.sparse.latent_scaling import Held, held_out
-from engine.lab.sparse.measured_crosscoder import (
+from engine.families.crosscoder.evaluation import (
     Measured,
     SourceData,
     measured,
     random_crosscoder,
     source_data,
 )
-from engine.lab.sparse.planted_sources import planted_sources
+from engine.families.crosscoder.latent_scaling import Held, held_out
+from engine.families.crosscoder.planted_sources import planted_sources
+from engine.families.crosscoder.sources import read_aligned
+from engine.lab.lab import Lab
+from engine.lab.profiles import known_answer
+from engine.lab.sparse.crosscoder import train
 from engine.models.micro import micro_model
 
 DEPTHS = ["blocks.25%.hook_resid_post", "blocks.75%.hook_resid_post"]

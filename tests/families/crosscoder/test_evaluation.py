@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from engine.errors import DataError
+from engine.families.crosscoder.evaluation import SourceData, measured, random_crosscoder
+from engine.families.crosscoder.planted_sources import planted_sources
 from engine.lab.sparse.crosscoder import train
-from engine.lab.sparse.measured_crosscoder import SourceData, measured, random_crosscoder
-from engine.lab.sparse.planted_sources import planted_sources
 
 WIDTHS = (12, 20)
 PLANTED = planted_sources(6, 3, widths=WIDTHS, rate=0.1)

@@ -29,10 +29,7 @@ from pydantic import BaseModel, Field
 
 from engine.evidence.bootstrap import count, measure
 from engine.evidence.result import Calibration, Figure, Measurement, Result
-from engine.lab.lab import Lab, Point, UsedRun
-from engine.lab.profiles import known_answer
-from engine.lab.sparse.matching import Matching, chance_median, random_directions
-from engine.lab.sparse.seeds import (
+from engine.families.sae_stability.seed_pairs import (
     LATENTS,
     SIDES,
     Comparison,
@@ -42,6 +39,9 @@ from engine.lab.sparse.seeds import (
     shared_fractions,
     trained_seeds,
 )
+from engine.lab.lab import Lab, Point, UsedRun
+from engine.lab.profiles import known_answer
+from engine.lab.sparse.matching import Matching, chance_median, random_directions
 from engine.models.micro import micro_model
 
 THRESHOLDS = [round(0.05 * step, 2) for step in range(6, 20)]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engine.errors import DataError
-from engine.lab.sparse.splits import kinship, relabelled
+from engine.families.feature_splitting.kinship import kinship, relabelled
 from engine.lab.sparse.synthetic import known_dictionary, sparse_batches, split_features, tied_coder
 
 

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 
 from engine.evidence.result import Result
+from engine.families.sae_stability.seed_pairs import (
+    Comparison,
+    compare_seeds,
+    shared_fractions,
+    trained_seeds,
+)
 from engine.lab.sparse.matching import random_directions
-from engine.lab.sparse.seeds import Comparison, compare_seeds, shared_fractions, trained_seeds
 from engine.spec.models import Scalar
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from engine.errors import ModelError, SpecError
+from engine.families.crosscoder import sources as module
+from engine.families.crosscoder.sources import Aligned, read_aligned
 from engine.lab import harvest
 from engine.lab.activation_cache import kept
 from engine.lab.another import ExchangeLab
-from engine.lab.sparse import aligned as module
-from engine.lab.sparse.aligned import Aligned, read_aligned
 from engine.models.hooked import HookedModel
 from engine.models.micro import micro_model
 from tests.lab.texts import BOS, made_up

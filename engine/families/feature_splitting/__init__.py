@@ -29,13 +29,13 @@ from pydantic import BaseModel, Field
 from engine.errors import DataError
 from engine.evidence.bootstrap import count, measure
 from engine.evidence.result import Calibration, Figure, Measurement, Result
+from engine.families.feature_splitting.kinship import Kinship, kinship, relabelled
 from engine.lab.harvest import harvested
 from engine.lab.lab import Lab
 from engine.lab.profiles import known_answer
 from engine.lab.sparse.coder import Coder, Codes, random_coder
 from engine.lab.sparse.held_out import HeldOut, coder_of
 from engine.lab.sparse.receipts import sae_receipts
-from engine.lab.sparse.splits import Kinship, kinship, relabelled
 from engine.lab.sparse.synthetic import known_dictionary, sparse_batches, split_features, tied_coder
 
 KEPT = 0.9

@@ -10,9 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.families.crosscoder.latent_scaling import (
+    carried_directions,
+    held_out,
+    ratio_to_own,
+    same_directions,
+)
+from engine.families.crosscoder.planted_sources import PlantedSources
 from engine.lab.sparse.crosscoder import Crosscoder
-from engine.lab.sparse.latent_scaling import carried_directions, held_out, ratio_to_own, same_directions
-from engine.lab.sparse.planted_sources import PlantedSources
 
 D, WIDER = 16, 24
 

@@ -11,7 +11,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from engine.errors import DataError
-from engine.lab.sparse.aligned import Aligned
+from engine.families.crosscoder.latent_scaling import (
+    Held,
+    carried_directions,
+    held_out,
+    ratio_to_own,
+    same_directions,
+)
+from engine.families.crosscoder.sources import Aligned
 from engine.lab.sparse.crosscoder import (
     Batch,
     Crosscoder,
@@ -20,13 +27,6 @@ from engine.lab.sparse.crosscoder import (
     keep_largest,
     over_source,
     start,
-)
-from engine.lab.sparse.latent_scaling import (
-    Held,
-    carried_directions,
-    held_out,
-    ratio_to_own,
-    same_directions,
 )
 from engine.lab.sparse.schedule import first_rows
 

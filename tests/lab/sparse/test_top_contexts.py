@@ -5,7 +5,7 @@ import torch
 
 from engine.evidence.marked import segments_of
 from engine.lab.sparse.coder import Codes
-from engine.lab.sparse.contexts import evenly_by_rate, top_contexts
+from engine.lab.sparse.top_contexts import evenly_by_rate, top_contexts
 
 IDS = np.arange(12)
 CONTEXT = np.repeat([0, 1, 2], 4)
