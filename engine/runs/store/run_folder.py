@@ -6,27 +6,33 @@ back is what was written, or a StoreError names the file that is not. Nothing is
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import io
 import json
-import math
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import ResultError, StoreError
+from engine.runs.store.codec import (
+    arrays_from_bytes,
+    arrays_of,
+    arrays_to_bytes,
+    plain,
+    result_data,
+    result_from,
+    table_from_bytes,
+    table_to_bytes,
+)
 from engine.runs.store.record import RunRecord, record_from
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
     from engine.evidence.result import Result
 
 FORMAT = 1
-RESULT, ARRAYS, LOG = "result.json", "arrays.safetensors", "log.txt"
+RESULT = "result.json"
+ARRAYS = "arrays.safetensors"
+LOG = "log.txt"
 SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 HASHED_BYTES = 16_000_000  # files above this are checked by size at a plan, by hash when they are read
 
@@ -35,15 +41,18 @@ Files = dict[str, dict[str, Any]]
 
 def write_run(folder: Path, record: RunRecord, result: Result) -> Files:
     """Write a run's evidence and push it to the disk; returns its files."""
-    contents = {f"tables/{name}.parquet": _parquet(name, table) for name, table in result.tables.items()}
-    contents[ARRAYS] = _safetensors(result)
+    # Everything is encoded before the first byte is written, so that what cannot be stored leaves no file.
+    contents = {_table_file(name): table_to_bytes(name, table) for name, table in result.tables.items()}
+    contents[ARRAYS] = arrays_to_bytes(arrays_of(result))
     (folder / "tables").mkdir(exist_ok=True)
     for name, content in contents.items():
         _write(folder / name, content)
     files = {name: _seal(folder / name) for name in contents}
-    data = {"format": FORMAT, **record.to_json(), **_evidence(result), "files": files}
-    text = json.dumps(data, indent=1, allow_nan=False, default=_plain)
+    data = {"format": FORMAT, **record.to_json(), **result_data(result), "files": files}
+    text = json.dumps(data, indent=1, allow_nan=False, default=plain)
+    # result.json comes last: a folder that has it has everything that it lists.
     _write(folder / RESULT, text.encode())
+    # fsync of a file does not promise that its name is on the disk; that takes an fsync of its folder.
     for place in (folder / "tables", folder):
         sync_folder(place)
     return files | {RESULT: _seal(folder / RESULT)}
@@ -60,22 +69,15 @@ def read_record(folder: Path) -> tuple[RunRecord, Files]:
 
 def read_result(folder: Path, files: Files) -> Result:
     """The evidence of a run, samples and replicates included; StoreError names a file that is damaged."""
-    from engine.evidence.result import Check, Figure, Measurement, Result
-
     data = _json(folder / RESULT, _verified(folder, RESULT, files))
-    arrays = _arrays(folder, files)
-    rows = {"finding": [], "control": []}
-    for row in data["measurements"]:
-        samples, replicates = (arrays.get(f"{part}/{row['name']}") for part in ("samples", "replicates"))
-        rows[row["role"]].append(Measurement(**row, samples=samples, replicates=replicates))
-    return Result(
-        findings=rows["finding"],
-        controls=rows["control"],
-        checks=[Check(**check | {"value": float(check["value"])}) for check in data["checks"]],
-        tables={name: _table(folder, name, files) for name in data["tables"]},
-        figures={name: Figure(**figure) for name, figure in data["figures"].items()},
-        arrays={n.removeprefix("arrays/"): a for n, a in arrays.items() if n.startswith("arrays/")},
-    )
+    arrays = arrays_from_bytes(_verified(folder, ARRAYS, files))
+    try:
+        contents = {name: _verified(folder, _table_file(name), files) for name in data["tables"]}
+        tables = {name: table_from_bytes(content) for name, content in contents.items()}
+        return result_from(data, tables, arrays)
+    except (KeyError, TypeError) as error:
+        # Evidence has gained or lost a field since: as good as damaged, so that the run is measured anew.
+        raise _damaged(folder / RESULT, f"is not evidence as it is written now: {error}") from None
 
 
 def damage(folder: Path, files: Files) -> str:
@@ -114,49 +116,11 @@ def _seal(path: Path) -> dict[str, Any]:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _parquet(name: str, table: pd.DataFrame) -> bytes:
+def _table_file(name: str) -> str:
+    """Where a table lies in the folder; ResultError for a name that could lead out of it."""
     if not SAFE_NAME.fullmatch(name):
         raise ResultError(f"{name!r} cannot name a table", expected="letters, digits, _ . -")
-    try:
-        return table.to_parquet(index=False)
-    except (ValueError, TypeError, NotImplementedError) as error:
-        raise ResultError(f"table {name!r} cannot be stored", seen=str(error)) from error
-
-
-def _safetensors(result: Result) -> bytes:
-    import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.numpy import save
-
-    arrays = {f"arrays/{name}": array for name, array in result.arrays.items()}
-    for m in result.measurements.values():
-        arrays |= {f"samples/{m.name}": m.samples, f"replicates/{m.name}": m.replicates}
-    kept = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
-    try:
-        return save(kept)
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise ResultError("an array cannot be stored", expected="numbers", seen=str(error)) from error
-
-
-def _evidence(result: Result) -> dict[str, Any]:
-    measurements = [_fields(m, but=("samples", "replicates")) for m in result.measurements.values()]
-    checks = [_fields(c) | {"value": _number(c.value)} for c in result.checks]
-    figures = {name: _fields(figure) for name, figure in result.figures.items()}
-    return {"measurements": measurements, "checks": checks, "figures": figures, "tables": [*result.tables]}
-
-
-def _fields(value: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name not in but}
-
-
-def _number(value: float) -> float | str:
-    """A number as JSON has it; a check may have found NaN, and that has to be said."""
-    return float(value) if math.isfinite(value) else repr(float(value))
-
-
-def _plain(value: Any) -> Any:
-    """A numpy scalar as Python's own number."""
-    return value.item()
+    return f"tables/{name}.parquet"
 
 
 def _bytes(path: Path) -> bytes:
@@ -197,15 +161,3 @@ def _json(path: Path, content: bytes) -> dict[str, Any]:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise _damaged(path, f"is not a run's result in format {FORMAT}")
     return data
-
-
-def _arrays(folder: Path, files: Files) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load
-
-    return load(_verified(folder, ARRAYS, files))
-
-
-def _table(folder: Path, name: str, files: Files) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.read_parquet(io.BytesIO(_verified(folder, f"tables/{name}.parquet", files)))

@@ -94,6 +94,26 @@ def test_a_run_that_was_measured_under_another_name_is_used_under_its_name_here(
         assert store.load(outcome.run).measurements["score"].value == 9.5 + 10 + 2 * 3  # of both, not of one
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_sees_what_the_runs_it_uses_were_measured_as(toy: Any, jobs: int) -> None:
+    """Defaults and the layer of a relative hook site included, so that nobody has to say them twice."""
+    noting = (
+        "    for by_point in lab.uses.values():\n"
+        "        for point, used in by_point.items():\n"
+        '            shown = {n: used.experiment[n] for n in ("family", "hook_site", "parameters")}\n'
+        '            (Path(lab.model.root) / "used.txt").write_text(f"{point} {shown}")\n'
+    )
+    toy.edit("engine/families/count_words.py", "def run(lab, params):\n", f"def run(lab, params):\n{noting}")
+    toy.spec(
+        layer={"hook_site": "blocks.50%.hook_resid_pre", "sweep": {"seed": [3]}},
+        user={"uses": {"of": "layer"}},
+    )
+    toy.build(jobs=jobs)
+    parameters = {"k": 8, "seed": 3, "wait": 0.0, "spoil": ""}
+    shown = {"family": "count_words", "hook_site": "blocks.2.hook_resid_pre", "parameters": parameters}
+    assert (toy.root / "used.txt").read_text() == f"{(('seed', 3),)} {shown}"
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [("nan", "score is not a number"), ("error", "RuntimeError: the family has a mistake")],
