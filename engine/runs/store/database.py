@@ -24,12 +24,15 @@ def connect_for_writing(folder: Path) -> sqlite3.Connection:
     """The database, made where there is none; PermissionError where it cannot be written."""
     try:
         database = _connect(folder, "mode=rwc")
-        if not _version(database):
-            database.execute("PRAGMA journal_mode = WAL")
-            database.executescript(f"BEGIN; {SCHEMA} COMMIT;")
-        _examine(database, folder)
-        database.execute("BEGIN IMMEDIATE")
-        database.execute("ROLLBACK")
+        with _closing_on_error(database):
+            if not _version(database):
+                database.execute("PRAGMA journal_mode = WAL")
+                # In one transaction with its version, so that a killed process leaves no half-made schema.
+                database.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+            _examine(database, folder)
+            # SQLite opens a file that it may not write without a word; only a write lock tells.
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
         return database
     except sqlite3.OperationalError as error:
         if "readonly" in str(error) or "unable to open" in str(error):
@@ -43,19 +46,34 @@ def connect_for_reading(folder: Path) -> sqlite3.Connection:
     """The database as it lies, with nothing written beside it; an empty one where there is none."""
     if not (folder / "runs.db").exists():
         empty = sqlite3.connect(":memory:", isolation_level=None)
-        empty.executescript(SCHEMA)
+        with _closing_on_error(empty):
+            empty.executescript(SCHEMA)
         return empty
-    for how in ("mode=ro", "immutable=1"):  # the first sees what a live or killed writer left in the WAL
+    # The first way sees what a live or killed writer left in the WAL, but may have to write an index of it
+    # beside the database; the second reads the database alone, in a folder where nothing can be written.
+    for how in ("mode=ro", "immutable=1"):
         try:
             database = _connect(folder, how)
-            _examine(database, folder)
+            with _closing_on_error(database):
+                _examine(database, folder)
             return database
         except sqlite3.DatabaseError as error:
             problem = error
     raise unreadable(folder, problem) from problem
 
 
+@contextmanager
+def _closing_on_error(database: sqlite3.Connection) -> Iterator[None]:
+    """Close a database that turns out to be of no use; Python 3.13 warns of one that is only forgotten."""
+    try:
+        yield
+    except BaseException:
+        database.close()
+        raise
+
+
 def _connect(folder: Path, how: str) -> sqlite3.Connection:
+    # Transactions are begun by hand (isolation_level=None), so that each says what is written together.
     uri = f"{(folder / 'runs.db').resolve().as_uri()}?{how}"
     return sqlite3.connect(uri, uri=True, timeout=60, isolation_level=None)
 
@@ -66,7 +84,8 @@ def _version(database: sqlite3.Connection) -> int:
 
 def _examine(database: sqlite3.Connection, folder: Path) -> None:
     """StoreError for a database of another version, sqlite3.DatabaseError for a broken one."""
-    if (version := _version(database)) != VERSION:
+    version = _version(database)
+    if version != VERSION:
         raise StoreError(
             "the run store was written by another version of the engine",
             where=str(folder / "runs.db"),

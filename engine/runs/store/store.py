@@ -262,7 +262,11 @@ def open_store(root: Path) -> RunStore:
             tempfile.TemporaryFile(dir=place).close()
         with held(folder / "locks" / "open"):
             store = RunStore(folder, connect_for_writing(folder), read_only=False)
-        store.sweep()
+        try:
+            store.sweep()
+        except BaseException:
+            store.database.close()
+            raise
         return store
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
