@@ -78,6 +78,17 @@ def corpus_hash(choice: CorpusChoice, base: Path) -> str:
     return _from_hub(choice).hash
 
 
+def count_characters(choice: CorpusChoice, base: Path) -> int:
+    """The characters of a person's own file, read through; 0 for a corpus that comes sound by itself.
+
+    DataError with file and line where `load_corpus` would stop.
+    """
+    if choice.name in packaged_names():
+        return 0
+    path = _own_file(choice.name, base)
+    return sum(len(text) for text in _texts(path)) if path else 0
+
+
 def load_corpus(choice: CorpusChoice, base: Path, model: HookedModel) -> Corpus:
     """The chosen text in the model's tokens, `choice.tokens` of them where that is given.
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1]
 SHARED_CODE = (PACKAGE / "lab" / "lab.py", PACKAGE / "models" / "load.py")  # behind every family
+CHARACTERS_PER_TOKEN = 4  # of English text, about
 LIBRARIES = ("torch", "transformers", "transformer-lens", "numpy")
 
 
@@ -44,8 +45,10 @@ class Sources:
     """The other rooms as functions.
 
     `family(name)` has `Params` and `run(lab, params) -> Result`; `make_lab` takes the fields of
-    `engine.lab.another.ExchangeLab` by name; `load_model(name, dtype, progress)` fetches too, and `progress`
-    hears (what, done, total). `maker` makes the same sources in another process, to which it is sent by name.
+    `engine.lab.another.ExchangeLab` by name; `check_prompts` and `check_corpus` read data through, raise
+    DataError, and return how many prompts or tokens there are; `load_model(name, dtype, progress)` fetches
+    too, and `progress` hears (what, done, total). `maker` makes the same sources in another process, to which
+    it is sent by name.
     """
 
     catalog: FamilyCatalog
@@ -54,7 +57,9 @@ class Sources:
     model_facts: Callable[[str, str], ModelFacts]
     data_hash: Callable[[PromptChoice, Path], str]
     load_prompts: Callable[[PromptChoice, Path], PromptSet]
+    check_prompts: Callable[[PromptChoice, Path], int]
     corpus_hash: Callable[[CorpusChoice, Path], str]
+    check_corpus: Callable[[CorpusChoice, Path], int]
     load_corpus: Callable[[CorpusChoice, Path, HookedModel], Corpus]
     load_model: Callable[[str, str, Callable[[str, int, int], None]], HookedModel]
     make_lab: Callable[..., Any]
@@ -92,8 +97,10 @@ def project_sources() -> Sources:
         family=families.get,
         model_facts=model_facts,
         data_hash=data_hash,
+        check_prompts=check_prompts,
         load_prompts=load_prompts,
         corpus_hash=corpus_hash,
+        check_corpus=check_corpus,
         load_corpus=load_corpus,
         load_model=_load_model,
         make_lab=_make_lab,
@@ -124,6 +131,22 @@ def model_facts(name: str, dtype: str) -> ModelFacts:
         available=available,
         reason=reason,
     )
+
+
+def check_prompts(choice: PromptChoice, folder: Path) -> int:
+    """How many prompts are chosen; DataError with file and line where they cannot be used."""
+    from engine.data.prompts import load_prompts
+
+    return len(load_prompts(choice, folder).table)
+
+
+def check_corpus(choice: CorpusChoice, folder: Path) -> int:
+    """About how many tokens are chosen; DataError with file and line where the text cannot be read."""
+    from engine.data.corpora import count_characters
+
+    characters = count_characters(choice, folder)
+    whole = round(characters / CHARACTERS_PER_TOKEN)
+    return min(whole, choice.tokens) if choice.tokens and whole else choice.tokens or whole
 
 
 def installed_versions() -> dict[str, str]:

@@ -246,7 +246,7 @@ class Execution:
     def _overdue(self, run: PlannedRun) -> str:
         """Why a run no longer fits the budget; the first always does, since the plan says so."""
         spent = time.monotonic() - self.started
-        if self.numbers[run.name] == 1 or spent + run.estimate.seconds <= self.plan.budget_seconds:
+        if self.numbers[run.name] == 1 or spent + run.estimate.seconds_to_admit <= self.plan.budget_seconds:
             return ""
         return "over the budget: the runs before it took longer than estimated"
 

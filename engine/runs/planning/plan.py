@@ -2,19 +2,19 @@
 
 Within a budget the primary model's runs come first, because the prose reads its numbers, and of these the
 cheapest experiment, all its sweep points together, with what it needs: runs that it uses, and the fetch and
-load of its model.
+load of its model. What was never measured, so that its cost is a guess, comes after what is known.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from engine.runs.investigation import Investigation
 from engine.runs.planning.cost import CostEstimate, model_seconds
+from engine.runs.planning.selection import Selection
 from engine.runs.planning.staleness import RunInspector, RunStatus
 from engine.runs.sources import Sources
 from engine.runs.store.record import RunName
@@ -70,6 +70,7 @@ class PlannedRun:
             "seconds_low": round(self.estimate.low, 2),
             "seconds_high": round(self.estimate.high, 2),
             "estimate_from": self.estimate.basis,
+            "is_guess": self.estimate.is_guess,
             "memory_bytes": self.estimate.memory_bytes,
         }
 
@@ -134,107 +135,60 @@ def make_plan(
     found = {i.slug: i for i in investigations}
     examiner = RunInspector(store, sources)
     examined = [run for investigation in found.values() for run in examiner.examine(investigation)]
-    examiner.book.save()
-    estimates = {e.name: examiner.estimate(e) for e in examined}
+    examiner.save()
+    estimates = {run.name: examiner.estimate(run) for run in examined}
     dtypes = {m: e.experiment.dtype for e in examined for m in (e.name.model, *e.inputs.second)}
     facts = {model: examiner.facts(model, dtype) for model, dtype in dtypes.items()}
     startup = {model: model_seconds(known) for model, known in facts.items()}
     fetches = {model: known.reason for model, known in facts.items() if known.available and known.reason}
     primaries = {slug: i.spec.models[0] for slug, i in found.items()}
-    seconds = {name: estimate.seconds for name, estimate in estimates.items()}
-    choice = Choice(examined, seconds, startup, primaries, fresh, changed, select)
-    order = tuple(_model_by_model(choice.within(budget), primaries))
+    selection = Selection(examined, estimates, startup, primaries, fresh, changed, select)
+    order = _in_order(selection, budget)
+    chosen = frozenset(order)
     versions = dict(sources.versions())
-    runs = [PlannedRun(e, estimates[e.name], *_decided(e, order, choice, budget, versions)) for e in examined]
+    runs = [
+        PlannedRun(run, estimates[run.name], *_decided(run, chosen, selection, budget, versions))
+        for run in examined
+    ]
     newest = max((run.id for run in examiner.history), default=0)
     return Plan(tuple(runs), order, found, budget, startup, fetches, fresh, newest)
 
 
-@dataclass
-class Choice:
-    """Which runs to measure: those wanted and not up to date, and what they need."""
+def _in_order(selection: Selection, budget: float) -> tuple[RunName, ...]:
+    """The chosen runs grouped by model, so that each is loaded once; primary models first, else as chosen.
 
-    examined: list[RunStatus]
-    seconds: Mapping[RunName, float]
-    model_seconds: Mapping[str, float]
-    primaries: Mapping[str, str]
-    fresh: bool
-    changed: bool
-    select: Callable[[RunName], bool]
-
-    def __post_init__(self) -> None:
-        self.by_name = {e.name: e for e in self.examined}
-        self.wanted = [e.name for e in self.examined if self.select(e.name) and self._is_due(e)]
-        self.sweep_seconds: defaultdict[tuple[str, str, str], float] = defaultdict(float)
-        for name in self.wanted:
-            self.sweep_seconds[_sweep(name)] += self.seconds[name]
-
-    def within(self, budget: float) -> Iterator[RunName]:
-        """The runs that fit: primary models and cheap experiments first, each run after those it uses."""
-        left, done, loaded, waiting = budget, set(), set(), list(self.wanted)
-        while waiting:
-            bundles = {name: self._bundle(name, done) for name in waiting}
-            costs = {name: self._cost(bundle, loaded) for name, bundle in bundles.items()}
-            fitting = [name for name in waiting if costs[name] <= left]
-            if not fitting:
-                return
-            best = min(fitting, key=lambda name: self._rank(name, costs[name]))
-            left -= costs[best]
-            done |= {*bundles[best]}
-            loaded.add(best.model)
-            yield from bundles[best]
-            waiting = [name for name in waiting if name not in done]
-
-    def _is_due(self, run: RunStatus) -> bool:
-        if run.blocked or (self.changed and run.state == "new"):
-            return False
-        return self.fresh or run.state != "up to date"
-
-    def _bundle(self, name: RunName, done: set[RunName]) -> list[RunName]:
-        """The run, after those it uses that have to be measured first."""
-        bundle: list[RunName] = []
-        for used in self.by_name[name].needs:
-            if used in self.wanted or self.by_name[used].state != "up to date":
-                bundle += [n for n in self._bundle(used, done) if n not in bundle]
-        return [n for n in [*bundle, name] if n not in done]
-
-    def _cost(self, bundle: list[RunName], loaded: set[str]) -> float:
-        models = {name.model for name in bundle} - loaded
-        return sum(self.seconds[n] for n in bundle) + sum(self.model_seconds[m] for m in models)
-
-    def _rank(self, name: RunName, cost: float) -> tuple[bool, float, float]:
-        """Primary models first, then by what the run and all other points of its sweep cost."""
-        sweep = self.sweep_seconds[_sweep(name)]
-        return name.model != self.primaries[name.slug], max(sweep, cost), sweep
-
-
-def _sweep(name: RunName) -> tuple[str, str, str]:
-    """What all points of a sweep on one model have in common."""
-    return name.slug, name.experiment, name.model
-
-
-def _model_by_model(chosen: Iterable[RunName], primaries: Mapping[str, str]) -> list[RunName]:
-    """The runs grouped by model, so that each is loaded once; primary models first, else as chosen."""
-    names = list(chosen)
-    models = list(dict.fromkeys(name.model for name in names))
-    models.sort(key=lambda model: model not in primaries.values())
-    return sorted(names, key=lambda name: models.index(name.model))
+    Within a finite budget guesses come after all that is known, even where a model is loaded twice for it:
+    they may take what is left, and no more.
+    """
+    chosen = list(selection.within(budget))
+    primaries = set(selection.primaries.values())
+    models = list(dict.fromkeys(name.model for name in chosen))
+    models.sort(key=lambda model: model not in primaries)
+    place = {model: index for index, model in enumerate(models)}
+    last = frozenset() if math.isinf(budget) else frozenset(filter(selection.is_guessed, chosen))
+    return tuple(sorted(chosen, key=lambda name: (name in last, place[name.model])))
 
 
 def _decided(
-    run: RunStatus, order: tuple[RunName, ...], choice: Choice, budget: float, versions: Mapping[str, str]
+    run: RunStatus,
+    chosen: frozenset[RunName],
+    selection: Selection,
+    budget: float,
+    versions: Mapping[str, str],
 ) -> tuple[Decision, str]:
     """What happens with a run, and why where that is not plain from its state."""
-    if run.name in order:
-        return "measure", "" if run.name in choice.wanted else "another run needs it"
+    if run.name in chosen:
+        return "measure", "" if run.name in selection.wanted else "another run needs it"
     if run.current is not None:
         return "reuse", _versions_note(run.current.record.provenance["versions"], versions)
     why = ""
-    if run.name in choice.wanted:
-        seconds = choice.seconds[run.name]
+    if run.name in selection.wanted:
+        seconds = selection.estimates[run.name].seconds
         why = f"over the budget, at about {seconds:.3g} s" if budget else "--budget 0 measures nothing"
     elif not run.blocked:
-        why = "only what changed is asked for" if choice.changed and run.state == "new" else "not asked for"
+        why = (
+            "only what changed is asked for" if selection.changed and run.state == "new" else "not asked for"
+        )
     if run.published is not None:
         return "published", why
     return "unmeasured", "; ".join(filter(None, [why, run.unpublished]))

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
-from engine.errors import DataError, DataUnavailable, ModelUnknown, SpecError
+from engine.errors import ModelUnknown, SpecError
 from engine.runs.investigation import Investigation
-from engine.runs.planning.code_hash import CodeBook
-from engine.runs.planning.cost import CostEstimate, Costs, PastRun, model_seconds, past_run
-from engine.runs.planning.keys import Inputs, asked_otherwise, explain
+from engine.runs.planning.code_hash import CodeBook, digest
+from engine.runs.planning.cost import (
+    NOTHING_READ,
+    Amounts,
+    CostEstimate,
+    Costs,
+    PastRun,
+    model_seconds,
+    past_run,
+)
+from engine.runs.planning.data_checks import DataChecks
+from engine.runs.planning.keys import Inputs, asked_otherwise, canonical, explain
 from engine.runs.published.published import PublishedEvidence, PublishedRun, read_published
 from engine.runs.sources import ModelFacts, Sources
 from engine.runs.store.record import RunName, StoredRun
 from engine.runs.store.store import RunStore
 from engine.spec.document import Loc
 from engine.spec.load import written_at
-from engine.spec.models import CorpusChoice, Experiment
+from engine.spec.models import Experiment
 from engine.spec.points import experiment_order, normalised, points, second_model
 from engine.spec.sites import resolve_site
 
 RunState = Literal["up to date", "stale", "new", "not measurable"]
 SHOWN_CHANGES = 3
+Sweep = tuple[str, str, str]  # slug, experiment, model
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ class RunStatus:
     blocked: str = ""
     published: PublishedRun | None = None
     unpublished: str = "nothing is published for it"
+    amounts: Amounts = NOTHING_READ
 
     @property
     def family(self) -> str:
@@ -57,15 +68,20 @@ class RunStatus:
 
 @dataclass
 class RunInspector:
-    """Looks at runs against one store; what it reads of models, code and published files it reads once."""
+    """Looks at runs against one store; what it reads of models, code, data and published files it reads once.
+
+    Everything that is asked of each run is looked up by name or key: plans have thousands of runs.
+    """
 
     store: RunStore
     sources: Sources
     done: dict[RunName, RunStatus] = field(default_factory=dict)
+    points: defaultdict[tuple[str, str, str], list[RunName]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     pasts: list[PastRun] = field(default_factory=list)
     known_facts: dict[tuple[str, str], ModelFacts] = field(default_factory=dict)
     known_code: dict[str, dict[str, str]] = field(default_factory=dict)
-    known_corpora: dict[tuple[CorpusChoice, Path], tuple[str, str]] = field(default_factory=dict)
 
     @cached_property
     def book(self) -> CodeBook:
@@ -74,6 +90,26 @@ class RunInspector:
     @cached_property
     def history(self) -> list[StoredRun]:
         return self.store.runs()
+
+    @cached_property
+    def newest(self) -> dict[RunName, StoredRun]:
+        """The newest stored run of each name."""
+        return {run.name: run for run in self.history}
+
+    @cached_property
+    def by_key(self) -> dict[str, list[StoredRun]]:
+        """The stored runs of each key, newest first."""
+        found = defaultdict(list)
+        for run in reversed(self.history):
+            found[run.key].append(run)
+        return dict(found)
+
+    @cached_property
+    def data(self) -> DataChecks:
+        """Remembers what was found sound for as long as the code that reads it is the same."""
+        rooms = [self.sources.package / "data" / name for name in ("prompts.py", "corpora.py")]
+        reader = digest(canonical(self.book.code_of(*rooms)))
+        return DataChecks(self.sources, reader, self.store.folder / "data.json")
 
     @cached_property
     def failures(self) -> Mapping[RunName, Any]:
@@ -88,11 +124,16 @@ class RunInspector:
         """Every run of the investigation, in the order of the spec."""
         published = read_published(investigation.published_folder)
         self.pasts += [self._past(run, investigation) for run in published.runs.values()]
-        for name in experiment_order(investigation.spec):
-            self._experiment(investigation, name, published)
-        order = list(investigation.spec.experiments)
-        mine = [e for e in self.done.values() if e.name.slug == investigation.slug]
-        return sorted(mine, key=lambda e: order.index(e.name.experiment))
+        found = {
+            name: self._experiment(investigation, name, published)
+            for name in experiment_order(investigation.spec)
+        }
+        return [run for name in investigation.spec.experiments for run in found[name]]
+
+    def save(self) -> None:
+        """Keep what was read of code and data for the next plan."""
+        self.book.save()
+        self.data.save()
 
     def facts(self, name: str, dtype: str) -> ModelFacts:
         """What is known of a model; where its bytes are not here, the last run that saw them remembers."""
@@ -117,13 +158,17 @@ class RunInspector:
         facts = self.facts(run.name.model, run.experiment.dtype)
         beside = [self.facts(name, run.experiment.dtype) for name in run.inputs.second]
         facts = replace(facts, n_params=facts.n_params + sum(other.n_params for other in beside))
-        cost = self.costs.estimate(run.name, run.family, run.inputs.experiment, facts)
+        cost = self.costs.estimate(run.name, run.family, run.inputs.experiment, facts, run.amounts)
         fetch = sum(model_seconds(other) for other in beside if other.fetch_bytes)
         memory = max([cost.memory_bytes, *(other.memory_bytes for other in beside)])
         return replace(cost, seconds=cost.seconds + fetch, memory_bytes=memory)
 
-    def _experiment(self, investigation: Investigation, name: str, published: PublishedEvidence) -> None:
+    def _experiment(
+        self, investigation: Investigation, name: str, published: PublishedEvidence
+    ) -> list[RunStatus]:
+        """The runs of one experiment; those that it uses were looked at before."""
         experiment = investigation.spec.experiments[name]
+        found: list[RunStatus] = []
         problems: list[SpecError | None] = []
         for model in experiment.models or investigation.spec.models:
             where = [("models", i) for i in range(len(investigation.spec.models))]
@@ -137,10 +182,13 @@ class RunInspector:
                 asked = normalised(experiment, point, self.sources.catalog) | {"hook_site": site}
                 second, out_of_reach = self._second(run, experiment, investigation, asked)
                 done = self._run(run, experiment, investigation, asked, second, blocked or out_of_reach)
-                self.done[run] = _with_published(done, published)
+                found.append(_with_published(done, published))
+                self.done[run] = found[-1]
+                self.points[run.slug, name, model].append(run)
         if (first := problems[0]) and all(problems):
             where = f"{investigation.spec_path}: experiments.{name}.hook_site"
             raise SpecError(first.problem, where=where, expected=first.expected, seen=first.seen)
+        return found
 
     def _facts(self, investigation: Investigation, model: str, dtype: str, places: list[Loc]) -> ModelFacts:
         try:
@@ -173,13 +221,12 @@ class RunInspector:
         second: dict[str, str | None],
         blocked: str,
     ) -> RunStatus:
-        data, out_of_reach = self._data(experiment, investigation, name.experiment)
+        data, amounts, out_of_reach = self._data(experiment, investigation, name.experiment)
         blocked = blocked or out_of_reach
         needs = {
             f"{role}: {used.label}": used
             for role, other in experiment.uses.items()
-            for used in self.done
-            if (used.slug, used.experiment, used.model) == (name.slug, other, name.model)
+            for used in self.points[name.slug, other, name.model]
         }
         inputs = Inputs(
             experiment={key: value for key, value in asked.items() if key != "uses"},
@@ -192,17 +239,18 @@ class RunInspector:
         for used in needs.values():
             if self.done[used].state == "not measurable":
                 blocked = blocked or f"uses {used.label}: {self.done[used].reason}"
-        return self._judged(name, experiment, inputs, tuple(needs.values()), blocked)
+        return replace(
+            self._judged(name, experiment, inputs, tuple(needs.values()), blocked), amounts=amounts
+        )
 
     def _judged(
         self, name: RunName, experiment: Experiment, inputs: Inputs, needs: tuple[RunName, ...], blocked: str
     ) -> RunStatus:
         """Whether the store has this run with these inputs, and if not, why."""
-        last = next((run for run in reversed(self.history) if run.name == name), None)
+        last = self.newest.get(name)
         unseen = "never measured here"
         draft = RunStatus(name, experiment, inputs, needs, "new", unseen, last=last, blocked=blocked)
-        key = inputs.key
-        same = [run for run in reversed(self.history) if key and run.key == key]
+        same = self.by_key.get(inputs.key or "", [])
         if whole := next((run for run in same if not self.store.damage(run)), None):
             return replace(draft, state="up to date", reason=f"run {whole.id}", current=whole)
         if same:
@@ -231,27 +279,22 @@ class RunInspector:
 
     def _data(
         self, experiment: Experiment, investigation: Investigation, name: str
-    ) -> tuple[dict[str, str], str]:
-        """The hashes of prompts and corpus, and why a corpus cannot be had here."""
-        hashes, folder, out_of_reach = {}, investigation.folder, ""
+    ) -> tuple[dict[str, str], Amounts, str]:
+        """The hashes and amounts of prompts and corpus, and why a corpus cannot be had here."""
+        hashes: dict[str, str] = {}
+        prompts = tokens = 0
+        out_of_reach = ""
         if experiment.prompts is not None:
-            hashes["prompts"] = self.sources.data_hash(experiment.prompts, folder)
+            facts = self.data.prompts(experiment.prompts, investigation.folder)
+            hashes["prompts"] = facts.hash
+            prompts = facts.amount
         if experiment.corpus is not None:
-            if (choice := (experiment.corpus, folder)) not in self.known_corpora:
-                where = f"{investigation.spec_path}: experiments.{name}.corpus"
-                self.known_corpora[choice] = self._corpus(*choice, where)
-            hashes["corpus"], out_of_reach = self.known_corpora[choice]
-        return hashes, out_of_reach
-
-    def _corpus(self, choice: CorpusChoice, folder: Path, where: str) -> tuple[str, str]:
-        """The hash of a corpus; the reason instead, where it cannot be had here now."""
-        try:
-            return self.sources.corpus_hash(choice, folder), ""
-        except DataUnavailable as error:
-            return "", f"{error.problem} ({error.seen})"
-        except DataError as error:
-            error.where = error.where or where
-            raise
+            where = f"{investigation.spec_path}: experiments.{name}.corpus"
+            facts = self.data.corpus(experiment.corpus, investigation.folder, where)
+            hashes["corpus"] = facts.hash
+            tokens = facts.amount
+            out_of_reach = facts.out_of_reach
+        return hashes, Amounts(prompts, tokens), out_of_reach
 
 
 def _resolved(site: str | None, facts: ModelFacts) -> tuple[str | None, SpecError | None]:

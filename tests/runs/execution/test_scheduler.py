@@ -177,6 +177,7 @@ def test_a_run_that_takes_longer_than_estimated_leaves_later_ones_out(
     toy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.runs.planning.cost.LOAD_SECONDS", 0.0)
+    monkeypatch.setattr("engine.runs.planning.cost.GUESSED_SECONDS", 0.0)
     monkeypatch.setattr("engine.runs.planning.cost.GUESSED_SECONDS_PER_PARAMETER", 0.4 / 1e6)
     toy.spec(a={"parameters": {"wait": 1.5}}, b={"parameters": {"k": 2}}, c={"uses": {"of": "b"}})
     planned = toy.plan()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from engine.runs.planning.cost import Costs, PastRun
+from dataclasses import replace
+
+import pytest
+
+from engine.runs.planning.cost import Amounts, Costs, PastRun, guessed_seconds
 from engine.runs.sources import ModelFacts
 from engine.runs.store.record import RunName
 
@@ -27,9 +31,10 @@ def test_the_nearest_past_run_speaks_first() -> None:
         (Costs((like,), (published,)), 50, "published"),
         (Costs((like,), ()), 20, "lens here, on small"),  # twice the parameters
         (Costs((), (past(named("other", "small"), 10),)), 20, "lens as published"),
-        (Costs(()), 200 * 600 / 135e6, "a guess from the model's size"),
+        (Costs(()), guessed_seconds(FACTS, {}, Amounts()), "a guess from the model's size and what is read"),
     ]:
         estimate = costs.estimate(named(), "lens", {}, FACTS)
+        assert estimate.is_guess == basis.startswith("a guess")
         assert (estimate.seconds, estimate.basis) == (max(seconds, 0.01), basis)
 
 
@@ -51,3 +56,28 @@ def test_memory_is_the_peak_of_past_runs_of_the_family_on_the_model() -> None:
     costs = Costs((past(named("a"), 1, peak_bytes=700), past(named("b", "small"), 1, peak_bytes=900)))
     assert costs.estimate(named("c"), "lens", {}, FACTS).memory_bytes == 700
     assert costs.estimate(named("c"), "other", {}, FACTS).memory_bytes == 1000
+
+
+# What the families took on two cores, as published: prompts, tokens, epochs, parameters, seconds.
+MEASURED = [
+    (287, 0, 1, 135e6, 45.8),  # the lens
+    (287, 0, 1, 135e6, 28.5),  # direct logit attribution
+    (287, 0, 1, 135e6, 397.2),  # circuit patching
+    (287, 0, 1, 494e6, 149.8),
+    (0, 20_000, 1, 135e6, 20.6),  # a small dictionary
+    (0, 200_000, 1, 135e6, 412.3),  # a large one
+    (0, 60_000, 4, 135e6, 252.9),  # a crosscoder
+    (0, 20_000, 1, 494e6, 159.2),
+    (0, 0, 1, 135e6, 17.6),  # dictionaries compared
+]
+
+
+@pytest.mark.parametrize(("prompts", "tokens", "epochs", "n_params", "seconds"), MEASURED)
+def test_a_guess_is_of_the_right_size(
+    prompts: int, tokens: int, epochs: int, n_params: float, seconds: float
+) -> None:
+    facts = replace(FACTS, n_params=int(n_params))
+    asked = {"parameters": {"epochs": epochs}}
+    estimate = Costs(()).estimate(named(), "lens", asked, facts, Amounts(prompts, tokens))
+    assert estimate.is_guess
+    assert estimate.low <= seconds <= estimate.high

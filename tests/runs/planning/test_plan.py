@@ -123,15 +123,15 @@ def test_cheapest_first_the_primary_model_first_among_equals(toy: Any) -> None:
     assert [f"{n.label} {n.model}" for n in whole.order] == [
         f"{e} {m}" for m in ("small", "tiny", "huge") for e in ("one", "two")
     ]
-    per_run, per_model = whole.runs[0].estimate.seconds, whole.model_seconds["tiny"]
-    enough = 2 * per_model + 3.5 * per_run
+    per_run = whole.runs[0].estimate
+    per_model = whole.model_seconds["tiny"]
+    enough = 2 * per_model + 3.5 * per_run.seconds_to_admit
     plan = toy.plan(budget=enough)
     assert [f"{n.label} {n.model}" for n in plan.order] == ["one small", "two small", "one tiny"]
-    assert plan.seconds == pytest.approx(2 * per_model + 3 * per_run)
-    assert plan.seconds <= enough
+    assert plan.seconds == pytest.approx(2 * per_model + 3 * per_run.seconds)
     left = {f"{r.name.label} {r.name.model}": r for r in plan.runs if r.decision == "unmeasured"}
     assert set(left) == {"two tiny", "one huge", "two huge"}
-    assert left["two tiny"].note == "over the budget, at about 4.44 s; nothing is published for it"
+    assert left["two tiny"].note == "over the budget, at about 2.03 s; nothing is published for it"
 
 
 def test_a_run_brings_the_cost_of_what_it_needs(toy: Any) -> None:
@@ -139,7 +139,8 @@ def test_a_run_brings_the_cost_of_what_it_needs(toy: Any) -> None:
     whole = toy.plan(select=lambda name: name.experiment == "two")
     assert [n.label for n in whole.order] == ["one", "two"]
     assert whole.runs[0].note == "another run needs it"
-    just_short = whole.seconds - 0.01
+    one, two = whole.runs
+    just_short = whole.model_seconds["tiny"] + one.estimate.low + two.estimate.low - 0.01
     assert toy.plan(select=lambda name: name.experiment == "two", budget=just_short).order == ()
     assert [n.label for n in toy.plan(budget=just_short).order] == ["one"]
 

@@ -1,0 +1,107 @@
+"""Whether the prompts and the text that a run reads can be read, asked before any model is loaded.
+
+Reading a file through takes longer than hashing it, so what was found sound is remembered by the hash of its
+bytes (and of the code that reads): an unchanged file is read through once, not at every plan.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.errors import DataError, DataUnavailable
+from engine.runs.planning.code_hash import digest
+from engine.runs.planning.keys import canonical
+from engine.runs.sources import Sources
+from engine.spec.models import CorpusChoice, PromptChoice
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a plan must know of prompts or a corpus: hash and amount (prompts, or tokens where known).
+
+    `out_of_reach` says why it cannot be had here now; its hash is empty then.
+    """
+
+    hash: str
+    amount: int = 0
+    out_of_reach: str = ""
+
+
+@dataclass
+class DataChecks:
+    """Reads what specs choose, each choice once; `cache_file` remembers, by content, what was found sound.
+
+    `reader` is a hash of the code that reads: what an earlier reader accepted is read again by another one.
+    """
+
+    sources: Sources
+    reader: str = ""
+    cache_file: Path | None = None
+    sound: dict[str, int] = field(default_factory=dict)
+    seen: dict[tuple[str, Path], DataFacts] = field(default_factory=dict)
+    grown: bool = False
+
+    def __post_init__(self) -> None:
+        with suppress(OSError, ValueError, TypeError):
+            entries = json.loads(self.cache_file.read_text(encoding="utf-8")) if self.cache_file else {}
+            self.sound = {str(entry): int(amount) for entry, amount in entries.items()}
+
+    def prompts(self, choice: PromptChoice, folder: Path) -> DataFacts:
+        """The chosen prompts; DataError with file and line where they cannot be used."""
+        asked = f"prompts {choice.model_dump_json()}", folder
+        if asked not in self.seen:
+            known = self.sources.data_hash(choice, folder)
+            entry = self._entry(choice, known)
+            if entry not in self.sound:
+                self._note(entry, self.sources.check_prompts(choice, folder))
+            self.seen[asked] = DataFacts(known, self.sound[entry])
+        return self.seen[asked]
+
+    def corpus(self, choice: CorpusChoice, folder: Path, where: str) -> DataFacts:
+        """The chosen text; DataError where it cannot be read, told at `where` if it names no place itself."""
+        asked = f"corpus {choice.model_dump_json()}", folder
+        if asked not in self.seen:
+            self.seen[asked] = self._corpus(choice, folder, where)
+        return self.seen[asked]
+
+    def save(self) -> None:
+        """Write the cache, if it grew and has a place; a store that cannot be written goes without."""
+        if not self.grown or self.cache_file is None:
+            return
+        with suppress(OSError):
+            handle, partial = tempfile.mkstemp(dir=self.cache_file.parent, prefix=".data-")
+            with os.fdopen(handle, "w", encoding="utf-8") as out:
+                json.dump(self.sound, out)
+            Path(partial).replace(self.cache_file)
+            self.grown = False
+
+    def _corpus(self, choice: CorpusChoice, folder: Path, where: str) -> DataFacts:
+        try:
+            known = self.sources.corpus_hash(choice, folder)
+            entry = self._entry(choice, known)
+            if entry not in self.sound:
+                self._note(entry, self.sources.check_corpus(choice, folder))
+        except DataUnavailable as error:
+            return DataFacts("", choice.tokens or 0, f"{error.problem} ({error.seen})")
+        except DataError as error:
+            error.where = error.where or where
+            raise
+        return DataFacts(known, self.sound[entry])
+
+    def _entry(self, choice: PromptChoice | CorpusChoice, known: str) -> str:
+        """What a sound file goes by: its bytes, what is chosen of it, and who found it sound.
+
+        The name's suffix counts, because the same bytes may be sound text and no JSONL.
+        """
+        suffix = Path(choice.name).suffix
+        chosen = choice.model_dump(mode="json", exclude={"name"})
+        return digest(canonical([type(choice).__name__, suffix, chosen, known, self.reader]))
+
+    def _note(self, entry: str, amount: int) -> None:
+        self.sound[entry] = amount
+        self.grown = True
