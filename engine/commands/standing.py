@@ -10,7 +10,7 @@ from engine.commands.console import emit_json, human_bytes, human_seconds, say, 
 if TYPE_CHECKING:
     from engine.runs.investigation import Investigation
     from engine.runs.planning.plan import Plan
-    from engine.runs.published.published import PublishReport
+    from engine.runs.published.write import PublishReport
     from engine.runs.store.store import RunStore
 
 
@@ -75,7 +75,7 @@ def _publish(investigation: Investigation, store: RunStore, plan: Plan) -> Publi
     from engine.commands.build import template_text
     from engine.report.render import asked_for
     from engine.runs.assemble import assemble
-    from engine.runs.published.published import write_published
+    from engine.runs.published.write import write_published
 
     ledger, path = assemble(investigation, store, plan), investigation.template_path
     return write_published(

@@ -12,22 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from engine.errors import ClaimError, StoreError, nearest
+from engine.evidence.claims import parse
+from engine.evidence.printing import printable
+from engine.evidence.result import Measurement
+from engine.evidence.verdicts import Verdict, judge
+from engine.runs.investigation import Investigation
 from engine.runs.ledger import Entry, Ledger, Provenance, Replication
-from engine.runs.published.numbers import DIGITS
-from engine.runs.published.published import PublishedEvidence, published_entry, read_published
+from engine.runs.planning.plan import Plan, PlannedRun
+from engine.runs.published.read import PublishedEvidence, published_entry, read_published
+from engine.runs.published.rounding import DIGITS
+from engine.runs.store.record import RunName, StoredRun
+from engine.runs.store.store import RunStore
+from engine.spec.models import Claim
 
 if TYPE_CHECKING:
-    from engine.evidence.result import Measurement
-    from engine.evidence.verdicts import Verdict
     from engine.runs.execution.scheduler import Outcome
-    from engine.runs.investigation import Investigation
-    from engine.runs.planning.plan import Plan, PlannedRun
-    from engine.runs.store.record import RunName, StoredRun
-    from engine.runs.store.store import RunStore
-    from engine.spec.models import Claim
 
 ROUNDING = 0.5 * 10 ** (1 - DIGITS)  # relative, of a published number
 
@@ -120,8 +123,6 @@ def _since_published(run: PlannedRun) -> Iterator[str]:
 
 def _shown(entry: Entry) -> Entry:
     """The entry as a page may tell it: without its numbers where a check failed, else each as printable."""
-    from engine.evidence.printing import printable
-
     believed = _believed(entry)
     return replace(believed, measurements={n: printable(m) for n, m in believed.measurements.items()})
 
@@ -174,15 +175,18 @@ class _Column:
 
 def claim_names(claim: Claim) -> list[str]:
     """Every number that a claim or what it requires names."""
-    from engine.evidence.claims import parse
+    texts = (claim.holds, *claim.requires)
+    return list(dict.fromkeys(name for text in texts for name in _names_in(text)))
 
-    return list(dict.fromkeys(name for text in (claim.holds, *claim.requires) for name in parse(text).names))
+
+@cache
+def _names_in(predicate: str) -> tuple[str, ...]:
+    """The numbers that a predicate names; it is asked for on every model, and parsed once."""
+    return tuple(parse(predicate).names)
 
 
 def _verdict(claim_id: str, claim: Claim, column: _Column) -> Verdict:
     """The verdict measured here, else the published one on the same predicate, else none and why."""
-    from engine.evidence.verdicts import Verdict, judge
-
     names = claim_names(claim)
     if why := column.missing(names):
         return Verdict(claim_id, "unmeasured", None, why, source="")

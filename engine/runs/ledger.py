@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -69,7 +70,7 @@ class Entry:
     state: EntryState
     reason: str = ""  # why unmeasured or withheld; for published, why it was not measured here
     measurements: dict[str, Measurement] = field(default_factory=dict)
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     provenance: Provenance | None = None

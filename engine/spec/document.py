@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,12 @@ from engine.spec.broken import broken_yaml, one_line
 
 Loc = tuple[str | int, ...]
 
+BLOCK_STARTS = re.compile(r"^[ ?:-]*(?![ ?:#\n-])", re.MULTILINE)
+READ_OTHERWISE = re.compile(r"\t|\ufeff|[\[{].*\?")  # what libyaml lets through and PyYAML refuses
+BRACKETS = re.compile(r"[\[\]{}]")
 MAX_BYTES = 256_000
 MAX_DEPTH = 40
+MAX_NESTING_READ_QUICKLY = MAX_DEPTH
 MAX_VALUES = 20_000  # what a file may grow to once its aliases are expanded
 
 CORE = "tag:yaml.org,2002:"
@@ -33,6 +38,9 @@ PLAIN_SCALARS = [
     ("float", rf"[-+]?(?:\.[0-9]+|{WHOLE}(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
     ("merge", r"<<", ["<"]),
 ]
+
+
+LIBYAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Reader(yaml.SafeLoader):
@@ -50,6 +58,15 @@ class Reader(yaml.SafeLoader):
         return node
 
 
+class QuickReader(LIBYAML_LOADER):
+    """`Reader` on libyaml's parser, ten times as fast, where PyYAML was built with it.
+
+    It has other words for what is wrong, and no floor: see `_compose`.
+    """
+
+    yaml_implicit_resolvers: dict = {}
+
+
 class Writer(yaml.SafeDumper):
     """PyYAML's writer, quoting exactly what `Reader` would not read back as text."""
 
@@ -57,7 +74,7 @@ class Writer(yaml.SafeDumper):
 
 
 for _tag, _pattern, _first in PLAIN_SCALARS:
-    for _side in (Reader, Writer):
+    for _side in (Reader, QuickReader, Writer):
         _side.add_implicit_resolver(CORE + _tag, re.compile(rf"^(?:{_pattern})$"), _first)
 
 
@@ -143,6 +160,17 @@ def _read_text(path: Path) -> str:
         raise SpecError("this is not text", where=f"{path}:{line}", expected="UTF-8", seen=seen) from None
 
 
+def _deepest(text: str) -> int:
+    """About how deep nodes are nested, rather too much than too little: a block within a block begins further
+    to the right, and each [ or { that is open is a level."""
+    column = max((len(block[0]) for block in BLOCK_STARTS.finditer(text)), default=0)
+    most = level = 0
+    for bracket in BRACKETS.findall(text):
+        level = level + 1 if bracket in "[{" else max(level - 1, 0)
+        most = max(most, level)
+    return column + most
+
+
 def _beside(path: Path) -> list[str]:
     """Spec files that a person may have meant by a path that is not there."""
     folder = path.parent if path.parent.is_dir() else path.parent.parent
@@ -151,6 +179,14 @@ def _beside(path: Path) -> list[str]:
 
 
 def _compose(text: str, file: str) -> yaml.Node | None:
+    """The nodes of a text. What libyaml refuses is read again by PyYAML, whose errors are retold."""
+    if not READ_OTHERWISE.search(text) and _deepest(text) <= MAX_NESTING_READ_QUICKLY:
+        with suppress(yaml.YAMLError):
+            quick = QuickReader(text)
+            try:
+                return quick.get_single_node()
+            finally:
+                quick.dispose()
     try:
         reader = Reader(text)
         try:

@@ -11,7 +11,7 @@ import pytest
 from engine.errors import ClaimError
 from engine.runs.assemble import assemble, stored_entry
 from engine.runs.execution.scheduler import execute
-from engine.runs.published.published import write_published
+from engine.runs.published.write import write_published
 
 CLAIMS = {"more": {"holds": "count.score > count.chance"}}
 

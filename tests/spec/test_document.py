@@ -1,4 +1,5 @@
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,30 @@ def test_every_value_knows_its_place(tmp_path):
     assert document.where(("a", "d", "e")).endswith(":4:8: a.d.e")
     assert document.where(("a", "d", "e"), of_key=True).endswith(":4:5: a.d.e")
     assert document.where(("a", "d", "missing")).endswith(":3:3: a.d")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &x {b: [1, 'two', 3.5], c: yes}\nd: *x\ne: {<<: *x, c: null}\n",
+        "text: >\n  folded\n  lines\n\n  and more\nother: |\n  as\n    written\n",
+        "emoji: 🤔 and 𝛽 then # a comment\nnext: ['🤔', \"\\u00e9\"]\n",
+        "? key\n: value\nlist:\n- a\n-   - b\n    - c\n",
+        "amounts: [200_000, 1e-3, 1e6, .5, ~, 0x10, 12:30]\n",
+    ],
+)
+def test_libyaml_and_pyyaml_read_the_same_values_at_the_same_places(tmp_path, monkeypatch, text):
+    quick = read(tmp_path, text)
+    monkeypatch.setattr("engine.spec.document.MAX_NESTING_READ_QUICKLY", -1)
+    assert read(tmp_path, text) == quick
+
+
+@pytest.mark.parametrize("text", ["a:\t1\n", "a: [b?c]\n", "a: b\ufeffc\n"])
+def test_what_libyaml_reads_otherwise_is_left_to_pyyaml(tmp_path, text):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("engine.spec.document.QuickReader", None)
+        with suppress(SpecError):
+            read(tmp_path, text)
 
 
 def test_anchors_and_merges_expand(tmp_path):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from engine.runs.planning.code_hash import digest
@@ -39,9 +40,10 @@ class Inputs:
     @property
     def parts(self) -> dict[str, Any]:
         """Everything by kind; a second model only where there is one."""
-        return {kind: part for kind, part in vars(self).items() if kind != "second" or part}
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {kind: part for kind, part in parts.items() if kind != "second" or part}
 
-    @property
+    @cached_property
     def key(self) -> str | None:
         """The run's key; None while the bytes of a model are unknown."""
         if self.model is None or None in (*self.uses.values(), *self.second.values()):
@@ -53,7 +55,7 @@ class Inputs:
         """The hash of the experiment alone, as provenance shows it."""
         return digest(canonical(self.experiment))
 
-    @property
+    @cached_property
     def short(self) -> dict[str, str]:
         """The first 12 digits of each part's own hash, to be committed beside the numbers."""
         return {name: digest(canonical(part))[:12] for name, part in self.parts.items()}

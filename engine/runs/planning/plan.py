@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from engine.runs.investigation import Investigation
@@ -106,7 +107,14 @@ class Plan:
 
     def of(self, slug: str) -> list[PlannedRun]:
         """The runs of one investigation."""
-        return [run for run in self.runs if run.name.slug == slug]
+        return self._by_slug.get(slug, [])
+
+    @cached_property
+    def _by_slug(self) -> dict[str, list[PlannedRun]]:
+        found: dict[str, list[PlannedRun]] = {}
+        for run in self.runs:
+            found.setdefault(run.name.slug, []).append(run)
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""

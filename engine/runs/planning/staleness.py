@@ -23,7 +23,7 @@ from engine.runs.planning.cost import (
 )
 from engine.runs.planning.data_checks import DataChecks
 from engine.runs.planning.keys import Inputs, asked_otherwise, canonical, explain
-from engine.runs.published.published import PublishedEvidence, PublishedRun, read_published
+from engine.runs.published.read import PublishedEvidence, PublishedRun, read_published
 from engine.runs.sources import ModelFacts, Sources
 from engine.runs.store.record import RunName, StoredRun
 from engine.runs.store.store import RunStore

@@ -14,7 +14,7 @@ def rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _short(v) if isinstance(v, float) else v for name, v in fields.items()}
 
 
-def said(fields: Mapping[str, Any]) -> dict[str, Any]:
+def without_defaults(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields without empty texts and flags that are not set, which are the defaults."""
     return {name: value for name, value in fields.items() if value is not False and value != ""}
 

@@ -7,15 +7,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
 from engine.errors import StoreError
 from engine.runs.ledger import DisplayItem
-from engine.runs.published.published import published_entry, read_published, write_published
-from engine.runs.published.tables import csv_table, read_csv_table
+from engine.runs.published.read import published_entry, read_published
+from engine.runs.published.write import write_published
 
 CLAIMS = {"more": {"holds": "count.score > count.chance"}, "fewer": {"holds": "count.score < count.chance"}}
 
@@ -159,7 +157,7 @@ def test_a_parameter_that_the_family_gained_does_not_unpublish(toy: Any) -> None
 def test_a_large_table_is_left_out_with_its_figure_and_says_so(
     toy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.runs.published.published.MAX_TABLE_BYTES", 100)
+    monkeypatch.setattr("engine.runs.published.write.MAX_TABLE_BYTES", 100)
     publish(toy)
     table = json.loads((folder(toy) / "tiny.json").read_text())["runs"]["count"]["tables"]["words"]
     assert (table["file"], table["rows"]) == ("", 20)
@@ -283,26 +281,3 @@ def test_a_publish_that_fails_or_is_killed_leaves_the_old_files(
         "spec.yaml",
         "words.csv",
     ]
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        pd.DataFrame({"text": ["<b>", 'a,"b"\nc\r\nd', " x ", "NA", ""], "n": [1, 2, 3, 4, 5]}),
-        pd.DataFrame(
-            {
-                "x": [0.1, np.nan, np.inf],
-                "whole": pd.array([1, None, 3], dtype="Int64"),
-                "yes": [True, False, True],
-            }
-        ),
-        pd.DataFrame({"code": ["007", "1e5", "True"]}),
-        pd.DataFrame({"x": pd.Series([], dtype=float), "t": pd.Series([], dtype=str)}),
-    ],
-)
-def test_a_table_keeps_its_text_and_its_types(tmp_path: Path, table: pd.DataFrame) -> None:
-    content, kinds = csv_table(table)
-    (tmp_path / "t.csv").write_bytes(content)
-    back = read_csv_table(tmp_path, {"file": "t.csv", "columns": kinds})
-    assert_frame_equal(back, table)
-    assert csv_table(back) == (content, kinds)

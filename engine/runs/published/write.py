@@ -10,65 +10,24 @@ as they are, and those that the spec no longer has go. The folder is staged whol
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.errors import StoreError
-from engine.runs.ledger import DisplayItem, Entry, Ledger, Provenance
-from engine.runs.published.numbers import floats, rounded, said
-from engine.runs.published.tables import (
-    MAX_TABLE_BYTES,
-    UNSHOWN,
-    csv_table,
-    kinds_of,
-    left_out,
-    read_csv_table,
-    thinned,
-    wanted,
-)
+from engine.evidence.verdicts import Verdict
+from engine.runs.ledger import DisplayItem, Entry, Ledger
+from engine.runs.published.csv_tables import csv_table, kinds_of
+from engine.runs.published.read import FORMAT, PublishedEvidence, file_stem, read_published
+from engine.runs.published.rounding import rounded, without_defaults
 from engine.runs.store.run_folder import sync_folder
 
-if TYPE_CHECKING:
-    from engine.evidence.verdicts import Verdict
-
-FORMAT = 1
-MENDING = "take the committed file back with git checkout, or delete it and publish again"
-
-
-@dataclass(frozen=True)
-class PublishedRun:
-    """One published entry as it lies in the file; tables are read only when it is shown."""
-
-    experiment: str
-    point: dict[str, Any]
-    model: str
-    provenance: Provenance
-    data: dict[str, Any] = field(repr=False)
-    folder: Path = field(repr=False)
-
-
-@dataclass(frozen=True)
-class PublishedVerdict:
-    """A verdict with the predicate that it was a verdict on."""
-
-    holds: str
-    requires: tuple[str, ...]
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class PublishedEvidence:
-    """What one investigation has published: runs by (label, model), verdicts by (model, claim)."""
-
-    runs: dict[tuple[str, str], PublishedRun]
-    verdicts: dict[tuple[str, str], PublishedVerdict]
+MAX_TABLE_BYTES = 200_000
+UNSHOWN = "left out: the text does not show it"
 
 
 @dataclass(frozen=True)
@@ -79,48 +38,6 @@ class PublishReport:
     taken: tuple[str, ...]
     kept: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-def read_published(folder: Path) -> PublishedEvidence:
-    """All that is published in a folder; empty where there is none. StoreError names a broken file."""
-    from engine.evidence.verdicts import Verdict
-
-    _recover(folder)
-    runs, verdicts = {}, {}
-    for path in sorted(folder.glob("*.json")):
-        data = _read(path)
-        with _blaming(path):
-            model = data["model"]
-            for label, entry in data["runs"].items():
-                runs[label, model] = _run_from(entry, model, folder)
-            for claim, v in data["verdicts"].items():
-                verdict = Verdict(claim, v["verdict"], v["share"], v["reason"], "published")
-                verdicts[model, claim] = PublishedVerdict(v["holds"], tuple(v["requires"]), verdict)
-    return PublishedEvidence(runs, verdicts)
-
-
-def published_entry(run: PublishedRun, reason: str) -> Entry:
-    """A published run as an entry of the ledger; `reason` says why it was not measured here."""
-    from engine.evidence.result import Check, Figure, Measurement
-
-    path = run.folder / f"{file_stem(run.model)}.json"
-    with _blaming(path):
-        data = run.data
-        tables = {n: read_csv_table(run.folder, t) for n, t in data["tables"].items() if t["file"]}
-        figures = {name: Figure(**figure) for name, figure in data["figures"].items()}
-        return Entry(
-            run.experiment,
-            run.point,
-            run.model,
-            "published",
-            reason,
-            {name: Measurement(name, **floats(m)) for name, m in data["measurements"].items()},
-            tables,
-            {name: figure for name, figure in figures.items() if figure.table in tables},
-            tuple(Check(**check | {"value": float(check["value"])}) for check in data["checks"]),
-            run.provenance,
-            left_out(data),
-        )
 
 
 def write_published(
@@ -155,11 +72,6 @@ def write_published(
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def file_stem(text: str) -> str:
-    """A model's name or a run's label as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9._=-]+", "-", text).strip("-.")
-
-
 def _model_files(
     ledger: Ledger, model: str, before: PublishedEvidence, folder: Path, asked: Collection[DisplayItem] | None
 ) -> dict[str, bytes]:
@@ -173,7 +85,7 @@ def _model_files(
         elif kept is not None:
             data = kept.data
             if asked is not None and not entry.withheld:  # a failed check replaces nothing
-                data = data | {"tables": thinned(data, wanted(entry, data["figures"], asked))}
+                data = data | {"tables": _thinned(data, _wanted(entry, data["figures"], asked))}
             runs[entry.label] = data
             names = [table["file"] for table in data["tables"].values() if table["file"]]
             files |= {name: (folder / name).read_bytes() for name in names}
@@ -189,7 +101,7 @@ def _run_data(entry: Entry, asked: Collection[DisplayItem] | None) -> tuple[dict
     """A measured entry as published data, and its tables' files."""
     tables, files = {}, {}
     figures = {name: _fields(figure) for name, figure in entry.figures.items()}
-    shown = entry.tables.keys() if asked is None else wanted(entry, figures, asked)
+    shown = entry.tables.keys() if asked is None else _wanted(entry, figures, asked)
     for name, table in entry.tables.items():
         content, columns = csv_table(table) if name in shown else (b"", kinds_of(table))
         file = f"{file_stem(entry.model)}.{file_stem(entry.label)}.{name}.csv"
@@ -198,11 +110,15 @@ def _run_data(entry: Entry, asked: Collection[DisplayItem] | None) -> tuple[dict
         tables[name] = {"file": "" if note else file, "columns": columns, "rows": len(table), "note": note}
         files |= {} if note else {file: content}
     unwanted = ("name", "samples", "replicates")
+    measurements = {
+        name: without_defaults(rounded(_fields(measurement, but=unwanted)))
+        for name, measurement in entry.measurements.items()
+    }
     provenance = {k: v for k, v in _fields(entry.provenance, but=("run_id",)).items() if k != "second" or v}
     data = {
         "experiment": entry.experiment,
         "point": [list(pair) for pair in entry.point.items()],
-        "measurements": {n: said(rounded(_fields(m, but=unwanted))) for n, m in entry.measurements.items()},
+        "measurements": measurements,
         "checks": [rounded(_fields(c)) for c in entry.checks],
         "figures": figures,
         "tables": tables,
@@ -249,48 +165,6 @@ def _report(ledger: Ledger, before: PublishedEvidence, changed: tuple[str, ...])
     return PublishReport(changed, taken, kept, tuple(notes))
 
 
-def _run_from(data: dict[str, Any], model: str, folder: Path) -> PublishedRun:
-    provenance = Provenance(run_id=None, **data["provenance"])
-    return PublishedRun(data["experiment"], dict(data["point"]), model, provenance, data, folder)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        problem = "this published file cannot be read"
-        raise StoreError(problem, where=str(path), seen=str(error), hint=MENDING) from None
-    seen = data.get("format") if isinstance(data, dict) else type(data).__name__
-    if seen != FORMAT:
-        raise StoreError(
-            "this file was not published by this engine",
-            where=str(path),
-            expected=f"an object with format {FORMAT}",
-            seen=f"format {seen}" if isinstance(data, dict) else f"a {seen}",
-            hint=MENDING,
-        )
-    return data
-
-
-@contextlib.contextmanager
-def _blaming(path: Path) -> Iterator[None]:
-    """What is missing or of the wrong kind in a published file, as an error that names the file."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        seen = f"{type(error).__name__}: {error}"
-        problem = "this published file lacks what it should hold"
-        raise StoreError(problem, where=str(path), seen=seen, hint=MENDING) from None
-
-
-def _recover(folder: Path) -> None:
-    """Put the old folder back where a publish was killed between its two renames."""
-    old = folder.with_name(".published-old")
-    if old.is_dir() and not folder.exists():
-        with contextlib.suppress(OSError):
-            old.rename(folder)
-
-
 def _fields(value: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name not in but}
 
@@ -298,3 +172,18 @@ def _fields(value: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """A numpy scalar as Python's own number."""
     return value.item()
+
+
+def _wanted(
+    entry: Entry, figures: Mapping[str, Mapping[str, Any]], asked: Collection[DisplayItem]
+) -> set[str]:
+    """The tables of an entry that are asked for by their own name or by that of a figure of theirs."""
+    parts = [part for part in asked if (part.label, part.model) == (entry.label, entry.model)]
+    tables = {part.name for part in parts if part.kind == "tables"}
+    return tables | {figures[p.name]["table"] for p in parts if p.kind == "figures" and p.name in figures}
+
+
+def _thinned(data: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
+    """What is said of an entry's tables once those that are not wanted have no file."""
+    gone = {"file": "", "note": UNSHOWN}
+    return {n: t if n in wanted or not t["file"] else t | gone for n, t in data["tables"].items()}
