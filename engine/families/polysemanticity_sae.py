@@ -31,7 +31,9 @@ from engine.evidence.result import Calibration, Figure, Measurement, Result
 from engine.lab.harvest import harvested, run_with_replacement
 from engine.lab.lab import Lab
 from engine.lab.profiles import known_answer
-from engine.lab.sparse.coder import Codes, random_coder
+from engine.lab.sparse.autoencoder import DEAD_AFTER_TOKENS, train
+from engine.lab.sparse.coder import Coder, random_coder
+from engine.lab.sparse.codes import Codes
 from engine.lab.sparse.evidence import (
     Geometry,
     alive,
@@ -39,12 +41,20 @@ from engine.lab.sparse.evidence import (
     sparsity_evidence,
     splice_evidence,
 )
-from engine.lab.sparse.held_out import HeldOut, arrays_of
-from engine.lab.sparse.metrics import Spliced, Sums, mean_of, principal, reconstruction, splice
+from engine.lab.sparse.held_out import HeldOutActivations
+from engine.lab.sparse.metrics import (
+    ReconstructionSums,
+    SpliceLosses,
+    mean_of,
+    principal,
+    reconstruction,
+    splice,
+)
 from engine.lab.sparse.receipts import sae_receipts
+from engine.lab.sparse.run_arrays import arrays_of
 from engine.lab.sparse.synthetic import known_dictionary, recovered, sparse_batches
 from engine.lab.sparse.top_contexts import evenly_by_rate, top_contexts
-from engine.lab.sparse.train import DEAD_AFTER_TOKENS, Trained, train
+from engine.lab.sparse.trainer import TrainingOutcome
 
 CONTROLS = ("random", "pca")
 SPLICED_AT_ONCE = 4  # contexts: their logits over the vocabulary are the most memory that a run takes
@@ -72,7 +82,7 @@ class Params(BaseModel, extra="forbid"):
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the contexts that is measured on rather than trained on."""
     spliced_contexts: Annotated[int, Field(gt=1)] = 40
-    """Held-out contexts that the reconstructions are spliced into."""
+    """HeldOutSums-out contexts that the reconstructions are spliced into."""
     shown_latents: Annotated[int, Field(gt=0)] = 24
     """Latents whose top contexts are listed: live ones, evenly spaced by how often they fire."""
 
@@ -87,7 +97,7 @@ def run(lab: Lab, params: Params) -> Result:
     """Train one dictionary and measure it on contexts that it never saw, beside its controls."""
     acts = harvested(lab, [lab.hook_site], tokens=params.tokens, context_tokens=params.context_tokens)
     site, (train_part, test_part) = acts.site, acts.split(params.held_out)
-    held = HeldOut.of(test_part, site)
+    held = HeldOutActivations.of(test_part, site)
     trained = _trained(train_part, site, params, lab.part(0.3, 0.8))
     coder = trained.coder.folded()
     lab.progress(0.8, f"measuring on {len(held.names):,} held-out contexts")
@@ -121,7 +131,7 @@ def run(lab: Lab, params: Params) -> Result:
     )
 
 
-def _trained(acts: Any, site: str, params: Params, progress: Callable[..., None]) -> Trained:
+def _trained(acts: Any, site: str, params: Params, progress: Callable[..., None]) -> TrainingOutcome[Coder]:
     steps = acts.n_tokens // params.batch_size * params.epochs
     if not steps:
         raise DataError(
@@ -136,7 +146,7 @@ def _trained(acts: Any, site: str, params: Params, progress: Callable[..., None]
         acts.d,
         params.n_features,
         params.k,
-        kind=params.kind,
+        architecture=params.kind,
         lr=params.lr,
         seed=params.seed,
         n_steps=steps,
@@ -146,8 +156,8 @@ def _trained(acts: Any, site: str, params: Params, progress: Callable[..., None]
 
 
 def _spliced(
-    lab: Lab, held: HeldOut, site: str, by: Mapping[str, Callable[[Tensor], Tensor]], limit: int
-) -> tuple[Spliced, list[str]]:
+    lab: Lab, held: HeldOutActivations, site: str, by: Mapping[str, Callable[[Tensor], Tensor]], limit: int
+) -> tuple[SpliceLosses, list[str]]:
     ids, names = held.texts(limit)
     first = held.first_position
 
@@ -158,7 +168,9 @@ def _spliced(
     return splice(batches, lab.model.logits, forward, by, first_position=first), names
 
 
-def _amounts(trained: Trained, held: HeldOut, curve: np.ndarray, sums: Sums) -> list[Measurement]:
+def _amounts(
+    trained: TrainingOutcome[Coder], held: HeldOutActivations, curve: np.ndarray, sums: ReconstructionSums
+) -> list[Measurement]:
     rank = int(np.searchsorted(np.maximum.accumulate(curve), sums.explained_variance)) + 1
     about = "Principal components that it takes to explain as much variance."
     return [
@@ -172,8 +184,8 @@ def _amounts(trained: Trained, held: HeldOut, curve: np.ndarray, sums: Sums) -> 
 def _tables(
     lab: Lab,
     params: Params,
-    trained: Trained,
-    held: HeldOut,
+    trained: TrainingOutcome[Coder],
+    held: HeldOutActivations,
     codes: Codes,
     geometry: Geometry,
     curve: np.ndarray,

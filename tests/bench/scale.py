@@ -313,7 +313,7 @@ def measured(model_name: str, tokens: int, widths: Sequence[int], k: int, batch_
     """Harvest and train here: the middle layer's activations, a dictionary of each width on all of them."""
     from engine.data.corpora import load_corpus
     from engine.lab.harvest import harvest
-    from engine.lab.sparse.train import train
+    from engine.lab.sparse.autoencoder import train
     from engine.models.load import load
     from engine.runs.execution.resources import device_name, peak_bytes, start_peak
     from engine.runs.store.store import now

@@ -9,7 +9,7 @@ from engine.errors import DataError, SpecError
 from engine.evidence.marked import is_marked
 from engine.families import polysemanticity_sae
 from engine.families.polysemanticity_sae import Params, run
-from engine.lab.sparse.held_out import coder_of
+from engine.lab.sparse.run_arrays import coder_of
 from tests.families.sparse_lab import sparse_lab
 
 SMALL = Params(
@@ -54,7 +54,7 @@ def test_arrays_are_the_dictionary_in_the_models_own_scale(result):
     live = (arrays["firing_rate"] > 0).mean()
     assert live == pytest.approx(result.measurements["frac_alive"].value)
     coder = coder_of(arrays, "the run")
-    assert (coder.kind, coder.k) == ("topk", 6)
+    assert (coder.architecture, coder.k) == ("topk", 6)
 
 
 def test_tables_list_latents_and_their_contexts(result):
@@ -78,7 +78,7 @@ def test_batchtopk_keeps_k_on_average():
     found = run(sparse_lab(), SMALL.model_copy(update={"kind": "batchtopk"}))
     assert found.measurements["l0"].value == pytest.approx(6, rel=0.25)
     assert found.arrays["threshold"][0] > 0
-    assert coder_of(found.arrays, "the run").kind == "batchtopk"
+    assert coder_of(found.arrays, "the run").architecture == "batchtopk"
 
 
 def test_heads_side_by_side_are_a_site_too():

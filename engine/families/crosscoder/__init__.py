@@ -34,13 +34,13 @@ from engine.errors import DataError
 from engine.evidence.bootstrap import count, measure, rate
 from engine.evidence.result import Calibration, Check, Figure, Measurement, Result
 from engine.families.crosscoder.evaluation import (
-    Measured,
+    Evaluation,
     SourceData,
-    measured,
+    evaluate,
     random_crosscoder,
     source_data,
 )
-from engine.families.crosscoder.latent_scaling import Held, held_out
+from engine.families.crosscoder.latent_scaling import HeldOutSums, held_out
 from engine.families.crosscoder.planted_sources import planted_sources
 from engine.families.crosscoder.sources import read_aligned
 from engine.lab.lab import Lab
@@ -126,7 +126,7 @@ def study(data: SourceData, params: Params, lab: Lab) -> Result:
     trained = train(data.train(), *sizes, progress=lab.part(0.3, 0.6), **options)
     null = train(aside.train(), *sizes, progress=lab.part(0.6, 0.9), **options)
     lab.progress(0.9, f"measuring on {data.n_contexts:,} held-out contexts")
-    found, shuffled = measured(trained.crosscoder, data), measured(null.crosscoder, aside)
+    found, shuffled = evaluate(trained.coder, data), evaluate(null.coder, aside)
     chance = random_crosscoder(next(data.train()), *sizes, params.seed + 1)
     random = held_out(chance, data.held(), data.n_contexts, chance.dec)
     dead = Check("alive", 1 - float(found.live.mean()), 1 - 0.5 / params.n_features, "Share of dead latents.")
@@ -134,7 +134,7 @@ def study(data: SourceData, params: Params, lab: Lab) -> Result:
         findings=[*_variance(found.held, data), *_amounts(found, data), *_latents(found, data, params)],
         controls=[*_variance(random, data, "random_"), *_latents(shuffled, data, params, "shuffled_")],
         checks=[dead],
-        tables=_tables(found, shuffled, random, data, params) | {"training": trained.history},
+        tables=_tables(found, shuffled, random, data, params) | {"training": _training(trained.history)},
         figures=FIGURES,
         arrays={
             "directions": found.coder.dec.numpy(),  # "latent width", the sources' `widths` side by side
@@ -144,7 +144,12 @@ def study(data: SourceData, params: Params, lab: Lab) -> Result:
     )
 
 
-def _variance(held: Held, data: SourceData, who: str = "") -> list[Measurement]:
+def _training(history: pd.DataFrame) -> pd.DataFrame:
+    """The history of training; `dead` are the latents that AuxK had to revive at a step."""
+    return history.drop(columns=["aux_loss", "dead"]).rename(columns={"aux_latents": "dead"})
+
+
+def _variance(held: HeldOutSums, data: SourceData, who: str = "") -> list[Measurement]:
     """Explained variance over all sources, then by source."""
     total, residual = held.total.numpy(), held.residual.numpy()
     parts = {"explained_variance": (total.sum(axis=1), residual.sum(axis=1), "all sources")}
@@ -164,7 +169,7 @@ def _variance(held: Held, data: SourceData, who: str = "") -> list[Measurement]:
     ]
 
 
-def _amounts(found: Measured, data: SourceData) -> list[Measurement]:
+def _amounts(found: Evaluation, data: SourceData) -> list[Measurement]:
     held = found.held
     return [
         rate("l0", held.active, held.n_rows, unit="context", about="Active latents a token."),
@@ -174,7 +179,7 @@ def _amounts(found: Measured, data: SourceData) -> list[Measurement]:
     ]
 
 
-def _classes(found: Measured, params: Params) -> dict[str, np.ndarray]:
+def _classes(found: Evaluation, params: Params) -> dict[str, np.ndarray]:
     """Which live latents are shared, exclusive, and exclusive for real or falsely."""
     shared = found.relative.min(axis=1) >= params.shared_from
     exclusive = np.sort(found.relative, axis=1)[:, -2] <= params.exclusive_below
@@ -192,7 +197,7 @@ SAID = {
 }
 
 
-def _latents(found: Measured, data: SourceData, params: Params, who: str = "") -> list[Measurement]:
+def _latents(found: Evaluation, data: SourceData, params: Params, who: str = "") -> list[Measurement]:
     """Shares of live latents by class, whose they are, and in one basis how alike first and last are."""
     aside = " Sources shuffled against each other." if who else ""
     units: dict[str, Any] = {"unit": "latent", "ids": np.flatnonzero(found.live)}
@@ -212,7 +217,7 @@ def _latents(found: Measured, data: SourceData, params: Params, who: str = "") -
 
 
 def _tables(
-    found: Measured, shuffled: Measured, random: Held, data: SourceData, params: Params
+    found: Evaluation, shuffled: Evaluation, random: HeldOutSums, data: SourceData, params: Params
 ) -> dict[str, pd.DataFrame]:
     """By live latent, by source, and the norms of both crosscoders."""
     variance = [

@@ -12,23 +12,17 @@ from torch import Tensor
 
 from engine.errors import DataError
 from engine.families.crosscoder.latent_scaling import (
-    Held,
+    HeldOutSums,
     carried_directions,
     held_out,
     ratio_to_own,
     same_directions,
 )
-from engine.families.crosscoder.sources import Aligned
-from engine.lab.sparse.crosscoder import (
-    Batch,
-    Crosscoder,
-    Widths,
-    by_source,
-    keep_largest,
-    over_source,
-    start,
-)
-from engine.lab.sparse.schedule import first_rows
+from engine.families.crosscoder.sources import AlignedSources
+from engine.lab.sparse.architectures import batchtopk
+from engine.lab.sparse.crosscoder import Batch, Crosscoder, start
+from engine.lab.sparse.trainer import first_rows
+from engine.lab.sparse.widths import Widths, by_source, over_source
 
 HELD_ROWS = 4096  # rows measured at once
 
@@ -61,8 +55,10 @@ class SourceData:
         return replace(self, train=lambda: misaligned(self.train(), self.widths, seed), held=held)
 
 
-def source_data(aligned: Aligned, held_out: float, batch_size: int, seed: int, epochs: int) -> SourceData:
-    """Aligned activations to train on, `epochs` times in an order drawn by `seed`, and those held out."""
+def source_data(
+    aligned: AlignedSources, held_out: float, batch_size: int, seed: int, epochs: int
+) -> SourceData:
+    """Activations to train on, `epochs` times in an order drawn by `seed`, and those held out."""
     train_part, test_part = aligned.split(held_out)
     context = torch.from_numpy(test_part.context).long()
 
@@ -82,11 +78,11 @@ def source_data(aligned: Aligned, held_out: float, batch_size: int, seed: int, e
 
 
 @dataclass(frozen=True)
-class Measured:
+class Evaluation:
     """A crosscoder on held-out rows; of its live latents the norms and the ratios of latent scaling."""
 
     coder: Crosscoder
-    held: Held
+    held: HeldOutSums
     live: Bool[np.ndarray, " latent"]
     norms: Float[np.ndarray, "live source"]
     error_ratio: Float[np.ndarray, " live"]
@@ -113,7 +109,7 @@ class Measured:
         return (first * last).sum(dim=1).numpy(), self.norms[:, 0] * self.norms[:, -1]
 
 
-def measured(coder: Crosscoder, data: SourceData) -> Measured:
+def evaluate(coder: Crosscoder, data: SourceData) -> Evaluation:
     """A crosscoder over held-out rows; DataError where no latent fires."""
     if data.one_basis:
         probes = same_directions(coder)
@@ -127,7 +123,7 @@ def measured(coder: Crosscoder, data: SourceData) -> Measured:
         raise DataError("the crosscoder is dead", expected=expected, seen="none", hint="train on more tokens")
     own, scales = coder.norms.argmax(dim=1), (held.error_scale, held.reconstruction_scale)
     ratios = [ratio_to_own(scale, own).numpy()[live] for scale in scales]
-    return Measured(coder, held, live, coder.norms.numpy()[live], *ratios)
+    return Evaluation(coder, held, live, coder.norms.numpy()[live], *ratios)
 
 
 def misaligned(batches: Iterator[Batch], widths: Widths, seed: int) -> Iterator[Batch]:
@@ -143,8 +139,9 @@ def random_crosscoder(batch: Batch, widths: Widths, n_features: int, k: int, see
     """Random directions, with the threshold and for each source the scale that suit a batch best."""
     coder = start(batch.float(), widths, n_features, k, seed)
     x = coder.scaled(batch.float())
-    _, smallest = keep_largest(coder, torch.addmm(coder.b_enc, x, coder.enc.T))
-    coder = replace(coder, threshold=smallest)
+    pre = torch.addmm(coder.b_enc, x, coder.enc.T)
+    _, smallest = batchtopk.select(pre, coder.k, coder.norms.sum(dim=1))
+    coder = replace(coder, threshold=smallest or 0.0)
     rebuilt = coder.encode(batch.float()) @ coder.dec
     products = by_source(rebuilt * x, widths).sum(dim=0)
     best = products / by_source(rebuilt.square(), widths).sum(dim=0).clamp_min(1e-12)

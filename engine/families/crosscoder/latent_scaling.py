@@ -24,13 +24,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.lab.sparse.crosscoder import Batch, Crosscoder, by_source
+from engine.lab.sparse.crosscoder import Batch, Crosscoder
+from engine.lab.sparse.widths import by_source
 
 RIDGE = 0.01  # of a source's mean variance
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldOutSums:
     """What a crosscoder does on held-out contexts.
 
     `residual` and `total` are sums of squared errors and of squared distances from the training mean, in
@@ -54,7 +55,7 @@ def held_out(
     batches: Iterable[tuple[Batch, Int[Tensor, " batch"]]],
     n_contexts: int,
     probes: Float[Tensor, "latent width"],
-) -> Held:
+) -> HeldOutSums:
     """Errors by context and latent scaling, over batches of rows and the context (from 0) of each row.
 
     For latent j, active as z_j, with d its direction in a source (`probes`, as `same_directions` or
@@ -88,7 +89,7 @@ def held_out(
     weight = by_source(probes.square(), widths) * squares[:, None]
     errors += coder.dec * squares[:, None]
     by_error, by_rebuilt = (by_source(probes * part, widths) / weight for part in (errors, rebuilds))
-    return Held(residual, total, active, n_rows, fired, by_error, by_rebuilt)
+    return HeldOutSums(residual, total, active, n_rows, fired, by_error, by_rebuilt)
 
 
 def same_directions(coder: Crosscoder) -> Float[Tensor, "latent width"]:

@@ -40,7 +40,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Aligned:
+class AlignedSources:
     """Sources whose rows are the same tokens, in the order in which they stand side by side."""
 
     sources: tuple[Source, ...]
@@ -93,15 +93,15 @@ class Aligned:
         ]
         return (torch.cat(batches, dim=1) for batches in zip(*streams, strict=True))
 
-    def split(self, held_out_fraction: float) -> tuple[Aligned, Aligned]:
+    def split(self, held_out_fraction: float) -> tuple[AlignedSources, AlignedSources]:
         """Training and held-out rows that share no context; DataError where either would be empty."""
         halves = [s.activations.split(held_out_fraction) for s in self.sources]
         train, held_out = zip(*halves, strict=True)
         return self._with(train), self._with(held_out)
 
-    def _with(self, parts: Sequence[Activations]) -> Aligned:
+    def _with(self, parts: Sequence[Activations]) -> AlignedSources:
         pairs = zip(self.sources, parts, strict=True)
-        return Aligned(tuple(replace(source, activations=part) for source, part in pairs))
+        return AlignedSources(tuple(replace(source, activations=part) for source, part in pairs))
 
 
 def read_aligned(
@@ -112,7 +112,7 @@ def read_aligned(
     tokens: int | None = None,
     context_tokens: int = 128,
     until: float = 0.3,
-) -> tuple[Aligned, list[Check]]:
+) -> tuple[AlignedSources, list[Check]]:
     """The lab's model at some sites over its text, then the model `against` at the same, with their receipts.
 
     A relative depth is of each model's own. The second model reads first, so that what is wrong with it
@@ -128,7 +128,7 @@ def read_aligned(
     own, receipts = _read(lab, sites, tokens, context_tokens, (until / 2 if against else 0.0, until))
     if sources:
         require_aligned(own[0], sources[0])
-    return Aligned((*own, *sources)), [*receipts, *checks]
+    return AlignedSources((*own, *sources)), [*receipts, *checks]
 
 
 def require_aligned(first: Source, second: Source) -> None:

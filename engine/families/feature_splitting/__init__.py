@@ -33,9 +33,11 @@ from engine.families.feature_splitting.kinship import Kinship, kinship, relabell
 from engine.lab.harvest import harvested
 from engine.lab.lab import Lab
 from engine.lab.profiles import known_answer
-from engine.lab.sparse.coder import Coder, Codes, random_coder
-from engine.lab.sparse.held_out import HeldOut, coder_of
+from engine.lab.sparse.coder import Coder, random_coder
+from engine.lab.sparse.codes import Codes
+from engine.lab.sparse.held_out import HeldOutActivations
 from engine.lab.sparse.receipts import sae_receipts
+from engine.lab.sparse.run_arrays import coder_of
 from engine.lab.sparse.synthetic import known_dictionary, sparse_batches, split_features, tied_coder
 
 KEPT = 0.9
@@ -99,7 +101,7 @@ def _coders(lab: Lab) -> dict[int, Coder]:
     return {coder.n_features: coder for coder in sorted(coders, key=lambda c: c.n_features)}
 
 
-def _held_out(lab: Lab, params: Params, d: int) -> HeldOut:
+def _held_out(lab: Lab, params: Params, d: int) -> HeldOutActivations:
     acts = harvested(lab, [lab.hook_site], tokens=params.tokens, context_tokens=params.context_tokens)
     if acts.d != d:
         raise DataError(
@@ -107,7 +109,7 @@ def _held_out(lab: Lab, params: Params, d: int) -> HeldOut:
             expected=f"activations of {d} dimensions",
             seen=f"{acts.d}",
         )
-    return HeldOut.of(acts.split(params.held_out)[1], acts.site)
+    return HeldOutActivations.of(acts.split(params.held_out)[1], acts.site)
 
 
 def related(parent: Coder, parent_codes: Codes, child: Coder, child_codes: Codes) -> Kinship:
@@ -116,7 +118,7 @@ def related(parent: Coder, parent_codes: Codes, child: Coder, child_codes: Codes
 
 
 def _by_chance(
-    coders: Mapping[int, Coder], codes: Mapping[int, Codes], held: HeldOut, seed: int
+    coders: Mapping[int, Coder], codes: Mapping[int, Codes], held: HeldOutActivations, seed: int
 ) -> dict[str, Kinship]:
     """The narrowest dictionary against random directions, and against the widest's own, relabelled."""
     narrow, wide = min(coders), max(coders)

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.errors import DataError
-from engine.lab.sparse.coder import Codes, unit_rows
+from engine.lab.sparse.coder import unit_rows
+from engine.lab.sparse.codes import Codes
 
 
 @dataclass(frozen=True)

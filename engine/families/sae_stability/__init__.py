@@ -32,12 +32,12 @@ from engine.evidence.result import Calibration, Figure, Measurement, Result
 from engine.families.sae_stability.seed_pairs import (
     LATENTS,
     SIDES,
-    Comparison,
-    Kind,
-    TrainedSeed,
+    Aspect,
+    SeedComparison,
+    SeedDictionary,
     compare_seeds,
+    seed_dictionaries,
     shared_fractions,
-    trained_seeds,
 )
 from engine.lab.lab import Lab, Point, UsedRun
 from engine.lab.profiles import known_answer
@@ -69,7 +69,7 @@ class Params(BaseModel, extra="forbid"):
 
 def run(lab: Lab, params: Params) -> Result:
     """Best and one-to-one matches over all pairs of seeds, on both sides, of all and of live latents."""
-    saes = trained_seeds(lab.used_over("saes", "seed"))
+    saes = seed_dictionaries(lab.used_over("saes", "seed"))
     found = compare_seeds(
         saes,
         np.random.default_rng(params.seed),
@@ -90,7 +90,7 @@ def run(lab: Lab, params: Params) -> Result:
     )
 
 
-def _counts(saes: list[TrainedSeed]) -> list[Measurement]:
+def _counts(saes: list[SeedDictionary]) -> list[Measurement]:
     alive, ids = [sae.live.mean() for sae in saes], [sae.seed for sae in saes]
     about = "Share of latents that fire on held-out tokens."
     return [
@@ -100,7 +100,7 @@ def _counts(saes: list[TrainedSeed]) -> list[Measurement]:
     ]
 
 
-def _prefix(kind: Kind) -> str:
+def _prefix(kind: Aspect) -> str:
     latents, side = kind
     return ("live_" if latents == "live" else "") + ("encoder_" if side == "encoder" else "")
 
@@ -127,7 +127,7 @@ def _bounds(name: str) -> tuple[float, float]:
     return (0, 1) if "fraction" in name else (-1, 1)
 
 
-def _matches(found: Comparison) -> list[Measurement]:
+def _matches(found: SeedComparison) -> list[Measurement]:
     rows = []
     for ((latents, side), matchings), name in product(found.matched.items(), NUMBERS):
         values = _values(matchings, name) if name != "pw_mcc" or side == "decoder" else []
@@ -139,7 +139,7 @@ def _matches(found: Comparison) -> list[Measurement]:
     return rows
 
 
-def _shared(found: Comparison) -> list[Measurement]:
+def _shared(found: SeedComparison) -> list[Measurement]:
     rows = []
     for latents in LATENTS:
         values = shared_fractions(found.matched[latents, "decoder"], found.matched[latents, "encoder"])
@@ -150,7 +150,7 @@ def _shared(found: Comparison) -> list[Measurement]:
     return rows
 
 
-def _chance(found: Comparison) -> list[Measurement]:
+def _chance(found: SeedComparison) -> list[Measurement]:
     """What random directions give, on either side, for as many as all latents and as the live ones."""
     rows = []
     for latents, matchings in found.random.items():
@@ -164,7 +164,7 @@ def _chance(found: Comparison) -> list[Measurement]:
     return rows
 
 
-def _permuted(found: Comparison) -> list[Measurement]:
+def _permuted(found: SeedComparison) -> list[Measurement]:
     rows, ids = [], [sae.seed for sae in found.saes]
     for kind, name in product(found.permuted, ("median_best_match", "mean_one_to_one")):
         if values := _values(found.permuted[kind], name):
@@ -176,7 +176,7 @@ def _permuted(found: Comparison) -> list[Measurement]:
     return [*rows, paired]
 
 
-def _by_threshold(found: Comparison) -> pd.DataFrame:
+def _by_threshold(found: SeedComparison) -> pd.DataFrame:
     """The share of features matched from each threshold on, trained and by chance; intervals over seeds."""
     rows, ids = [], [sae.seed for sae in found.saes]
     hows = ["best"] + ["one_to_one"] * (found.random["all"][0].assignment is not None)
@@ -195,7 +195,7 @@ def _by_threshold(found: Comparison) -> pd.DataFrame:
     return table.astype({"low": float, "high": float})
 
 
-def _per_pair(found: Comparison) -> pd.DataFrame:
+def _per_pair(found: SeedComparison) -> pd.DataFrame:
     columns = {
         _prefix(kind) + name: values
         for kind, name in product(found.matched, NUMBERS)
@@ -205,7 +205,7 @@ def _per_pair(found: Comparison) -> pd.DataFrame:
     return pd.DataFrame({**seeds, **columns})
 
 
-def _per_seed(found: Comparison) -> pd.DataFrame:
+def _per_seed(found: SeedComparison) -> pd.DataFrame:
     """Each seed's latents, and its numbers averaged over the other seeds."""
     rows = []
     for sae in found.saes:

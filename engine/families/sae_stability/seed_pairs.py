@@ -24,23 +24,25 @@ from engine.lab.sparse.matching import (
     random_pairing,
     shared,
 )
+from engine.lab.sparse.run_arrays import require_arrays
 from engine.spec.models import Scalar
 
-SIDES, LATENTS = ("decoder", "encoder"), ("all", "live")
+SIDES = ("decoder", "encoder")
+LATENTS = ("all", "live")
 ARRAYS = ("W_enc", "W_dec", "firing_rate")
-Kind = tuple[str, str]
+Aspect = tuple[str, str]
 """Which latents, and which side of the SAE: ("live", "decoder")."""
 
 
 @dataclass(frozen=True)
-class TrainedSeed:
+class SeedDictionary:
     """One seed's features by side, "latent d" each, and which latents fire on held-out tokens."""
 
     seed: str
     features: dict[str, Dictionary]
     live: Bool[np.ndarray, " latent"]
 
-    def of(self, kind: Kind) -> Dictionary:
+    def of(self, kind: Aspect) -> Dictionary:
         """The features of one kind."""
         latents, side = kind
         return self.features[side][self.live] if latents == "live" else self.features[side]
@@ -51,7 +53,7 @@ class TrainedSeed:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SeedComparison:
     """All pairs of seeds by kind, in the order of `pairs`; and by chance, in draws or in seeds.
 
     `random` holds pairs of dictionaries of random directions, by `all` and `live` (as many as are live on
@@ -59,26 +61,21 @@ class Comparison:
     paired at random, by pair.
     """
 
-    saes: list[TrainedSeed]
+    saes: list[SeedDictionary]
     pairs: list[tuple[str, str]]
-    matched: dict[Kind, list[Matching]]
+    matched: dict[Aspect, list[Matching]]
     random: dict[str, list[Matching]]
-    permuted: dict[Kind, list[Matching]]
+    permuted: dict[Aspect, list[Matching]]
     paired: list[float]
 
 
-def trained_seeds(by_seed: Mapping[Scalar, Result]) -> list[TrainedSeed]:
+def seed_dictionaries(by_seed: Mapping[Scalar, Result]) -> list[SeedDictionary]:
     """The dictionaries by seed; DataError where one is no trained SAE or has no live latent."""
-    return [_trained(str(seed), result) for seed, result in by_seed.items()]
+    return [_dictionary(str(seed), result) for seed, result in by_seed.items()]
 
 
-def _trained(seed: str, result: Result) -> TrainedSeed:
-    if missing := [name for name in ARRAYS if name not in result.arrays]:
-        raise DataError(
-            f"the run of seed {seed} is no trained SAE",
-            expected=f"arrays {', '.join(ARRAYS)}",
-            seen=f"no {', '.join(missing)}",
-        )
+def _dictionary(seed: str, result: Result) -> SeedDictionary:
+    require_arrays(result.arrays, ARRAYS, f"the run of seed {seed}")
     live = np.asarray(result.arrays["firing_rate"]) > 0
     if not live.any():
         raise DataError(
@@ -87,17 +84,19 @@ def _trained(seed: str, result: Result) -> TrainedSeed:
             seen=f"0 of {len(live)}",
             hint="train on more tokens, or with another lr or k",
         )
-    return TrainedSeed(seed, {"decoder": result.arrays["W_dec"], "encoder": result.arrays["W_enc"].T}, live)
+    return SeedDictionary(
+        seed, {"decoder": result.arrays["W_dec"], "encoder": result.arrays["W_enc"].T}, live
+    )
 
 
 def compare_seeds(
-    saes: list[TrainedSeed],
+    saes: list[SeedDictionary],
     generator: np.random.Generator,
     *,
     chance_draws: int = 5,
     one_to_one: bool = True,
     progress: Callable[..., None] = lambda fraction, message="": None,
-) -> Comparison:
+) -> SeedComparison:
     """Every two seeds matched on both sides, for all and for live latents, and the levels of chance."""
 
     def compared(a: Dictionary, b: Dictionary) -> Matching:
@@ -122,7 +121,7 @@ def compare_seeds(
     }
     progress(0.85, "permuted features")
     shuffled = [_each_kind((sae,), lambda kind, sae=sae: scrambled(sae.of(kind))) for sae in saes]
-    return Comparison(
+    return SeedComparison(
         saes,
         [(a.seed, b.seed) for a, b in pairs],
         _by_kind(matched),
@@ -138,7 +137,9 @@ def shared_fractions(decoder: Iterable[Matching], encoder: Iterable[Matching]) -
     return [float(shared(d, e).mean()) for d, e in both if d is not None and e is not None]
 
 
-def _each_kind(saes: Sequence[TrainedSeed], compare: Callable[[Kind], Matching]) -> dict[Kind, Matching]:
+def _each_kind(
+    saes: Sequence[SeedDictionary], compare: Callable[[Aspect], Matching]
+) -> dict[Aspect, Matching]:
     """A comparison of every kind; where all latents live, the live ones are not compared again."""
     found = {("all", side): compare(("all", side)) for side in SIDES}
     again = all(sae.live.all() for sae in saes)
@@ -147,5 +148,5 @@ def _each_kind(saes: Sequence[TrainedSeed], compare: Callable[[Kind], Matching])
     }
 
 
-def _by_kind(found: Sequence[dict[Kind, Matching]]) -> dict[Kind, list[Matching]]:
+def _by_kind(found: Sequence[dict[Aspect, Matching]]) -> dict[Aspect, list[Matching]]:
     return {kind: [each[kind] for each in found] for kind in product(LATENTS, SIDES)}

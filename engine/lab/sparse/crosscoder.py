@@ -13,40 +13,39 @@ Sources are sites of one model or of several, each of a width of its own. A row 
 3. The loss is the squared error summed over sources. Latents that have been silent for long learn from what
    the others left over (AuxK).
 4. A latent's norm in a source, relative to its largest, says whether it is shared or exclusive;
-   latent_scaling.py tells real exclusives from false ones.
+   latent scaling (engine/families/crosscoder) tells real exclusives from false ones.
 
 Sources: Lindsey et al. 2024, "Sparse Crosscoders for Cross-Layer Features and Model Diffing"; Minder et al.
 2025, "Robustly identifying concepts introduced during chat fine-tuning using crosscoders" (BatchTopK);
-Gao et al. 2024 (AuxK). The gradients are those of autograd on the dense loss, made from active
-latents only.
+Gao et al. 2024 (AuxK). Steps 2 and 3 are the trainer's of every dictionary (trainer.py, gradients.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from itertools import islice
 
-import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from engine.errors import DataError
-from engine.lab.sparse.coder import Codes, batch_largest, check_width, codes_at, unit_rows, weighted_sums
-from engine.lab.sparse.gradients import auxiliary_codes, summed_by_latent
-from engine.lab.sparse.schedule import (
-    AUX_COEFFICIENT,
+from engine.lab.sparse.coder import check_width
+from engine.lab.sparse.gradients import Objective, default_k_aux
+from engine.lab.sparse.trainer import (
+    Recipe,
+    Training,
+    TrainingOutcome,
     first_rows,
-    learning_rate,
-    require_finite,
-    require_whole,
+    starting_weights,
+    take_steps,
 )
+from engine.lab.sparse.widths import Widths, by_source, mean_width, norms_by_source, over_source
 
 THRESHOLD_RATE = 0.02
+NOTED_EVERY = 16  # steps, from the first
 
 Batch = Float[Tensor, "batch width"]
-Widths = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -74,14 +73,15 @@ class Crosscoder:
 
     @property
     def norms(self) -> Float[Tensor, "latent source"]:
-        return torch.stack([part.norm(dim=1) for part in self.directions], dim=1)
+        """How long a latent's direction is in each source."""
+        return norms_by_source(self.dec, self.widths)
 
     def scaled(self, x: Batch) -> Batch:
         """Activations centred and scaled."""
         return (x - self.mean) * self.scale
 
     def encode(self, x: Batch) -> Float[Tensor, "batch latent"]:
-        """Codes by the threshold, row by row."""
+        """Codes by the threshold on activation times decoder length, row by row."""
         codes = torch.addmm(self.b_enc, self.scaled(x), self.enc.T).relu_()
         return codes * (codes * self.norms.sum(dim=1) > self.threshold)
 
@@ -90,38 +90,24 @@ class Crosscoder:
         return torch.addmm(self.b_dec, codes, self.dec) / self.scale + self.mean
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A crosscoder and its history: step, tokens, loss (squared error of a row), l0, dead, lr."""
-
-    crosscoder: Crosscoder
-    history: pd.DataFrame
-
-
-def by_source(x: Float[Tensor, "row width"], widths: Widths) -> Float[Tensor, "row source"]:
-    """The sum over each source."""
-    return torch.stack([part.sum(dim=1) for part in x.split(widths, dim=1)], dim=1)
-
-
-def over_source(values: Float[Tensor, " source"], widths: Widths) -> Float[Tensor, " width"]:
-    """A source's value at each of its places."""
-    return values.repeat_interleave(torch.tensor(widths))
-
-
 def start(first: Batch, widths: Widths, n_features: int, k: int, seed: int) -> Crosscoder:
-    """Random unit decoder rows with the encoder as their transpose, for activations like `first`.
-
-    A row's length is expected to be the same in each source, so that none begins ahead.
-    """
-    one_width = sum(widths) / len(widths)
+    """Random directions, for activations like `first`, which say their mean and scale."""
+    # Step 1, in double precision: sums of squares of massive activations.
     mean = first.double().mean(dim=0)
     spread = by_source((first.double() - mean).square(), widths).mean(dim=0)
-    scale = over_source((one_width / spread.clamp_min(1e-12)).sqrt(), widths)
-    generator = torch.Generator().manual_seed(seed)
-    even = over_source((one_width / torch.tensor(widths)).sqrt(), widths)
-    dec = unit_rows(torch.randn(n_features, sum(widths), generator=generator) * even)
-    zeros = torch.zeros(n_features), torch.zeros(sum(widths))
-    return Crosscoder(dec.clone(), zeros[0], dec, zeros[1], mean.float(), scale.float(), widths, k, 0.0)
+    scale = over_source((mean_width(widths) / spread.clamp_min(1e-12)).sqrt(), widths)
+    weights = starting_weights(n_features, widths, torch.zeros(sum(widths)), seed)
+    return Crosscoder(
+        enc=weights.W_enc,
+        b_enc=weights.b_enc,
+        dec=weights.W_dec,
+        b_dec=weights.b_dec,
+        mean=mean.float(),
+        scale=scale.float(),
+        widths=widths,
+        k=k,
+        threshold=0.0,
+    )
 
 
 def train(
@@ -135,8 +121,8 @@ def train(
     seed: int = 0,
     k_aux: int | None = None,
     dead_after_tokens: int = 100_000,
-    progress: Callable[..., None] = lambda fraction, message="": None,
-) -> Trained:
+    progress: Callable[..., None] | None = None,
+) -> TrainingOutcome[Crosscoder]:
     """A crosscoder from a stream of aligned activations, of sources of these widths.
 
     `k_aux` is half of the sources' mean width where not given. Raises DataError for k > n_features, where the
@@ -144,84 +130,34 @@ def train(
     is no longer a number.
     """
     check_width(n_features, k)
-    first, stream = first_rows(iter(batches), n_steps, lambda batch: checked(batch, widths))
+    objective = Objective("batchtopk", k, widths, k_aux or default_k_aux(widths))
+    noted = frozenset(range(1, n_steps + 1, NOTED_EVERY))
+    recipe = Recipe(objective, lr, n_steps, dead_after_tokens, THRESHOLD_RATE, noted)
+
+    def checked(batch: Tensor) -> Tensor:
+        return checked_batch(batch, widths)
+
+    first, stream = first_rows(iter(batches), n_steps, checked)
     coder = start(first, widths, n_features, k, seed)
-    near = k_aux or max(1, sum(widths) // (2 * len(widths)))
-    weights = [coder.enc, coder.b_enc, coder.dec, coder.b_dec]
-    adam = torch.optim.Adam(weights, lr=lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
-    silent, history, tokens, done = torch.zeros(n_features, dtype=torch.long), [], 0, 0
-    for done, batch in enumerate(islice(stream, n_steps), 1):
-        x, dead = coder.scaled(batch.float()), silent >= dead_after_tokens
-        loss, kept, smallest, gradients = gradients_of(coder, x, dead, near)
-        for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = gradient
-        rate = learning_rate(lr, done - 1, n_steps)
-        for group in adam.param_groups:
-            group["lr"] = rate
-        adam.step()
-        known = smallest if done == 1 else coder.threshold
-        coder = replace(coder, threshold=known + THRESHOLD_RATE * (smallest - known))
-        tokens += len(batch)
-        silent = torch.where(kept.fired() > 0, 0, silent + len(batch))
-        if done % 16 == 1 or done == n_steps:
-            require_finite(loss, done, lr)
-            history.append((done, tokens, loss, len(kept.values) / len(batch), int(dead.sum()), rate))
-            progress(done / n_steps, f"step {done:,} of {n_steps:,}")
-    require_whole(done, n_steps)
-    return Trained(coder, pd.DataFrame(history, columns=["step", "tokens", "loss", "l0", "dead", "lr"]))
+    training = Training.start(recipe, coder.b_dec, n_features, seed)
+    take_steps([training], stream, lambda batch: coder.scaled(checked(batch)), progress)
+    weights = training.weights
+    return training.outcome(
+        replace(
+            coder,
+            enc=weights.W_enc,
+            b_enc=weights.b_enc,
+            dec=weights.W_dec,
+            b_dec=weights.b_dec,
+            threshold=training.threshold or 0.0,
+        )
+    )
 
 
-def checked(batch: Batch, widths: Widths) -> Batch:
+def checked_batch(batch: Float[Tensor, ...], widths: Widths) -> Batch:
     """The batch in fp32; DataError where it does not hold two or more sources of these widths."""
     if batch.ndim == 2 and len(widths) > 1 and batch.shape[1] == sum(widths) and len(batch):
         return batch.float()
     seen = " x ".join(map(str, batch.shape))
     expected = f'"batch width", the width of two or more sources: {" + ".join(map(str, widths))}'
     raise DataError("a crosscoder reads several sources", expected=expected, seen=seen)
-
-
-@torch.no_grad()
-def keep_largest(coder: Crosscoder, before: Float[Tensor, "batch latent"]) -> tuple[Codes, float]:
-    """BatchTopK: the k largest a row on average, by activation times the decoder's norms, positive only.
-
-    Also the smallest product that was kept; 0 where none is positive.
-    """
-    lengths = coder.norms.sum(dim=1)
-    kept = codes_at(batch_largest(before.relu() * lengths, coder.k), before)
-    weighted = kept.values * lengths[kept.latents]
-    return kept, weighted.min().item() if len(weighted) else 0.0
-
-
-@torch.no_grad()
-def gradients_of(
-    coder: Crosscoder, x: Float[Tensor, "batch width"], dead: Bool[Tensor, " latent"], k_aux: int
-) -> tuple[float, Codes, float, list[Tensor]]:
-    """Loss of a scaled batch, what was kept and its smallest, and gradients of enc, b_enc, dec and b_dec."""
-    before = torch.addmm(coder.b_enc, x, coder.enc.T)
-    kept, smallest = keep_largest(coder, before)
-    error = kept.times(coder.dec) + coder.b_dec - x
-    upstream = error * (2 / len(x))
-    wanted = kept.dots(upstream, coder.dec)
-    order, starts = kept.by_latent()
-    rows = kept.rows[order]
-    gradients = [
-        weighted_sums(rows, starts, wanted[order], x),
-        summed_by_latent(kept, wanted),
-        weighted_sums(rows, starts, kept.values[order], upstream),
-        upstream.sum(dim=0),
-    ]
-    if dead.any():
-        _add_auxiliary(coder, x, -error, before, dead, k_aux, gradients)
-    return error.square().sum().item() / len(x), kept, smallest, gradients
-
-
-def _add_auxiliary(coder, x, left_over, before, dead, k_aux: int, gradients: list[Tensor]) -> None:
-    """What the k_aux dead latents of a row that come nearest to firing learn: to rebuild the error."""
-    enc, b_enc, dec, _ = gradients
-    places = dead.nonzero().flatten()
-    near = auxiliary_codes(before[:, places], k_aux)
-    upstream = (near @ coder.dec[places] - left_over) * (2 * AUX_COEFFICIENT / len(x))
-    wanted = upstream @ coder.dec[places].T * (near > 0)
-    dec.index_add_(0, places, near.T @ upstream)
-    enc.index_add_(0, places, wanted.T @ x)
-    b_enc.index_add_(0, places, wanted.sum(dim=0))

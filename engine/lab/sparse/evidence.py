@@ -14,9 +14,15 @@ from jaxtyping import Bool, Float
 
 from engine.evidence.bootstrap import measure, rate
 from engine.evidence.result import Check, Measurement
-from engine.lab.sparse.coder import Coder, Codes
-from engine.lab.sparse.held_out import HeldOut
-from engine.lab.sparse.metrics import Spliced, Sums, encoder_decoder_cosines, nearest_cosines
+from engine.lab.sparse.coder import Coder
+from engine.lab.sparse.codes import Codes
+from engine.lab.sparse.held_out import HeldOutActivations
+from engine.lab.sparse.metrics import (
+    ReconstructionSums,
+    SpliceLosses,
+    encoder_decoder_cosines,
+    nearest_cosines,
+)
 
 WHOSE = {
     "": "",
@@ -26,7 +32,7 @@ WHOSE = {
 NEAREST = "Cosine of a decoder direction with the nearest other one; median over"
 
 
-def reconstruction_evidence(sums: Sums, names: list[str], who: str = "") -> list[Measurement]:
+def reconstruction_evidence(sums: ReconstructionSums, names: list[str], who: str = "") -> list[Measurement]:
     """Both explained variances, resampled by context."""
     both = {
         "explained_variance": (sums.total - sums.residual, sums.total, "of all tokens together"),
@@ -46,7 +52,7 @@ def reconstruction_evidence(sums: Sums, names: list[str], who: str = "") -> list
     ]
 
 
-def splice_evidence(spliced: Spliced, names: list[str], who: str = "") -> list[Measurement]:
+def splice_evidence(spliced: SpliceLosses, names: list[str], who: str = "") -> list[Measurement]:
     """ce_loss_score and kl, resampled by context."""
     about = f"Share kept of the loss between zeros at the site and the model's own activations{WHOSE[who]}."
     kl = f"KL(clean, spliced), mean over tokens{WHOSE[who]}."
@@ -67,7 +73,7 @@ def _told(name: str, who: str) -> dict[str, Any]:
     return {} if who else {"control": f"random_{name}"}
 
 
-def sparsity_evidence(codes: Codes, held: HeldOut) -> list[Measurement]:
+def sparsity_evidence(codes: Codes, held: HeldOutActivations) -> list[Measurement]:
     """Active latents a token, resampled by context, and the share of latents that ever fire."""
     n = len(held.names)
     tokens = np.bincount(held.context, minlength=n)

@@ -1,8 +1,8 @@
-"""Activations that no coder was trained on, context by context, and what a coder's arrays hold in a run."""
+"""Activations that no coder was trained on, row by row and context by context."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +12,12 @@ from torch import Tensor
 
 from engine.errors import DataError
 from engine.lab.activations import Activations
-from engine.lab.sparse.coder import Coder, Codes
-from engine.lab.sparse.metrics import joined
-
-ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "scale", "k")
+from engine.lab.sparse.coder import Coder
+from engine.lab.sparse.codes import Codes, joined
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutActivations:
     """Rows of activations with their token and context; `rows` fetches some of them by position.
 
     `context` numbers the contexts from 0; `names` are their labels, the units of sampling. `inputs` gives
@@ -34,7 +32,7 @@ class HeldOut:
     names: list[str]
 
     @classmethod
-    def of(cls, acts: Activations, site: str) -> HeldOut:
+    def of(cls, acts: Activations, site: str) -> HeldOutActivations:
         """One site of harvested activations; a context's name is where it begins in the corpus."""
         return cls(
             rows=lambda index: acts.rows(site, index),
@@ -66,28 +64,3 @@ class HeldOut:
             raise DataError("no held-out context has a next token", expected="2 tokens or more", seen="1")
         full = np.flatnonzero(lengths == lengths.max())[:limit]
         return self.inputs(full), [self.names[i] for i in full]
-
-
-def arrays_of(coder: Coder, firing_rate: Float[np.ndarray, " latent"]) -> dict[str, np.ndarray]:
-    """What a run holds of a coder: folded weights in fp32; threshold 0 where Top-K needs none."""
-    coder = coder.folded()
-    arrays = {name: getattr(coder, name).float().numpy() for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
-    threshold = 0.0 if coder.threshold is None else float(coder.threshold)
-    return arrays | {
-        "firing_rate": firing_rate.astype(np.float32),
-        "threshold": np.array([threshold], dtype=np.float32),
-        "scale": np.array([coder.scale], dtype=np.float32),
-        "k": np.array([coder.k], dtype=np.int64),
-        "batchtopk": np.array([coder.kind == "batchtopk"]),
-    }
-
-
-def coder_of(arrays: Mapping[str, np.ndarray], who: str) -> Coder:
-    """The coder that a run holds; DataError where the run is no trained SAE."""
-    if missing := [name for name in ARRAYS if name not in arrays]:
-        raise DataError(f"{who} is no trained SAE", expected=", ".join(ARRAYS), seen=f"no {missing[0]}")
-    W_enc, b_enc, W_dec, b_dec = (torch.from_numpy(np.array(arrays[name])) for name in ARRAYS[:4])
-    batch = bool(np.asarray(arrays.get("batchtopk", [False]))[0])
-    threshold = float(arrays["threshold"][0]) if batch else None
-    kind, k, scale = ("batchtopk" if batch else "topk"), int(arrays["k"][0]), float(arrays["scale"][0])
-    return Coder(W_enc, b_enc, W_dec, b_dec, kind, k, threshold, scale)

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.errors import DataError
-from engine.lab.sparse.coder import Codes, unit_rows
+from engine.lab.sparse.coder import unit_rows
 
 Reconstruct = Callable[[Tensor], Tensor]
 ForwardWithReplacement = Callable[[Tensor, Reconstruct], Tensor]
@@ -29,7 +29,7 @@ ForwardWithReplacement = Callable[[Tensor, Reconstruct], Tensor]
 
 
 @dataclass(frozen=True)
-class Sums:
+class ReconstructionSums:
     """Over the tokens of each context: "context" each; `mean` is that of all tokens."""
 
     tokens: Int[np.ndarray, " context"]
@@ -53,7 +53,7 @@ def reconstruction(
     reconstruct: Reconstruct,
     mean: Float[Tensor, " d"],
     n_contexts: int,
-) -> Sums:
+) -> ReconstructionSums:
     """Sums over batches of activations that come with the context of each row, from 0 to n_contexts - 1.
 
     Raises DataError where the activations do not vary, so that there is no variance to explain.
@@ -68,7 +68,7 @@ def reconstruction(
     tokens, total, residual, per_token = sums.numpy()
     if not total.sum() > 0:
         raise DataError("the held-out activations are all the same", expected="a variance above 0", seen="0")
-    return Sums(tokens.astype(int), total, residual, per_token)
+    return ReconstructionSums(tokens.astype(int), total, residual, per_token)
 
 
 def mean_of(batches: Iterable[tuple[Tensor, Tensor]]) -> Float[Tensor, " d"]:
@@ -83,7 +83,7 @@ def mean_of(batches: Iterable[tuple[Tensor, Tensor]]) -> Float[Tensor, " d"]:
 
 
 @dataclass(frozen=True)
-class Principal:
+class PrincipalComponents:
     """The principal components of activations: directions "d component", largest variance first."""
 
     mean: Float[Tensor, " d"]
@@ -106,7 +106,7 @@ class Principal:
         return (1 - (energy[0] - energy[1:].cumsum(0)) / total).numpy()
 
 
-def principal(batches: Iterable[Float[Tensor, "row d"]]) -> Principal:
+def principal(batches: Iterable[Float[Tensor, "row d"]]) -> PrincipalComponents:
     """Principal components of a stream of activations, in one pass over their second moments."""
     n, first, second = 0, None, None
     for x in batches:
@@ -118,11 +118,11 @@ def principal(batches: Iterable[Float[Tensor, "row d"]]) -> Principal:
         raise DataError("there are no activations to find components of", expected="a batch", seen="none")
     mean = first / n
     vectors = torch.linalg.eigh(second / n - torch.outer(mean, mean)).eigenvectors
-    return Principal(mean.float(), vectors.flip(1).float())
+    return PrincipalComponents(mean.float(), vectors.flip(1).float())
 
 
 @dataclass(frozen=True)
-class Spliced:
+class SpliceLosses:
     """Losses with a site's activations replaced, "context" each: means over a context's positions, nats."""
 
     clean: Float[np.ndarray, " context"]
@@ -141,7 +141,7 @@ def splice(
     by: Mapping[str, Reconstruct],
     *,
     first_position: int = 0,
-) -> Spliced:
+) -> SpliceLosses:
     """The model's loss with each reconstruction in the place of the activations; contexts of equal length.
 
     Only what is predicted from `first_position` on counts (1 after a BOS that is left as it is).
@@ -164,7 +164,7 @@ def splice(
         raise DataError("there is no context to splice into", expected="at least one", seen="none")
     rows = {name: torch.cat(parts).double().cpu().numpy() for name, parts in found.items()}
     ce, kl = ({name: rows[f"{what} {name}"] for name in by} for what in ("ce", "kl"))
-    return Spliced(rows["clean"], rows["ce zero"], ce, kl, identity_error / largest)
+    return SpliceLosses(rows["clean"], rows["ce zero"], ce, kl, identity_error / largest)
 
 
 def _cross_entropy(logprobs: Float[Tensor, "context pos vocab"], next_ids: Tensor) -> Tensor:
@@ -191,14 +191,3 @@ def encoder_decoder_cosines(
 ) -> Float[Tensor, " latent"]:
     """The cosine of each latent's encoder with its decoder direction."""
     return (unit_rows(W_enc.T) * unit_rows(W_dec)).sum(dim=1)
-
-
-def joined(codes: Iterable[Codes]) -> Codes:
-    """The codes of consecutive batches as one. Raises DataError where there are none."""
-    held = list(codes)
-    if not held:
-        raise DataError("there are no codes", expected="at least one batch", seen="none")
-    counts = torch.cat([c.starts.diff() for c in held])
-    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    latents, values = (torch.cat([getattr(c, name) for c in held]) for name in ("latents", "values"))
-    return Codes(starts, latents, values, held[0].n_latents)

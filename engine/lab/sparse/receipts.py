@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from engine.evidence.result import Check
-from engine.lab.sparse.metrics import Spliced
+from engine.lab.sparse.metrics import SpliceLosses
 from engine.models.huggingface import parity_limit
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ SPLICE_LIMIT = 1e-5
 
 @torch.no_grad()
 def sae_receipts(
-    model: HookedModel, ids: Int[Tensor, "context pos"], spliced: Spliced | None = None
+    model: HookedModel, ids: Int[Tensor, "context pos"], spliced: SpliceLosses | None = None
 ) -> list[Check]:
     """Logits of a few texts against Hugging Face's, and activations that replace themselves."""
     ids = ids.to(model.device)

@@ -16,23 +16,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.errors import DataError, nearest
-from engine.lab.sparse.coder import Coder, Kind
+from engine.lab.sparse.architectures import ARCHITECTURES, SAELENS, jumprelu
+from engine.lab.sparse.coder import Coder
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 FORMAT_VERSION = "6.0.0"  # of SAELens, whose readers take a configuration without one to be older
-KIND_OF: dict[str, Kind] = {"topk": "topk", "jumprelu": "jumprelu", "standard": "relu"}
-ARCHITECTURE_OF: dict[Kind, str] = {
-    "topk": "topk",
-    "batchtopk": "jumprelu",
-    "jumprelu": "jumprelu",
-    "relu": "standard",
-}
 
 
 def write_saelens(
@@ -44,8 +37,10 @@ def write_saelens(
     the folder cannot be written.
     """
     coder = coder.folded()
+    architecture = ARCHITECTURES[coder.architecture]
+    more_config, more_tensors = architecture.save(coder.k, coder.threshold, coder.b_enc)
     config: dict[str, Any] = {
-        "architecture": ARCHITECTURE_OF[coder.kind],
+        "architecture": architecture.SAELENS,
         "d_in": coder.d,
         "d_sae": coder.n_features,
         "dtype": "float32",
@@ -55,27 +50,18 @@ def write_saelens(
         "reshape_activations": "hook_z" if hook_name.endswith("hook_z") else "none",
         "metadata": {"sae_lens_version": FORMAT_VERSION, "model_name": model_name, "hook_name": hook_name}
         | metadata,
-    }
-    if coder.kind == "topk":
-        config |= {"k": coder.k, "rescale_acts_by_decoder_norm": False}
+    } | more_config
+    tensors = {
+        name: getattr(coder, name).float().contiguous() for name in ("W_enc", "b_enc", "W_dec", "b_dec")
+    } | more_tensors
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(_tensors(coder), folder / WEIGHTS)
+        save_file(tensors, folder / WEIGHTS)
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         problem = f"the coder cannot be written: {error.strerror}"
         raise DataError(problem, where=str(folder), expected="a folder that can be written") from None
     return folder / CONFIG, folder / WEIGHTS
-
-
-def _tensors(coder: Coder) -> dict[str, Tensor]:
-    weights = {
-        name: getattr(coder, name).float().contiguous() for name in ("W_enc", "b_enc", "W_dec", "b_dec")
-    }
-    if ARCHITECTURE_OF[coder.kind] == "jumprelu":
-        bound = 0.0 if coder.threshold is None else coder.threshold
-        weights["threshold"] = (torch.zeros_like(coder.b_enc) + bound).float()
-    return weights
 
 
 def read_saelens(folder: Path) -> tuple[Coder, dict[str, Any]]:
@@ -84,18 +70,14 @@ def read_saelens(folder: Path) -> tuple[Coder, dict[str, Any]]:
     Raises DataError naming the file for a folder that is not there, broken, or of another architecture.
     """
     config = _config(folder / CONFIG)
-    kind = _kind(config, str(folder / CONFIG))
-    weights = _weights(folder / WEIGHTS, config, kind)
-    coder = Coder(
-        weights["W_enc"],
-        weights["b_enc"],
-        weights["W_dec"],
-        weights["b_dec"],
-        kind,
-        _k(config, str(folder / CONFIG)) if kind == "topk" else 0,
-        weights.get("threshold"),
-    )
-    return _folded(coder, config), config
+    where = str(folder / CONFIG)
+    saelens_name = _architecture(config, where)
+    weights = _weights(folder / WEIGHTS, config, with_threshold=saelens_name == jumprelu.SAELENS)
+    if not config.get("apply_b_dec_to_input", True):
+        # Theirs: x W_enc + b_enc. Ours: (x - b_dec) W_enc + b_enc', equal with b_enc' = b_enc + b_dec W_enc.
+        weights["b_enc"] = weights["b_enc"] + weights["b_dec"] @ weights["W_enc"]
+    name, architecture = SAELENS[saelens_name]
+    return Coder(**architecture.load(weights, config, where), architecture=name), config
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -121,15 +103,16 @@ def _config(path: Path) -> dict[str, Any]:
     return {"architecture": "standard"} | config
 
 
-def _kind(config: Mapping[str, Any], where: str) -> Kind:
+def _architecture(config: Mapping[str, Any], where: str) -> str:
+    """SAELens's name of the architecture; DataError for one that cannot be expressed here."""
     architecture = str(config["architecture"])
-    if architecture not in KIND_OF:
+    if architecture not in SAELENS:
         raise DataError(
             f"an SAELens folder of the architecture {architecture!r}",
             where=where,
-            expected="one of " + ", ".join(KIND_OF),
+            expected="one of " + ", ".join(SAELENS),
             seen=architecture,
-            near=nearest(architecture, KIND_OF),
+            near=nearest(architecture, SAELENS),
         )
     normalisation = config.get("normalize_activations") or "none"
     if normalisation != "none" or config.get("finetuning_scaling_factor"):
@@ -140,17 +123,10 @@ def _kind(config: Mapping[str, Any], where: str) -> Kind:
             seen=str(normalisation),
             hint="fold the scaling into the weights with SAELens and save it again",
         )
-    return KIND_OF[architecture]
+    return architecture
 
 
-def _k(config: Mapping[str, Any], where: str) -> int:
-    k = config.get("k")
-    if isinstance(k, bool) or not isinstance(k, int):
-        raise DataError("a Top-K coder says its k", where=where, expected="a whole number", seen=repr(k))
-    return k
-
-
-def _weights(path: Path, config: Mapping[str, Any], kind: Kind) -> dict[str, Tensor]:
+def _weights(path: Path, config: Mapping[str, Any], *, with_threshold: bool) -> dict[str, Tensor]:
     """The tensors in fp32, their names and shapes checked against the configuration."""
     try:
         found = {name: tensor.float() for name, tensor in load_file(path).items()}
@@ -158,12 +134,14 @@ def _weights(path: Path, config: Mapping[str, Any], kind: Kind) -> dict[str, Ten
         raise DataError("the weights are missing", where=str(path), expected=WEIGHTS) from None
     except (OSError, SafetensorError) as error:
         raise DataError("these weights cannot be read", where=str(path), seen=str(error)) from None
-    d, latents = config.get("d_in"), config.get("d_sae")
+    d = config.get("d_in")
+    latents = config.get("d_sae")
     shapes = {"W_enc": (d, latents), "b_enc": (latents,), "W_dec": (latents, d), "b_dec": (d,)}
-    if kind == "jumprelu":
+    if with_threshold:
         shapes["threshold"] = (latents,)
     seen = {name: tuple(tensor.shape) for name, tensor in found.items()}
-    if wrong := {name: shape for name, shape in shapes.items() if seen.get(name) != shape}:
+    wrong = {name: shape for name, shape in shapes.items() if seen.get(name) != shape}
+    if wrong:
         raise DataError(
             "the weights do not fit their configuration",
             where=str(path),
@@ -171,14 +149,3 @@ def _weights(path: Path, config: Mapping[str, Any], kind: Kind) -> dict[str, Ten
             seen=", ".join(f"{name} {seen.get(name, 'missing')}" for name in wrong),
         )
     return {name: found[name] for name in shapes}
-
-
-def _folded(coder: Coder, config: Mapping[str, Any]) -> Coder:
-    """The coder with what the configuration says beyond the weights taken into them."""
-    W_enc, b_enc, W_dec = coder.W_enc, coder.b_enc, coder.W_dec
-    if not config.get("apply_b_dec_to_input", True):
-        b_enc = b_enc + coder.b_dec @ W_enc
-    if coder.kind == "topk" and config.get("rescale_acts_by_decoder_norm"):
-        norms = W_dec.norm(dim=1)
-        W_enc, b_enc, W_dec = W_enc * norms, b_enc * norms, W_dec / norms[:, None]
-    return Coder(W_enc, b_enc, W_dec, coder.b_dec, coder.kind, coder.k, coder.threshold)

@@ -17,7 +17,7 @@ def slow_loss(
 ) -> Tensor:
     """Mean squared error of a row, plus the weighted auxiliary error."""
     pre = (x - weights.b_dec) @ weights.W_enc.T + weights.b_enc
-    codes = _kept(pre, objective.k) if objective.kind == "topk" else _kept_of_all(pre, objective.k)
+    codes = _kept(pre, objective.k) if objective.architecture == "topk" else _kept_of_all(pre, objective.k)
     decoded = codes.relu() @ weights.W_dec + weights.b_dec
     loss = (decoded - x).square().sum(dim=1).mean()
     if dead is None or not bool(dead.any()):

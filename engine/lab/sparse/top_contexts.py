@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from engine.evidence.marked import marked
-from engine.lab.sparse.coder import Codes
+from engine.lab.sparse.codes import Codes
 
 Decode = Callable[[Sequence[int]], list[str]]
 """Token ids -> each token's own text."""
@@ -30,7 +30,7 @@ def top_contexts(
     Columns: latent, place (from 1), activation, token, text (every token that the latent fires on is marked,
     see engine/evidence/marked.py), context (its index). Latents that never fire have no row.
     """
-    entries = _Entries(codes, context)
+    entries = _LatentEntries(codes, context)
     rows = []
     for latent in latents:
         for place, (row, activation) in enumerate(entries.peaks(latent, top), 1):
@@ -59,7 +59,7 @@ def evenly_by_rate(codes: Codes, n: int) -> list[int]:
     return by_rate[np.unique(np.linspace(0, len(live) - 1, n).astype(int))].tolist() if len(live) else []
 
 
-class _Entries:
+class _LatentEntries:
     """Codes by latent, so that each latent's rows are at hand."""
 
     def __init__(self, codes: Codes, context: np.ndarray) -> None:

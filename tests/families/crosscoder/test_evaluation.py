@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.errors import DataError
-from engine.families.crosscoder.evaluation import SourceData, measured, random_crosscoder
+from engine.families.crosscoder.evaluation import SourceData, evaluate, random_crosscoder
 from engine.families.crosscoder.planted_sources import planted_sources
 from engine.lab.sparse.crosscoder import train
 
@@ -27,17 +27,17 @@ DATA = SourceData(training, held, 60, 6, ["first", "second"], WIDTHS, one_basis=
 
 def test_random_directions_have_their_best_scale():
     coder = random_crosscoder(PLANTED.draw(500, 0), WIDTHS, 24, 2, seed=0)
-    found = measured(coder, DATA).held
+    found = evaluate(coder, DATA).held
     kept = 1 - found.residual.sum(dim=0) / found.total.sum(dim=0)
     assert (kept > 0).all()
     twice = replace(coder, dec=2 * coder.dec, threshold=2 * coder.threshold)
-    worse = measured(twice, DATA).held
+    worse = evaluate(twice, DATA).held
     assert (worse.residual.sum(dim=0) > found.residual.sum(dim=0)).all()
 
 
 def test_norms_and_rates_are_those_of_live_latents():
-    coder = train(training(), WIDTHS, 24, 2, n_steps=60, lr=1e-2).crosscoder
-    found = measured(coder, DATA)
+    coder = train(training(), WIDTHS, 24, 2, n_steps=60, lr=1e-2).coder
+    found = evaluate(coder, DATA)
     assert found.norms.shape == (found.live.sum(), 2)
     assert found.relative.max(axis=1) == pytest.approx(1)
     assert ((found.last_share() >= 0) & (found.last_share() <= 1)).all()
@@ -47,4 +47,4 @@ def test_norms_and_rates_are_those_of_live_latents():
 def test_a_dead_crosscoder_is_refused():
     coder = random_crosscoder(PLANTED.draw(500, 0), WIDTHS, 24, 2, seed=0)
     with pytest.raises(DataError, match="dead"):
-        measured(replace(coder, threshold=1e9), DATA)
+        evaluate(replace(coder, threshold=1e9), DATA)

@@ -9,7 +9,7 @@ import torch
 
 from engine.errors import ModelError, SpecError
 from engine.families.crosscoder import sources as module
-from engine.families.crosscoder.sources import Aligned, read_aligned
+from engine.families.crosscoder.sources import AlignedSources, read_aligned
 from engine.lab import harvest
 from engine.lab.activation_cache import kept
 from engine.lab.another import ExchangeLab
@@ -38,7 +38,7 @@ def tokens_of(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.fixture
-def two(monkeypatch, tmp_path) -> Aligned:
+def two(monkeypatch, tmp_path) -> AlignedSources:
     """Two models over many small shards, of which few fit the buffer."""
     monkeypatch.setattr(harvest, "SHARD_TOKENS", 64)
     monkeypatch.setattr(module, "BUFFER_BYTES", 200 * 4 * (32 + 48))

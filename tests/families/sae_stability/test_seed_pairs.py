@@ -5,16 +5,16 @@ import pytest
 
 from engine.evidence.result import Result
 from engine.families.sae_stability.seed_pairs import (
-    Comparison,
+    SeedComparison,
     compare_seeds,
+    seed_dictionaries,
     shared_fractions,
-    trained_seeds,
 )
 from engine.lab.sparse.matching import random_directions
 from engine.spec.models import Scalar
 
 
-def compared(live: int, **options) -> Comparison:
+def compared(live: int, **options) -> SeedComparison:
     rng = np.random.default_rng(0)
     by_seed: dict[Scalar, Result] = {}
     for seed in (4, 2, 9):
@@ -22,7 +22,7 @@ def compared(live: int, **options) -> Comparison:
         rate = (np.arange(20) < live) / 20
         arrays = {"W_dec": decoder, "W_enc": decoder.T, "firing_rate": rate}
         by_seed[seed] = Result(arrays=arrays)
-    return compare_seeds(trained_seeds(by_seed), rng, **options)
+    return compare_seeds(seed_dictionaries(by_seed), rng, **options)
 
 
 def test_every_pair_is_compared_in_the_order_of_the_sweep():

@@ -7,8 +7,10 @@ import torch
 
 from engine.errors import DataError
 from engine.families.crosscoder.planted_sources import planted_sources
-from engine.lab.sparse.crosscoder import by_source, gradients_of, keep_largest, start, train
-from engine.lab.sparse.schedule import AUX_COEFFICIENT
+from engine.lab.sparse.architectures import batchtopk
+from engine.lab.sparse.crosscoder import Crosscoder, start, train
+from engine.lab.sparse.gradients import AUX_COEFFICIENT, Objective, Weights, step
+from engine.lab.sparse.widths import by_source
 
 WIDTHS, N, K = (4, 6, 8), 20, 4
 D = 6  # their mean
@@ -26,6 +28,10 @@ def coder(rows):
     lengths = 0.5 + torch.rand(N, 1, generator=generator)
     noise = 0.1 * torch.randn(N, generator=generator)
     return replace(made, dec=made.dec * lengths, b_enc=noise, b_dec=made.b_dec + 0.1)
+
+
+def weights_of(coder: Crosscoder) -> Weights:
+    return Weights(coder.enc, coder.dec, coder.b_enc, coder.b_dec)
 
 
 def slow_loss(coder, x, dead, k_aux, weights):
@@ -52,29 +58,25 @@ def test_gradients_equal_autograd(coder, rows, n_dead):
     x, dead = coder.scaled(rows), torch.arange(N) < n_dead
     weights = [w.clone().requires_grad_() for w in (coder.enc, coder.b_enc, coder.dec, coder.b_dec)]
     slow_loss(coder, x, dead, 3, weights).backward()
-    loss, kept, _, gradients = gradients_of(coder, x, dead, 3)
-    assert len(kept.rows) <= len(rows) * K
+    found = step(weights_of(coder), x, Objective("batchtopk", K, WIDTHS, k_aux=3), dead)
+    assert len(found.codes.rows) <= len(rows) * K
+    gradients = [getattr(found.gradients, name) for name in ("W_enc", "b_enc", "W_dec", "b_dec")]
     for weight, gradient in zip(weights, gradients, strict=True):
         assert weight.grad is not None
         assert (gradient - weight.grad).abs().max() < 1e-5
     plain = slow_loss(coder, x, torch.zeros(N, dtype=torch.bool), 3, weights)
-    assert loss == pytest.approx(plain.item(), rel=1e-5)
+    assert float(found.squared_error) == pytest.approx(plain.item(), rel=1e-5)
 
 
 def test_what_is_kept_is_largest_by_activation_times_norm(coder, rows):
     before = torch.addmm(coder.b_enc, coder.scaled(rows), coder.enc.T)
-    kept, smallest = keep_largest(coder, before)
+    kept, smallest = batchtopk.select(before, K, coder.norms.sum(dim=1))
     weighted = before.relu() * coder.norms.sum(dim=1)
     chosen = torch.zeros_like(before, dtype=torch.bool)
     chosen[kept.rows, kept.latents] = True
     assert weighted[chosen].min() >= weighted[~chosen].max()
     assert weighted[chosen].min().item() == pytest.approx(smallest)
     assert chosen.sum() <= len(rows) * K
-
-
-def test_no_source_begins_ahead(rows):
-    norms = start(rows, WIDTHS, 4000, K, seed=0).norms
-    assert norms.square().mean(dim=0).numpy() == pytest.approx([1 / 3] * 3, abs=0.02)
 
 
 def test_scaling_is_undone(coder, rows):
@@ -89,14 +91,14 @@ def test_the_threshold_keeps_about_k_a_row():
     sources = planted_sources(16, 4, widths=(24, 24))
     batches = (sources.draw(256, seed) for seed in range(300))
     trained = train(batches, (24, 24), 32, 2, n_steps=300, lr=3e-3)
-    l0 = (trained.crosscoder.encode(sources.draw(2000, 999)) > 0).sum(dim=1).float().mean()
+    l0 = (trained.coder.encode(sources.draw(2000, 999)) > 0).sum(dim=1).float().mean()
     assert 1 < l0 < 3
     assert trained.history["loss"].iloc[-1] < 0.5 * trained.history["loss"].iloc[0]
 
 
 def test_the_same_seed_trains_the_same_crosscoder(rows):
     one, other, third = (
-        train([rows] * 5, WIDTHS, N, K, n_steps=5, seed=seed).crosscoder.dec for seed in (3, 3, 4)
+        train([rows] * 5, WIDTHS, N, K, n_steps=5, seed=seed).coder.dec for seed in (3, 3, 4)
     )
     assert torch.equal(one, other)
     assert not torch.equal(one, third)
@@ -105,9 +107,9 @@ def test_the_same_seed_trains_the_same_crosscoder(rows):
 def test_dead_latents_learn_from_what_is_left_over(rows):
     plain = train([rows] * 40, WIDTHS, 64, 1, n_steps=40, dead_after_tokens=10**9)
     helped = train([rows] * 40, WIDTHS, 64, 1, n_steps=40, dead_after_tokens=100)
-    assert max(helped.history["dead"].tolist()) > 0
-    assert max(plain.history["dead"].tolist()) == 0
-    assert not torch.equal(plain.crosscoder.enc, helped.crosscoder.enc)
+    assert max(helped.history["aux_latents"].tolist()) > 0
+    assert max(plain.history["aux_latents"].tolist()) == 0
+    assert not torch.equal(plain.coder.enc, helped.coder.enc)
 
 
 def test_what_cannot_be_trained_is_refused(rows):

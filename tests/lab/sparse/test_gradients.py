@@ -6,7 +6,7 @@ import torch
 from engine.lab.sparse.coder import unit_rows
 from engine.lab.sparse.gradients import Objective, Weights, step
 from engine.lab.sparse.slow import slow_gradients, slow_loss
-from engine.lab.sparse.train import Recipe, Training
+from engine.lab.sparse.trainer import Recipe, Training
 
 D, LATENTS, K = 24, 160, 6
 
@@ -30,10 +30,10 @@ def relative(seen: torch.Tensor, expected: torch.Tensor) -> float:
     return float((seen - expected).abs().max() / expected.abs().max())
 
 
-@pytest.mark.parametrize("kind", ["topk", "batchtopk"])
+@pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
 @pytest.mark.parametrize("n_dead", [0, 5, 60], ids=["no dead", "all dead at work", "some dead at work"])
-def test_gradients_and_loss_equal_autograd(kind, n_dead):
-    objective = Objective(kind, K, 1 / 32, D // 2)
+def test_gradients_and_loss_equal_autograd(architecture, n_dead):
+    objective = Objective(architecture, K, (D,), D // 2)
     w, x, dead = weights(), activations(), dead_latents(n_dead)
     fast, slow = step(w, x, objective, dead), slow_gradients(w, x, objective, dead)
     for seen, expected in zip(fast.gradients.all(), slow.all(), strict=True):
@@ -45,16 +45,16 @@ def test_gradients_and_loss_equal_autograd(kind, n_dead):
 def test_a_batch_in_which_nothing_fires_has_gradients():
     w = weights()
     w.b_enc.fill_(-100.0)
-    found = step(w, activations(), Objective("topk", K, 1 / 32, 4))
+    found = step(w, activations(), Objective("topk", K, (D,), 4))
     assert len(found.codes.values) == 0
     assert not found.gradients.W_enc.any() and not found.gradients.W_dec.any()
     assert found.gradients.b_dec.abs().min() > 0
 
 
-@pytest.mark.parametrize("kind", ["topk", "batchtopk"])
-def test_ten_steps_equal_ten_of_autograd(kind):
-    recipe = Recipe(Objective(kind, K, 1 / 32, D // 2), lr=1e-3, n_steps=10, dead_after_tokens=90)
-    fast = Training.start(recipe, torch.zeros(D, dtype=torch.float64), LATENTS, seed=3, scale=1.0)
+@pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
+def test_ten_steps_equal_ten_of_autograd(architecture):
+    recipe = Recipe(Objective(architecture, K, (D,), D // 2), lr=1e-3, n_steps=10, dead_after_tokens=90)
+    fast = Training.start(recipe, torch.zeros(D, dtype=torch.float64), LATENTS, seed=3)
     slow = Weights(*(w.detach().clone() for w in fast.weights.all()))
     adam = torch.optim.Adam(slow.all(), fused=False, foreach=False)
     dead_seen = 0

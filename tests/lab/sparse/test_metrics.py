@@ -7,14 +7,12 @@ import torch
 from engine.errors import DataError
 from engine.lab.sparse.metrics import (
     encoder_decoder_cosines,
-    joined,
     mean_of,
     nearest_cosines,
     principal,
     reconstruction,
     splice,
 )
-from engine.lab.sparse.synthetic import known_dictionary, tied_coder
 
 X = torch.randn(60, 8, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, 9.0)
 CONTEXT = torch.arange(60) // 10
@@ -82,10 +80,3 @@ def test_geometry():
     assert nearest_cosines(rows, block=2) == pytest.approx([0.5**0.5] * 3, abs=1e-6)
     assert nearest_cosines(rows[:1]).tolist() == [-1.0]
     assert encoder_decoder_cosines(rows.T, rows) == pytest.approx([1.0] * 3, abs=1e-6)
-
-
-def test_codes_of_batches_are_joined():
-    coder = tied_coder(known_dictionary(8, 20, seed=0), 3)
-    whole, parts = coder.codes(X), joined(coder.codes(x) for x, _ in batches())
-    assert torch.equal(whole.starts, parts.starts) and torch.equal(whole.latents, parts.latents)
-    torch.testing.assert_close(whole.values, parts.values)

@@ -49,7 +49,7 @@ def test_an_older_configuration_calls_top_k_an_activation(tmp_path):
     write_saelens(coders()["topk"], tmp_path, model_name="gpt2", hook_name=SITE)
     change(tmp_path, architecture="standard", activation_fn_str="topk", activation_fn_kwargs={"k": 5}, k=5)
     coder, _ = read_saelens(tmp_path)
-    assert (coder.kind, coder.k) == ("topk", 5)
+    assert (coder.architecture, coder.k) == ("topk", 5)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from engine.evidence.marked import segments_of
-from engine.lab.sparse.coder import Codes
+from engine.lab.sparse.codes import Codes
 from engine.lab.sparse.top_contexts import evenly_by_rate, top_contexts
 
 IDS = np.arange(12)

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from engine.errors import DataError, ResultError
-from engine.lab.sparse.gradients import Objective
+from engine.lab.sparse.autoencoder import COLUMNS, train, train_several
 from engine.lab.sparse.synthetic import known_dictionary, recovered, sparse_batches
-from engine.lab.sparse.train import Recipe, train, train_several
 
 D, N, STEPS = 32, 40, 150
 FEATURES = known_dictionary(D, N, seed=0)
@@ -17,15 +16,16 @@ def stream(n=STEPS, scale=1.0):
         yield batch * scale
 
 
-@pytest.mark.parametrize("kind", ["topk", "batchtopk"])
-def test_it_finds_known_directions(kind):
-    trained = train(stream(), D, N, 3, kind=kind, lr=1e-2, n_steps=STEPS)
+@pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
+def test_it_finds_known_directions(architecture):
+    trained = train(stream(), D, N, 3, architecture=architecture, lr=1e-2, n_steps=STEPS)
     chance = recovered(known_dictionary(D, N, seed=5), FEATURES).mean()
     assert recovered(trained.coder.W_dec, FEATURES).mean() > chance + 0.2
     assert trained.history["loss"].iloc[-1] < trained.history["loss"].iloc[0] / 2
     assert trained.n_tokens == STEPS * 256
+    assert list(trained.history) == COLUMNS
     assert trained.history["l0"].to_numpy().max() <= 3
-    assert (trained.coder.threshold is None) == (kind == "topk")
+    assert (trained.coder.threshold is None) == (architecture == "topk")
     assert trained.coder.W_dec.norm(dim=1).sub(1).abs().max() < 1e-6
 
 
@@ -51,13 +51,6 @@ def test_latents_that_do_not_fire_are_counted_dead():
     assert 0 < int(dead.sum()) == trained.history["dead"].iloc[-1]
     assert trained.fired[~dead].min() > 0
     assert trained.history["aux_loss"].iloc[-1] > 0
-
-
-def test_the_learning_rate_warms_up_stays_and_decays():
-    recipe = Recipe(Objective("topk", 1, 0.0, 1), lr=1.0, n_steps=100, dead_after_tokens=1)
-    rates = [recipe.rate(n) for n in range(100)]
-    assert rates[0] == pytest.approx(0.2) and rates[4:81] == pytest.approx([1.0] * 77)
-    assert rates[90] == pytest.approx(0.5) and 0 < rates[99] < 0.1
 
 
 def test_progress_is_told():

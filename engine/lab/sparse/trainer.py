@@ -1,0 +1,224 @@
+"""The training of every sparse dictionary, of one or several sources: schedule, Adam, dead latents.
+
+1. Start decoder rows as random directions and the encoder as the decoder's transpose.
+2. For each batch: loss and gradients (gradients.py), then Adam. The learning rate warms up, stays, and falls
+   to zero over the last fifth of the steps. Decoder rows of one source go back to norm 1.
+3. A latent that has not fired for `dead_after_tokens` tokens is dead until it fires, and learns from AuxK.
+4. BatchTopK notes a running mean of the smallest activation that it kept: its threshold at inference.
+
+What is trained on is scaled beforehand: by autoencoder.py for one source, by crosscoder.py for several.
+Sources: Gao et al. 2024, arXiv 2406.04093 (initialisation, AuxK); Bussmann et al. 2024, arXiv 2412.06410
+(the threshold).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from math import isfinite
+from typing import Generic, TypeVar
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.errors import DataError, ResultError
+from engine.lab.sparse.architectures import batchtopk
+from engine.lab.sparse.coder import unit_rows
+from engine.lab.sparse.gradients import Objective, Step, Weights, step
+from engine.lab.sparse.widths import Widths, mean_width, over_source
+
+WARM_UP = 0.05
+"""Share of the steps over which the learning rate rises."""
+DECAY = 0.2
+"""Share of the steps over which it falls to zero."""
+SCALED_ON_ROWS = 16_384
+"""Activations that scale and mean are taken from, at least, where there are as many."""
+PROGRESS_EVERY = 16
+"""Steps between two words on how far training is."""
+
+AnyCoder = TypeVar("AnyCoder")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast one dictionary is trained, and on what terms its latents count as dead.
+
+    `threshold_rate` is how far BatchTopK's threshold moves at each step; `noted_steps`, from 1, are those
+    that the history has, besides the first and the last one.
+    """
+
+    objective: Objective
+    lr: float
+    n_steps: int
+    dead_after_tokens: int
+    threshold_rate: float = 0.01
+    noted_steps: frozenset[int] = frozenset()
+
+    def rate(self, n: int) -> float:
+        """The learning rate of step n, from 0."""
+        warm_up = max(1.0, WARM_UP * self.n_steps)
+        decay = max(1.0, DECAY * self.n_steps)
+        return self.lr * min(1.0, (n + 1) / warm_up, (self.n_steps - n) / decay)
+
+
+@dataclass(frozen=True)
+class TrainingOutcome(Generic[AnyCoder]):
+    """A dictionary, what its training looked like, and when its latents fired.
+
+    `history` has the columns step, tokens, loss (mean squared error of a row, in scaled units), aux_loss, l0,
+    dead (after the step), aux_latents (those that AuxK moved in it) and lr. `fired` counts the rows that each
+    latent was active on, of `n_tokens`; `silent_tokens` is how many have passed since it last was.
+    """
+
+    coder: AnyCoder
+    history: pd.DataFrame
+    fired: Int[Tensor, " latent"]
+    silent_tokens: Int[Tensor, " latent"]
+    n_tokens: int
+    seed: int
+
+
+def starting_weights(n_features: int, widths: Widths, b_dec: Float[Tensor, " width"], seed: int) -> Weights:
+    """Random unit decoder rows with the encoder as their transpose, and the decoder's bias as given.
+
+    A row's length is expected to be the same in each source, so that none begins ahead. Dtype and device are
+    those of `b_dec`.
+    """
+    generator = torch.Generator().manual_seed(seed)  # on the CPU, so that devices start alike
+    # Normal values of variance mean width / own width sum to one expected squared norm in every source.
+    spread = over_source((mean_width(widths) / torch.tensor(widths)).sqrt(), widths)
+    drawn = torch.randn(n_features, sum(widths), generator=generator) * spread
+    W_dec = unit_rows(drawn.to(b_dec))
+    return Weights(W_dec.clone(), W_dec, b_dec.new_zeros(n_features), b_dec.clone())
+
+
+@dataclass
+class Training:
+    """One dictionary while it is trained."""
+
+    recipe: Recipe
+    weights: Weights
+    adam: torch.optim.Adam
+    seed: int
+    fired: Int[Tensor, " latent"]
+    silent_tokens: Int[Tensor, " latent"]
+    n_steps: int = 0
+    n_tokens: int = 0
+    threshold: float | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, recipe: Recipe, b_dec: Float[Tensor, " width"], n_features: int, seed: int) -> Training:
+        """Before the first step; `b_dec` is where the decoder's bias starts, in scaled units."""
+        weights = starting_weights(n_features, recipe.objective.widths, b_dec, seed)
+        adam = torch.optim.Adam(weights.all(), lr=recipe.lr, fused=True)
+        never = torch.zeros(n_features, dtype=torch.long, device=b_dec.device)
+        return cls(recipe, weights, adam, seed, never, never.clone())
+
+    @torch.no_grad()
+    def advance(self, x: Float[Tensor, "batch width"]) -> None:
+        """One step on scaled activations."""
+        dead = self.dead
+        done = step(self.weights, x, self.recipe.objective, dead)
+        rate = self.recipe.rate(self.n_steps)
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        for weight, gradient in zip(self.weights.all(), done.gradients.all(), strict=True):
+            weight.grad = gradient
+        self.adam.step()
+        if self.recipe.objective.one_source:
+            # With free norms, shrinking codes and growing rows would be the same function, and dots with
+            # decoder rows no cosines. A crosscoder's norms say which source has the latent: they stay free.
+            W_dec = self.weights.W_dec
+            W_dec.div_(W_dec.norm(dim=1, keepdim=True))
+        self._count(done, len(x))
+        if self.n_steps in (1, self.recipe.n_steps) or self.n_steps in self.recipe.noted_steps:
+            self._note(done, len(x), rate, 0 if dead is None else int(dead.sum()))
+
+    @property
+    def dead(self) -> Tensor | None:
+        """The dead latents, or None where there cannot be any yet, which saves looking."""
+        limit = self.recipe.dead_after_tokens
+        return self.silent_tokens >= limit if self.n_tokens >= limit else None
+
+    def _count(self, done: Step, rows: int) -> None:
+        """Steps, tokens, when latents fired, and BatchTopK's threshold."""
+        fired = done.codes.fired()
+        self.fired += fired
+        self.silent_tokens = torch.where(fired > 0, 0, self.silent_tokens + rows)
+        self.n_steps += 1
+        self.n_tokens += rows
+        if done.smallest is not None:
+            self.threshold = batchtopk.moved(self.threshold, done.smallest, self.recipe.threshold_rate)
+
+    def _note(self, done: Step, rows: int, rate: float, aux_latents: int) -> None:
+        """A row of the history; ResultError where the loss is no longer a number."""
+        loss = float(done.squared_error)
+        if not isfinite(loss):
+            raise ResultError(
+                f"training lost its numbers at step {self.n_steps}",
+                expected="a finite loss",
+                seen=repr(loss),
+                hint=f"a learning rate below {self.recipe.lr:g}",
+            )
+        self.history.append(
+            {
+                "step": self.n_steps,
+                "tokens": self.n_tokens,
+                "loss": loss,
+                "aux_loss": float(done.aux_error),
+                "l0": len(done.codes.values) / rows,
+                "dead": int((self.silent_tokens >= self.recipe.dead_after_tokens).sum()),
+                "aux_latents": aux_latents,
+                "lr": rate,
+            }
+        )
+
+    def outcome(self, coder: AnyCoder) -> TrainingOutcome[AnyCoder]:
+        """What is known once `coder` was made of the weights."""
+        history = pd.DataFrame(self.history)
+        return TrainingOutcome(coder, history, self.fired, self.silent_tokens, self.n_tokens, self.seed)
+
+
+def take_steps(
+    trainings: Sequence[Training],
+    stream: Iterable[Float[Tensor, "batch width"]],
+    scaled: Callable[[Tensor], Tensor],
+    progress: Callable[..., None] | None = None,
+) -> None:
+    """All steps of one or several trainings on one stream, read once; `scaled` checks a batch and scales it.
+
+    Raises DataError where the stream ends before the steps do.
+    """
+    n_steps = trainings[0].recipe.n_steps
+    done = 0
+    for done, batch in enumerate(islice(stream, n_steps), 1):
+        x = scaled(batch)
+        for training in trainings:
+            training.advance(x)
+        if progress and (done % PROGRESS_EVERY == 0 or done == n_steps):
+            progress(done / n_steps, f"training, step {done:,} of {n_steps:,}")
+    if done < n_steps:
+        raise DataError("the activations ran out", expected=f"{n_steps:,} batches", seen=f"{done:,}")
+
+
+def first_rows(
+    stream: Iterator[Tensor], n_steps: int, checked: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Iterator[Tensor]]:
+    """Enough rows to see their scale, and the stream with those rows in it; DataError where it is empty.
+
+    `checked` gives back a batch, or raises where it has another shape.
+    """
+    held: list[Tensor] = []
+    while len(held) < n_steps and sum(map(len, held)) < SCALED_ON_ROWS:
+        batch = next(stream, None)
+        if batch is None:
+            break
+        held.append(checked(batch))
+    if not held:
+        expected = "at least one batch of activations"
+        raise DataError("there is nothing to train on", expected=expected, seen="none")
+    return torch.cat(held), chain(held, stream)
