@@ -22,9 +22,12 @@ from torch import Tensor
 
 from engine.lab.groups import equal_length_groups
 from engine.lab.threads import side_by_side
+from engine.models.sites import Site
+from engine.spec.sites import MLP_OUT, RESID_PRE, Z
 
 if TYPE_CHECKING:
-    from engine.models.hooked import HookedModel, Trace
+    from engine.models.forward import ForwardPass
+    from engine.models.hooked import HookedModel
 
 Kind = Literal["embedding", "position embedding", "head", "attention bias", "mlp", "norm bias"]
 
@@ -102,20 +105,21 @@ def _writings(
     model: HookedModel, input_ids: Int[Tensor, "prompt pos"]
 ) -> tuple[Float[Tensor, "component prompt d_model"], Float[Tensor, "prompt d_model"]]:
     """What each component but the norm's bias wrote at the last position, and the stream at the end."""
-    trace = model.trace(input_ids)
-    return torch.stack(list(_written(model, trace))), trace.resid_final[:, -1]
+    run = model.forward(input_ids, read=[Site(0, RESID_PRE), *model.sites(Z, MLP_OUT)])
+    return torch.stack(list(_written(model, run))), run.resid[:, -1]
 
 
-def _written(model: HookedModel, trace: Trace) -> Iterator[Float[Tensor, "prompt d_model"]]:
-    resid, positions = trace.resid_pre[0], model.decoder.position_embedding
+def _written(model: HookedModel, run: ForwardPass) -> Iterator[Float[Tensor, "prompt d_model"]]:
+    embedded = run.activations[Site(0, RESID_PRE)]
+    positions = model.decoder.position_embedding
     if positions is None:
-        yield resid[:, -1]
+        yield embedded[:, -1]
     else:
-        position = positions[resid.shape[1] - 1].expand(len(resid), -1)
-        yield resid[:, -1] - position
+        position = positions[embedded.shape[1] - 1].expand(len(embedded), -1)
+        yield embedded[:, -1] - position
         yield position
     for layer in range(model.n_layers):
-        heads = model.head_outputs(layer, trace.z[layer][:, -1:])
+        heads = model.head_outputs(layer, run.activations[Site(layer, Z)][:, -1:])
         yield from heads[:, 0].unbind(dim=1)
         yield model.b_O(layer).expand(len(heads), -1)
-        yield trace.mlp_out[layer][:, -1]
+        yield run.activations[Site(layer, MLP_OUT)][:, -1]

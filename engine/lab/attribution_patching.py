@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from engine.lab.groups import equal_length_groups
-from engine.lab.pairs import SITES, Pairs, Sweep, answer_direction, empty_sweep, logit_differences
+from engine.lab.pairs import PATCHED, SITES, Pairs, Sweep, answer_direction, empty_sweep, logit_differences
 from engine.lab.threads import side_by_side
+from engine.models.forward import differentiate
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
-
-Activations = dict[str, list[Tensor]]  # by site, then layer: "prompt pos d_model"; z "prompt pos head d_head"
 
 
 def estimated_sweep(
@@ -44,36 +43,27 @@ def estimated_sweep(
 
 def _estimate_group(model: HookedModel, pairs: Pairs, out: Sweep, index: np.ndarray) -> None:
     """Fills the prompts `index` of `out`, all of one length."""
-    length, sites = int(pairs.last[0]) + 1, list(out.logit_diff)
-    with torch.no_grad():
-        source, source_diff = _run(model, pairs, pairs.source[:, :length], sites)
-    with torch.enable_grad():
-        base, base_diff = _run(model, pairs, pairs.base[:, :length], sites)
-        flat = [activation for site in sites for activation in base[site]]
-        gradients = iter(torch.autograd.grad(base_diff.sum(), flat))
-    out.base[index], out.source[index] = base_diff.detach().cpu(), source_diff.cpu()
-    for site in sites:
+    length = int(pairs.last[0]) + 1
+    kinds = [PATCHED[name] for name in out.logit_diff]
+    sites = model.sites(*kinds)
+    direction = answer_direction(model, pairs)
+
+    def logit_diff(resid: Float[Tensor, "prompt pos d_model"]) -> Float[Tensor, " prompt"]:
+        return logit_differences(model, resid[:, -1], direction)
+
+    # a_source, and the logit difference of the run that it comes from
+    source = model.forward(pairs.source[:, :length], read=sites)
+    # a_base and dL/da there; one backward for all sites, layers, positions and heads
+    base = differentiate(model.decoder, model.embed(pairs.base[:, :length]), sites, logit_diff)
+    out.source[index] = logit_diff(source.resid).cpu()
+    out.base[index] = base.objective.cpu()
+    for name, kind in PATCHED.items():
+        if name not in out.logit_diff:
+            continue
+        # L + (a_source - a_base) . dL/da, summed over the activation's own axis
         effects = [
-            ((there - here.detach()) * next(gradients)).sum(-1)
-            for there, here in zip(source[site], base[site], strict=True)
+            ((source.activations[site] - base.activations[site]) * base.gradients[site]).sum(-1)
+            for site in model.sites(kind)
         ]
-        estimate = base_diff.detach().view(-1, *[1] * effects[0].ndim) + torch.stack(effects, dim=1)
-        out.logit_diff[site][index, :, :length] = estimate.cpu()
-
-
-def _run(
-    model: HookedModel, pairs: Pairs, input_ids: Int[Tensor, "prompt pos"], sites: Sequence[str]
-) -> tuple[Activations, Float[Tensor, " prompt"]]:
-    """Every site's activations, and the logit differences that depend on them."""
-    kept: Activations = {site: [] for site in SITES}
-    resid = model.embed(input_ids).detach().requires_grad_(torch.is_grad_enabled())
-    span = model.span(resid)
-    for layer in range(model.n_layers):
-        z = model.z(layer, resid, span)
-        attn_out = model.attn_out(layer, z)
-        mlp_out = model.mlp_out(layer, resid + attn_out)
-        for site, activation in zip(SITES, (resid, attn_out, mlp_out, z), strict=True):
-            kept[site].append(activation)
-        resid = resid + attn_out + mlp_out
-    logit_diff = logit_differences(model, resid[:, -1], answer_direction(model, pairs))
-    return {site: kept[site] for site in sites}, logit_diff
+        unpatched = base.objective.view(-1, *[1] * effects[0].ndim)
+        out.logit_diff[name][index, :, :length] = (unpatched + torch.stack(effects, dim=1)).cpu()

@@ -1,18 +1,18 @@
-"""The forward pass along the plain path, stopped at a hook site or with something else spliced in there.
+"""One vector per position at a hook site: read, or replaced by a function of it.
 
-A site is a TransformerLens name, its layer a number or a relative depth. Six kinds can be read and replaced;
-`attn.hook_z` is flattened to "batch pos head*d_head".
+A site is given by name, its layer a number or a relative depth. All axes after the position are laid side by
+side, so that `attn.hook_z` is "batch pos head*d_head".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.models.blocks import Resid, Span
+from engine.models.forward import read_activations
 from engine.models.hooked import HookedModel
 from engine.models.sites import site_of
 from engine.models.sites import width as site_width
@@ -40,22 +40,9 @@ def activations_at(
 
     No attention mask is needed: texts are padded on the right, and no real position sees a later one.
     """
-    found: dict[str, Tensor] = {}
-    left = set(sites)
-
-    def look(site: str, value: Tensor) -> Tensor | None:
-        if site in left:
-            found[site] = value
-            left.remove(site)
-        return value if left else None
-
-    resid: Tensor | None = model.embed(input_ids)
-    span = model.span(resid)
-    for layer in range(model.n_layers):
-        resid = _visited(model, layer, resid, span, look)
-        if resid is None:
-            break
-    return found
+    names = {site_of(name, model.n_layers): name for name in sites}
+    found = read_activations(model.decoder, model.embed(input_ids), list(names))
+    return {names[site]: value.flatten(2) for site, value in found.items()}
 
 
 @torch.no_grad()
@@ -72,48 +59,11 @@ def run_with_replacement(
     Positions before `first_position` stay as they are: 1 where a context begins with a BOS that f knows
     nothing of.
     """
-    wanted = readable_site(model, site)
 
-    def splice(here: str, value: Tensor) -> Tensor:
-        if here != wanted:
-            return value
-        new = f(value[:, first_position:]).to(value.dtype)
-        return torch.cat((value[:, :first_position], new), dim=1) if first_position else new
+    def splice(value: Tensor) -> Tensor:
+        flat = value.flatten(2)
+        new = f(flat[:, first_position:]).to(value.dtype)
+        return torch.cat((flat[:, :first_position], new), dim=1).view_as(value)
 
-    resid: Tensor | None = model.embed(input_ids)
-    span = model.span(resid)
-    for layer in range(model.n_layers):
-        assert resid is not None
-        resid = _visited(model, layer, resid, span, splice)
-    assert resid is not None
-    return model.unembed(resid)
-
-
-def _visited(
-    model: HookedModel, layer: int, resid: Tensor, span: Span, at: Callable[[str, Tensor], Tensor | None]
-) -> Tensor | None:
-    """The residual stream after a block in which each site's value is what `at` makes of it; None at once
-    where that is None."""
-    steps = _block(model, layer, resid, span)
-    kind, value = next(steps)
-    while True:
-        given = at(f"blocks.{layer}.{kind}", value)
-        if given is None:
-            return None
-        try:
-            kind, value = steps.send(given)
-        except StopIteration:
-            return given
-
-
-def _block(
-    model: HookedModel, layer: int, resid: Resid, span: Span
-) -> Generator[tuple[str, Tensor], Tensor, None]:
-    """One block, site by site; goes on with whatever it is sent in place of each value."""
-    resid = yield "hook_resid_pre", resid
-    z = model.z(layer, resid, span)
-    flat = yield "attn.hook_z", z.flatten(-2)
-    attn_out = yield "hook_attn_out", model.attn_out(layer, flat.unflatten(-1, z.shape[-2:]))
-    resid_mid = yield "hook_resid_mid", resid + attn_out
-    mlp_out = yield "hook_mlp_out", model.mlp_out(layer, resid_mid)
-    yield "hook_resid_post", resid_mid + mlp_out
+    run = model.forward(input_ids, edit={site_of(site, model.n_layers): splice})
+    return model.unembed(run.resid)

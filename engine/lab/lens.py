@@ -15,6 +15,7 @@ from torch import Tensor
 
 from engine.lab.groups import equal_length_groups
 from engine.lab.threads import side_by_side
+from engine.spec.sites import RESID_PRE
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
@@ -59,13 +60,9 @@ def last_position_streams(
     model: HookedModel, input_ids: Int[Tensor, "prompt pos"]
 ) -> Float[Tensor, "prompt layer d_model"]:
     """The residual stream at the last position before block 0 and after every block."""
-    resid = model.embed(input_ids)
-    span = model.span(resid)
-    streams = [resid[:, -1]]
-    for layer in range(model.n_layers):
-        resid = model.block(layer, resid, span)
-        streams.append(resid[:, -1])
-    return torch.stack(streams, dim=1)
+    run = model.forward(input_ids, read=model.sites(RESID_PRE))
+    streams = [*run.by_layer(RESID_PRE), run.resid]
+    return torch.stack([stream[:, -1] for stream in streams], dim=1)
 
 
 def _standing(

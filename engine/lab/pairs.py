@@ -11,10 +11,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from engine.spec.sites import ATTN_OUT, MLP_OUT, RESID_PRE, Z
+
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
 
-SITES = ("resid_pre", "attn_out", "mlp_out", "z")
+PATCHED = {kind.short: kind for kind in (RESID_PRE, ATTN_OUT, MLP_OUT, Z)}
+"""The kinds of site that are patched, by the short names that sweeps and tables call them."""
+SITES = tuple(PATCHED)
 
 
 @dataclass(frozen=True)

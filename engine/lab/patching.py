@@ -30,12 +30,15 @@ from torch import Tensor
 
 from engine.errors import DataError
 from engine.lab.groups import equal_length_groups
-from engine.lab.pairs import SITES, Pairs, Sweep, answer_direction, empty_sweep, logit_differences
+from engine.lab.pairs import PATCHED, SITES, Pairs, Sweep, answer_direction, empty_sweep, logit_differences
 from engine.lab.threads import side_by_side
+from engine.models.sites import Site
+from engine.spec.sites import ATTN_OUT, RESID_PRE
 
 if TYPE_CHECKING:
     from engine.models.blocks import Span
-    from engine.models.hooked import HookedModel, KVPrefix, Trace
+    from engine.models.forward import ForwardPass, KVPrefix
+    from engine.models.hooked import HookedModel
 
 STAGE = {"resid_pre": 0, "attn_out": 1, "mlp_out": 2, "z": 1}
 Positions = Bool[np.ndarray, "prompt pos"]
@@ -91,14 +94,15 @@ class BothRuns:
 
     model: HookedModel
     pairs: Pairs
-    base: Trace
-    source: Trace
+    base: ForwardPass
+    source: ForwardPass
 
     @classmethod
     def of(cls, model: HookedModel, pairs: Pairs) -> BothRuns:
         length = int(pairs.last[0]) + 1
         both = (pairs.base[:, :length], pairs.source[:, :length])
-        base, source = side_by_side(model.trace, both, model.device)
+        run = partial(model.forward, read=model.sites(*PATCHED.values()), keep_prefix=True)
+        base, source = side_by_side(run, both, model.device)
         return cls(model, pairs, base, source)
 
     @property
@@ -110,7 +114,7 @@ class BothRuns:
         """Of the base runs and of the source runs, each "prompt"."""
         direction = answer_direction(self.model, self.pairs)
         base, source = (
-            logit_differences(self.model, run.resid_final[:, -1], direction).cpu().numpy()
+            logit_differences(self.model, run.resid[:, -1], direction).cpu().numpy()
             for run in (self.base, self.source)
         )
         return base, source
@@ -122,16 +126,19 @@ class BothRuns:
         return torch.stack([self._change(site, layer, position) for layer in layers], dim=1)
 
     def _change(self, site: str, layer: int, position: int) -> Tensor:
-        base, source = getattr(self.base, site)[layer], getattr(self.source, site)[layer]
-        difference = source[:, position] - base[:, position]
+        place = Site(layer, PATCHED[site])
+        difference = self.source.activations[place][:, position] - self.base.activations[place][:, position]
         if site != "z":
             return difference
         return torch.einsum("bhd,hdm->bhm", difference, self.model.W_O(layer))
 
     def stream(self, stage: int) -> Float[Tensor, "prompt pos d_model"]:
         """The base run's residual stream at a stage (see Patches)."""
-        before = self.base.resid_pre[stage // 2]
-        return before + self.base.attn_out[stage // 2] if stage % 2 else before
+        layer = stage // 2
+        if layer == self.model.n_layers:
+            return self.base.resid
+        before = self.base.activations[Site(layer, RESID_PRE)]
+        return before + self.base.activations[Site(layer, ATTN_OUT)] if stage % 2 else before
 
 
 @dataclass(frozen=True)

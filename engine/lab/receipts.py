@@ -1,13 +1,19 @@
-"""Numerical identities that run with every experiment on prompts; where one fails, numbers are withheld."""
+"""Numerical identities that run with every experiment; where one fails, its numbers are withheld.
+
+Two sets are owed by every family and say nothing of its method: `base_receipts` for prompts and
+`base_receipts_of_contexts` for a corpus. The others belong to an instrument.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.evidence.result import Check
@@ -16,7 +22,10 @@ from engine.lab.facts import Facts
 from engine.lab.lens import LensReading
 from engine.lab.split import hash_order
 from engine.lab.threads import side_by_side
+from engine.models.forward import visited_sites
 from engine.models.huggingface import parity_limit
+from engine.models.sites import Site
+from engine.spec.sites import READABLE_SITES
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
@@ -25,25 +34,74 @@ SUM_LIMITS = {"float32": 1e-4, "bfloat16": 5e-2}
 SAMPLED_PROMPTS = 8
 
 
-def model_receipts(model: HookedModel, facts: Facts) -> list[Check]:
-    """Logits of a few prompts against Hugging Face's own, and each prompt alone against a padded batch."""
-    rows = hash_order(facts.ids)[:SAMPLED_PROMPTS]
-    alone, theirs = _alone(model, facts, rows), _hugging_face(model, facts, rows)
+def base_receipts(
+    model: HookedModel, input_ids: Int[Tensor, "prompt pos"], last: Int[Tensor, " prompt"]
+) -> list[Check]:
+    """What every run on prompts owes, over all the prompts given; `last` is each one's last position.
+
+    Logits against Hugging Face's, each prompt alone against the same in a padded batch, and a hook at every
+    readable site.
+    """
+    prompts = [input_ids[[row], : int(position) + 1] for row, position in enumerate(last)]
+    alone = _last_logits(model, prompts, lambda ids: model.logits(ids))
+    theirs = _last_logits(model, prompts, lambda ids: model.hf(ids, use_cache=False).logits)
     limit = parity_limit(model.dtype, float(theirs.abs().max()))
     return [
         Check(
             "hugging_face_logits",
             _largest_difference(alone, theirs),
             limit,
-            f"Largest logit difference of the engine's forward from Hugging Face's, {len(rows)} prompts.",
+            f"Largest logit difference of the engine's forward from Hugging Face's, {len(prompts)} prompts.",
         ),
         Check(
             "padding",
-            _largest_difference(_padded(model, facts, rows), alone),
+            _largest_difference(_padded(model, input_ids, last), alone),
             limit,
-            f"Largest logit difference of a prompt alone from it in a padded batch, {len(rows)} prompts.",
+            f"Largest logit difference of a prompt alone from it in a padded batch, {len(prompts)} prompts.",
         ),
+        hooks_receipt(model, prompts[0]),
     ]
+
+
+@torch.no_grad()
+def base_receipts_of_contexts(model: HookedModel, input_ids: Int[Tensor, "context pos"]) -> list[Check]:
+    """What every run over a corpus owes: logits at every position against Hugging Face's, and the hooks."""
+    ids = input_ids.to(model.device)
+    ours = model.logits(ids).float()
+    theirs = model.hf(ids, use_cache=False).logits.float()
+    return [
+        Check(
+            "hugging_face_logits",
+            _largest_difference(ours, theirs),
+            parity_limit(model.dtype, float(theirs.abs().max())),
+            f"Largest logit difference of the engine's forward from Hugging Face's, {len(ids)} contexts.",
+        ),
+        hooks_receipt(model, ids[:1]),
+    ]
+
+
+@torch.no_grad()
+def hooks_receipt(model: HookedModel, input_ids: Int[Tensor, "batch pos"]) -> Check:
+    """Whether a hook at every readable site fires once in a forward, and is read there."""
+    calls: Counter[Site] = Counter()
+
+    def counted(site: Site, value: Tensor) -> Tensor:
+        calls[site] += 1
+        return value
+
+    sites = model.sites(*READABLE_SITES)
+    edits = {site: partial(counted, site) for site in sites}
+    # `forward` raises where a hook is silent; a receipt counts, so that the numbers are withheld instead.
+    read = {site for site, _ in visited_sites(model.decoder, model.embed(input_ids), edits)}
+    silent = [site for site in sites if calls[site] != 1 or site not in read]
+    about = f"Hooks that did not fire once in a forward, of one at each of {len(sites)} readable sites."
+    return Check("hooks_fired", len(silent), 0, about)
+
+
+def model_receipts(model: HookedModel, facts: Facts) -> list[Check]:
+    """The base receipts of a few of the prompts."""
+    rows = hash_order(facts.ids)[:SAMPLED_PROMPTS]
+    return base_receipts(model, facts.prompts.clean[rows], facts.prompts.last[rows])
 
 
 def attribution_receipt(model: HookedModel, attribution: Attribution) -> Check:
@@ -59,7 +117,8 @@ def attribution_receipt(model: HookedModel, attribution: Attribution) -> Check:
 def lens_receipt(model: HookedModel, facts: Facts, reading: LensReading) -> Check:
     """Whether the lens after the last block says what the model says, on a few prompts."""
     rows = hash_order(facts.ids)[:SAMPLED_PROMPTS]
-    logits = _hugging_face(model, facts, rows)
+    prompts = [facts.prompts.clean[[row], : int(facts.prompts.last[row]) + 1] for row in rows.tolist()]
+    logits = _last_logits(model, prompts, lambda ids: model.hf(ids, use_cache=False).logits)
     output = logits.log_softmax(-1).gather(1, facts.prompts.answer[rows][:, None])[:, 0].cpu().numpy()
     return Check(
         "last_lens_row",
@@ -69,32 +128,22 @@ def lens_receipt(model: HookedModel, facts: Facts, reading: LensReading) -> Chec
     )
 
 
-def _alone(model: HookedModel, facts: Facts, rows: np.ndarray) -> Float[Tensor, "prompt vocab"]:
-    """Each prompt's logits at its last position, from a batch of its own."""
-    return _each(model, facts, rows, lambda ids: model.logits(ids)[0, -1])
-
-
-def _hugging_face(model: HookedModel, facts: Facts, rows: np.ndarray) -> Float[Tensor, "prompt vocab"]:
-    """The same from the Hugging Face model."""
-    theirs = model.hf
-    return _each(model, facts, rows, lambda ids: theirs(ids, use_cache=False).logits[0, -1])
-
-
-def _each(
-    model: HookedModel, facts: Facts, rows: np.ndarray, last_logits: Callable[[Tensor], Tensor]
+def _last_logits(
+    model: HookedModel, prompts: list[Tensor], logits: Callable[[Tensor], Tensor]
 ) -> Float[Tensor, "prompt vocab"]:
-    prompts = [facts.prompts.clean[[row], : int(facts.prompts.last[row]) + 1] for row in rows.tolist()]
-    return torch.stack(side_by_side(last_logits, prompts, model.device)).float()
+    """Each prompt's logits at its last position, from a batch of its own."""
+    return torch.stack(side_by_side(lambda ids: logits(ids)[0, -1], prompts, model.device)).float()
 
 
-def _padded(model: HookedModel, facts: Facts, rows: np.ndarray) -> Float[Tensor, "prompt vocab"]:
+@torch.no_grad()
+def _padded(
+    model: HookedModel, input_ids: Int[Tensor, "prompt pos"], last: Int[Tensor, " prompt"]
+) -> Float[Tensor, "prompt vocab"]:
     """Last-position logits in one batch that is padded by at least one position for every prompt."""
-    ids = facts.prompts.clean[rows]
-    mask = torch.arange(ids.shape[1] + 1)[None].to(ids.device) <= facts.prompts.last[rows, None]
-    ids = torch.nn.functional.pad(ids, (0, 1))
-    with torch.no_grad():
-        resid = model.layers(model.embed(ids), attention_mask=mask.long())
-        return model.unembed(resid[torch.arange(len(ids)), facts.prompts.last[rows]]).float()
+    ids = torch.nn.functional.pad(input_ids, (0, 1))
+    mask = torch.arange(ids.shape[1])[None].to(ids.device) <= last[:, None]
+    resid = model.forward(ids, attention_mask=mask.long()).resid
+    return model.unembed(resid[torch.arange(len(ids)), last]).float()
 
 
 def _largest_difference(seen: Tensor, expected: Tensor) -> float:

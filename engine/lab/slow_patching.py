@@ -6,17 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.lab.pairs import Pairs
+from engine.lab.pairs import PATCHED, Pairs
+from engine.models.sites import Site
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
-
-HOOKS = {
-    "resid_pre": "hook_resid_pre",
-    "attn_out": "hook_attn_out",
-    "mlp_out": "hook_mlp_out",
-    "z": "attn.hook_z",
-}
 
 
 def patch_one(
@@ -30,7 +24,7 @@ def patch_one(
 ) -> float:
     """The logit difference of the base run with one activation of the source run in its place."""
     length = int(pairs.last[pair]) + 1
-    name = f"blocks.{layer}.{HOOKS[site]}"
+    name = str(Site(layer, PATCHED[site]))
     place: tuple[Any, ...] = (slice(None), position) if head is None else (slice(None), position, head)
     with torch.no_grad():
         _, cache = model.bridge.run_with_cache(

@@ -23,53 +23,14 @@ from torch import Tensor, nn
 from engine.errors import ModelError
 from engine.models.anatomy import Anatomy
 from engine.models.blocks import Decoder, Resid, Span, decoder
+from engine.models.forward import NO_EDITS, Edit, Extent, ForwardPass, KVPrefix, forward
 from engine.models.known import ModelShape
+from engine.models.sites import Site
+from engine.spec.sites import SiteKind
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformer_lens.model_bridge import TransformerBridge
-
-SITES = ("resid_pre", "z", "attn_out", "mlp_out")
-
-
-@dataclass(frozen=True)
-class KVPrefix:
-    """Every layer's keys and values of a base run, so that a patched run recomputes only later positions.
-
-    Each entry is "batch key_value_head pos d_head", positions already applied. Batch 1 serves any batch.
-    """
-
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
-
-    def rows(self, index: Int[Tensor, " row"] | Sequence[int]) -> KVPrefix:
-        """The prefix of a batch whose row r continues prompt index[r]."""
-        return KVPrefix(tuple(k[index] for k in self.keys), tuple(v[index] for v in self.values))
-
-    def before(self, position: int) -> KVPrefix:
-        """Only the positions before `position` (views, no copy)."""
-        return KVPrefix(
-            tuple(k[:, :, :position] for k in self.keys), tuple(v[:, :, :position] for v in self.values)
-        )
-
-
-@dataclass(frozen=True)
-class Trace:
-    """One forward kept whole; entry L of each list is layer L.
-
-    resid_pre has one entry more: the last is the residual stream after the final block.
-    resid_pre, attn_out, mlp_out "batch pos d_model"; z "batch pos head d_head"; lists not kept are empty.
-    """
-
-    prefix: KVPrefix
-    resid_pre: list[Tensor]
-    z: list[Tensor]
-    attn_out: list[Tensor]
-    mlp_out: list[Tensor]
-
-    @property
-    def resid_final(self) -> Tensor:
-        return self.resid_pre[-1]
 
 
 @dataclass(frozen=True)
@@ -192,20 +153,6 @@ class HookedModel:
         """
         return self.decoder.span(resid, attention_mask, first_position)
 
-    def z(self, layer: int, resid_pre: Resid, span: Span, prefix: KVPrefix | None = None) -> Tensor:
-        """Attention-weighted values of each head, before W_O: "batch pos head d_head"."""
-        return self._attention(layer, resid_pre, span, prefix)[0]
-
-    def _attention(
-        self, layer: int, resid_pre: Tensor, span: Span, prefix: KVPrefix | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        block = self.decoder.blocks[layer]
-        query, key, value = block.query_key_value(resid_pre, span)
-        if span.first_position:
-            key = _continue(prefix.keys[layer] if prefix else None, key, span)
-            value = _continue(prefix.values[layer] if prefix else None, value, span)
-        return block.attend(query, key, value, span), key, value
-
     def attn_out(self, layer: int, z: Float[Tensor, "batch pos head d_head"]) -> Resid:
         """What attention adds to the residual stream."""
         return self.decoder.blocks[layer].attn_out(z)
@@ -214,10 +161,19 @@ class HookedModel:
         """What the MLP adds to the residual stream, given it with attention already added."""
         return self.decoder.blocks[layer].mlp_out(resid_mid)
 
-    def block(self, layer: int, resid_pre: Resid, span: Span, prefix: KVPrefix | None = None) -> Resid:
-        """One whole block: the residual stream after it."""
-        resid_mid = resid_pre + self.attn_out(layer, self.z(layer, resid_pre, span, prefix))
-        return resid_mid + self.mlp_out(layer, resid_mid)
+    def forward(
+        self,
+        input_ids: Int[Tensor, "batch pos"],
+        *,
+        read: Collection[Site] = (),
+        edit: Mapping[Site, Edit] = NO_EDITS,
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+        keep_prefix: bool = False,
+    ) -> ForwardPass:
+        """All blocks over some tokens, read and edited at sites (see `engine.models.forward`)."""
+        extent = Extent(attention_mask=attention_mask)
+        resid = self.embed(input_ids)
+        return forward(self.decoder, resid, read=read, edit=edit, extent=extent, keep_prefix=keep_prefix)
 
     def layers(
         self,
@@ -233,41 +189,18 @@ class HookedModel:
 
         With first_position > 0, `prefix` supplies the keys and values of all earlier positions.
         """
-        span = self.span(resid, attention_mask, first_position)
-        for layer in range(start, self.n_layers if stop is None else stop):
-            resid = self.block(layer, resid, span, prefix)
-        return resid
-
-    def trace(
-        self,
-        input_ids: Int[Tensor, "batch pos"],
-        attention_mask: Int[Tensor, "batch pos"] | None = None,
-        keep: Collection[str] = SITES,
-    ) -> Trace:
-        """One forward that keeps the sites asked for, and every layer's keys and values."""
-        resid = self.embed(input_ids)
-        span = self.span(resid, attention_mask)
-        kept: dict[str, list[Tensor]] = {site: [] for site in SITES}
-        keys, values = [], []
-        for layer in range(self.n_layers):
-            z, key, value = self._attention(layer, resid, span, None)
-            attn_out = self.attn_out(layer, z)
-            resid_mid = resid + attn_out
-            mlp_out = self.mlp_out(layer, resid_mid)
-            here = {"resid_pre": resid, "z": z, "attn_out": attn_out, "mlp_out": mlp_out}
-            for site in keep:
-                kept[site].append(here[site])
-            keys.append(key)
-            values.append(value)
-            resid = resid_mid + mlp_out
-        kept["resid_pre"].append(resid)
-        return Trace(KVPrefix(tuple(keys), tuple(values)), **kept)
+        extent = Extent(start, stop, attention_mask, first_position, prefix)
+        return forward(self.decoder, resid, extent=extent).resid
 
     def prefix_cache(
         self, input_ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
     ) -> KVPrefix:
         """Every layer's keys and values of a base run over `input_ids`."""
-        return self.trace(input_ids, attention_mask, keep=()).prefix
+        return self.forward(input_ids, attention_mask=attention_mask, keep_prefix=True).prefix
+
+    def sites(self, *kinds: SiteKind) -> list[Site]:
+        """The sites of these kinds, in order of computation within each kind."""
+        return [Site(layer, kind) for kind in kinds for layer in range(self.n_layers)]
 
     def final_norm(self, resid: Resid) -> Resid:
         return self.decoder.final_norm(resid)
@@ -300,14 +233,3 @@ class HookedModel:
     ) -> Float[Tensor, "batch pos head d_model"]:
         """What each head alone writes to the residual stream; their sum plus b_O is attn_out."""
         return torch.einsum("bphd,hdm->bphm", z, self.W_O(layer))
-
-
-def _continue(earlier: Tensor | None, later: Tensor, span: Span) -> Tensor:
-    if earlier is None or earlier.shape[2] < span.first_position:
-        raise ModelError(
-            "a run that starts at a later position needs the earlier ones",
-            expected=f"a prefix of at least {span.first_position} positions",
-            seen="none" if earlier is None else str(earlier.shape[2]),
-        )
-    earlier = earlier[:, :, : span.first_position].expand(len(later), -1, -1, -1)
-    return torch.cat((earlier, later), dim=2)

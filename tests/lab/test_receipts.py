@@ -9,6 +9,9 @@ from engine.lab import receipts
 from engine.lab.facts import known_facts
 from engine.lab.lens import read_lens
 from engine.lab.planted import planted_lab
+from engine.models.forward import visited_sites
+from engine.models.sites import Site
+from engine.spec.sites import Z
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +26,38 @@ def facts(model):
 
 def test_they_hold(model, facts):
     checks = receipts.model_receipts(model, facts)
-    assert [c.name for c in checks] == ["hugging_face_logits", "padding"]
+    assert [c.name for c in checks] == ["hugging_face_logits", "padding", "hooks_fired"]
     assert all(c.passed for c in checks)
 
 
 def test_other_weights_are_seen(model, facts):
     weights = {name: weight * 1.01 for name, weight in model.weights.items()}
-    parts = receipts.model_receipts(
-        replace(model, weights=weights) if False else _mismatched(model, weights), facts
-    )
-    assert not parts[0].passed
+    other = _mismatched(model, weights)
+    assert not receipts.model_receipts(other, facts)[0].passed
+    assert not receipts.base_receipts_of_contexts(other, facts.prompts.clean)[0].passed
+
+
+def test_contexts_owe_logits_and_hooks(model, facts):
+    checks = receipts.base_receipts_of_contexts(model, facts.prompts.clean[:3])
+    assert [c.name for c in checks] == ["hugging_face_logits", "hooks_fired"]
+    assert all(c.passed for c in checks)
+    assert "3 contexts" in checks[0].about
+
+
+@pytest.mark.parametrize("times", [0, 2])
+def test_a_hook_that_does_not_fire_once_is_seen(model, facts, monkeypatch, times):
+    def visited(decoder, resid, edit):
+        for site, value in visited_sites(decoder, resid, edit):
+            if site == Site(1, Z):
+                if not times:
+                    continue
+                edit[site](value)
+            yield site, value
+
+    monkeypatch.setattr(receipts, "visited_sites", visited)
+    check = receipts.hooks_receipt(model, facts.prompts.clean[:1])
+    assert not check.passed
+    assert check.value == 1
 
 
 def _mismatched(model, weights):
@@ -43,12 +68,12 @@ def _mismatched(model, weights):
 
 
 def test_padding_that_leaks_is_seen(model, facts, monkeypatch):
-    leaky = type(model).layers
+    whole = type(model).forward
 
-    def without_mask(self, resid, *args, attention_mask=None, **kwargs):
-        return leaky(self, resid.flip(1) if attention_mask is not None else resid, *args, **kwargs)
+    def leaky(self, input_ids, *, attention_mask=None, **kwargs):
+        return whole(self, input_ids.flip(1) if attention_mask is not None else input_ids, **kwargs)
 
-    monkeypatch.setattr(type(model), "layers", without_mask)
+    monkeypatch.setattr(type(model), "forward", leaky)
     assert not receipts.model_receipts(model, facts)[1].passed
 
 

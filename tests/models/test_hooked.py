@@ -17,6 +17,8 @@ from engine.models.anatomy import describe
 from engine.models.hooked import HookedModel
 from engine.models.huggingface import Parity, build, parity, require_parity
 from engine.models.micro import micro_model
+from engine.models.sites import Site
+from engine.spec.sites import ATTN_OUT, MLP_OUT, READABLE_SITES, RESID_PRE, Z
 
 TEXTS = ["Fact : The capital city of France is Paris .", "one red cat sat", "People speak a language in Rome"]
 ARCHITECTURES = ("llama", "gpt2")
@@ -56,33 +58,31 @@ def test_a_prompt_alone_equals_the_same_prompt_in_a_padded_batch(architecture: s
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_bridge_hooks_see_what_the_trace_keeps(architecture: str) -> None:
+def test_bridge_hooks_see_what_the_forward_reads(architecture: str) -> None:
     m = model(architecture)
     input_ids = torch.tensor(m.token_ids(TEXTS[:1]))
     logits, seen = m.bridge.run_with_cache(input_ids, prepend_bos=False)
-    trace = m.trace(input_ids)
-    assert furthest(m.unembed(trace.resid_final), logits) <= 1e-5
-    for layer in range(m.n_layers):
-        assert furthest(trace.resid_pre[layer], seen[f"blocks.{layer}.hook_resid_pre"]) <= 1e-5
-        assert furthest(trace.z[layer], seen[f"blocks.{layer}.attn.hook_z"]) <= 1e-5
-        assert furthest(trace.attn_out[layer], seen[f"blocks.{layer}.hook_attn_out"]) <= 1e-5
-        assert furthest(trace.mlp_out[layer], seen[f"blocks.{layer}.hook_mlp_out"]) <= 1e-5
+    run = m.forward(input_ids, read=m.sites(*READABLE_SITES))
+    assert furthest(m.unembed(run.resid), logits) <= 1e-5
+    assert len(run.activations) == 6 * m.n_layers
+    for site, activation in run.activations.items():
+        assert furthest(activation, seen[str(site)]) <= 1e-5
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_suffix_after_a_prefix_equals_the_whole(architecture: str) -> None:
     m = model(architecture)
     input_ids, mask, _ = padded(m)
-    trace = m.trace(input_ids, mask)
+    run = m.forward(input_ids, attention_mask=mask, read=m.sites(RESID_PRE), keep_prefix=True)
     for start in range(m.n_layers):
         for position in range(1, input_ids.shape[1]):
-            whole = trace.resid_final[:, position:]
+            whole = run.resid[:, position:]
             suffix = m.layers(
-                trace.resid_pre[start][:, position:],
+                run.by_layer(RESID_PRE)[start][:, position:],
                 start,
                 attention_mask=mask,
                 first_position=position,
-                prefix=trace.prefix,
+                prefix=run.prefix,
             )
             assert furthest(suffix, whole) <= 1e-5
 
@@ -90,35 +90,36 @@ def test_a_suffix_after_a_prefix_equals_the_whole(architecture: str) -> None:
 def test_one_prompts_prefix_serves_a_batch_and_rows_choose_prompts() -> None:
     m = model("llama")
     input_ids, _, _ = padded(m)
-    trace = m.trace(input_ids)
-    changed = trace.resid_pre[1][:1, 2:] + torch.linspace(-1, 1, 5)[:, None, None]
+    run = m.forward(input_ids, read=m.sites(RESID_PRE), keep_prefix=True)
+    stream = run.activations[Site(1, RESID_PRE)]
+    changed = stream[:1, 2:] + torch.linspace(-1, 1, 5)[:, None, None]
     one = m.prefix_cache(input_ids[:1])
     together = m.layers(changed, 1, first_position=2, prefix=one)
     for row in range(5):
-        full = torch.cat((trace.resid_pre[1][:1, :2], changed[row : row + 1]), dim=1)
+        full = torch.cat((stream[:1, :2], changed[row : row + 1]), dim=1)
         assert furthest(together[row : row + 1], m.layers(full, 1)[:, 2:]) <= 1e-5
     rows = [2, 0, 2]
-    by_row = m.layers(
-        trace.resid_pre[1][rows][:, 4:], 1, first_position=4, prefix=trace.prefix.rows(rows).before(4)
-    )
-    assert furthest(by_row, trace.resid_final[rows][:, 4:]) <= 1e-5
+    by_row = m.layers(stream[rows][:, 4:], 1, first_position=4, prefix=run.prefix.rows(rows).before(4))
+    assert furthest(by_row, run.resid[rows][:, 4:]) <= 1e-5
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_parts_add_up(architecture: str) -> None:
     m = model(architecture)
-    trace = m.trace(torch.tensor(m.token_ids(TEXTS[:1])))
-    total = trace.resid_pre[0]
+    run = m.forward(torch.tensor(m.token_ids(TEXTS[:1])), read=m.sites(RESID_PRE, Z, ATTN_OUT, MLP_OUT))
+    embedded = run.activations[Site(0, RESID_PRE)]
+    total = embedded
     for layer in range(m.n_layers):
-        by_head = m.head_outputs(layer, trace.z[layer])
+        attn_out = run.activations[Site(layer, ATTN_OUT)]
+        by_head = m.head_outputs(layer, run.activations[Site(layer, Z)])
         assert by_head.shape[2] == m.shape.n_heads
-        assert furthest(by_head.sum(2) + m.b_O(layer), trace.attn_out[layer]) <= 1e-5
-        total = total + trace.attn_out[layer] + trace.mlp_out[layer]
-    norm = m.frozen_norm(trace.resid_final)
-    parts = [trace.resid_pre[0], *trace.attn_out, *trace.mlp_out]
+        assert furthest(by_head.sum(2) + m.b_O(layer), attn_out) <= 1e-5
+        total = total + attn_out + run.activations[Site(layer, MLP_OUT)]
+    norm = m.frozen_norm(run.resid)
+    parts = [embedded, *run.by_layer(ATTN_OUT), *run.by_layer(MLP_OUT)]
     linear = torch.stack([norm.apply(part) for part in parts]).sum(0) + norm.bias
-    assert furthest(total, trace.resid_final) <= 1e-5
-    assert furthest(linear @ m.W_U, m.unembed(trace.resid_final)) <= 1e-4
+    assert furthest(total, run.resid) <= 1e-5
+    assert furthest(linear @ m.W_U, m.unembed(run.resid)) <= 1e-4
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
