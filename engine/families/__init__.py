@@ -1,9 +1,14 @@
 """Experiment kinds, found by name and imported on demand: a file each, or a folder with parts of its own.
 
-A family module has a docstring (the method in numbered steps, its source, what each number means),
-`class Params(BaseModel, extra="forbid")` with a docstring under each field, `run(lab, params) -> Result`
-and `calibrate() -> list[Calibration]`. What a spec, a command list or a reference page needs of it is
-read from its source, so that none of them pays for importing torch.
+A family module has
+
+- a docstring: the method in numbered steps, its source, what each number means,
+- `inputs`, what it reads (engine/spec/inputs.py),
+- `class Params(FamilyParams)` with a docstring under each field,
+- `run(lab, params) -> Result` and `calibrate() -> list[Calibration]`.
+
+What a spec, a command or a reference page needs of it is its declaration: docstring, inputs and Params, read
+by executing those statements of the file alone, so that none of them pays for importing torch.
 """
 
 from __future__ import annotations
@@ -11,16 +16,42 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from engine.errors import SpecError, nearest
+from pydantic import BaseModel
 
-TYPE = type[Any]  # a pydantic model class
-TORCH_FREE = {"__future__", "annotated_types", "enum", "math", "pydantic", "typing"}
+from engine.errors import ResultError, SpecError, nearest
+from engine.spec.inputs import Inputs
+
+FOLDER = Path(__file__).parent
+LIGHT = (
+    "__future__",
+    "enum",
+    "math",
+    "pydantic",
+    "typing",
+    "engine.spec.inputs",
+    "engine.spec.family_params",
+)
+"""What a declaration may import from: nothing here loads torch."""
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a family says of itself before it is run."""
+
+    docstring: str
+    inputs: Inputs
+    params: type[BaseModel]
+
+    @property
+    def about(self) -> str:
+        """The first line of the docstring: what the family measures."""
+        return self.docstring.partition("\n")[0]
 
 
 def files(folder: Path = Path(__file__).parent) -> dict[str, Path]:
@@ -51,72 +82,69 @@ def source_path(name: str) -> Path:
     return known[name]
 
 
+@cache
+def declaration(name: str) -> Declaration:
+    """What the family declares; ResultError where inputs or Params is missing or needs more than LIGHT."""
+    path = source_path(name)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    # pydantic finds the docstrings under the fields by the file's name, which the compiled code carries.
+    code = compile(ast.Module(body=list(_declared(tree)), type_ignores=[]), str(path), "exec")
+    namespace: dict[str, Any] = {"__name__": f"{__name__}.{name}"}
+    try:
+        exec(code, namespace)
+        params = namespace["Params"]
+        params.model_rebuild(force=True, _types_namespace=namespace)
+        return Declaration(ast.get_docstring(tree) or "", namespace["inputs"], params)
+    except (NameError, KeyError) as error:
+        raise ResultError(
+            "this family does not declare what a spec must know of it",
+            where=str(path),
+            expected="inputs = Inputs(...), class Params(FamilyParams), of constants and engine.spec alone",
+            seen=str(error),
+        ) from error
+
+
 def docstring(name: str) -> str:
-    """The family's whole docstring, read without importing it."""
-    return ast.get_docstring(_tree(name)) or ""
+    """The family's whole docstring."""
+    return declaration(name).docstring
 
 
 def about(name: str) -> str:
-    """The first line of the family's docstring, read without importing it."""
-    return docstring(name).partition("\n")[0]
+    """What the family measures, in one line."""
+    return declaration(name).about
 
 
-@cache
-def params_model(name: str) -> TYPE:
-    """The family's `Params`, each field described by the docstring under it, read without importing torch.
-
-    Runs only the family's torch-free imports, its plain constants and its pydantic classes; where
-    `Params` leans on anything else, the family is imported after all.
-    """
-    tree = _tree(name)
-    module = ast.Module(body=list(_declarations(tree)), type_ignores=[])
-    namespace: dict[str, Any] = {"__name__": f"{__name__}.{name}"}
-    try:
-        exec(compile(module, str(source_path(name)), "exec"), namespace)
-        params = namespace["Params"]
-        params.model_rebuild(force=True, _types_namespace=namespace)
-    except NameError:
-        params = get(name).Params
-    return _described(params, _field_docs(tree))
+def params_model(name: str) -> type[BaseModel]:
+    """The family's `Params`, each field described by the docstring under it."""
+    return declaration(name).params
 
 
-@cache
-def _tree(name: str) -> ast.Module:
-    return ast.parse(source_path(name).read_text(encoding="utf-8"))
+def inputs(name: str) -> Inputs:
+    """What an experiment of the family must name, and may."""
+    return declaration(name).inputs
 
 
-def _declarations(tree: ast.Module) -> Iterator[ast.stmt]:
-    """The statements that `Params` may lean on: torch-free imports, literal constants, pydantic classes."""
+def _declared(tree: ast.Module) -> Iterator[ast.stmt]:
+    """What a declaration consists of: light imports, literal constants, `inputs`, classes of parameters."""
     for node in tree.body:
-        plain_import = isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in TORCH_FREE
-        constant = isinstance(node, ast.Assign) and _is_declarative(node.value)
-        if plain_import or constant or _is_pydantic(node):
+        light_import = isinstance(node, ast.ImportFrom) and (node.module or "").startswith(LIGHT)
+        constant = isinstance(node, ast.Assign) and (_is_literal(node.value) or _names(node) == ["inputs"])
+        if light_import or constant or _is_parameters(node):
             yield node
 
 
-def _is_declarative(value: ast.expr) -> bool:
+def _names(node: ast.Assign) -> list[str]:
+    return [target.id for target in node.targets if isinstance(target, ast.Name)]
+
+
+def _is_literal(value: ast.expr) -> bool:
     """A literal, or a type such as `Literal["a", "b"]`."""
     return not any(isinstance(n, ast.Call | ast.Attribute | ast.Lambda) for n in ast.walk(value))
 
 
-def _is_pydantic(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ClassDef) and any(ast.unparse(b) == "BaseModel" for b in node.bases)
-
-
-def _field_docs(tree: ast.Module) -> dict[str, str]:
-    """The string under each annotated field of `Params`."""
-    body = next((n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Params"), [])
-    docs = {}
-    for field, after in pairwise(body):
-        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
-            continue
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            docs[field.target.id] = " ".join(str(after.value.value).split())
-    return docs
-
-
-def _described(params: TYPE, docs: dict[str, str]) -> TYPE:
-    for field, text in docs.items():
-        params.model_fields[field].description = text
-    params.model_rebuild(force=True)
-    return params
+def _is_parameters(node: ast.stmt) -> bool:
+    """A class of parameters, or of values nested in them."""
+    if not isinstance(node, ast.ClassDef):
+        return False
+    bases = [ast.unparse(base) for base in node.bases]
+    return any(base == "BaseModel" or base.endswith("Params") for base in bases)

@@ -24,22 +24,26 @@ places.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from engine.evidence.result import Calibration, Figure, Measurement, Result
+from engine.evidence.builder import Evidence
+from engine.evidence.result import Calibration, Measurement, Result
 from engine.lab.attribution_patching import estimated_sweep
 from engine.lab.facts import Facts
 from engine.lab.lab import Lab
 from engine.lab.pairs import Pairs
 from engine.lab.patching import sweep
 from engine.lab.planted import HEAD, LAYER, estimate_gap, linear_model, planted_lab
-from engine.lab.profiles import Units, first_for_good, known_answer, spearman
+from engine.lab.profiles import first_for_good, known_answer, spearman
 from engine.lab.receipts import model_receipts
 from engine.lab.roles import ROLES, over_positions, role_positions
+from engine.spec.family_params import SeedParams
+from engine.spec.inputs import PAIRS, Inputs
 
 Effects = dict[str, np.ndarray]  # by site: "prompt layer pos", z "prompt layer pos head"
 Curves = dict[tuple[str, str], np.ndarray]  # by site and role: "prompt layer"
@@ -51,230 +55,229 @@ PLACES = {  # where one layer is chosen and measured
     "last_mlp": ("mlp_out", "last"),
 }
 
+inputs = Inputs(prompts=PAIRS)
 
-class Params(BaseModel, extra="forbid"):
+
+class Params(SeedParams):
     prompts_per_relation: Annotated[int, Field(gt=0)] = 6
     """At most this many known pairs of each relation are patched, the first by hash of their id."""
     known_rank: Annotated[int, Field(ge=0)] = 0
     """An answer is known where its rank among all tokens is at most this; 0 is the likeliest token."""
     everywhere: bool = False
     """Patch attn_out and mlp_out at every role too, and heads at the subject's last token: much slower."""
-    seed: int = 0
-    """Draws the random places of the control."""
 
 
 def run(lab: Lab, params: Params) -> Result:
     """Effects by layer, site and role in both directions, the hand-over, the best layers and heads."""
-    limit, everywhere = params.prompts_per_relation, params.everywhere
+    # 1. Keep the pairs whose two answers the model knows.
+    limit = params.prompts_per_relation
     facts = lab.known_facts(known_rank=params.known_rank, both_sides=True, per_relation=limit)
-    restored, clean, corrupted = _effects(lab, facts, facts.denoising, _roles(everywhere, ROLES), (0.1, 0.6))
-    destroyed, _, _ = _effects(lab, facts, facts.noising, _roles(everywhere, ENDS), (0.6, 0.9))
-    curves = {"denoising": _curves(restored, facts), "noising": _curves(destroyed, facts)}
+    ev = facts.evidence()
+    choosing, measuring = facts.halves(ev)
+
+    # 2, 3. Patch each pair in both directions; an effect is 0 for the run patched into, 1 for the other.
+    with lab.stage(0.6, f"patching {len(facts)} prompts") as progress:
+        restored, clean, corrupted = patched(lab, facts, facts.denoising, params.everywhere, ROLES, progress)
+    with lab.stage(0.9, f"patching {len(facts)} prompts") as progress:
+        destroyed, _, _ = patched(lab, facts, facts.noising, params.everywhere, ENDS, progress)
+    curves = {"denoising": by_role(restored, facts), "noising": by_role(destroyed, facts)}
+    ev.finding("clean_logit_diff", clean, "Logit difference, clean run.", "logits")
+    ev.finding("corrupted_logit_diff", corrupted, "Logit difference, corrupted run.", "logits")
+
+    # 4. When the subject's last token hands the fact over, and when the prompt's last token takes it.
+    handover(ev, curves["denoising"], lab.model.n_layers, "")
+    handover(ev, curves["noising"], lab.model.n_layers, "_noising")
+
+    # 5. The best layer of each place and the best head, chosen on one half and measured on the other.
     estimate = estimated_sweep(lab.model, facts.denoising, sites=["z"]).normalised()
     z_of = {"exact": restored["z"], "noised": destroyed["z"], "estimate": estimate["z"]}
-    z = {run: over_positions(effect, role_positions(facts.prompts, "last")) for run, effect in z_of.items()}
-    layers = {name: facts.best(curves["denoising"][place]) for name, place in PLACES.items()}
-    head = divmod(facts.best(z["exact"].reshape(len(facts), -1)), lab.model.shape.n_heads)
-    logits = {"quantity": "logits"}
-    return Result(
-        findings=[
-            *facts.counts(),
-            facts.all.mean("clean_logit_diff", clean, "Logit difference, clean run.", **logits),
-            facts.all.mean("corrupted_logit_diff", corrupted, "Logit difference, corrupted run.", **logits),
-            *_handover(curves["denoising"], facts, lab.model.n_layers, ""),
-            *_handover(curves["noising"], facts, lab.model.n_layers, "_noising"),
-            *_best_places(curves, layers, facts),
-            *_halves(curves["denoising"]["mlp_out", "subject last"], facts),
-            *_best_head(z, head, facts),
-        ],
-        controls=[*_unrelated(lab, facts, clean, layers, head), _random_place(restored, facts, params.seed)],
-        checks=model_receipts(lab.model, facts),
-        tables=_tables(curves, z_of, facts, clean, corrupted),
-        figures=FIGURES,
-        arrays={"z": z["noised"]} | {s: curves["noising"][s, "last"] for s in ("attn_out", "mlp_out")},
-    )
+    z = at_role(z_of, facts, "last")
+    layers = {name: choosing.best(curves["denoising"][place]) for name, place in PLACES.items()}
+    head = divmod(choosing.best(z["exact"].reshape(len(facts), -1)), lab.model.shape.n_heads)
+    unrelated = from_another_fact(ev, lab, facts, clean, layers, head)
+    for name, layer in layers.items():
+        site, role = PLACES[name]
+        choosing.choice(f"{name}_layer", layer, f"The best layer of {site} at the {role} token.")
+        for what, direction in (("recovered", "denoising"), ("destroyed", "noising")):
+            effect = curves[direction][site, role][:, layer]
+            about = f"Share of the logit difference {what} by {site} of the best layer at the {role} token."
+            measuring.finding(f"{name}_{what}", effect, about, control=unrelated[name])
+    choosing.choice("top_head_layer", head[0], "Layer of the head that restores most at the last token.")
+    choosing.choice("top_head_index", head[1], "Index within its layer of the head that restores most.")
+    for what, effect, about in (
+        ("recovered", z["exact"], "Share that the best head restores."),
+        ("destroyed", z["noised"], "Share destroyed by noising it."),
+    ):
+        measuring.finding(f"top_head_{what}", effect[:, *head], about, control=unrelated["top_head"])
+
+    chance = random_place(ev, restored, params.seed)
+    by_mlp = curves["denoising"]["mlp_out", "subject last"]
+    middle = by_mlp.shape[1] // 2
+    about = "Mean share restored at the subject's last token by one MLP of the {} half of the layers."
+    for half, mlps in (("first", by_mlp[:, :middle]), ("second", by_mlp[:, middle:])):
+        ev.finding(f"subject_mlp_{half}_half", mlps.mean(axis=1), about.format(half), control=chance)
+
+    # 6. How well attribution patching estimates the heads' effects.
+    correlation = spearman(*(z[run].reshape(len(facts), -1) for run in ("estimate", "exact")))
+    about = "Mean rank correlation, over heads at the last token, of attribution patching with exact effects."
+    ev.finding("estimate_correlation", correlation, about)
+
+    draw(ev, curves, by_head(ev, z))
+    if params.everywhere:
+        ev.table("heads_at_subject", by_head(ev, at_role(z_of, facts, "subject last")))
+    columns = ["id", "relation", "clean", "corrupted", "answer", "wrong_answer"]
+    per_prompt = facts.table[columns].assign(clean_logit_diff=clean, corrupted_logit_diff=corrupted)
+    ev.table("per_prompt", per_prompt)
+    ev.array("z", z["noised"])
+    for site in ("attn_out", "mlp_out"):
+        ev.array(site, curves["noising"][site, "last"])
+    ev.check(*model_receipts(lab.model, facts))
+    return ev.result()
 
 
-def _effects(
-    lab: Lab, facts: Facts, pairs: Pairs, roles: dict[str, tuple[str, ...]], done: tuple[float, float]
+def patched(
+    lab: Lab,
+    facts: Facts,
+    pairs: Pairs,
+    everywhere: bool,
+    stream: tuple[str, ...],
+    progress: Callable[..., None],
 ) -> tuple[Effects, np.ndarray, np.ndarray]:
-    """Effects by site at its roles, and the logit differences of the runs patched from and into."""
+    """Effects by site, and the logit differences of the runs patched from and into.
+
+    `stream` are the roles that resid_pre is patched at; `everywhere` asks for all roles of every site.
+    """
+    roles = {"resid_pre": stream, "attn_out": ENDS, "mlp_out": ENDS, "z": ("last",)}
+    if everywhere:
+        roles = {"resid_pre": ROLES, "attn_out": ROLES, "mlp_out": ROLES, "z": ENDS}
     positions = {site: role_positions(facts.prompts, *where) for site, where in roles.items()}
-
-    def progress(fraction: float) -> None:
-        lab.progress(done[0] + (done[1] - done[0]) * fraction, f"patching {len(facts)} prompts")
-
     found = sweep(lab.model, pairs, positions=positions, progress=progress)
     return found.normalised(), found.source, found.base
 
 
-def _roles(everywhere: bool, stream: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """The roles each site is patched at; `stream` is where resid_pre is, at the least."""
-    if everywhere:
-        return {"resid_pre": ROLES, "attn_out": ROLES, "mlp_out": ROLES, "z": ENDS}
-    return {"resid_pre": stream, "attn_out": ENDS, "mlp_out": ENDS, "z": ("last",)}
-
-
-def _curves(effects: Effects, facts: Facts) -> Curves:
+def by_role(effects: Effects, facts: Facts) -> Curves:
     """Each prompt's effect by layer, NaN where it has no such position, for the roles that were patched."""
-    places = [(site, role) for site in ("resid_pre", "attn_out", "mlp_out") for role in ROLES]
-    curves = {(s, r): over_positions(effects[s], role_positions(facts.prompts, r)) for s, r in places}
-    return {place: curve for place, curve in curves.items() if np.isfinite(curve).any()}
+    curves = {}
+    for site in ("resid_pre", "attn_out", "mlp_out"):
+        for role in ROLES:
+            curve = over_positions(effects[site], role_positions(facts.prompts, role))
+            if np.isfinite(curve).any():
+                curves[site, role] = curve
+    return curves
 
 
-def _handover(curves: Curves, facts: Facts, n_layers: int, suffix: str) -> list[Measurement]:
+def at_role(effects: Effects, facts: Facts, role: str) -> Effects:
+    """Each prompt's effects at the positions of a role: "prompt layer head" for z."""
+    positions = role_positions(facts.prompts, role)
+    return {name: over_positions(effect, positions) for name, effect in effects.items()}
+
+
+def handover(ev: Evidence, curves: Curves, n_layers: int, suffix: str) -> None:
     """When the subject's last token stops carrying the fact, and when the prompt's last token has it."""
     left = first_for_good(curves["resid_pre", "subject last"] < 0.5, never=n_layers)
     came = first_for_good(curves["resid_pre", "last"] >= 0.5, never=n_layers)
-    rows = []
     for name, layers in (("subject_handover", left), ("last_takeover", came)):
         about = f"number of blocks to the {name.replace('_', ' ')}"
-        rows += [
-            facts.all.mean(f"{name}_layer{suffix}", layers, f"Mean {about}.", quantity="layers"),
-            facts.all.mean(
-                f"{name}_depth{suffix}", layers / n_layers, f"Mean {about}, as a fraction of all."
-            ),
-        ]
+        ev.finding(f"{name}_layer{suffix}", layers, f"Mean {about}.", "layers")
+        ev.finding(f"{name}_depth{suffix}", layers / n_layers, f"Mean {about}, as a fraction of all.")
     about = "Mean number of blocks from the subject's hand-over to the last token's take-over."
-    return [*rows, facts.all.mean(f"handover_gap{suffix}", came - left, about, quantity="layers")]
+    ev.finding(f"handover_gap{suffix}", came - left, about, "layers")
 
 
-def _best_places(curves: dict[str, Curves], layers: dict[str, int], facts: Facts) -> list[Measurement]:
-    """What the best layer of each place restores and destroys."""
-    rows = []
-    for name, layer in layers.items():
-        site, role = PLACES[name]
-        rows.append(facts.choice(f"{name}_layer", layer, f"The best layer of {site} at the {role} token."))
-        for what, direction in (("recovered", "denoising"), ("destroyed", "noising")):
-            about = f"Share of the logit difference {what} by {site} of the best layer at the {role} token."
-            effect = curves[direction][site, role][:, layer]
-            rows.append(facts.measuring.mean(f"{name}_{what}", effect, about, control=f"{name}_unrelated"))
-    return rows
-
-
-def _halves(curve: np.ndarray, facts: Facts) -> list[Measurement]:
-    """What one MLP of the first and of the second half of the layers restores at the subject's last token."""
-    middle, control = curve.shape[1] // 2, "random_place_recovered"
-    halves = {"first": curve[:, :middle], "second": curve[:, middle:]}
-    about = "Mean share restored at the subject's last token by one MLP of the {} half of the layers."
-    return [
-        facts.all.mean(f"subject_mlp_{half}_half", c.mean(axis=1), about.format(half), control=control)
-        for half, c in halves.items()
-    ]
-
-
-def _best_head(z: dict[str, np.ndarray], head: tuple[int, int], facts: Facts) -> list[Measurement]:
-    """The head that restores most at the last token, and how well heads' effects can be estimated."""
-    restored, destroyed = (z[run][:, *head] for run in ("exact", "noised"))
-    control = {"control": "top_head_unrelated"}
-    exact, estimate = (z[run].reshape(len(facts), -1) for run in ("exact", "estimate"))
-    about = "Mean rank correlation, over heads at the last token, of attribution patching with exact effects."
-    return [
-        facts.choice("top_head_layer", head[0], "Layer of the head that restores most at the last token."),
-        facts.choice("top_head_index", head[1], "Index within its layer of the head that restores most."),
-        facts.measuring.mean("top_head_recovered", restored, "Share that the best head restores.", **control),
-        facts.measuring.mean("top_head_destroyed", destroyed, "Share destroyed by noising it.", **control),
-        facts.all.mean("estimate_correlation", spearman(estimate, exact), about),
-    ]
-
-
-def _unrelated(
-    lab: Lab, facts: Facts, clean: np.ndarray, layers: dict[str, int], head: tuple[int, int]
-) -> list[Measurement]:
-    """The chosen places patched from another fact of equal length, on each pair's own scale."""
+def from_another_fact(
+    ev: Evidence,
+    lab: Lab,
+    facts: Facts,
+    clean: np.ndarray,
+    layers: dict[str, int],
+    head: tuple[int, int],
+) -> dict[str, Measurement]:
+    """The control of each chosen place: patched from another fact of equal length, on its pair's scale."""
     rows, partners = facts.unrelated()
-    own, prompts = facts.denoising.rows(rows), facts.prompts
-    pairs = Pairs(own.base, prompts.clean[partners], own.last, own.answer, own.wrong_answer)
+    own = facts.denoising.rows(rows)
+    pairs = Pairs(own.base, facts.prompts.clean[partners], own.last, own.answer, own.wrong_answer)
     places = {"subject_resid": ("resid_pre", "subject last", 0)}
     places |= {name: (*PLACES[name], layer) for name, layer in layers.items()}
-    asked, used = role_positions(prompts, *ENDS)[rows], {layer for _, _, layer in places.values()} | {head[0]}
+    used = {layer for _, _, layer in places.values()} | {head[0]}
+    asked = role_positions(facts.prompts, *ENDS)[rows]
     found = sweep(lab.model, pairs, positions=asked, layers=used).normalised(clean[rows])
-    units, controls = Units([facts.ids[row] for row in rows], np.ones(len(rows), dtype=bool)), []
+
+    over = ev.over("prompt", [facts.ids[row] for row in rows])
+    controls = {}
     for name, (site, role, layer) in places.items():
-        effect = over_positions(found[site], role_positions(prompts, role)[rows])[:, layer]
+        effect = over_positions(found[site], role_positions(facts.prompts, role)[rows])[:, layer]
         about = f"{site} of layer {layer} at the {role} token, patched from another fact of equal length."
-        controls.append(units.mean(f"{name}_unrelated", effect, about))
-    effect = over_positions(found["z"], role_positions(prompts, "last")[rows])[:, *head]
-    return [*controls, units.mean("top_head_unrelated", effect, "The best head, from another fact likewise.")]
+        controls[name] = over.control(f"{name}_unrelated", effect, about)
+    effect = over_positions(found["z"], role_positions(facts.prompts, "last")[rows])[:, *head]
+    about = "The best head, from another fact likewise."
+    controls["top_head"] = over.control("top_head_unrelated", effect, about)
+    return controls
 
 
-def _random_place(effects: Effects, facts: Facts, seed: int) -> Measurement:
-    """attn_out or mlp_out at a random layer and one of the two tokens, drawn for each prompt."""
+def random_place(ev: Evidence, effects: Effects, seed: int) -> Measurement:
+    """The control of a half: attn_out or mlp_out at a random layer and end, drawn for each prompt."""
     rng = np.random.default_rng(seed)
     parts = np.concatenate([effects["attn_out"], effects["mlp_out"]], axis=1)
     drawn = [rng.choice(prompt[np.isfinite(prompt)]) for prompt in parts]
     about = "attn_out or mlp_out of a random layer, at the subject's last token or the prompt's."
-    return facts.all.mean("random_place_recovered", drawn, about)
+    return ev.control("random_place_recovered", drawn, about)
 
 
-def _tables(
-    curves: dict[str, Curves],
-    z_of: dict[str, np.ndarray],
-    facts: Facts,
-    clean: np.ndarray,
-    corrupted: np.ndarray,
-) -> dict[str, pd.DataFrame]:
-    """Effects by layer, site and role in each direction; heads; prompts."""
-    tables = {direction: _long(by_place, facts) for direction, by_place in curves.items()}
-    for name, role in (("heads", "last"), ("heads_at_subject", "subject last")):
-        z = {run: over_positions(z, role_positions(facts.prompts, role)) for run, z in z_of.items()}
-        if np.isfinite(z["exact"]).all():
-            tables[name] = _heads(z, facts)
-    columns = ["id", "relation", "clean", "corrupted", "answer", "wrong_answer"]
-    per_prompt = facts.table[columns].assign(clean_logit_diff=clean, corrupted_logit_diff=corrupted)
-    top = tables["heads"].nlargest(12, "recovered").reset_index(drop=True)
-    return {**tables, "top_heads": top, "per_prompt": per_prompt, "dropped": facts.dropped()}
-
-
-def _heads(z: dict[str, np.ndarray], facts: Facts) -> pd.DataFrame:
-    n_heads = z["exact"].shape[2]
-    heads = facts.all.by_layer(z["exact"].reshape(len(facts), -1), "recovered")
-    heads = heads.assign(layer=heads["layer"] // n_heads, head=heads["layer"] % n_heads)
-    heads["name"] = [f"L{layer}H{head}" for layer, head in zip(heads["layer"], heads["head"], strict=True)]
-    return heads.assign(destroyed=z["noised"].mean(0).ravel(), estimated=z["estimate"].mean(0).ravel())
-
-
-def _long(curves: Curves, facts: Facts) -> pd.DataFrame:
-    rows = []
-    for (site, role), curve in curves.items():
-        units = Units(facts.ids, ~np.isnan(curve[:, 0]))
-        rows.append(units.by_layer(curve, "effect", site=site, token=role, prompts=int(units.rows.sum())))
-    return pd.concat(rows, ignore_index=True)
-
-
-def _curve_figure(direction: str, title: str, caption: str) -> Figure:
-    columns = {"x": "layer", "y": "effect", "low": "low", "high": "high", "color": "token", "facet": "site"}
+def draw(ev: Evidence, curves: dict[str, Curves], heads: pd.DataFrame) -> None:
+    """Effects by layer, site and role in each direction, and heads."""
     scale = "0 is the run patched into, 1 the run patched from; bands are 95 % intervals over prompts."
-    titles = {"y_title": "share of the logit difference", "color_title": "token patched", "rule": 0.5}
-    return Figure(
-        "line", direction, columns, title, f"{caption}, one layer and position at a time. {scale}", titles
+    for direction, title, what in (
+        ("denoising", "Where patching restores the fact", "Clean activations put into the corrupted run"),
+        ("noising", "Where patching destroys the fact", "Corrupted activations put into the clean run"),
+    ):
+        ev.table(direction, by_layer(ev, curves[direction])).line(
+            direction,
+            "layer",
+            "effect: share of the logit difference",
+            color="token: token patched",
+            facet="site",
+            band=True,
+            title=title,
+            caption=f"{what}, one layer and position at a time. {scale}",
+            rule=0.5,
+        )
+    ev.table("heads", heads).heatmap(
+        "heads",
+        "head",
+        "layer",
+        color="recovered: share restored",
+        title="What each head restores at the last token",
+        caption="Mean share of the logit difference that one head's clean z restores in the corrupted run.",
+        midpoint=0.0,
+    )
+    ev.table("top_heads", heads.nlargest(12, "recovered").reset_index(drop=True)).bar(
+        "top_heads",
+        "recovered: share restored",
+        "name: head",
+        band=True,
+        title="The heads that restore most",
+        caption="Mean share of the logit difference restored at the last token, "
+        "with 95 % intervals over prompts.",
     )
 
 
-FIGURES = {
-    "denoising": _curve_figure(
-        "denoising", "Where patching restores the fact", "Clean activations put into the corrupted run"
-    ),
-    "noising": _curve_figure(
-        "noising", "Where patching destroys the fact", "Corrupted activations put into the clean run"
-    ),
-    "heads": Figure(
-        "heatmap",
-        "heads",
-        {"x": "head", "y": "layer", "color": "recovered"},
-        "What each head restores at the last token",
-        "Mean share of the logit difference that one head's clean z restores in the corrupted run.",
-        {"color_title": "share restored", "midpoint": 0.0},
-    ),
-    "top_heads": Figure(
-        "bar",
-        "top_heads",
-        {"x": "recovered", "y": "name", "low": "low", "high": "high"},
-        "The heads that restore most",
-        "Mean share of the logit difference restored at the last token, with 95 % intervals over prompts.",
-        {"x_title": "share restored", "y_title": "head"},
-    ),
-}
+def by_layer(ev: Evidence, curves: Curves) -> pd.DataFrame:
+    """Each place's mean effect by layer, over the prompts that have such a position."""
+    tables = []
+    for (site, role), curve in curves.items():
+        there = ~np.isnan(curve[:, 0])
+        means = ev.where(there).by_layer(curve, "effect", site=site, token=role, prompts=int(there.sum()))
+        tables.append(means)
+    return pd.concat(tables, ignore_index=True)
+
+
+def by_head(ev: Evidence, z: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Every head's mean effects: exact, noised and estimated."""
+    n_prompts, _, n_heads = z["exact"].shape
+    heads = ev.by_layer(z["exact"].reshape(n_prompts, -1), "recovered")
+    heads = heads.assign(layer=heads["layer"] // n_heads, head=heads["layer"] % n_heads)
+    heads["name"] = [f"L{layer}H{head}" for layer, head in zip(heads["layer"], heads["head"], strict=True)]
+    return heads.assign(destroyed=z["noised"].mean(0).ravel(), estimated=z["estimate"].mean(0).ravel())
 
 
 def calibrate() -> list[Calibration]:

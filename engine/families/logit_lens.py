@@ -18,25 +18,29 @@ to the fact.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from engine.evidence.bootstrap import count
-from engine.evidence.result import Calibration, Figure, Measurement, Result
-from engine.lab.facts import Facts
+from engine.evidence.builder import Evidence
+from engine.evidence.result import Calibration, Measurement, Result
 from engine.lab.lab import Lab
 from engine.lab.lens import last_position_streams, read_lens
 from engine.lab.planted import LAYER, planted_lab
-from engine.lab.profiles import Units, block_at_depth, first_for_good, known_answer
+from engine.lab.profiles import block_at_depth, first_for_good, known_answer
 from engine.lab.receipts import lens_receipt, model_receipts
 from engine.models.micro import micro_model
+from engine.spec.family_params import FamilyParams
+from engine.spec.inputs import PAIRS, Inputs
+
+inputs = Inputs(prompts=PAIRS)
 
 
-class Params(BaseModel, extra="forbid"):
+class Params(FamilyParams):
     known_rank: Annotated[int, Field(ge=0)] = 0
     """A fact is known where the answer's rank among all tokens is at most this; 0 is the likeliest token."""
     commit_rank: Annotated[int, Field(ge=0)] = 0
@@ -47,36 +51,54 @@ class Params(BaseModel, extra="forbid"):
 
 def run(lab: Lab, params: Params) -> Result:
     """Ranks and log-probabilities by layer, commit depth, the blocks through which the rank falls most."""
+    # 1. Keep the prompts whose answer the model knows.
     facts = lab.known_facts(known_rank=params.known_rank)
-    lab.progress(0.4, f"reading {len(facts)} known facts through the lens")
-    targets = torch.stack((facts.prompts.answer, facts.other_answers()), dim=1)
-    reading = read_lens(lab.model, facts.prompts.clean, facts.prompts.last, targets)
-    rank, other = reading.rank[..., 0], reading.rank[..., 1]
+    ev = facts.evidence()
+    # 2, 3. Run each once; note rank and log-probability of its answer, and of another prompt's, by layer.
+    with lab.stage(1.0, f"reading {len(facts)} known facts through the lens"):
+        targets = torch.stack((facts.prompts.answer, facts.other_answers()), dim=1)
+        reading = read_lens(lab.model, facts.prompts.clean, facts.prompts.last, targets)
+    rank, other_rank = np.moveaxis(reading.rank, 2, 0)
+    logprob, other_logprob = np.moveaxis(reading.logprob, 2, 0)
     n_layers = lab.model.n_layers
+
+    # 4. When a prompt commits, and when its answer leads.
     commits = first_for_good(rank <= params.commit_rank, never=n_layers)
-    leads = first_for_good(reading.logprob[..., 0] > reading.logprob[..., 1], never=n_layers)
-    blocks = {
-        "steepest": (facts.best(falls(rank)), facts.measuring),
-        "specific": (facts.best(falls(rank) - falls(other)), facts.measuring),
-        "named": (block_at_depth(params.named_depth, n_layers), facts.all),
-    }
-    own, others = (_through(blocks, r, whose) for r, whose in ((rank, ""), (other, "other_")))
-    logprob, other_logprob = _logprobs(facts, reading.logprob[:, -1])
-    return Result(
-        findings=[
-            *facts.counts(),
-            *_when("commit", commits, facts, n_layers, "the answer's rank stays at `commit_rank` or better"),
-            *_when("lead", leads, facts, n_layers, "the answer stays likelier than another prompt's answer"),
-            *_which(blocks, facts),
-            *own,
-            logprob,
-        ],
-        controls=[*others, other_logprob],
-        checks=[*model_receipts(lab.model, facts), lens_receipt(lab.model, facts, reading)],
-        tables=_tables(facts, reading.rank, reading.logprob, commits),
-        figures=FIGURES,
-        arrays={"rank": rank, "logprob": reading.logprob[..., 0]},
+    when(ev, "commit", commits, n_layers, "the answer's rank stays at `commit_rank` or better")
+    leads = first_for_good(logprob > other_logprob, never=n_layers)
+    when(ev, "lead", leads, n_layers, "the answer stays likelier than another prompt's answer")
+
+    # 5. The blocks through which the rank falls most, chosen on one half and measured on the other.
+    choosing, measuring = facts.halves(ev)
+    steepest = choosing.best(falls(rank))
+    specific = choosing.best(falls(rank) - falls(other_rank))
+    named = block_at_depth(params.named_depth, n_layers)
+    choosing.choice("steepest_layer", steepest, "The block through which the answer's rank falls most.")
+    about = "The block of the largest fall beyond another prompt's answer."
+    choosing.choice("specific_layer", specific, about)
+    ev.count("named_layer", named, "The block at `named_depth`.", unit="layer")
+    blocks = {"steepest": (steepest, measuring), "specific": (specific, measuring), "named": (named, ev)}
+    for block, (layer, over) in blocks.items():
+        chance = through(over.control, block, layer, other_rank, "another prompt's answer", "other_")
+        through(over.finding, block, layer, rank, "the answer", "", control=chance)
+
+    about = "Mean final log-probability of {} answer."
+    chance = ev.control("other_logprob", other_logprob[:, -1], about.format("another prompt's"), "nats")
+    ev.finding("logprob", logprob[:, -1], about.format("the"), "nats", control=chance)
+
+    by_layer(ev, {"the prompt's own": (rank, logprob), "another prompt's": (other_rank, other_logprob)})
+    prompts = facts.table[["id", "relation", "clean", "answer"]]
+    ev.table("per_prompt", prompts.assign(commit_layer=commits, logprob=logprob[:, -1])).ecdf(
+        "commits",
+        "commit_layer: blocks read",
+        color="relation: relation",
+        title="When prompts commit",
+        caption="Share of prompts that have committed after that many blocks, by relation.",
     )
+    ev.array("rank", rank)
+    ev.array("logprob", logprob)
+    ev.check(*model_receipts(lab.model, facts), lens_receipt(lab.model, facts, reading))
+    return ev.result()
 
 
 def falls(rank: np.ndarray) -> np.ndarray:
@@ -84,107 +106,49 @@ def falls(rank: np.ndarray) -> np.ndarray:
     return -np.diff(np.log1p(rank), axis=1)
 
 
-def _when(name: str, layers: np.ndarray, facts: Facts, n_layers: int, what: str) -> list[Measurement]:
+def when(ev: Evidence, name: str, layers: np.ndarray, n_layers: int, what: str) -> None:
+    """After how many blocks something is so: mean and median, and as a fraction of all blocks."""
     about = f"number of blocks after which {what}"
-    return [
-        facts.all.mean(f"{name}_layer", layers, f"Mean {about}.", quantity="layers"),
-        facts.all.mean(
-            f"{name}_layer_median", layers, f"Median {about}.", quantity="layers", statistic="median"
-        ),
-        facts.all.mean(f"{name}_depth", layers / n_layers, f"Mean {about}, as a fraction of all blocks."),
-    ]
+    ev.finding(f"{name}_layer", layers, f"Mean {about}.", "layers")
+    ev.finding(f"{name}_layer_median", layers, f"Median {about}.", "layers", statistic="median")
+    ev.finding(f"{name}_depth", layers / n_layers, f"Mean {about}, as a fraction of all blocks.")
 
 
-def _which(blocks: dict[str, tuple[int, Units]], facts: Facts) -> list[Measurement]:
-    steepest, specific, named = (layer for layer, _ in blocks.values())
-    return [
-        facts.choice("steepest_layer", steepest, "The block through which the answer's rank falls most."),
-        facts.choice(
-            "specific_layer", specific, "The block of the largest fall beyond another prompt's answer."
-        ),
-        count("named_layer", named, unit="layer", about="The block at `named_depth`."),
-    ]
+def through(
+    add: Callable[..., Measurement], block: str, layer: int, rank: np.ndarray, answer: str, who: str, **more
+) -> Measurement:
+    """Ranks before and after a block, and the fall of ln(1 + rank) through it, which is given back."""
+    for when, ranks in (("before", rank[:, layer]), ("after", rank[:, layer + 1])):
+        about = f"Mean rank of {answer} {when} the {block} block."
+        add(f"{who}mean_rank_{when}_{block}_layer", ranks, about, "tokens")
+    about = f"Mean fall of ln(1 + rank) of {answer} through the {block} block."
+    return add(f"{who}log_rank_drop_{block}_layer", falls(rank)[:, layer], about, "nats", **more)
 
 
-def _through(blocks: dict[str, tuple[int, Units]], rank: np.ndarray, whose: str) -> list[Measurement]:
-    """Ranks before and after each block, and the fall of ln(1 + rank) through it."""
-    rows, answer = [], "another prompt's answer" if whose else "the answer"
-    for name, (layer, units) in blocks.items():
-        block, control = f"{name}_layer", "" if whose else f"other_log_rank_drop_{name}_layer"
-        measured = ("mean_rank_before", "mean_rank_after", "log_rank_drop")
-        before, after, drop = (f"{whose}{what}_{block}" for what in measured)
-        about = f"of {answer} {{}} the {name} block."
-        rows += [
-            units.mean(before, rank[:, layer], f"Mean rank {about.format('before')}", quantity="tokens"),
-            units.mean(after, rank[:, layer + 1], f"Mean rank {about.format('after')}", quantity="tokens"),
-            units.mean(
-                drop,
-                falls(rank)[:, layer],
-                f"Mean fall of ln(1 + rank) {about.format('through')}",
-                quantity="nats",
-                control=control,
-            ),
-        ]
-    return rows
-
-
-def _logprobs(facts: Facts, logprob: np.ndarray) -> tuple[Measurement, Measurement]:
-    own, other = (f"Mean final log-probability of {whose} answer." for whose in ("the", "another prompt's"))
-    return (
-        facts.all.mean("logprob", logprob[:, 0], own, quantity="nats", control="other_logprob"),
-        facts.all.mean("other_logprob", logprob[:, 1], other, quantity="nats"),
+def by_layer(ev: Evidence, answers: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """How both answers stand after each number of blocks."""
+    bands = "Read at the last position after each number of blocks; bands are 95 % intervals over prompts."
+    ranks = []
+    logprobs = []
+    for answer, (rank, logprob) in answers.items():
+        table = ev.by_layer(np.log1p(rank), "mean_log_rank", answer=answer)
+        ranks.append(table.assign(mean_rank=rank.mean(0), median_rank=np.median(rank, axis=0)))
+        logprobs.append(ev.by_layer(logprob, "mean_logprob", answer=answer))
+    parts = {"x": "layer: blocks read", "color": "answer: answer", "band": True}
+    ev.table("ranks", pd.concat(ranks, ignore_index=True)).line(
+        "rank",
+        y="mean_log_rank: mean ln(1 + rank)",
+        **parts,
+        title="Rank of the answer by layer",
+        caption=f"Mean ln(1 + rank) of the answer: lower is likelier, 0 is the top. {bands}",
     )
-
-
-def _tables(
-    facts: Facts, rank: np.ndarray, logprob: np.ndarray, commits: np.ndarray
-) -> dict[str, pd.DataFrame]:
-    """By layer for both answers, and by prompt."""
-    ranks, logprobs = [], []
-    for target, answer in enumerate(("the prompt's own", "another prompt's")):
-        table = facts.all.by_layer(np.log1p(rank[..., target]), "mean_log_rank", answer=answer)
-        means = {"mean_rank": rank[..., target].mean(0), "median_rank": np.median(rank[..., target], axis=0)}
-        ranks.append(table.assign(**means))
-        logprobs.append(facts.all.by_layer(logprob[..., target], "mean_logprob", answer=answer))
-    per_prompt = facts.table[["id", "relation", "clean", "answer"]].assign(
-        commit_layer=commits, logprob=logprob[:, -1, 0]
+    ev.table("logprobs", pd.concat(logprobs, ignore_index=True)).line(
+        "logprob",
+        y="mean_logprob: mean log-probability (nats)",
+        **parts,
+        title="Log-probability of the answer by layer",
+        caption=f"Mean log-probability of the answer. {bands}",
     )
-    by_layer = {
-        "ranks": pd.concat(ranks, ignore_index=True),
-        "logprobs": pd.concat(logprobs, ignore_index=True),
-    }
-    return {**by_layer, "per_prompt": per_prompt, "dropped": facts.dropped()}
-
-
-BANDS = "Read at the last position after each number of blocks; bands are 95 % intervals over prompts."
-TITLES: dict[str, Any] = {"x_title": "blocks read", "color_title": "answer"}
-LINE = {"x": "layer", "low": "low", "high": "high", "color": "answer"}
-FIGURES = {
-    "rank": Figure(
-        "line",
-        "ranks",
-        LINE | {"y": "mean_log_rank"},
-        "Rank of the answer by layer",
-        f"Mean ln(1 + rank) of the answer: lower is likelier, 0 is the top. {BANDS}",
-        TITLES | {"y_title": "mean ln(1 + rank)"},
-    ),
-    "logprob": Figure(
-        "line",
-        "logprobs",
-        LINE | {"y": "mean_logprob"},
-        "Log-probability of the answer by layer",
-        f"Mean log-probability of the answer. {BANDS}",
-        TITLES | {"y_title": "mean log-probability (nats)"},
-    ),
-    "commits": Figure(
-        "ecdf",
-        "per_prompt",
-        {"x": "commit_layer", "color": "relation"},
-        "When prompts commit",
-        "Share of prompts that have committed after that many blocks, by relation.",
-        {"x_title": "blocks read", "color_title": "relation"},
-    ),
-}
 
 
 def calibrate() -> list[Calibration]:
@@ -195,12 +159,12 @@ def calibrate() -> list[Calibration]:
     with torch.no_grad():
         last_row = model.unembed(last_position_streams(model, ids)[:, -1])
         gap = float((last_row - model.hf(ids).logits[:, -1]).abs().max())
-    after, rise = LAYER + 1, -found["other_log_rank_drop_specific_layer"].value
+    rise = -found["other_log_rank_drop_specific_layer"].value
     about = "Prompts commit right after the block whose head looks the answer up."
     wrong = "Another prompt's answer does not fall in rank there; rise of ln(1 + rank)."
     return [
         known_answer("last row is the output", "A random GPT-2 against Hugging Face's logits.", gap, 0, 5e-5),
-        known_answer("planted lookup", about, found["commit_layer"].value, after),
+        known_answer("planted lookup", about, found["commit_layer"].value, LAYER + 1),
         known_answer("planted lookup is specific", "The block itself.", found["specific_layer"].value, LAYER),
         Calibration("planted lookup, wrong answer", wrong, "0 or more", rise, 0.0, 100.0),
     ]

@@ -17,62 +17,67 @@ order, drawn anew for each prompt, which gives what chance would.
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from engine.errors import DataError
-from engine.evidence.bootstrap import count
-from engine.evidence.result import Calibration, Figure, Measurement, Result
+from engine.evidence.builder import Evidence
+from engine.evidence.result import Calibration, Result
 from engine.lab.lab import Lab, UsedRun
-from engine.lab.profiles import Units, known_answer, spearman
+from engine.lab.profiles import known_answer, spearman
 from engine.models.micro import micro_model
+from engine.spec.family_params import SeedParams
+from engine.spec.inputs import Inputs, Uses
 
 METHODS = ("lens", "attribution", "patching")
 KINDS = ("head", "mlp")
 
+inputs = Inputs(
+    uses={
+        "lens": Uses("logit_lens"),
+        "attribution": Uses("direct_logit_attribution"),
+        "patching": Uses("circuit_patching"),
+    }
+)
 
-class Params(BaseModel, extra="forbid"):
+
+class Params(SeedParams):
     top_parts: Annotated[int, Field(gt=0)] = 10
     """How many of the highest heads and MLPs are compared between attribution and patching."""
-    seed: int = 0
-    """Draws the random orders of the control."""
 
 
 def run(lab: Lab, params: Params) -> Result:
     """Rank correlations over layers and over parts, the overlap of the top parts, and their controls."""
+    # 1. The three runs, and the prompts that all of them measured.
     used = {method: lab.used(method) for method in METHODS}
-    ids = _shared_ids(used)
-    units = Units(ids, np.ones(len(ids), dtype=bool))
-    layers, parts = _layer_profiles(used, ids), _part_profiles(used, ids)
+    ids = shared_ids(used)
+    ev = Evidence("prompt", ids)
+    ev.count("prompts_shared", len(ids), "Prompts that all three runs measured.")
+    # 2. Each prompt's profile over the layers by each method.
+    layers = layer_profiles(used, ids)
+    # 3. Correlate each two of them; as a control with one side's layers in random order.
     rng = np.random.default_rng(params.seed)
-    pairs = {f"{a}_{b}": (layers[a], layers[b]) for a, b in combinations(METHODS, 2)}
-    pairs["attribution_patching_parts"] = parts
-    compared = [
-        *(
-            _compared(f"{name}_correlation", f"{name}_chance", pair, spearman, _about(name), units, rng)
-            for name, pair in pairs.items()
-        ),
-        _top_parts(parts, params.top_parts, units, rng),
-    ]
-    shared = count("prompts_shared", len(ids), unit="prompt", about="Prompts that all three runs measured.")
-    return Result(
-        findings=[shared, *(found for found, _ in compared)],
-        controls=[control for _, control in compared],
-        tables=_tables(layers, parts, units, used),
-        figures=FIGURES,
-    )
+    for one, other in combinations(METHODS, 2):
+        correlated(ev, f"{one}_{other}", "layers", layers[one], layers[other], rng)
+    # 4. Likewise over parts; and how many of the highest parts two methods share.
+    written, destroyed = part_profiles(used, ids)
+    correlated(ev, "attribution_patching_parts", "heads and MLPs", written, destroyed, rng)
+    top = params.top_parts
+    about = f"Share of the {top} highest parts by attribution that are among the {top} highest by patching"
+    shuffled = overlap(rng.permuted(written, axis=1), destroyed, top)
+    chance = ev.control("top_parts_chance", shuffled, f"{about}, one side in random order.")
+    ev.finding("top_parts_overlap", overlap(written, destroyed, top), f"{about}.", control=chance)
+
+    draw(ev, layers, written, destroyed, used["attribution"].tables["parts"])
+    correlations = {f"{a}_{b}": spearman(layers[a], layers[b]) for a, b in combinations(METHODS, 2)}
+    ev.table("per_prompt", pd.DataFrame({"id": ids, **correlations}))
+    return ev.result()
 
 
-def _about(pair: str) -> str:
-    one, other, *parts = pair.split("_")
-    over = "heads and MLPs" if parts else "layers"
-    return f"Mean over prompts of the rank correlation, over {over}, of {one} and {other} profiles"
-
-
-def _shared_ids(used: dict[str, Result]) -> list[str]:
+def shared_ids(used: dict[str, Result]) -> list[str]:
     """The prompts that every run measured, in the order of the patching run."""
     measured = [[str(i) for i in used[method].tables["per_prompt"]["id"]] for method in METHODS]
     shared = set(measured[0]).intersection(*measured[1:])
@@ -81,92 +86,80 @@ def _shared_ids(used: dict[str, Result]) -> list[str]:
     return [i for i in measured[-1] if i in shared]
 
 
-def _array(result: Result, name: str, ids: list[str]) -> np.ndarray:
+def rows_of(result: Result, name: str, ids: list[str]) -> np.ndarray:
     """The rows of one of a run's arrays, in the order of `ids`."""
     place = {str(i): row for row, i in enumerate(result.tables["per_prompt"]["id"])}
     return result.arrays[name][[place[i] for i in ids]]
 
 
-def _layer_profiles(used: dict[str, Result], ids: list[str]) -> dict[str, np.ndarray]:
+def layer_profiles(used: dict[str, Result], ids: list[str]) -> dict[str, np.ndarray]:
     """By method, "prompt layer"."""
-    attention, mlps = (_array(used["patching"], site, ids) for site in ("attn_out", "mlp_out"))
+    attention, mlps = (rows_of(used["patching"], site, ids) for site in ("attn_out", "mlp_out"))
     return {
-        "lens": np.diff(_array(used["lens"], "logprob", ids), axis=1),
-        "attribution": _array(used["attribution"], "by_layer", ids),
+        "lens": np.diff(rows_of(used["lens"], "logprob", ids), axis=1),
+        "attribution": rows_of(used["attribution"], "by_layer", ids),
         "patching": attention + mlps,
     }
 
 
-def _part_profiles(used: dict[str, Result], ids: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def part_profiles(used: dict[str, Result], ids: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Heads, then MLPs, by attribution and by patching: "prompt part" each."""
     kinds = used["attribution"].tables["parts"]["kind"].to_numpy()
-    written = _array(used["attribution"], "contribution", ids)
+    written = rows_of(used["attribution"], "contribution", ids)
     attribution = np.concatenate([written[:, kinds == kind] for kind in KINDS], axis=1)
-    z, mlps = (_array(used["patching"], site, ids) for site in ("z", "mlp_out"))
+    z, mlps = (rows_of(used["patching"], site, ids) for site in ("z", "mlp_out"))
     return attribution, np.concatenate([z.reshape(len(z), -1), mlps], axis=1)
 
 
-def _compared(
-    name: str, chance: str, pair: tuple, compare: Any, about: str, units: Units, rng: np.random.Generator
-) -> tuple[Measurement, Measurement]:
-    """A comparison of two profiles, and the same with each prompt's places on one side in random order."""
-    one, other = pair
-    return (
-        units.mean(name, compare(one, other), f"{about}.", control=chance),
-        units.mean(chance, compare(rng.permuted(one, axis=1), other), f"{about}, one side in random order."),
-    )
+def correlated(
+    ev: Evidence, pair: str, over: str, one: np.ndarray, other: np.ndarray, rng: np.random.Generator
+) -> None:
+    """The rank correlation of two profiles, beside one side's places in another random order each prompt."""
+    names = " and ".join(pair.split("_")[:2])
+    about = f"Mean over prompts of the rank correlation, over {over}, of {names} profiles"
+    shuffled = spearman(rng.permuted(one, axis=1), other)
+    chance = ev.control(f"{pair}_chance", shuffled, f"{about}, one side in random order.")
+    ev.finding(f"{pair}_correlation", spearman(one, other), f"{about}.", control=chance)
 
 
-def _top_parts(
-    pair: tuple[np.ndarray, np.ndarray], top: int, units: Units, rng: np.random.Generator
-) -> tuple[Measurement, Measurement]:
-    def overlap(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        best = [np.argsort(-side, axis=1, kind="stable")[:, :top] for side in (one, other)]
-        return np.array([len(set(a) & set(b)) / len(a) for a, b in zip(*best, strict=True)])
-
-    about = f"Share of the {top} highest parts by attribution that are among the {top} highest by patching"
-    return _compared("top_parts_overlap", "top_parts_chance", pair, overlap, about, units, rng)
+def overlap(one: np.ndarray, other: np.ndarray, top: int) -> np.ndarray:
+    """The share of each prompt's `top` highest places on one side that are among those of the other."""
+    best = [np.argsort(-side, axis=1, kind="stable")[:, :top] for side in (one, other)]
+    return np.array([len(set(a) & set(b)) / len(a) for a, b in zip(*best, strict=True)])
 
 
-def _tables(
-    layers: dict[str, np.ndarray], parts: tuple[np.ndarray, np.ndarray], units: Units, used: dict[str, Result]
-) -> dict[str, pd.DataFrame]:
-    """Each method's profile as shares of its own total, the parts by both methods, and the prompts."""
+def draw(
+    ev: Evidence,
+    layers: dict[str, np.ndarray],
+    written: np.ndarray,
+    destroyed: np.ndarray,
+    named: pd.DataFrame,
+) -> None:
+    """Each method's profile as shares of its own total, and the parts by both methods."""
     scaled = {method: v / np.abs(v.mean(axis=0)).sum() for method, v in layers.items()}
-    named = used["attribution"].tables["parts"]
-    named = pd.concat(
-        [named.loc[named["kind"] == kind, ["part", "kind"]] for kind in KINDS], ignore_index=True
-    )
-    correlations = {f"{a}_{b}": spearman(layers[a], layers[b]) for a, b in combinations(METHODS, 2)}
-    attribution, patching = (side.mean(axis=0) for side in parts)
-    by_layer = [units.by_layer(v, "share", method=method) for method, v in scaled.items()]
-    return {
-        "by_layer": pd.concat(by_layer, ignore_index=True),
-        "parts": named.assign(contribution=attribution, destroyed=patching),
-        "per_prompt": pd.DataFrame({"id": units.ids, **correlations}),
-    }
-
-
-FIGURES = {
-    "profiles": Figure(
-        "line",
-        "by_layer",
-        {"x": "layer", "y": "share", "low": "low", "high": "high", "color": "method"},
-        "Three methods, layer by layer",
-        "Each method's mean profile over the layers, divided by the sum of its absolute values. "
+    by_layer = [ev.by_layer(v, "share", method=method) for method, v in scaled.items()]
+    ev.table("by_layer", pd.concat(by_layer, ignore_index=True)).line(
+        "profiles",
+        "layer",
+        "share: share of the method's total",
+        color="method",
+        band=True,
+        title="Three methods, layer by layer",
+        caption="Each method's mean profile over the layers, divided by the sum of its absolute values. "
         "Bands: 95 % intervals over prompts.",
-        {"y_title": "share of the method's total"},
-    ),
-    "parts": Figure(
-        "scatter",
+    )
+    parts = pd.concat([named.loc[named["kind"] == k, ["part", "kind"]] for k in KINDS], ignore_index=True)
+    parts = parts.assign(contribution=written.mean(axis=0), destroyed=destroyed.mean(axis=0))
+    ev.table("parts", parts).scatter(
         "parts",
-        {"x": "contribution", "y": "destroyed", "color": "kind", "label": "part"},
-        "What parts write, and what noising them destroys",
-        "One point for each head and MLP: its mean direct contribution, and the mean share of the logit "
-        "difference that noising it at the last token destroys.",
-        {"x_title": "direct contribution (logits)", "y_title": "share destroyed"},
-    ),
-}
+        "contribution: direct contribution (logits)",
+        "destroyed: share destroyed",
+        color="kind",
+        label="part",
+        title="What parts write, and what noising them destroys",
+        caption="One point for each head and MLP: its mean direct contribution, and the mean share of the "
+        "logit difference that noising it at the last token destroys.",
+    )
 
 
 def calibrate() -> list[Calibration]:

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from engine.errors import DataError
@@ -55,12 +55,17 @@ from engine.lab.sparse.run_arrays import arrays_of
 from engine.lab.sparse.synthetic import known_dictionary, recovered, sparse_batches
 from engine.lab.sparse.top_contexts import evenly_by_rate, top_contexts
 from engine.lab.sparse.trainer import TrainingOutcome
+from engine.spec.family_params import FamilyParams
+from engine.spec.inputs import Inputs
 
 CONTROLS = ("random", "pca")
 SPLICED_AT_ONCE = 4  # contexts: their logits over the vocabulary are the most memory that a run takes
 
 
-class Params(BaseModel, extra="forbid"):
+inputs = Inputs(corpus=True, site=True)
+
+
+class Params(FamilyParams):
     n_features: Annotated[int, Field(gt=0)] = 2048
     """How many latents the dictionary has."""
     k: Annotated[int, Field(gt=0)] = 32
@@ -82,7 +87,7 @@ class Params(BaseModel, extra="forbid"):
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the contexts that is measured on rather than trained on."""
     spliced_contexts: Annotated[int, Field(gt=1)] = 40
-    """HeldOutSums-out contexts that the reconstructions are spliced into."""
+    """Held-out contexts that the reconstructions are spliced into."""
     shown_latents: Annotated[int, Field(gt=0)] = 24
     """Latents whose top contexts are listed: live ones, evenly spaced by how often they fire."""
 

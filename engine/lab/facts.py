@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from engine.data.pairs import PromptPairs
 from engine.errors import DataError
-from engine.evidence.bootstrap import count
-from engine.evidence.result import Measurement
+from engine.evidence.builder import Evidence
 from engine.lab.groups import equal_length_groups
 from engine.lab.pairs import Pairs
-from engine.lab.profiles import SPLIT, Units
 from engine.lab.split import first_per_stratum, hash_order, selection_half
 from engine.lab.threads import side_by_side
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
+
+
+SPLIT = "every second prompt of each relation, by hash of its id"
 
 
 @dataclass(frozen=True)
@@ -58,24 +59,22 @@ class Facts:
         """True for the half that layers and heads are chosen on. Shape "prompt"."""
         return selection_half(self.ids, self.relations)
 
-    @property
-    def all(self) -> Units:
-        """Every prompt."""
-        return Units(self.ids, np.ones(len(self), dtype=bool))
+    def evidence(self) -> Evidence:
+        """Evidence over these prompts, with how many were given, known, used and dropped, and why."""
+        ev = Evidence("prompt", self.ids)
+        known = len(self) + self.unused
+        ev.count("prompts_given", self.given, "Prompts in the set, before any filter.")
+        ev.count("prompts_known", known, "Prompts whose fact the model knows.")
+        ev.count("prompts_used", len(self), "Known prompts that were measured.")
+        about = "Prompts that do not fit the tokenizer or are not known."
+        ev.count("prompts_dropped", self.given - known, about)
+        reasons = self.prompts.dropped["reason"].value_counts()
+        ev.table("dropped", reasons.rename_axis("reason").reset_index(name="prompts"))
+        return ev
 
-    @property
-    def measuring(self) -> Units:
-        """The half that measures what was chosen on the other."""
-        return Units(self.ids, ~self.selecting, SPLIT)
-
-    def best(self, values: Float[np.ndarray, "prompt place"]) -> int:
-        """The place with the largest mean on the selecting half."""
-        return int(np.asarray(values)[self.selecting].mean(axis=0).argmax())
-
-    def choice(self, name: str, value: float, about: str) -> Measurement:
-        """A layer or head picked on the selecting half: a choice, so it has no interval."""
-        picked = count(name, value, unit="prompt", n=int(self.selecting.sum()), about=about)
-        return replace(picked, chosen_on=SPLIT)
+    def halves(self, ev: Evidence) -> tuple[Evidence, Evidence]:
+        """The half of the prompts that layers and heads are chosen on, and the one they are measured on."""
+        return ev.where(self.selecting, chosen_on=SPLIT), ev.where(~self.selecting, chosen_on=SPLIT)
 
     @property
     def denoising(self) -> Pairs:
@@ -106,25 +105,6 @@ class Facts:
             rows += [row] if fits else []
             partners += fits[:1]
         return np.array(rows, dtype=int), np.array(partners, dtype=int)
-
-    def counts(self) -> list[Measurement]:
-        """How many prompts were given, known, used and dropped."""
-        known = len(self) + self.unused
-        told = {
-            "prompts_given": (self.given, "Prompts in the set, before any filter."),
-            "prompts_known": (known, "Prompts whose fact the model knows."),
-            "prompts_used": (len(self), "Known prompts that were measured."),
-            "prompts_dropped": (
-                self.given - known,
-                "Prompts that do not fit the tokenizer or are not known.",
-            ),
-        }
-        return [count(name, n, unit="prompt", about=about) for name, (n, about) in told.items()]
-
-    def dropped(self) -> pd.DataFrame:
-        """How many prompts were dropped for which reason."""
-        reasons = self.prompts.dropped["reason"].value_counts()
-        return reasons.rename_axis("reason").reset_index(name="prompts")
 
 
 def known_facts(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,22 @@ class Lab:
     hook_site: str | None = None
     folder: Path | None = None
     progress: Callable[..., None] = _silent
+    staged: float = field(default=0.0, init=False)
+
+    @contextmanager
+    def stage(self, until: float, message: str) -> Iterator[Callable[..., None]]:
+        """One step of the method, from where the last one ended to `until` of the whole run.
+
+        Gives what reports progress inside the step, told from 0 to 1.
+        """
+        since = self.staged
+
+        def progress(fraction: float, words: str = message) -> None:
+            self.progress(since + (until - since) * fraction, words)
+
+        progress(0.0)
+        yield progress
+        self.staged = until
 
     def part(self, start: float, end: float) -> Callable[..., None]:
         """Progress of one part of the run, itself told from 0 to 1."""

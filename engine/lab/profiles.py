@@ -1,50 +1,12 @@
-"""Per-prompt values as evidence: over all prompts or half of them, one number or one for each layer."""
+"""Profiles over layers or parts: where a condition comes to hold, how alike two of them are."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from engine.evidence.bootstrap import measure, rate
-from engine.evidence.result import Calibration, Measurement
-
-SPLIT = "every second prompt of each relation, by hash of its id"
-
-
-@dataclass(frozen=True)
-class Units:
-    """The prompts that numbers rest on: `rows` of all, by id; `chosen_on` where the rest chose something."""
-
-    ids: list[str]
-    rows: Bool[np.ndarray, " prompt"]
-    chosen_on: str = ""
-
-    def mean(self, name: str, values: Any, about: str, **details: Any) -> Measurement:
-        """The mean, or another `statistic`, of these rows of a value for every prompt."""
-        statistic = details.pop("statistic", "mean")
-        return measure(name, np.asarray(values)[self.rows], statistic, about=about, **self._told(details))
-
-    def share(self, name: str, part: Any, whole: Any, about: str, **details: Any) -> Measurement:
-        """The mean of one value over the mean of another."""
-        part, whole = np.asarray(part)[self.rows], np.asarray(whole)[self.rows]
-        return rate(name, part, whole, about=about, **self._told(details))
-
-    def by_layer(
-        self, values: Float[np.ndarray, "prompt layer"], column: str, **labels: object
-    ) -> pd.DataFrame:
-        """One row per layer (or other place): the mean as `column`, low and high; `labels` are constant."""
-        means = [self.mean(str(i), v, "") for i, v in enumerate(np.asarray(values).T)]
-        ends = {"low": [m.low for m in means], "high": [m.high for m in means]}
-        table = pd.DataFrame({"layer": range(len(means)), column: [m.value for m in means], **ends})
-        return table.astype({"low": float, "high": float}).assign(**labels)
-
-    def _told(self, details: dict[str, Any]) -> dict[str, Any]:
-        ids = [i for i, kept in zip(self.ids, self.rows, strict=True) if kept]
-        return {"unit": "prompt", "ids": ids, "chosen_on": self.chosen_on, **details}
+from engine.evidence.result import Calibration
 
 
 def block_at_depth(depth: float, n_layers: int) -> int:

@@ -84,6 +84,12 @@ class Families:
 
         return families.params_model(name)
 
+    def inputs(self, name: str) -> Any:
+        """What the family reads."""
+        from engine import families
+
+        return families.inputs(name)
+
 
 def project_sources() -> Sources:
     """The engine's own rooms; torch is imported only once a model is loaded."""

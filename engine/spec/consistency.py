@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from engine.errors import ClaimError, SpecError, nearest
 from engine.evidence.claims import parse
 from engine.spec.document import Loc, shown
+from engine.spec.inputs import Inputs, Uses
 from engine.spec.models import Experiment, Spec
 from engine.spec.points import FamilyCatalog, experiment_order, n_points, point_label, points, with_point
 from engine.spec.problems import Problem, problems_of, strictly
@@ -30,6 +31,7 @@ def inconsistencies(spec: Spec, data: dict[str, Any], catalog: FamilyCatalog) ->
         yield from _models(spec, experiment, loc)
         yield from _sweep(experiment, data["experiments"][name], loc)
         yield from _family(experiment, loc, catalog)
+        yield from _inputs(spec, experiment, loc, catalog)
     yield from _uses(spec)
     yield from _claims(spec)
 
@@ -129,6 +131,105 @@ def _written_at(inner: Loc, experiment: Experiment, point: dict[str, Any], loc: 
     if key in point:
         return (*loc, "sweep", key, experiment.sweep[key].index(point[key]), *inner[1:])
     return (*loc, "parameters", *inner)
+
+
+def _inputs(spec: Spec, experiment: Experiment, loc: Loc, catalog: FamilyCatalog) -> Iterator[Problem]:
+    """What the family needs and is not named, and what is named and the family never reads."""
+    inputs = catalog.inputs(experiment.family) if experiment.family in catalog.names() else None
+    if inputs is None:
+        return
+    reads = {"prompts": inputs.prompts is not None, "corpus": inputs.corpus, "hook_site": inputs.site}
+    handed_over = handed_over_by(spec, experiment, catalog)
+    for key, is_read in reads.items():
+        given = getattr(experiment, key)
+        if is_read and given is None:
+            error = SpecError(f"{experiment.family} needs {NOUNS[key]}", expected=EXAMPLES[key], seen="none")
+            yield Problem(loc, error)
+        elif not is_read and given is not None and given != getattr(handed_over, key, None):
+            yield Problem((*loc, key), _unread(experiment.family, key, inputs), True)
+    yield from _roles(spec, experiment, loc, inputs)
+
+
+NOUNS = {"prompts": "prompts", "corpus": "a corpus", "hook_site": "a hook site"}
+EXAMPLES = {
+    "prompts": "prompts: {name: facts}",
+    "corpus": "corpus: {name: smollm2-samples, tokens: 200_000}",
+    "hook_site": "hook_site: blocks.50%.hook_resid_post",
+}
+
+
+def _unread(family: str, key: str, inputs: Inputs) -> SpecError:
+    """The error for an input that the family would ignore."""
+    if any(uses.hands_over for uses in inputs.uses.values()) and key != "prompts":
+        hint = "leave it out: it is that of the runs used"
+    else:
+        hint = "leave it out, or choose a family that reads it (engine families)"
+    return SpecError(f"{family} reads no {key}", expected=_in_words(inputs), seen=key, hint=hint)
+
+
+def _in_words(inputs: Inputs) -> str:
+    """`a corpus, a hook site`: all that a family reads."""
+    kinds = {"prompts": inputs.prompts, "corpus": inputs.corpus, "hook_site": inputs.site}
+    named = [NOUNS[key] for key, is_read in kinds.items() if is_read]
+    used = [f"uses: {{{role}: a {uses.family} experiment}}" for role, uses in inputs.uses.items()]
+    return ", ".join([*named, *used]) or "nothing but the model"
+
+
+def _roles(spec: Spec, experiment: Experiment, loc: Loc, inputs: Inputs) -> Iterator[Problem]:
+    """Whether the experiments used are those that the family builds on."""
+    family = experiment.family
+    for role in experiment.uses:
+        if role not in inputs.uses:
+            yield Problem((*loc, "uses", role), _unknown(f"role of {family}", role, inputs.uses), True)
+    for role, uses in inputs.uses.items():
+        if role not in experiment.uses:
+            expected = f"uses: {{{role}: EXPERIMENT}}, of the family {uses.family}"
+            error = SpecError(f"{family} builds on another experiment as {role!r}", expected=expected)
+            yield Problem(loc, error)
+            continue
+        used = spec.experiments.get(experiment.uses[role])
+        if used is not None and (error := _unfit(family, role, uses, used)):
+            yield Problem((*loc, "uses", role), error)
+
+
+def _unfit(family: str, role: str, uses: Uses, used: Experiment) -> SpecError | None:
+    """Why an experiment cannot be used in a role; None where it can."""
+    if used.family != uses.family:
+        expected = f"a {uses.family} experiment"
+        return SpecError(f"{family} builds on {uses.family} as {role!r}", expected=expected, seen=used.family)
+    swept_as_wanted = list(used.sweep) == ([uses.over] if uses.over else [])
+    if swept_as_wanted and (not uses.over or n_points(used) > 1):
+        return None
+    swept = ", ".join(f"{key} over {len(values)}" for key, values in used.sweep.items()) or "no sweep"
+    if not uses.over:
+        return SpecError(f"{family} builds on one run as {role!r}", expected="no sweep", seen=swept)
+    return SpecError(
+        f"{family} compares runs that differ in {uses.over} alone",
+        expected=f"an experiment with sweep: {{{uses.over}: [...]}} of two values or more",
+        seen=swept,
+        hint=f"for each value of anything else, one experiment and one of {family} that uses it",
+    )
+
+
+def handed_over_by(spec: Spec, experiment: Experiment, catalog: FamilyCatalog) -> Experiment | None:
+    """The experiment used whose text and hook site this one reads; None where its family reads its own."""
+    inputs = catalog.inputs(experiment.family) if experiment.family in catalog.names() else None
+    for role, uses in (inputs.uses if inputs else {}).items():
+        if uses.hands_over:
+            return spec.experiments.get(experiment.uses.get(role, ""))
+    return None
+
+
+def with_handed_over(spec: Spec, catalog: FamilyCatalog) -> Spec:
+    """The spec in which every experiment names the text and the hook site that it reads."""
+    experiments = dict(spec.experiments)
+    for name in experiment_order(spec):
+        experiment = experiments[name]
+        used = handed_over_by(spec.model_copy(update={"experiments": experiments}), experiment, catalog)
+        if used is not None:
+            read = {"corpus": used.corpus, "hook_site": used.hook_site}
+            experiments[name] = experiment.model_copy(update=read)
+    return spec.model_copy(update={"experiments": experiments})
 
 
 def _uses(spec: Spec) -> Iterator[Problem]:

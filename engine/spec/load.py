@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from engine.errors import SpecError
-from engine.spec.consistency import inconsistencies
+from engine.spec.consistency import inconsistencies, with_handed_over
 from engine.spec.document import Document, Loc, Writer, read_document, shown
 from engine.spec.models import Experiment, Spec
 from engine.spec.points import FamilyCatalog
@@ -36,7 +36,7 @@ def load_spec(path: str | Path, catalog: FamilyCatalog) -> Spec:
         if spec and not problems:
             problems = list(inconsistencies(spec, document.value, catalog))
         if spec and not problems:
-            return spec
+            return with_handed_over(spec, catalog)
     raise _error(problems, document)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from engine.errors import SpecError
+from engine.spec.inputs import Inputs
 from engine.spec.models import Experiment, Scalar, Spec
 from engine.spec.problems import strictly
 
@@ -23,6 +24,10 @@ class FamilyCatalog(Protocol):
     def names(self) -> list[str]: ...
 
     def params(self, name: str) -> type[BaseModel]: ...
+
+    def inputs(self, name: str) -> Inputs | None:
+        """What the family reads; None where it does not say, and any input is let through."""
+        ...
 
 
 def points(experiment: Experiment) -> list[Point]:
@@ -63,9 +68,13 @@ def normalised(experiment: Experiment, point: Mapping[str, Scalar], catalog: Fam
     return plain | {"parameters": params_at(experiment, point, catalog).model_dump(mode="json")}
 
 
-def second_model(asked: Mapping[str, Any]) -> str | None:
-    """The model that a normalised experiment reads beside its own: a family's parameter `against`."""
-    return asked.get("parameters", {}).get("against")
+def second_model_field(family: str, catalog: FamilyCatalog) -> str:
+    """The parameter by which an experiment names a model to read beside its own; empty where there is none.
+
+    A published run may be of a family that is not known here any more, of which nothing can be said.
+    """
+    inputs = catalog.inputs(family) if family in catalog.names() else None
+    return inputs.second_model if inputs else ""
 
 
 def experiment_order(spec: Spec) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.errors import SpecError, nearest
-from engine.spec.consistency import inconsistencies
+from engine.spec.consistency import inconsistencies, with_handed_over
 from engine.spec.document import dotted, read_values, shown
 from engine.spec.load import dump
 from engine.spec.models import Scalar, Spec
@@ -102,7 +102,7 @@ def checked(plain: dict[str, Any], catalog: FamilyCatalog) -> Spec:
         raise _told(problems_of(error, Spec, plain)[0]) from None
     for problem in inconsistencies(spec, plain, catalog):
         raise _told(problem)
-    return spec
+    return with_handed_over(spec, catalog)
 
 
 def relocated(spec: Spec, source: Path, target: Path) -> Spec:

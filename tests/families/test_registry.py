@@ -21,6 +21,7 @@ def test_every_family_keeps_the_contract():
         fields = families.params_model(name).model_fields
         assert list(fields) == list(module.Params.model_fields)
         assert all(field.description for field in fields.values())
+        assert module.inputs == families.inputs(name)
 
 
 def test_a_family_is_a_file_or_a_folder(tmp_path):

@@ -24,16 +24,17 @@ def with_wrong_answers(prompts: PromptSet, n: int) -> PromptSet:
 def test_unknown_facts_are_dropped_counted_and_named(lab):
     lab.prompts = with_wrong_answers(lab.prompts, 5)
     facts = lab.known_facts()
-    counts = {m.name: m.value for m in facts.counts()}
+    told = facts.evidence().result()
+    counts = {m.name: m.value for m in told.findings}
     assert counts == {"prompts_given": 32, "prompts_known": 27, "prompts_used": 27, "prompts_dropped": 5}
-    assert facts.dropped().to_dict("records") == [
+    assert told.tables["dropped"].to_dict("records") == [
         {"reason": "the model does not know the answer", "prompts": 5}
     ]
 
 
 def test_a_limit_leaves_known_prompts_unused(lab):
     facts = lab.known_facts(both_sides=True, per_relation=6)
-    counts = {m.name: m.value for m in facts.counts()}
+    counts = {m.name: m.value for m in facts.evidence().result().findings}
     assert counts == {"prompts_given": 32, "prompts_known": 32, "prompts_used": 12, "prompts_dropped": 0}
 
 
@@ -72,14 +73,9 @@ def test_an_unrelated_prompt_shares_length_but_no_answer(lab):
 
 def test_the_halves_cover_every_prompt_once(lab):
     facts = lab.known_facts()
-    assert np.array_equal(facts.measuring.rows, ~facts.selecting)
-    assert facts.measuring.mean("n", np.ones(len(facts)), "").n == facts.selecting.sum() == 16
-    assert facts.all.mean("n", np.ones(len(facts)), "").chosen_on == ""
-
-
-def test_what_is_best_on_one_half_says_so(lab):
-    facts = lab.known_facts()
-    values = np.where(facts.selecting[:, None], [0.0, 1.0, 0.0], [0.0, 0.0, 5.0])
-    assert facts.best(values) == 1
-    picked = facts.choice("layer", facts.best(values), "")
-    assert picked.exact and picked.n == 16 and "second prompt" in picked.chosen_on
+    ev = facts.evidence()
+    choosing, measuring = facts.halves(ev)
+    assert np.array_equal(measuring.rows, ~choosing.rows)
+    assert measuring.measured("n", np.ones(len(facts))).n == facts.selecting.sum() == 16
+    assert "second prompt" in measuring.measured("n", np.ones(len(facts))).chosen_on
+    assert ev.measured("n", np.ones(len(facts))).chosen_on == ""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from engine.lab.profiles import Units, block_at_depth, first_for_good, known_answer, spearman
+from engine.lab.profiles import block_at_depth, first_for_good, known_answer, spearman
 
 
 @pytest.mark.parametrize(
@@ -28,22 +28,6 @@ def test_spearman_equals_scipys_on_every_row():
 )
 def test_a_depth_is_a_block(depth, n_layers, block):
     assert block_at_depth(depth, n_layers) == block
-
-
-def test_by_layer_has_a_row_and_an_interval_for_each_layer():
-    samples = np.random.default_rng(0).normal(size=(40, 3)) + np.arange(3)
-    units = Units([f"p{i}" for i in range(40)], np.arange(40) < 30)
-    table = units.by_layer(samples, "effect", site="z")
-    assert table["layer"].tolist() == [0, 1, 2]
-    np.testing.assert_allclose(table["effect"], samples[:30].mean(axis=0))
-    assert np.all(np.diff(table[["low", "effect", "high"]].to_numpy(), axis=1) > 0)
-    assert set(table["site"]) == {"z"}
-
-
-def test_a_share_is_a_ratio_of_means_over_the_chosen_rows():
-    units = Units(["a", "b", "c", "d", "e", "f"], np.arange(6) < 5, "the other half")
-    share = units.share("share", np.arange(6.0), np.full(6, 4.0), "about", quantity="x")
-    assert (share.value, share.n, share.chosen_on, share.unit) == (0.5, 5, "the other half", "prompt")
 
 
 @pytest.mark.parametrize(("seen", "passed"), [(1.0, True), (1.05, True), (1.2, False), (float("nan"), False)])

@@ -33,6 +33,10 @@ def two(toy: Any) -> Any:
     """The toy, whose family reads the model `against`, and an experiment that names one."""
     toy.edit(FAMILY, "    seed: int = 0\n", "    seed: int = 0\n    against: str | None = None\n")
     toy.edit(FAMILY, "def run(lab, params):\n", EXCHANGE)
+    declared = (
+        "from engine.spec.inputs import Inputs\n\ninputs = Inputs(second_model='against')\n\n\nclass Params("
+    )
+    toy.edit(FAMILY, "\n\nclass Params(", declared)
     toy.count(against="small")
     return toy
 

@@ -192,6 +192,7 @@ class Toy:
         catalog: Any = SimpleNamespace(
             names=lambda: sorted(path.stem for path in (package / "families").glob("*.py")),
             params=lambda name: self.family(name).Params,
+            inputs=lambda name: getattr(self.family(name), "inputs", None),
         )
         prompts: Any = SimpleNamespace(table=[1, 2, 3])
         return Sources(

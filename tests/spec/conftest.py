@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field, model_validator
 
+from engine.spec.inputs import Inputs
 from engine.spec.load import load_spec
 
 
@@ -42,12 +43,16 @@ class Stability(BaseModel, extra="forbid"):
 
 class Catalog:
     families = {"lens": Lens, "coder": Coder, "stability": Stability}
+    declared: dict[str, Inputs] = {}
 
     def names(self) -> list[str]:
         return list(self.families)
 
     def params(self, name: str) -> type[BaseModel]:
         return self.families[name]
+
+    def inputs(self, name: str) -> Inputs | None:
+        return self.declared.get(name)
 
 
 @pytest.fixture

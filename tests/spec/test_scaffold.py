@@ -18,6 +18,9 @@ class Families:
     def params(self, name):
         return engine.families.params_model(name)
 
+    def inputs(self, name):
+        return engine.families.inputs(name)
+
 
 @pytest.fixture
 def spec_path(tmp_path: Path) -> Path:

@@ -28,7 +28,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from engine.errors import DataError
 from engine.evidence.bootstrap import count, measure, rate
@@ -47,11 +47,16 @@ from engine.lab.lab import Lab
 from engine.lab.profiles import known_answer
 from engine.lab.sparse.crosscoder import train
 from engine.models.micro import micro_model
+from engine.spec.family_params import FamilyParams
+from engine.spec.inputs import Inputs
 
 DEPTHS = ["blocks.25%.hook_resid_post", "blocks.75%.hook_resid_post"]
 
 
-class Params(BaseModel, extra="forbid"):
+inputs = Inputs(corpus=True, second_model="against")
+
+
+class Params(FamilyParams):
     against: Annotated[str, Field(pattern=r"\S")] | None = None
     """A second model with the same tokenizer, as `qwen2.5-coder-1.5b-instruct`: its sites are sources too."""
     sites: Annotated[list[str], Field(min_length=1)] = DEPTHS

@@ -24,7 +24,7 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from engine.errors import DataError
 from engine.evidence.bootstrap import count, measure
@@ -39,13 +39,18 @@ from engine.lab.sparse.held_out import HeldOutActivations
 from engine.lab.sparse.receipts import sae_receipts
 from engine.lab.sparse.run_arrays import coder_of
 from engine.lab.sparse.synthetic import known_dictionary, sparse_batches, split_features, tied_coder
+from engine.spec.family_params import FamilyParams
+from engine.spec.inputs import Inputs, Uses
 
 KEPT = 0.9
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 CHANCE = {"random": "random directions in the wider dictionary", "permuted": "firing dealt out anew"}
 
 
-class Params(BaseModel, extra="forbid"):
+inputs = Inputs(uses={"saes": Uses("polysemanticity_sae", over="n_features", hands_over=True)})
+
+
+class Params(FamilyParams):
     min_cosine: Annotated[float, Field(gt=0, le=1)] = 0.5
     """A child's decoder direction has at least this cosine with its parent's."""
     min_given: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -25,7 +25,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from engine.evidence.bootstrap import count, measure
 from engine.evidence.result import Calibration, Figure, Measurement, Result
@@ -43,6 +43,8 @@ from engine.lab.lab import Lab, Point, UsedRun
 from engine.lab.profiles import known_answer
 from engine.lab.sparse.matching import Matching, chance_median, random_directions
 from engine.models.micro import micro_model
+from engine.spec.family_params import FamilyParams
+from engine.spec.inputs import Inputs, Uses
 
 THRESHOLDS = [round(0.05 * step, 2) for step in range(6, 20)]
 NUMBERS = {
@@ -57,7 +59,10 @@ NUMBERS = {
 SAID = {"median": "Median", "mean": "Mean", "fraction": "Share of features from 0.9 on by"}
 
 
-class Params(BaseModel, extra="forbid"):
+inputs = Inputs(uses={"saes": Uses("polysemanticity_sae", over="seed")})
+
+
+class Params(FamilyParams):
     chance_draws: Annotated[int, Field(ge=2, le=100)] = 5
     """How many pairs of dictionaries of random directions give the level of chance."""
     most_one_to_one: Annotated[int, Field(ge=0)] = 8192

@@ -30,7 +30,7 @@ from engine.runs.store.store import RunStore
 from engine.spec.document import Loc
 from engine.spec.load import written_at
 from engine.spec.models import Experiment
-from engine.spec.points import experiment_order, normalised, points, second_model
+from engine.spec.points import experiment_order, normalised, points, second_model_field
 from engine.spec.sites import resolve_site
 
 RunState = Literal["up to date", "stale", "new", "not measurable"]
@@ -201,11 +201,13 @@ class RunInspector:
         self, run: RunName, experiment: Experiment, investigation: Investigation, asked: dict[str, Any]
     ) -> tuple[dict[str, str | None], str]:
         """The bytes of the model that a run is compared with, by name, and why it cannot be had here."""
-        if (name := second_model(asked)) is None:
+        field = second_model_field(experiment.family, self.sources.catalog)
+        name = asked["parameters"].get(field)
+        if name is None:
             return {}, ""
         loc = ("experiments", run.experiment)
-        swept = [(*loc, "sweep", "against", i) for i in range(len(experiment.sweep.get("against", [])))]
-        places = [(*loc, "parameters", "against"), *swept]
+        swept = [(*loc, "sweep", field, i) for i in range(len(experiment.sweep.get(field, [])))]
+        places = [(*loc, "parameters", field), *swept]
         facts = self._facts(investigation, name, experiment.dtype, places)
         reason = "" if facts.available else f"{name}, which it is compared with, {facts.reason}"
         if name == run.model:
@@ -267,7 +269,9 @@ class RunInspector:
         name = RunName(investigation.slug, run.experiment, tuple(run.point.items()), run.model)
         asked, n_params = run.provenance.asked, 0
         with suppress(ModelUnknown):
-            dtype, models = asked.get("dtype", "float32"), filter(None, [run.model, second_model(asked)])
+            dtype = asked.get("dtype", "float32")
+            field = second_model_field(asked.get("family", ""), self.sources.catalog)
+            models = filter(None, [run.model, asked.get("parameters", {}).get(field)])
             n_params = sum(self.facts(model, dtype).n_params for model in models)
         return PastRun(name, asked.get("family", ""), run.provenance.seconds, asked, n_params)
 

@@ -1,0 +1,52 @@
+"""What the parameters of all families have in common, and the ones that several share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class FamilyParams(BaseModel):
+    """The base of every family's Params: unknown keys are refused, docstrings describe the fields."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class SeedParams(FamilyParams):
+    """Of families that draw something."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Draws whatever the method draws: initial directions, the order of tokens, random controls."""
+
+
+class HarvestParams(FamilyParams):
+    """Which text the model reads, and which of it is measured on."""
+
+    tokens: Annotated[int, Field(gt=0)] | None = None
+    """At most this many tokens of the corpus are harvested; all of them when left out."""
+    context_tokens: Annotated[int, Field(gt=1)] = 128
+    """Tokens that the model reads at once."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the contexts that is measured on rather than trained on."""
+
+
+class TrainingParams(SeedParams):
+    """How a sparse dictionary is trained."""
+
+    n_features: Annotated[int, Field(gt=0)] = 2048
+    """How many latents the dictionary has."""
+    k: Annotated[int, Field(gt=0)] = 32
+    """Latents active for each token; for BatchTopK on average over a batch."""
+    epochs: Annotated[int, Field(gt=0)] = 1
+    """How often every token is trained on."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Adam's learning rate after the warm-up; it falls to zero over the last fifth of the steps."""
+    batch_size: Annotated[int, Field(gt=0)] = 1024
+    """Tokens in a step."""
+
+    @model_validator(mode="after")
+    def _has_k_latents(self) -> TrainingParams:
+        if self.k > self.n_features:
+            raise ValueError(f"k = {self.k} is more than n_features = {self.n_features}")
+        return self

@@ -1,0 +1,51 @@
+"""What a family reads, as it declares it: a spec is judged by this before any model is loaded.
+
+inputs = Inputs(prompts=PAIRS)
+inputs = Inputs(corpus=True, site=True)
+inputs = Inputs(uses={"saes": Uses("polysemanticity_sae", over="seed")})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+PromptKind = Literal["pairs", "contrast", "labelled", "chat"]
+
+PAIRS: PromptKind = "pairs"
+"""A clean and a corrupted prompt of equal length, with the answer of each."""
+CONTRAST: PromptKind = "contrast"
+"""Two texts with one difference."""
+LABELLED: PromptKind = "labelled"
+"""Texts with a label each."""
+CHAT: PromptKind = "chat"
+"""Requests, put into the model's own chat template."""
+
+
+@dataclass(frozen=True)
+class Uses:
+    """Runs that a family builds on in one role: those of an experiment of `family`.
+
+    With `over` that experiment is swept over this one parameter, two values or more; without, it is one run.
+    With `hands_over` the family reads the used runs' own text at their own hook site, so that its experiment
+    names neither.
+    """
+
+    family: str
+    over: str = ""
+    hands_over: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an experiment of a family must name, and all that it may name.
+
+    `second_model` is the field of its Params that names another model, where it can read one.
+    """
+
+    prompts: PromptKind | None = None
+    corpus: bool = False
+    site: bool = False
+    uses: Mapping[str, Uses] = field(default_factory=dict)
+    second_model: str = ""
