@@ -11,8 +11,10 @@ from typing import Annotated
 
 import typer
 
-from engine.commands import cli_measuring, cli_models, cli_runs
-from engine.commands.cli_options import Cluster, DryRun, Force, Jobs, Json, Models, Slugs
+from engine.commands import cli_runs
+from engine.commands import models as cli_models
+from engine.commands import run as cli_measuring
+from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models, Slugs
 from engine.errors import EngineError
 
 app = typer.Typer(
@@ -82,7 +84,7 @@ def build(
       engine build --budget 10m
     """
     from engine.commands import build as building
-    from engine.commands.measuring import Hands
+    from engine.commands.measure import Hands
 
     hands = Hands(jobs, cluster)
     how = {"fresh": force, "changed": changed, "dry_run": dry_run}
@@ -98,7 +100,7 @@ def status(slugs: Slugs = None, model: Models = None, json: Json = False) -> Non
     Example:
       engine status fact-recall
     """
-    from engine.commands import standing
+    from engine.commands import status as standing
 
     standing.status(slugs, models=model, json=json)
 
@@ -149,7 +151,7 @@ def publish(slugs: Slugs = None, json: Json = False) -> None:
     Example:
       engine publish fact-recall
     """
-    from engine.commands import standing
+    from engine.commands import status as standing
 
     standing.publish(slugs, json=json)
 
@@ -162,7 +164,7 @@ def diff(slugs: Slugs = None, json: Json = False) -> None:
     Example:
       engine diff fact-recall
     """
-    from engine.commands import standing
+    from engine.commands import status as standing
 
     raise typer.Exit(1 if standing.diff(slugs, json=json) else 0)
 
@@ -178,7 +180,7 @@ def report(
     Example:
       mech report --run-id 3
     """
-    from engine.commands import stored
+    from engine.commands import runs as stored
 
     stored.report(run_id, output)
 
@@ -197,7 +199,7 @@ def new(
     Example:
       engine new my-question --title "Does it know?"
     """
-    from engine.commands import listings
+    from engine.commands import families as listings
 
     listings.new(name, family=family, title=title)
 
@@ -212,7 +214,7 @@ def families(
     Example:
       engine families logit_lens
     """
-    from engine.commands import listings
+    from engine.commands import families as listings
 
     listings.families(name, json=json)
 
@@ -228,7 +230,7 @@ def calibrate(
     Example:
       engine calibrate circuit_patching
     """
-    from engine.commands import listings
+    from engine.commands import families as listings
 
     raise typer.Exit(0 if listings.calibrate(names, json=json) else 1)
 
@@ -241,6 +243,6 @@ def doctor(json: Json = False) -> None:
     Example:
       engine doctor
     """
-    from engine.commands import listings
+    from engine.commands import families as listings
 
     raise typer.Exit(0 if listings.doctor(json=json) else 1)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.commands.console import emit_json, say, table
-from engine.commands.measuring import Hands, Outcomes, measure, require
-from engine.commands.shown import Shown
+from engine.commands.measure import Hands, Outcomes, measure, require
+from engine.commands.progress import Shown
 from engine.errors import EngineError
 from engine.runs.investigation import (
     Investigation,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from engine.commands.cli_options import Json
+from engine.commands.options import Json
 
 app = typer.Typer()
 
@@ -19,7 +19,7 @@ def runs(context: typer.Context, json: Json = False) -> None:
     Example:
       engine runs
     """
-    from engine.commands import stored
+    from engine.commands import runs as stored
 
     if context.invoked_subcommand is None:
         stored.runs(json=json)
@@ -33,7 +33,7 @@ def runs_show(run_id: Annotated[int, typer.Argument(help="The run's id.")], json
     Example:
       engine runs show 3
     """
-    from engine.commands import stored
+    from engine.commands import runs as stored
 
     stored.show_run(run_id, json=json)
 
@@ -48,7 +48,7 @@ def runs_gc(
     Example:
       engine runs gc --yes
     """
-    from engine.commands import stored
+    from engine.commands import runs as stored
 
     stored.collect_garbage(yes)
 
@@ -61,6 +61,6 @@ def runs_rebuild() -> None:
     Example:
       engine runs rebuild
     """
-    from engine.commands import stored
+    from engine.commands import runs as stored
 
     stored.rebuild_store()

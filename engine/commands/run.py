@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.commands.cli_options import Cluster, DryRun, Force, Jobs, Json, Models, Output
+from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models, Output
 from engine.errors import EngineError
 
 
@@ -27,7 +27,7 @@ def run(
     Example:
       mech run --name fact-recall/lens
     """
-    from engine.commands import measuring
+    from engine.commands import measure as measuring
 
     if (name is None) == (spec is None):
         raise EngineError(
@@ -67,7 +67,8 @@ def sweep(
     Example:
       mech sweep --base sae.yaml --axis parameters.k=8,16,32 --output sweep.yaml --execute
     """
-    from engine.commands import measuring, sweeping
+    from engine.commands import measure as measuring
+    from engine.commands import sweep as sweeping
 
     made = sweeping.make(base, axis, experiment=experiment, output=output)
     if not execute:
@@ -98,7 +99,8 @@ def analyze_sae_stability(
     Example:
       mech analyze-sae-stability --sweep sweep.yaml --live-only --output stability.md
     """
-    from engine.commands import measuring, stability
+    from engine.commands import analyze_sae_stability as stability
+    from engine.commands import measure as measuring
 
     complete = stability.analyze(
         sweep,

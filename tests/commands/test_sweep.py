@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.commands import measuring, sweeping
+from engine.commands import measure as measuring
+from engine.commands import sweep as sweeping
 from tests.runs.toy import Toy
 
 BASE = "name: words\nfamily: count_words\nmodel: tiny\n"

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.commands.console import emit_json, say, table, told_number
-from engine.commands.measuring import Asked, Hands, carried_out, existing
-from engine.commands.sweeping import PointRow, point_rows
+from engine.commands.measure import Asked, Hands, carried_out, existing
+from engine.commands.sweep import PointRow, point_rows
 from engine.errors import EngineError, SpecError
 from engine.runs.investigation import Investigation, find_root_or_here, load_investigation
 from engine.runs.sources import project_sources

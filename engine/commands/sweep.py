@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.commands.console import emit_json, say, table, told_number
-from engine.commands.measuring import Asked, Done, Hands, carried_out, existing
+from engine.commands.measure import Asked, Done, Hands, carried_out, existing
 from engine.errors import SpecError
 from engine.runs.investigation import Investigation, find_root_or_here, load_investigation
 from engine.runs.sources import project_sources

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.commands.console import emit_json, say, table, told_number
-from engine.commands.shown import Shown
+from engine.commands.progress import Shown
 from engine.errors import EngineError, nearest
 from engine.runs.investigation import (
     Investigation,

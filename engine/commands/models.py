@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from engine.commands.cli_options import Json
+from engine.commands.options import Json
 
 app = typer.Typer()
 
@@ -19,7 +19,7 @@ def models(context: typer.Context, json: Json = False) -> None:
     Example:
       engine models get smollm2-135m-instruct
     """
-    from engine.commands import listings
+    from engine.commands import families as listings
 
     if context.invoked_subcommand is None:
         listings.models(json=json)
@@ -35,6 +35,6 @@ def models_get(
     Example:
       engine models get qwen2.5-coder-0.5b-instruct
     """
-    from engine.commands import listings
+    from engine.commands import families as listings
 
     listings.fetch_model(name)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine.commands import measuring, stability, sweeping
+from engine.commands import analyze_sae_stability as stability
+from engine.commands import measure as measuring
+from engine.commands import sweep as sweeping
 from tests.runs.toy import FAMILY, Toy
 
 COMPARING = '''"""Compare."""
