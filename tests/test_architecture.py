@@ -9,7 +9,6 @@ import pytest
 ENGINE = Path(__file__).parent.parent / "engine"
 ROOMS = "errors evidence spec models data lab families runs report publish demo commands cli"
 FLOORS: dict[str, int] = {room: floor for floor, room in enumerate(ROOMS.split())}  # counted from the top
-FLOORS["cli"] = FLOORS["commands"]  # the one lists the others
 OWNERS = {"transformer_lens": "models", "transformers": "models", "altair": "report", "jinja2": "report"}
 WITH_TORCH_AT_HAND = {"models", "lab", "families", "data"}
 

@@ -13,63 +13,77 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-from engine.commands.console import emit_json, say, table, told_number
-from engine.commands.measure import Asked, Hands, carried_out, existing
-from engine.commands.sweep import PointRow, point_rows
+import typer
+
+from engine.commands.console import Output, Table, measurement_fields
+from engine.commands.measure import MeasureOptions, SelectedRuns, measure_selected
+from engine.commands.options import Cluster, DryRun, Jobs, Json, Models, OutputFile
+from engine.commands.point_table import PointRow, point_rows
+from engine.commands.selection import existing_parent, existing_spec
 from engine.errors import EngineError, SpecError
+from engine.evidence.printing import digits
+from engine.evidence.result import Measurement
 from engine.runs.investigation import Investigation, find_root_or_here, load_investigation
 from engine.runs.sources import project_sources
 from engine.spec.models import Experiment
 from engine.spec.points import FamilyCatalog
 from engine.spec.sweeps import checked
 
-if TYPE_CHECKING:
-    from engine.evidence.result import Measurement
-
-TRAINS, COMPARES, ROLE, SEED = "polysemanticity_sae", "sae_stability", "saes", "seed"
+TRAINS = "polysemanticity_sae"
+COMPARES = "sae_stability"
+ROLE = "saes"
+SEED = "seed"
 LIVE = "live_"  # how the family names what it measures on live latents alone
 
+app = typer.Typer(add_completion=False)
 
-def analyze(
-    path: Path,
-    *,
-    live_only: bool,
-    output: Path | None,
-    models: Sequence[str] | None,
-    dry_run: bool,
-    hands: Hands,
-    json: bool,
-) -> bool:
-    """Train and compare what is missing, print and write the table; whether every comparison is there.
 
-    Raises SpecError where the file trains no SAE over two seeds or more.
+@app.command()
+def analyze_sae_stability(
+    context: typer.Context,
+    sweep: Annotated[Path, typer.Option(help="A spec file that trains SAEs over seeds.")],
+    live_only: Annotated[bool, typer.Option("--live-only", help="Only latents that fire.")] = False,
+    output: OutputFile = None,
+    model: Models = None,
+    dry_run: DryRun = False,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
+    json: Json = False,
+) -> Output:
+    """Say how alike the dictionaries of a sweep over seeds are, beside what chance gives.
+
+    Trains what is missing, compares the seeds at every other setting of the sweep, prints the table and
+    writes it as Markdown, or as JSON where the output file is called so.
+
+    \b
+    Example:
+      mech analyze-sae-stability --sweep sweep.yaml --live-only --output stability.md
     """
-    sources = project_sources()
-    if output is not None and not output.parent.is_dir():
-        raise EngineError("there is no such folder", where=str(output.parent), expected="one that exists")
-    asked = compared(load_investigation(existing(path), sources.catalog), sources.catalog)
-    asked = replace(asked, typed=f"mech analyze-sae-stability --sweep {path}")
-    comparisons = [name for name, e in asked.spec.experiments.items() if e.family == COMPARES]
-    given = Asked(models, dry_run, hands, json)
-    with carried_out(find_root_or_here(), asked, comparisons, given) as done:
-        if done is None:
-            return True
-        rows = point_rows(done)
-    told = [_told(row, asked, live_only) for row in rows]
-    if json:
-        emit_json(told)
-    else:
-        _print(told)
     if output is not None:
-        _write(output, told, asked, path)
-        if not json:
-            say(f"\nwritten to {output}")
-    return all(row.measurements for row in rows)
+        existing_parent(output)
+    catalog = project_sources().catalog
+    comparing = with_comparisons(load_investigation(existing_spec(sweep), catalog), catalog)
+    comparing = replace(comparing, typed=f"mech analyze-sae-stability --sweep {sweep}")
+    comparisons = [name for name, e in comparing.spec.experiments.items() if e.family == COMPARES]
+    options = MeasureOptions(model, False, dry_run, jobs, cluster, json, context.obj.debug)
+
+    def describe(selected: SelectedRuns) -> Output:
+        rows = point_rows(selected)
+        data = [_comparison_data(row, comparing, live_only) for row in rows]
+        text = _comparison_text(data)
+        if output is not None:
+            title = f"# Stability over seeds: {comparing.spec.title}"
+            _write(output, data, title, sweep)
+            text.append(f"\nwritten to {output}")
+        complete = all(row.measurements for row in rows)
+        return Output(text, data, exit_status=0 if complete else 1)
+
+    return measure_selected(find_root_or_here(), comparing, comparisons, options, describe)
 
 
-def compared(sweep: Investigation, catalog: FamilyCatalog) -> Investigation:
+def with_comparisons(sweep: Investigation, catalog: FamilyCatalog) -> Investigation:
     """The sweep with an experiment of trained SAEs for each of its settings, and one that compares them."""
     experiments: dict[str, dict[str, Any]] = {}
     for name, experiment in sweep.spec.experiments.items():
@@ -103,13 +117,18 @@ def _settings(name: str, experiment: Experiment) -> Iterator[tuple[str, dict[str
         yield re.sub(r"[^A-Za-z0-9_-]+", "_", "_".join(words)), plain | swept
 
 
-def _told(row: PointRow, asked: Investigation, live_only: bool) -> dict[str, Any]:
+def _comparison_data(row: PointRow, comparing: Investigation, live_only: bool) -> dict[str, Any]:
     """A comparison as plain data: each finding with the number that chance gives beside it."""
-    trained = asked.spec.experiments[asked.spec.experiments[row.name.experiment].uses[ROLE]]
+    experiments = comparing.spec.experiments
+    trained = experiments[experiments[row.name.experiment].uses[ROLE]]
     found = row.measurements
     findings = {name: m for name, m in found.items() if m.role == "finding" and _is_shown(m, live_only)}
     if row.run_id is not None and found and not findings:
         raise EngineError("the comparison has no number of live latents alone", where="--live-only")
+    numbers = []
+    for m in findings.values():
+        chance = measurement_fields(found[m.control]) if m.control in found else None
+        numbers.append(measurement_fields(m) | {"chance": chance})
     return {
         "model": row.name.model,
         "hook_site": trained.hook_site,
@@ -118,10 +137,7 @@ def _told(row: PointRow, asked: Investigation, live_only: bool) -> dict[str, Any
         "seeds": trained.sweep[SEED],
         "run_id": row.run_id,
         "reason": row.reason,
-        "numbers": [
-            told_number(m) | {"chance": told_number(found[m.control]) if m.control in found else None}
-            for m in findings.values()
-        ],
+        "numbers": numbers,
     }
 
 
@@ -130,74 +146,72 @@ def _is_shown(m: Measurement, live_only: bool) -> bool:
     return not live_only or m.exact or m.name.startswith((LIVE, "frac_alive"))
 
 
-def _heading(told: dict[str, Any]) -> str:
+def _comparison_text(comparisons: Sequence[dict[str, Any]]) -> list[str | Table]:
+    text: list[str | Table] = []
+    for comparison in comparisons:
+        text.append(f"\n{_heading(comparison)}: {_state(comparison)}")
+        if comparison["numbers"]:
+            text.append(Table(["number", "value", "95 % interval", "n", "by chance"], _rows(comparison)))
+    return text
+
+
+def _heading(comparison: dict[str, Any]) -> str:
     """The setting of a comparison in a line."""
-    given = [f"{key} = {value}" for key, value in told["parameters"].items()]
-    corpus = told["corpus"] or {}
+    given = [f"{key} = {value}" for key, value in comparison["parameters"].items()]
+    corpus = comparison["corpus"] or {}
     tokens = [f"{corpus['tokens']:,} tokens of {corpus['name']}"] if corpus.get("tokens") else []
-    return ", ".join([told["model"], *filter(None, [told["hook_site"]]), *given, *tokens])
+    return ", ".join([comparison["model"], *filter(None, [comparison["hook_site"]]), *given, *tokens])
 
 
-def _rows(told: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+def _state(comparison: dict[str, Any]) -> str:
+    if comparison["run_id"] is None:
+        return f"not measured: {comparison['reason']}"
+    reason = f": {comparison['reason']}" if comparison["reason"] else ""
+    return f"run {comparison['run_id']}, {len(comparison['seeds'])} seeds{reason}"
+
+
+def _rows(comparison: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
     """Number, value, interval, n and what chance gives, as text."""
-    return [
-        (
-            m["name"],
-            *_value_and_interval(m),
-            f"{m['n']} {m['unit']}s",
-            " ".join(_value_and_interval(m["chance"])),
-        )
-        for m in told["numbers"]
-    ]
+    rows = []
+    for m in comparison["numbers"]:
+        value, interval = _value_and_interval(m)
+        by_chance = " ".join(_value_and_interval(m["chance"]))
+        rows.append((m["name"], value, interval, f"{m['n']} {m['unit']}s", by_chance))
+    return rows
 
 
 def _value_and_interval(m: dict[str, Any] | None) -> tuple[str, str]:
-    from engine.evidence.printing import digits
-
     if m is None:
         return "", ""
-    value, low, high = m["value"], m["low"], m["high"]
+    value = m["value"]
+    low = m["low"]
+    high = m["high"]
     if low is None or high is None:
         return digits(value, low, high), ""
     return digits(value, low, high), f"({digits(low, low, high)} to {digits(high, low, high)})"
 
 
-def _print(told: Sequence[dict[str, Any]]) -> None:
-    for one in told:
-        say(f"\n{_heading(one)}: {_state(one)}")
-        if one["numbers"]:
-            table(["number", "value", "95 % interval", "n", "by chance"], _rows(one))
-
-
-def _state(told: dict[str, Any]) -> str:
-    if told["run_id"] is None:
-        return f"not measured: {told['reason']}"
-    return f"run {told['run_id']}, {len(told['seeds'])} seeds" + (
-        f": {told['reason']}" if told["reason"] else ""
-    )
-
-
-def _write(output: Path, told: Sequence[dict[str, Any]], asked: Investigation, sweep: Path) -> None:
-    """The report as JSON where the file is called so, else as Markdown."""
+def _write(output: Path, comparisons: Sequence[dict[str, Any]], title: str, sweep: Path) -> None:
+    """The comparisons as JSON where the file is called so, else as Markdown."""
     if output.suffix == ".json":
-        text = json_text.dumps(told, indent=1, ensure_ascii=False, default=str) + "\n"
+        text = json_text.dumps(comparisons, indent=1, ensure_ascii=False, default=str) + "\n"
     else:
-        text = _markdown(told, asked, sweep)
+        text = _markdown(comparisons, title, sweep)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise EngineError(f"it cannot be written: {error.strerror}", where=str(output)) from None
 
 
-def _markdown(told: Sequence[dict[str, Any]], asked: Investigation, sweep: Path) -> str:
-    lines = [f"# Stability over seeds: {asked.spec.title}", ""]
-    lines += [f"Measured by `mech analyze-sae-stability --sweep {sweep}`. Intervals are over seeds.", ""]
-    for one in told:
-        lines += [f"## {_heading(one)}", "", f"{_state(one)}.", ""]
-        if one["numbers"]:
+def _markdown(comparisons: Sequence[dict[str, Any]], title: str, sweep: Path) -> str:
+    measured = f"Measured by `mech analyze-sae-stability --sweep {sweep}`. Intervals are over seeds."
+    lines = [title, "", measured, ""]
+    for comparison in comparisons:
+        lines += [f"## {_heading(comparison)}", "", f"{_state(comparison)}.", ""]
+        if comparison["numbers"]:
             lines += [
                 "| number | value | 95 % interval | n | by chance |",
                 "| --- | ---: | --- | ---: | --- |",
             ]
-            lines += ["| " + " | ".join(row) + " |" for row in _rows(one)] + [""]
+            lines += ["| " + " | ".join(row) + " |" for row in _rows(comparison)] + [""]
     return "\n".join(lines)

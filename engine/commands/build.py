@@ -1,37 +1,75 @@
-"""The whole way down, once: plan, measure, assemble, render, site. What each building command does."""
+"""`engine build`: the whole way down, once: plan, measure, assemble, render, site."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated, Any
 
-from engine.commands.console import emit_json, say, table
-from engine.commands.measure import Hands, Outcomes, measure, require
-from engine.commands.progress import Shown
-from engine.errors import EngineError
-from engine.runs.investigation import (
-    Investigation,
-    chosen_investigations,
-    find_investigations,
-    find_root,
-)
+import typer
+
+from engine.commands.console import Output, say
+from engine.commands.measure import MeasureOptions, execute_plan, show_plan
+from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models, Slugs
+from engine.commands.reports import concerns, print_reports, write_site
+from engine.commands.selection import run_selector
+from engine.publish.overview import Report
+from engine.report.lint import Problem
+from engine.runs.calibrations import calibrations
+from engine.runs.investigation import find_investigations, find_root
+from engine.runs.planning.budget import parse_budget
 from engine.runs.planning.plan import Plan, make_plan
 from engine.runs.sources import project_sources
 from engine.runs.store.record import RunName
 from engine.runs.store.store import RunStore, open_store
 
-if TYPE_CHECKING:
-    from engine.evidence.result import Calibration
-    from engine.publish.overview import Report
-    from engine.publish.page_cache import KeptPages
-    from engine.report.charts.draw import Chart
-    from engine.report.lint import Problem
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def build(
+    context: typer.Context,
+    slugs: Slugs = None,
+    budget: Annotated[str, typer.Option(help="Time to measure: 0, 90s, 10m, 1h, or all.")] = "10m",
+    model: Models = None,
+    force: Force = False,
+    changed: Annotated[bool, typer.Option(help="Only what was measured here before and changed.")] = False,
+    dry_run: DryRun = False,
+    strict: Annotated[bool, typer.Option(help="Exit 1 if anything needs a person.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where the site goes; public/ by default.")] = None,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
+    json: Json = False,
+) -> Output:
+    """Measure what is stale within a budget, then build the site.
+
+    Plans first and says why, measures the primary model first, takes published numbers, marked, for the rest.
+
+    \b
+    Example:
+      engine build --budget 10m
+    """
+    root = find_root()
+    sources = project_sources()
+    seconds = parse_budget(budget)
+    options = MeasureOptions(model, force, dry_run, jobs, cluster, json, context.obj.debug)
+    with open_store(root) as store:
+        investigations = find_investigations(root, sources.catalog)
+        select = run_selector(investigations, slugs, model)
+        how = {"budget": seconds, "fresh": force, "changed": changed}
+        plan = make_plan(investigations, store, sources, **how, select=select)
+        show_plan(plan, budget, plan.runs, quiet=json)
+        if dry_run:
+            return Output(data=_data(SiteBuild(plan)), as_json=json)
+        built = carry_out(root, store, plan, options, context.obj.app, out)
+    text = _text(built, out or root / "public")
+    return Output(text, _data(built), json, exit_status=1 if strict and built.needs_a_person else 0)
 
 
 @dataclass(frozen=True)
-class Built:
+class SiteBuild:
     """A build as it ended."""
 
     plan: Plan
@@ -44,150 +82,57 @@ class Built:
         return bool(self.concerns or self.failed)
 
 
-def build(
-    slugs: Sequence[str] | None,
-    budget: str,
-    *,
-    models: Sequence[str] | None = None,
-    fresh: bool = False,
-    changed: bool = False,
-    dry_run: bool = False,
-    out: Path | None = None,
-    hands: Hands = Hands(),
-    json: bool = False,
-) -> Built:
-    """`engine build`."""
-    from engine.runs.planning.budget import parse_budget
-
-    root, sources, seconds = find_root(), project_sources(), parse_budget(budget)
-    shown = Shown(quiet=json)
-    with open_store(root) as store:
-        investigations = find_investigations(root, sources.catalog)
-        select = selection(investigations, slugs, models)
-        how = {"budget": seconds, "fresh": fresh, "changed": changed}
-        plan = make_plan(investigations, store, sources, **how, select=select)
-        shown.plan(plan, budget)
-        if dry_run:
-            built = Built(plan)
-        else:
-            built = _build(root, store, plan, out, shown, measuring=seconds > 0, hands=hands)
-    if json:
-        emit_json(_summary(built))
-    return built
-
-
-def _build(
+def carry_out(
     root: Path,
     store: RunStore,
     plan: Plan,
-    out: Path | None,
-    shown: Shown,
-    measuring: bool,
-    hands: Hands = Hands(),
-) -> Built:
-    from engine.runs.calibrations import calibrations
-
-    sources = project_sources()
-    calibrated = calibrations(root, sources, measure=measuring)
-    failed: dict[RunName, str] = {}
-    outcomes = measure(plan, store, shown, hands, failed)
-    reports = print_reports(plan, store, outcomes)
-    with shown.working("building the site"):
-        write_site(root, reports, calibrated, out)
-    built = Built(plan, reports, _concerns(reports, calibrated), failed)
-    shown.built(reports, built.concerns, failed, out or root / "public")
-    return built
-
-
-def print_reports(
-    plan: Plan,
-    store: RunStore,
-    outcomes: Outcomes | None = None,
-    drawn: Callable[[Path], dict[str, Chart]] = lambda path: {},
-) -> list[Report]:
-    """Every investigation's ledger, and its template printed from it; `drawn` keeps a template's charts."""
-    from engine.publish.overview import Report
-    from engine.report.render import render
-    from engine.runs.assemble import assemble
-
-    reports = []
-    for investigation in plan.investigations.values():
-        ledger, path = assemble(investigation, store, plan, outcomes), investigation.template_path
-        rendered = render(ledger, template_text(path), path, drawn=drawn(path))
-        reports.append(Report(ledger, rendered, investigation.folder))
-    return reports
-
-
-def template_text(path: Path) -> str:
-    """What a person wrote in a report's template; EngineError where it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EngineError(
-            "this investigation has no report to print",
-            where=str(path),
-            expected="a Markdown template beside spec.yaml",
-            seen=str(error),
-        ) from error
-
-
-def write_site(
-    root: Path,
-    reports: Sequence[Report],
-    calibrated: dict,
+    options: MeasureOptions,
+    program: typer.Typer,
     out: Path | None = None,
-    kept: KeptPages | None = None,
-) -> list[str]:
-    """The reports and everything around them, as `engine.publish.build.build_site` makes it."""
-    from engine.cli import app
-    from engine.publish.build import build_site
-    from engine.publish.pages import site_files
-    from engine.spec.schema import json_schema
-
-    schema = json_schema(project_sources().catalog)
-    files = site_files(root, reports, app=app, schema=schema, calibrations=calibrated)
-    return build_site(root, files, out, kept)
+) -> SiteBuild:
+    """Measure what the plan decided, print every report and write the site to `out` (public/)."""
+    calibrated = calibrations(root, project_sources(), measure=plan.budget_seconds > 0)
+    measured = execute_plan(plan, store, options)
+    reports = print_reports(plan, store, measured.outcomes)
+    if not options.json:
+        say("building the site ...")
+    write_site(root, reports, calibrated, program, out)
+    return SiteBuild(plan, reports, concerns(reports, calibrated), measured.failed)
 
 
-def _concerns(reports: Sequence[Report], calibrated: dict[str, list[Calibration]]) -> list[Problem]:
-    """Broken sentences and what lint finds, failed checks, drift, failed calibrations."""
-    from engine.report.lint import Problem
-
-    found = []
-    for report in reports:
-        found += report.rendered.problems
-        for entry in report.ledger.entries:
-            failed = [c for c in entry.checks if not c.passed]
-            found += [
-                Problem(
-                    "failed-check",
-                    f"{report.slug}/{entry.label} on {entry.model}",
-                    f"{c.name}: {c.value:.3g} > {c.limit:.3g}",
-                )
-                for c in failed
-            ]
-        for c in report.ledger.drifted:
-            said = f"published {c.published:.4g}, here {c.fresh:.4g} ({c.low:.4g} to {c.high:.4g})"
-            found.append(Problem("drift", f"{report.slug}/{c.name} on {c.model}", said))
-    for family, cases in calibrated.items():
-        found += [
-            Problem("failed-calibration", f"{family}: {c.name}", f"{c.seen:.4g}, expected {c.expected}")
-            for c in cases
-            if not c.passed
-        ]
-    return found
+def _text(built: SiteBuild, out: Path) -> list[str]:
+    """How the build ended, and where to look."""
+    text = [_report_text(report) for report in built.reports]
+    text += [f"not measured: {name}: {reason.splitlines()[0]}" for name, reason in built.failed.items()]
+    if built.concerns:
+        kinds = Counter(concern.kind for concern in built.concerns)
+        counted = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+        text.append(f"needs a person: {counted} (engine check lists them)")
+    # The path as seen from here, where that is shorter.
+    near = out.relative_to(Path.cwd()) if out.is_relative_to(Path.cwd()) else out
+    reader = f"python3 -m http.server -d {near} 8000, then http://127.0.0.1:8000/"
+    return [*text, f"\nThe site is in {near}; to read it: {reader}"]
 
 
-def _summary(built: Built) -> dict:
+def _report_text(report: Report) -> str:
+    ledger = report.ledger
+    counts = Counter(verdict.verdict for verdict in ledger.verdicts[ledger.primary].values())
+    verdicts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items())) or "no claims"
+    agreed, compared = ledger.replicated
+    replicated = f"; replicated {agreed} of {compared} published numbers" if compared else ""
+    return f"{report.slug} on {ledger.primary}: {verdicts}{replicated}"
+
+
+def _data(built: SiteBuild) -> dict[str, Any]:
     return {
         "plan": built.plan.to_json(),
-        "investigations": [_told(report) for report in built.reports],
+        "investigations": [_report_data(report) for report in built.reports],
         "concerns": list(built.concerns),
         "failed": {str(name): why for name, why in built.failed.items()},
     }
 
 
-def _told(report: Report) -> dict:
+def _report_data(report: Report) -> dict[str, Any]:
     agreed, compared = report.ledger.replicated
     return {
         "slug": report.slug,
@@ -195,33 +140,3 @@ def _told(report: Report) -> dict:
         "verdicts": report.ledger.verdicts,
         "replicated": {"agreed": agreed, "compared": compared},
     }
-
-
-def selection(
-    investigations: Sequence[Investigation], slugs: Sequence[str] | None, models: Sequence[str] | None
-) -> Callable[[RunName], bool]:
-    """What --model and the named investigations choose; a name that is not there is refused."""
-    known_slugs = {i.slug for i in investigations}
-    known_models = {m for i in investigations for m in i.spec.models}
-    require(slugs or (), known_slugs, "investigation")
-    require(models or (), known_models, "model in any spec")
-    return lambda name: (not slugs or name.slug in slugs) and (not models or name.model in models)
-
-
-def check(slugs: Sequence[str] | None, *, json: bool) -> bool:
-    """`engine check`: whether something needs a person."""
-    from engine.runs.calibrations import calibrations
-
-    root, sources = find_root(), project_sources()
-    with open_store(root) as store:
-        investigations = chosen_investigations(root, slugs, sources.catalog)
-        plan = make_plan(investigations, store, sources, budget=0)
-        concerns = _concerns(print_reports(plan, store), calibrations(root, sources, measure=False))
-    if json:
-        emit_json(concerns)
-    elif concerns:
-        table(["what", "where", "why"], [(c.kind, c.where, c.message) for c in concerns])
-    else:
-        names = ", ".join(i.slug for i in investigations) or "no investigation"
-        say(f"nothing needs a person: {names}")
-    return bool(concerns)

@@ -1,17 +1,49 @@
-"""What the command line prints: progress on a terminal, plain lines elsewhere, tables, JSON."""
+"""What the command line prints: a command returns an `Output`, and `show` alone writes it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-LINE_SECONDS = 10  # between two lines of progress where there is no terminal
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headers in aligned columns; the last one takes the rest of the line and is never cut."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+    def __str__(self) -> str:
+        lines = [list(self.headers), *([str(cell) for cell in row] for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)][:-1]
+        return "\n".join(_aligned(line, widths) for line in lines)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command has to say: lines and tables for a person, `data` for a program, and the exit status.
+
+    `as_json` is the command's --json, which decides between the two. Exit status 0: done; 1: done, and
+    something needs a person.
+    """
+
+    text: Sequence[str | Table] = ()
+    data: Any = None
+    as_json: bool = False
+    exit_status: int = 0
+
+
+def show(output: Output) -> None:
+    """Print what a command returned."""
+    if output.as_json:
+        say(json.dumps(plain(output.data), indent=2, ensure_ascii=False))
+        return
+    for block in output.text:
+        say(str(block))
 
 
 def say(text: str = "") -> None:
@@ -19,40 +51,22 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
-def warn(text: str) -> None:
-    """One line for a person, on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def emit_json(value: Any) -> None:
-    """Print what a program may read: dataclasses as objects, NaN as null."""
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=False), flush=True)
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value as JSON has it: dataclasses as objects, NaN and infinity as null, all else by its text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_plain(v) for v in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def told_number(measurement: Any) -> dict[str, Any]:
+def measurement_fields(measurement: Any) -> dict[str, Any]:
     """A measurement's fields without its samples and replicates, which no person and few programs read."""
     return {k: v for k, v in vars(measurement).items() if k not in ("samples", "replicates")}
-
-
-def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Aligned columns; the last one takes the rest of the line and is never cut."""
-    cells = [[str(c) for c in row] for row in rows]
-    widths = [max(len(r[i]) for r in [list(headers), *cells]) for i in range(len(headers) - 1)]
-    for row in [list(headers), *cells]:
-        left = "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=False))
-        say(f"{left}  {row[-1]}".rstrip())
 
 
 def human_bytes(count: float) -> str:
@@ -77,80 +91,6 @@ def human_seconds(seconds: float | None) -> str:
     return f"{hours} h {minutes} min"
 
 
-class Bars:
-    """Long tasks that go on at once: a bar each with time left on a terminal, plain lines elsewhere."""
-
-    def __init__(self) -> None:
-        self.tasks: dict[str, Any] = {}
-        self.started: dict[str, float] = {}
-        self.last_line = time.monotonic()
-        self.bars = None
-
-    def update(self, title: str, fraction: float, message: str = "") -> None:
-        """Show that `fraction` (0 to 1) of a task is done; the first word of a title begins it."""
-        began = self.started.setdefault(title, time.monotonic())
-        if sys.stdout.isatty():
-            self.bars = self.bars or _terminal_bars()
-            if title not in self.tasks:
-                self.tasks[title] = self.bars.add_task(title, total=1.0, message="")
-            self.bars.update(self.tasks[title], completed=fraction, message=message)
-        elif time.monotonic() - self.last_line >= LINE_SECONDS:
-            self.last_line = time.monotonic()
-            left = (self.last_line - began) * (1 - fraction) / fraction if fraction > 0 else None
-            say(f"  {title}: {fraction:.0%} {message}, {human_seconds(left)} left".replace(" ,", ","))
-
-    def end(self, title: str) -> None:
-        """Take a task off the screen."""
-        self.started.pop(title, None)
-        if self.bars is not None and title in self.tasks:
-            self.bars.remove_task(self.tasks.pop(title))
-        if not self.started:
-            self.close()
-
-    def close(self) -> None:
-        """Take everything off the screen."""
-        self.tasks.clear()
-        self.started.clear()
-        if self.bars is not None:
-            self.bars.stop()
-            self.bars = None
-
-
-class Progress:
-    """One long task."""
-
-    def __init__(self, title: str) -> None:
-        self.title, self.bars = title, Bars()
-
-    def update(self, fraction: float, message: str = "") -> None:
-        """Show that `fraction` (0 to 1) of the task is done."""
-        self.bars.update(self.title, fraction, message)
-
-    def close(self) -> None:
-        self.bars.close()
-
-
-def _terminal_bars():
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-
-    columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[message]}"),
-    )
-    bars = RichProgress(*columns, transient=True)
-    bars.start()
-    return bars
-
-
-@contextmanager
-def progress(title: str) -> Iterator[Progress]:
-    """A Progress that is taken off the screen whatever happens."""
-    shown = Progress(title)
-    try:
-        yield shown
-    finally:
-        shown.close()
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    left = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
+    return f"{left}  {cells[-1]}".rstrip()

@@ -1,5 +1,8 @@
-"""What this machine can and cannot do, and how to mend it. Imports nothing heavy: versions are read
-from package metadata, so that a broken install can still be diagnosed."""
+"""`engine doctor`: what this machine can and cannot do, and how to mend it.
+
+Versions are read from package metadata and no library is imported for it, so that a broken install can still
+be diagnosed.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,43 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
+import typer
 
-from engine.commands.console import human_bytes
+from engine.commands.console import Output, Table, human_bytes
+from engine.commands.options import Json
+from engine.errors import EngineError
+from engine.models.cards import availability, cache_folder, is_cached, known_models
+from engine.runs.investigation import find_root
 
 CORE = ("torch", "transformers", "transformer-lens", "gguf", "mkdocs", "mkdocs-material", "altair", "pandas")
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def doctor(json: Json = False) -> Output:
+    """Say what this machine can and cannot do, and how to mend it. Exits 1 if the engine cannot work here.
+
+    \b
+    Example:
+      engine doctor
+    """
+    try:
+        root = find_root()
+    except EngineError:
+        root = None
+    found = examine(root)
+    rows = [(d.state, d.name, d.seen + (f"  -> {d.mend}" if d.mend else "")) for d in found]
+    text: list[str | Table] = [Table(["", "what", "seen"], rows)]
+    if root is None:
+        text.append("\nthis is not inside a project: build, status and the like work in a clone only")
+    works = all(diagnosis.state != "fail" for diagnosis in found)
+    return Output(text, found, json, exit_status=0 if works else 1)
+
+
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One thing looked at: `fail` means the engine will not work, `note` that something optional will not."""
 
     name: str
@@ -31,7 +63,7 @@ class Finding:
     mend: str = ""
 
 
-def examine(root: Path | None) -> list[Finding]:
+def examine(root: Path | None) -> list[Diagnosis]:
     """Everything `engine doctor` reports, in the order a person would mend it."""
     rows = [_python(), *map(_package, CORE), _pip(), _memory(), _cores(), _accelerator()]
     rows += [_cache(), *_models()]
@@ -40,10 +72,10 @@ def examine(root: Path | None) -> list[Finding]:
     return [*rows, *_optional()]
 
 
-def _python() -> Finding:
+def _python() -> Diagnosis:
     seen = platform.python_version()
     good = sys.version_info >= (3, 11)
-    return Finding("python", "ok" if good else "fail", seen, "" if good else "install Python 3.11 or newer")
+    return Diagnosis("python", "ok" if good else "fail", seen, "" if good else "install Python 3.11 or newer")
 
 
 def _minimum(package: str) -> str:
@@ -60,84 +92,80 @@ def _version_tuple(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version.split("+")[0])[:3])
 
 
-def _package(name: str) -> Finding:
+def _package(name: str) -> Diagnosis:
     wanted = _minimum(name)
     try:
         seen = metadata.version(name)
     except metadata.PackageNotFoundError:
-        return Finding(name, "fail", "not installed", "make site, or pip install -c constraints.txt -e .")
+        return Diagnosis(name, "fail", "not installed", "make site, or pip install -c constraints.txt -e .")
     if _version_tuple(seen) < _version_tuple(wanted):
-        return Finding(name, "fail", f"{seen}, wants >= {wanted}", f"pip install '{name}>={wanted}'")
-    return Finding(name, "ok", seen)
+        return Diagnosis(name, "fail", f"{seen}, wants >= {wanted}", f"pip install '{name}>={wanted}'")
+    return Diagnosis(name, "ok", seen)
 
 
-def _pip() -> Finding:
+def _pip() -> Diagnosis:
     if importlib.util.find_spec("pip"):
-        return Finding("pip", "ok", metadata.version("pip"))
-    return Finding("pip", "fail", "not installed", "python -m ensurepip (models come as wheels)")
+        return Diagnosis("pip", "ok", metadata.version("pip"))
+    return Diagnosis("pip", "fail", "not installed", "python -m ensurepip (models come as wheels)")
 
 
-def _memory() -> Finding:
+def _memory() -> Diagnosis:
     memory = psutil.virtual_memory()
     seen = f"{human_bytes(memory.available)} free of {human_bytes(memory.total)}"
     if memory.available < 2e9:
-        return Finding("memory", "note", seen, "close something: the default model takes about 1.5 GB")
-    return Finding("memory", "ok", seen)
+        return Diagnosis("memory", "note", seen, "close something: the default model takes about 1.5 GB")
+    return Diagnosis("memory", "ok", seen)
 
 
-def _cores() -> Finding:
+def _cores() -> Diagnosis:
     usable = (
         len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count()
     )
-    return Finding("cores", "ok", str(usable))
+    return Diagnosis("cores", "ok", str(usable))
 
 
-def _accelerator() -> Finding:
+def _accelerator() -> Diagnosis:
     """Ask the driver's own tool, not torch: importing torch takes longer than the rest together."""
     if shutil.which("nvidia-smi"):
-        return Finding("accelerator", "ok", "an NVIDIA driver is here; runs use it where torch sees it")
-    return Finding("accelerator", "ok", "none: runs use the CPU")
+        return Diagnosis("accelerator", "ok", "an NVIDIA driver is here; runs use it where torch sees it")
+    return Diagnosis("accelerator", "ok", "none: runs use the CPU")
 
 
-def _cache() -> Finding:
-    from engine.models.cards import cache_folder
-
+def _cache() -> Diagnosis:
     folder = cache_folder()
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if not os.access(folder, os.W_OK):
-        return Finding(
+        return Diagnosis(
             "model cache", "fail", f"{folder} cannot be written", "set MECH_CACHE to a folder of yours"
         )
     if free < 2e9:
-        return Finding(
+        return Diagnosis(
             "model cache", "note", f"{human_bytes(free)} free", "free some disk: models need 0.6 to 7 GB"
         )
-    return Finding("model cache", "ok", f"{human_bytes(free)} free at {cache_folder()}")
+    return Diagnosis("model cache", "ok", f"{human_bytes(free)} free at {cache_folder()}")
 
 
-def _models() -> list[Finding]:
-    from engine.models.cards import availability, is_cached, known_models
-
+def _models() -> list[Diagnosis]:
     rows = []
     for card in known_models():
         can, why = availability(card.name)
         state = "ok" if can else "note"
-        rows.append(Finding(f"model {card.name}", state, "cached" if is_cached(card) else why))
+        rows.append(Diagnosis(f"model {card.name}", state, "cached" if is_cached(card) else why))
     return rows
 
 
-def _writable(root: Path, name: str) -> Finding:
+def _writable(root: Path, name: str) -> Diagnosis:
     target = root / name if (root / name).exists() else root
     if os.access(target, os.W_OK):
-        return Finding(name, "ok", "can be written")
-    return Finding(name, "fail", f"{target} cannot be written", f"chmod u+w {target}")
+        return Diagnosis(name, "ok", "can be written")
+    return Diagnosis(name, "fail", f"{target} cannot be written", f"chmod u+w {target}")
 
 
-def _optional() -> list[Finding]:
-    def either(name: str, here: bool, serves: str, mend: str) -> Finding:
-        return Finding(name, "ok", "here") if here else Finding(name, "note", f"not here: {serves}", mend)
+def _optional() -> list[Diagnosis]:
+    def either(name: str, here: bool, serves: str, mend: str) -> Diagnosis:
+        return Diagnosis(name, "ok", "here") if here else Diagnosis(name, "note", f"not here: {serves}", mend)
 
     browser = any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     return [

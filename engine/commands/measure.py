@@ -1,84 +1,53 @@
-"""What every measuring command goes through: plan, show, measure, hand back; and `mech run` itself."""
+"""What every command that measures goes through: plan, show, measure, hand back."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from engine.commands.console import emit_json, say, table, told_number
-from engine.commands.progress import Shown
-from engine.errors import EngineError, nearest
-from engine.runs.investigation import (
-    Investigation,
-    find_experiment,
-    find_investigations,
-    find_root,
-    find_root_or_here,
-    load_investigation,
-)
+from engine.commands.console import Output, say
+from engine.commands.progress import plan_text, run_progress
+from engine.commands.selection import require
+from engine.runs.execution.scheduler import Event, Outcome, execute
+from engine.runs.investigation import Investigation
 from engine.runs.planning.plan import Plan, PlannedRun, make_plan
 from engine.runs.sources import project_sources
 from engine.runs.store.record import RunName, StoredRun
 from engine.runs.store.store import RunStore, open_store
 
-if TYPE_CHECKING:
-    from engine.runs.execution.scheduler import Event, Outcome
-
-Outcomes = dict[RunName, "Outcome"]
-
 
 @dataclass(frozen=True)
-class Hands:
-    """Who measures: so many processes here (None: as many as it is worth), or a Ray cluster."""
+class MeasureOptions:
+    """What the options of a measuring command say.
 
+    Runs are measured in `jobs` processes here (None: as many as it is worth), or on a Ray `cluster`.
+    """
+
+    models: Sequence[str] | None = None
+    force: bool = False
+    dry_run: bool = False
     jobs: int | None = None
     cluster: str | None = None
-
-
-def measure(
-    plan: Plan,
-    store: RunStore,
-    shown: Shown,
-    hands: Hands = Hands(),
-    failed: dict[RunName, str] | None = None,
-) -> Outcomes:
-    """Measure what the plan decided. `failed` gathers runs that broke, not models that cannot be had here."""
-    from engine.runs.execution.scheduler import execute
-
-    if not plan.order:
-        return {}
-
-    with shown.runs() as show:
-
-        def on_event(event: Event) -> None:
-            show(event)
-            if event.kind == "failed" and failed is not None:
-                failed[event.run.name] = event.message
-
-        return execute(plan, store, project_sources(), on_event, jobs=hands.jobs, cluster=hands.cluster)
+    json: bool = False
+    debug: bool = False
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the options of a measuring command say."""
+class PlanOutcome:
+    """What became of the runs of a plan; `failed` has those that broke, not models that cannot be had."""
 
-    models: Sequence[str] | None
-    dry_run: bool
-    hands: Hands
-    json: bool
-    force: bool = False
+    outcomes: dict[RunName, Outcome] = field(default_factory=dict)
+    failed: dict[RunName, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Done:
+class SelectedRuns:
     """Some runs as they are after measuring, with the store that has them."""
 
     store: RunStore
-    runs: list[PlannedRun]
-    outcomes: Outcomes
+    runs: Sequence[PlannedRun]
+    outcomes: dict[RunName, Outcome]
 
     def stored(self, run: PlannedRun) -> tuple[StoredRun | None, str]:
         """The run that was measured or was there, or why there is none."""
@@ -88,99 +57,53 @@ class Done:
         return run.examined.current, run.reason
 
 
-@contextmanager
-def carried_out(
-    root: Path, investigation: Investigation, experiments: Collection[str], given: Asked
-) -> Iterator[Done | None]:
-    """Plan some experiments of an investigation, show the plan, measure; None after a dry run.
+def show_plan(plan: Plan, budget: str, runs: Sequence[PlannedRun], *, quiet: bool) -> None:
+    """Print the plan before it is carried out, which may take hours."""
+    if not quiet:
+        for block in plan_text(plan, budget, runs):
+            say(str(block))
 
-    Raises EngineError for a model that the spec does not have.
+
+def execute_plan(plan: Plan, store: RunStore, options: MeasureOptions) -> PlanOutcome:
+    """Measure what the plan decided, showing each run as it goes."""
+    if not plan.order:
+        return PlanOutcome()
+    failed: dict[RunName, str] = {}
+    with run_progress(quiet=options.json) as listener:
+
+        def on_event(event: Event) -> None:
+            listener(event)
+            if event.kind == "failed":
+                failed[event.run.name] = event.message
+
+        where = {"jobs": options.jobs, "cluster": options.cluster}
+        outcomes = execute(plan, store, project_sources(), on_event, debug=options.debug, **where)
+    return PlanOutcome(outcomes, failed)
+
+
+def measure_selected(
+    root: Path,
+    investigation: Investigation,
+    experiments: Collection[str],
+    options: MeasureOptions,
+    describe: Callable[[SelectedRuns], Output],
+) -> Output:
+    """Plan some experiments of an investigation, show the plan, measure, and `describe` what came of it.
+
+    After a dry run the plan is what is handed back. Raises EngineError for a model that the spec does not
+    have.
     """
-    require(given.models or (), set(investigation.spec.models), "model in the spec")
-    shown = Shown(quiet=given.json)
+    require(options.models or (), set(investigation.spec.models), "model in the spec")
 
     def select(run: RunName) -> bool:
-        return run.experiment in experiments and (not given.models or run.model in given.models)
+        return run.experiment in experiments and (not options.models or run.model in options.models)
 
     with open_store(root) as store:
-        plan = make_plan([investigation], store, project_sources(), fresh=given.force, select=select)
-        shown.plan(plan, "all", [r for r in plan.runs if select(r.name) or r.name in plan.order])
-        if not given.dry_run:
-            outcomes = measure(plan, store, shown, given.hands)
-            yield Done(store, [run for run in plan.runs if select(run.name)], outcomes)
-            return
-        if given.json:
-            emit_json(plan.to_json())
-        yield None
-
-
-def run(
-    name: str | None,
-    spec: Path | None,
-    *,
-    models: Sequence[str] | None,
-    force: bool,
-    dry_run: bool,
-    json: bool,
-    hands: Hands = Hands(),
-) -> bool:
-    """`mech run`: whether everything asked for was measured and passed its checks."""
-    sources = project_sources()
-    if spec is not None:
-        investigation, experiment = load_investigation(existing(spec), sources.catalog), None
-        root = find_root_or_here()
-    else:
-        root = find_root()
-        investigation, experiment = find_experiment(find_investigations(root, sources.catalog), name or "")
-    experiments = [experiment] if experiment else list(investigation.spec.experiments)
-    given = Asked(models, dry_run, hands, json, force)
-    with carried_out(root, investigation, experiments, given) as done:
-        return done is None or _print_numbers(done, json)
-
-
-def _print_numbers(done: Done, json: bool) -> bool:
-    from engine.evidence.printing import interval_text
-    from engine.runs.assemble import stored_entry
-
-    complete, told = True, []
-    for planned in done.runs:
-        stored, why = done.stored(planned)
-        if stored is None:
-            complete = False
-            told.append({"run": str(planned.name), "id": None, "reason": why})
-            if not json:
-                say(f"\n{planned.name}: not measured: {why}")
-            continue
-        entry = stored_entry(done.store, stored)
-        complete = complete and not entry.withheld
-        numbers = {name: told_number(m) for name, m in entry.measurements.items()}
-        told.append(
-            {"run": str(planned.name), "id": stored.id, "reason": entry.reason, "measurements": numbers}
-        )
-        if not json:
-            say(f"\n{planned.name}, run {stored.id}{': ' + entry.reason if entry.reason else ''}")
-            rows = [(m.role, m.name, interval_text(m)) for m in entry.measurements.values()]
-            table(["role", "number", "value"], rows)
-            say(f"mech report --run-id {stored.id} writes it as a page")
-    if json:
-        emit_json(told)
-    return complete
-
-
-def existing(path: Path) -> Path:
-    """The path of a spec file that is there; EngineError with the nearest ones where it is not."""
-    if path.is_file():
-        return path
-    beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-    raise EngineError("there is no such spec file", where=str(path), near=nearest(path.name, beside))
-
-
-def require(names: Sequence[str], known: set[str], what: str) -> None:
-    """EngineError for a name that is not known, with the nearest that are."""
-    for name in names:
-        if name not in known:
-            raise EngineError(
-                f"no {what} is called {name!r}",
-                expected="one of " + ", ".join(sorted(known)),
-                near=nearest(name, known),
-            )
+        plan = make_plan([investigation], store, project_sources(), fresh=options.force, select=select)
+        shown = [run for run in plan.runs if select(run.name) or run.name in plan.order]
+        show_plan(plan, "all", shown, quiet=options.json)
+        if options.dry_run:
+            return Output(data=plan.to_json(), as_json=options.json)
+        outcomes = execute_plan(plan, store, options).outcomes
+        selected = [run for run in plan.runs if select(run.name)]
+        return replace(describe(SelectedRuns(store, selected, outcomes)), as_json=options.json)

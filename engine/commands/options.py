@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -17,5 +18,16 @@ Jobs = Annotated[
 Cluster = Annotated[
     str | None, typer.Option(metavar="auto|HOST:PORT", help="Measure on this Ray cluster, from a node of it.")
 ]
-Output = Annotated[Path | None, typer.Option(help="The file to write.")]
+OutputFile = Annotated[Path | None, typer.Option(help="The file to write.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and measure nothing.")]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a command is told of the program that calls it, as `context.obj`.
+
+    `app` is the whole command line, which the reference page describes; `debug` is `--debug`.
+    """
+
+    app: typer.Typer
+    debug: bool = False

@@ -1,116 +1,108 @@
-"""What a person sees of a build: the plan, each run as it goes, and how it ended."""
+"""What a person sees of long work: the plan, a bar for each run, plain lines where there is no terminal."""
 
 from __future__ import annotations
 
-from collections import Counter
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from engine.commands.console import Bars, human_bytes, human_seconds, say, table
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from engine.commands.console import Table, human_bytes, human_seconds, say
+from engine.runs.execution.scheduler import Event
 from engine.runs.planning.plan import Plan, PlannedRun
 
-if TYPE_CHECKING:
-    from engine.runs.execution.scheduler import Event
-
+LINE_SECONDS = 10  # between two lines of progress where there is no terminal
 DECIDED = {"reuse": "up to date", "measure": "measure", "published": "published", "unmeasured": "unmeasured"}
 
 
-class Shown:
-    """Prints a build; says nothing where `quiet`."""
+class Bars:
+    """Long tasks that go on at once: a bar each with time left on a terminal, plain lines elsewhere."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
+    def __init__(self) -> None:
+        self.tasks: dict[str, Any] = {}
+        self.started: dict[str, float] = {}
+        self.last_line = time.monotonic()
+        self.bars: RichProgress | None = None
 
-    def say(self, text: str = "") -> None:
-        if not self.quiet:
-            say(text)
+    def update(self, title: str, fraction: float, message: str = "") -> None:
+        """Show that `fraction` (0 to 1) of a task is done; the first word of a title begins it."""
+        began = self.started.setdefault(title, time.monotonic())
+        if sys.stdout.isatty():
+            self.bars = self.bars or _terminal_bars()
+            if title not in self.tasks:
+                self.tasks[title] = self.bars.add_task(title, total=1.0, message="")
+            self.bars.update(self.tasks[title], completed=fraction, message=message)
+        elif time.monotonic() - self.last_line >= LINE_SECONDS:
+            self.last_line = time.monotonic()
+            left = (self.last_line - began) * (1 - fraction) / fraction if fraction > 0 else None
+            say(f"  {title}: {fraction:.0%} {message}, {human_seconds(left)} left".replace(" ,", ","))
 
-    def plan(self, plan: Plan, budget: str, runs: Sequence[PlannedRun] | None = None) -> None:
-        """For each run what will happen, why, and what it is expected to cost."""
-        runs = plan.runs if runs is None else runs
-        if self.quiet or not runs:
-            return
-        say(f"Plan (budget {budget}):")
-        rows = [
-            (
-                f"  {run.name.slug}/{run.name.label}",
-                run.name.model,
-                DECIDED[run.decision],
-                f"{human_seconds(run.estimate.low)} to {human_seconds(run.estimate.high)}"
-                if run.decision == "measure"
-                else "",
-                human_bytes(run.estimate.memory_bytes) if run.decision == "measure" else "",
-                _why(run),
-            )
-            for run in runs
-        ]
-        table(["  experiment", "model", "decision", "time", "memory", "why"], rows)
-        if plan.order:
-            say(f"To measure: {len(plan.order)} runs, about {human_seconds(plan.seconds)}, models included.")
-        say()
+    def end(self, title: str) -> None:
+        """Take a task off the screen."""
+        self.started.pop(title, None)
+        if self.bars is not None and title in self.tasks:
+            self.bars.remove_task(self.tasks.pop(title))
+        if not self.started:
+            self.close()
 
-    @contextmanager
-    def runs(self) -> Iterator[Callable[[Event], None]]:
-        """A listener for the events of `execute`."""
-        show = _Runs(self.quiet)
-        try:
-            yield show
-        finally:
-            show.close()
-
-    @contextmanager
-    def working(self, what: str) -> Iterator[None]:
-        """A line before something that takes seconds."""
-        self.say(f"{what} ...")
-        yield
-
-    def built(self, reports: Sequence, concerns: Sequence, failed: dict, out: Path) -> None:
-        """How the build ended, and where to look."""
-        if self.quiet:
-            return
-        for report in reports:
-            counts = Counter(v.verdict for v in report.ledger.verdicts[report.ledger.primary].values())
-            told = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items())) or "no claims"
-            agreed, compared = report.ledger.replicated
-            again = f"; replicated {agreed} of {compared} published numbers" if compared else ""
-            say(f"{report.slug} on {report.ledger.primary}: {told}{again}")
-        for name, reason in failed.items():
-            say(f"not measured: {name}: {reason.splitlines()[0]}")
-        if concerns:
-            kinds = Counter(c.kind for c in concerns)
-            said = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
-            say(f"needs a person: {said} (engine check lists them)")
-        say(f"\nThe site is in {_near(out)}; to read it: {_reader(out)}")
+    def close(self) -> None:
+        """Take everything off the screen."""
+        self.tasks.clear()
+        self.started.clear()
+        if self.bars is not None:
+            self.bars.stop()
+            self.bars = None
 
 
-def _near(path: Path) -> Path:
-    """The path as seen from here, where that is shorter."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+def _terminal_bars() -> RichProgress:
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[message]}"),
+    )
+    bars = RichProgress(*columns, transient=True)
+    bars.start()
+    return bars
 
 
-def _reader(out: Path) -> str:
-    return f"python3 -m http.server -d {_near(out)} 8000, then http://127.0.0.1:8000/"
+class Progress:
+    """One long task."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.bars = Bars()
+
+    def update(self, fraction: float, message: str = "") -> None:
+        """Show that `fraction` (0 to 1) of the task is done."""
+        self.bars.update(self.title, fraction, message)
+
+    def close(self) -> None:
+        self.bars.close()
 
 
-def _why(run: PlannedRun) -> str:
-    return "; ".join(filter(None, [run.reason, run.note, _estimated(run)]))
+@contextmanager
+def progress(title: str) -> Iterator[Progress]:
+    """A Progress that is taken off the screen whatever happens."""
+    shown = Progress(title)
+    try:
+        yield shown
+    finally:
+        shown.close()
 
 
-def _estimated(run: PlannedRun) -> str:
-    return f"estimate from {run.estimate.basis}" if run.decision == "measure" else ""
+class RunProgress:
+    """The events of `execute` as lines and bars, several runs at once if need be."""
 
-
-class _Runs:
-    """The events of a build as lines and bars, several runs at once if need be."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet, self.bars = quiet, Bars()
+    def __init__(self) -> None:
+        self.bars = Bars()
 
     def __call__(self, event: Event) -> None:
-        if self.quiet:
-            return
         title = f"[{event.index}/{event.total}] {event.run.name}"
         if event.kind == "progress":
             self.bars.update(title, event.fraction, event.message)
@@ -119,13 +111,23 @@ class _Runs:
         else:
             self.bars.end(title)
             self.bars.end(f"{title}: fetching")
-            say(f"{title}: {_told(event)}")
-
-    def close(self) -> None:
-        self.bars.close()
+            say(f"{title}: {_event_text(event)}")
 
 
-def _told(event: Event) -> str:
+@contextmanager
+def run_progress(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
+    """A listener for the events of `execute`, taken off the screen whatever happens; mute where `quiet`."""
+    if quiet:
+        yield lambda event: None
+        return
+    shown = RunProgress()
+    try:
+        yield shown
+    finally:
+        shown.bars.close()
+
+
+def _event_text(event: Event) -> str:
     if event.kind == "start":
         return f"measuring, about {human_seconds(event.seconds_left)}"
     if event.kind == "wait":
@@ -136,3 +138,29 @@ def _told(event: Event) -> str:
     if event.kind == "reused":
         return f"another build measured it meanwhile, {event.message}"
     return f"{'failed' if event.kind == 'failed' else 'not measured'}: {event.message}"
+
+
+def plan_text(plan: Plan, budget: str, runs: Sequence[PlannedRun] | None = None) -> list[str | Table]:
+    """For each run what will happen, why, and what it is expected to cost."""
+    runs = plan.runs if runs is None else runs
+    if not runs:
+        return []
+    table = Table(["  experiment", "model", "decision", "time", "memory", "why"], [_row(run) for run in runs])
+    text: list[str | Table] = [f"Plan (budget {budget}):", table]
+    if plan.order:
+        about = human_seconds(plan.seconds)
+        text.append(f"To measure: {len(plan.order)} runs, about {about}, models included.")
+    return [*text, ""]
+
+
+def _row(run: PlannedRun) -> tuple[str, ...]:
+    name = f"  {run.name.slug}/{run.name.label}"
+    why = [run.reason, run.note]
+    cost = ["", ""]
+    if run.decision == "measure":
+        cost = [
+            f"{human_seconds(run.estimate.low)} to {human_seconds(run.estimate.high)}",
+            human_bytes(run.estimate.memory_bytes),
+        ]
+        why.append(f"estimate from {run.estimate.basis}")
+    return (name, run.name.model, DECIDED[run.decision], *cost, "; ".join(filter(None, why)))

@@ -1,17 +1,34 @@
-"""The commands that measure what a person names: one experiment, a sweep, a comparison over seeds."""
+"""`mech run`: one experiment, or every experiment of a spec file, measured and its numbers printed."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models, Output
+from engine.commands.console import Output, Table, measurement_fields
+from engine.commands.measure import MeasureOptions, SelectedRuns, measure_selected
+from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models
+from engine.commands.selection import existing_spec
 from engine.errors import EngineError
+from engine.evidence.printing import interval_text
+from engine.runs.assemble import stored_entry
+from engine.runs.investigation import (
+    find_experiment,
+    find_investigations,
+    find_root,
+    find_root_or_here,
+    load_investigation,
+)
+from engine.runs.sources import project_sources
+
+app = typer.Typer(add_completion=False)
 
 
+@app.command()
 def run(
+    context: typer.Context,
     name: Annotated[str | None, typer.Option(help="INVESTIGATION/EXPERIMENT, as a spec names it.")] = None,
     spec: Annotated[Path | None, typer.Option(help="A spec file of your own, whole or flat.")] = None,
     model: Models = None,
@@ -20,15 +37,13 @@ def run(
     jobs: Jobs = None,
     cluster: Cluster = None,
     json: Json = False,
-) -> None:
+) -> Output:
     """Measure one experiment, or every experiment of a spec file, and print its numbers.
 
     \b
     Example:
       mech run --name fact-recall/lens
     """
-    from engine.commands import measure as measuring
-
     if (name is None) == (spec is None):
         raise EngineError(
             "say what to run",
@@ -36,79 +51,40 @@ def run(
             expected="either --name INVESTIGATION/EXPERIMENT or --spec FILE",
             seen="both" if name else "neither",
         )
-    hands = measuring.Hands(jobs, cluster)
-    complete = measuring.run(name, spec, models=model, force=force, dry_run=dry_run, json=json, hands=hands)
-    raise typer.Exit(0 if complete else 1)
+    catalog = project_sources().catalog
+    if spec is not None:
+        root = find_root_or_here()
+        investigation = load_investigation(existing_spec(spec), catalog)
+        experiments = list(investigation.spec.experiments)
+    else:
+        root = find_root()
+        investigation, experiment = find_experiment(find_investigations(root, catalog), name or "")
+        experiments = [experiment]
+    options = MeasureOptions(model, force, dry_run, jobs, cluster, json, context.obj.debug)
+    return measure_selected(root, investigation, experiments, options, run_numbers)
 
 
-def sweep(
-    base: Annotated[Path, typer.Option(help="A spec file, whole or flat.")],
-    axis: Annotated[
-        list[str], typer.Option(metavar="KEY=V,V,...", help="What varies, as parameters.k=8,16; repeatable.")
-    ],
-    experiment: Annotated[
-        str | None, typer.Option(help="Which experiment of the spec, where it has several.")
-    ] = None,
-    output: Output = None,
-    execute: Annotated[bool, typer.Option("--execute", help="Measure every point now.")] = False,
-    model: Models = None,
-    dry_run: DryRun = False,
-    jobs: Jobs = None,
-    cluster: Cluster = None,
-    json: Json = False,
-) -> None:
-    """Sweep an experiment over parameters, hook sites or amounts of data, and measure it as one table.
-
-    Writes a spec file that `mech run --spec` measures, or measures at once; what was measured before is
-    taken from the store, so an interrupted sweep goes on where it stopped. The table is also written as CSV
-    beside the output file.
-
-    \b
-    Example:
-      mech sweep --base sae.yaml --axis parameters.k=8,16,32 --output sweep.yaml --execute
-    """
-    from engine.commands import measure as measuring
-    from engine.commands import sweep as sweeping
-
-    made = sweeping.make(base, axis, experiment=experiment, output=output)
-    if not execute:
-        sweeping.tell(made, json=json)
-        return
-    complete = sweeping.measured(
-        made, models=model, dry_run=dry_run, hands=measuring.Hands(jobs, cluster), json=json
-    )
-    raise typer.Exit(0 if complete else 1)
-
-
-def analyze_sae_stability(
-    sweep: Annotated[Path, typer.Option(help="A spec file that trains SAEs over seeds.")],
-    live_only: Annotated[bool, typer.Option("--live-only", help="Only latents that fire.")] = False,
-    output: Output = None,
-    model: Models = None,
-    dry_run: DryRun = False,
-    jobs: Jobs = None,
-    cluster: Cluster = None,
-    json: Json = False,
-) -> None:
-    """Say how alike the dictionaries of a sweep over seeds are, beside what chance gives.
-
-    Trains what is missing, compares the seeds at every other setting of the sweep, prints the table and
-    writes it as Markdown, or as JSON where the output file is called so.
-
-    \b
-    Example:
-      mech analyze-sae-stability --sweep sweep.yaml --live-only --output stability.md
-    """
-    from engine.commands import analyze_sae_stability as stability
-    from engine.commands import measure as measuring
-
-    complete = stability.analyze(
-        sweep,
-        live_only=live_only,
-        output=output,
-        models=model,
-        dry_run=dry_run,
-        hands=measuring.Hands(jobs, cluster),
-        json=json,
-    )
-    raise typer.Exit(0 if complete else 1)
+def run_numbers(selected: SelectedRuns) -> Output:
+    """The numbers of each run, or why there are none; exit status 1 where some are missing or withheld."""
+    text: list[str | Table] = []
+    data: list[dict[str, Any]] = []
+    complete = True
+    for planned in selected.runs:
+        stored, why = selected.stored(planned)
+        if stored is None:
+            complete = False
+            data.append({"run": str(planned.name), "id": None, "reason": why})
+            text.append(f"\n{planned.name}: not measured: {why}")
+            continue
+        entry = stored_entry(selected.store, stored)
+        complete = complete and not entry.withheld
+        numbers = {name: measurement_fields(m) for name, m in entry.measurements.items()}
+        row = {"run": str(planned.name), "id": stored.id, "reason": entry.reason, "measurements": numbers}
+        data.append(row)
+        rows = [(m.role, m.name, interval_text(m)) for m in entry.measurements.values()]
+        text += [
+            f"\n{planned.name}, run {stored.id}{': ' + entry.reason if entry.reason else ''}",
+            Table(["role", "number", "value"], rows),
+            f"mech report --run-id {stored.id} writes it as a page",
+        ]
+    return Output(text, data, exit_status=0 if complete else 1)

@@ -1,40 +1,46 @@
-"""The run store as a person keeps it: what lies in it, one run of it, what may go, its database made anew."""
+"""`engine runs`: what lies in the run store, one run of it, what may go, and its database made anew."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from engine.commands.console import emit_json, human_bytes, human_seconds, say, table, told_number
-from engine.errors import EngineError
+import typer
+
+from engine.commands.console import Output, Table, human_bytes, human_seconds, measurement_fields
+from engine.commands.options import Json
+from engine.commands.selection import current_plan
+from engine.evidence.printing import interval_text, printable
+from engine.evidence.result import Check
+from engine.lab import activation_cache
+from engine.runs.investigation import find_root
+from engine.runs.planning.unneeded_activations import unneeded_activations
+from engine.runs.store.database import storage_errors
+from engine.runs.store.record import StoredRun
+from engine.runs.store.store import RunStore, open_store, rebuild
+
+app = typer.Typer(add_completion=False)
 
 
-def runs(*, json: bool) -> None:
-    """Every run in the store."""
-    from engine.runs.investigation import find_root
-    from engine.runs.store.store import open_store
+@app.callback(invoke_without_command=True)
+def runs(context: typer.Context, json: Json = False) -> Output | None:
+    """List the runs in the store, newest last.
 
+    \b
+    Example:
+      engine runs
+    """
+    if context.invoked_subcommand is not None:
+        return None
     with open_store(find_root()) as store:
-        rows = [_run_row(store, run) for run in store.runs()]
-    if json:
-        emit_json(rows)
-    elif not rows:
-        say("nothing was measured here yet; engine build does")
-    else:
-        cells = [
-            (
-                r["id"],
-                r["experiment"],
-                r["model"],
-                r["date"],
-                human_seconds(r["seconds"]),
-                r["damage"] or r["key"][:12],
-            )
-            for r in rows
-        ]
-        table(["run", "experiment", "model", "date", "took", "key"], cells)
+        rows = [_run_data(store, run) for run in store.runs()]
+    if not rows:
+        return Output(["nothing was measured here yet; engine build does"], rows, json)
+    headers = ["run", "experiment", "model", "date", "took", "key"]
+    return Output([Table(headers, [_run_cells(row) for row in rows])], rows, json)
 
 
-def _run_row(store, run) -> dict:
+def _run_data(store: RunStore, run: StoredRun) -> dict[str, Any]:
     return {
         "id": run.id,
         "experiment": f"{run.name.slug}/{run.name.label}",
@@ -42,118 +48,108 @@ def _run_row(store, run) -> dict:
         "date": run.date,
         "seconds": run.seconds,
         "key": run.key,
-        "bytes": sum(f["bytes"] for f in run.files.values()),
+        "bytes": sum(file["bytes"] for file in run.files.values()),
         "damage": store.damage(run),
     }
 
 
-def show_run(run_id: int, *, json: bool) -> None:
-    """One run: its numbers, checks, provenance and log."""
-    from engine.evidence.printing import interval_text, printable
-    from engine.runs.investigation import find_root
-    from engine.runs.store.store import open_store
+def _run_cells(row: dict[str, Any]) -> tuple[Any, ...]:
+    took = human_seconds(row["seconds"])
+    return (row["id"], row["experiment"], row["model"], row["date"], took, row["damage"] or row["key"][:12])
 
+
+@app.command("show")
+def runs_show(run_id: Annotated[int, typer.Argument(help="The run's id.")], json: Json = False) -> Output:
+    """Print one run's numbers, checks and provenance, and what it logged.
+
+    \b
+    Example:
+      engine runs show 3
+    """
     with open_store(find_root()) as store:
         run = store.run(run_id)
-        result, log = store.load(run), store.log(run)
+        result = store.load(run)
+        log = store.log(run)
     measurements = [printable(m) for m in result.measurements.values()]
-    if json:
-        emit_json(
-            {
-                "run": run.record.to_json(),
-                "measurements": [told_number(m) for m in measurements],
-                "checks": result.checks,
-            }
-        )
-        return
-    say(f"run {run.id}: {run.name}, {run.date}, {human_seconds(run.seconds)}\n")
-    table(
-        ["role", "number", "value"],
-        [(m.role, m.name, interval_text(m)) for m in measurements],
-    )
-    say()
-    table(
-        ["check", "limit", "value"],
-        [
-            (c.name, f"{c.limit:g}", f"{c.value:.3g} {'passed' if c.passed else 'FAILED'}")
-            for c in result.checks
-        ],
-    )
-    say(f"\n{log}".rstrip())
+    data = {
+        "run": run.record.to_json(),
+        "measurements": [measurement_fields(m) for m in measurements],
+        "checks": result.checks,
+    }
+    text = [
+        f"run {run.id}: {run.name}, {run.date}, {human_seconds(run.seconds)}\n",
+        Table(["role", "number", "value"], [(m.role, m.name, interval_text(m)) for m in measurements]),
+        "",
+        Table(["check", "limit", "value"], [_check_cells(check) for check in result.checks]),
+        f"\n{log}".rstrip(),
+    ]
+    return Output(text, data, json)
 
 
-def collect_garbage(yes: bool) -> None:
-    """List, or delete, runs that newer ones replaced and activations that no run to be measured needs."""
-    from engine.lab.activation_cache import free
-    from engine.runs.investigation import find_investigations, find_root
-    from engine.runs.planning.plan import make_plan
-    from engine.runs.planning.unneeded_activations import unneeded_activations
-    from engine.runs.sources import project_sources
-    from engine.runs.store.database import storage_errors
-    from engine.runs.store.store import open_store
+def _check_cells(check: Check) -> tuple[str, str, str]:
+    outcome = "passed" if check.passed else "FAILED"
+    return (check.name, f"{check.limit:g}", f"{check.value:.3g} {outcome}")
 
-    root, sources = find_root(), project_sources()
-    with open_store(root) as store:
-        plan = make_plan(find_investigations(root, sources.catalog), store, sources, budget=0)
+
+@app.command("gc")
+def runs_gc(
+    yes: Annotated[bool, typer.Option("--yes", help="Delete them; without it they are only listed.")] = False,
+) -> Output:
+    """Free the disk that superseded and damaged runs take, and activations that no run to be measured needs.
+
+    \b
+    Example:
+      engine runs gc --yes
+    """
+    with current_plan(find_root()) as (store, plan):
         unneeded = unneeded_activations(plan, store.folder)
         serving = {run.examined.current.id for run in plan.runs if run.examined.current}
         old = [run for run in store.superseded() if run.id not in serving]
-        size = sum(f["bytes"] for run in old for f in run.files.values())
         if not old and not unneeded:
-            say("nothing to free: no run was superseded, and no activations are left over")
-        elif yes:
-            freed = store.remove(old)
-            with storage_errors(store.folder):
-                freed += sum(free(found) for found in unneeded)
-            in_use = sum(found.folder.exists() for found in unneeded)
-            gone = f"{len(old)} runs, {len(unneeded) - in_use} sets of activations"
-            say(f"freed {human_bytes(freed)}: {gone}" + (f"; {in_use} more are in use" if in_use else ""))
-        else:
-            _list_garbage(old, unneeded)
-            size += sum(found.n_bytes for found in unneeded)
-            what = f"{len(old)} runs and {len(unneeded)} sets of activations"
-            say(f"\n{human_bytes(size)} in {what}; engine runs gc --yes deletes them")
+            return Output(["nothing to free: no run was superseded, and no activations are left over"])
+        if yes:
+            return Output([_delete(store, old, unneeded)])
+    return Output(_garbage_text(old, unneeded))
 
 
-def _list_garbage(old: list, unneeded: list) -> None:
+def _delete(store: RunStore, old: Sequence[StoredRun], unneeded: Sequence[activation_cache.Kept]) -> str:
+    """Delete runs and activations; what that freed, in a line."""
+    freed = store.remove(old)
+    with storage_errors(store.folder):
+        freed += sum(activation_cache.free(found) for found in unneeded)
+    in_use = sum(found.folder.exists() for found in unneeded)
+    gone = f"{len(old)} runs, {len(unneeded) - in_use} sets of activations"
+    return f"freed {human_bytes(freed)}: {gone}" + (f"; {in_use} more are in use" if in_use else "")
+
+
+def _garbage_text(old: Sequence[StoredRun], unneeded: Sequence[activation_cache.Kept]) -> list[str | Table]:
     rows = [("run", str(run.id), str(run.name)) for run in old]
-    for found in unneeded:
-        about = found.about
-        sites = ", ".join(about.get("sites", []))
-        what = (
-            f"{about.get('tokens', 0):,} tokens of {about.get('corpus')} at {sites} of {about.get('model')}"
-        )
-        rows.append(("activations", human_bytes(found.n_bytes), what if about else "of a harvest cut short"))
-    table(["what", "", "name"], rows)
+    rows += [("activations", human_bytes(found.n_bytes), _activations_text(found)) for found in unneeded]
+    size = sum(file["bytes"] for run in old for file in run.files.values())
+    size += sum(found.n_bytes for found in unneeded)
+    what = f"{len(old)} runs and {len(unneeded)} sets of activations"
+    return [
+        Table(["what", "", "name"], rows),
+        f"\n{human_bytes(size)} in {what}; engine runs gc --yes deletes them",
+    ]
 
 
-def rebuild_store() -> None:
-    """The database again, from the folders."""
-    from engine.runs.investigation import find_root
-    from engine.runs.store.store import rebuild
+def _activations_text(found: activation_cache.Kept) -> str:
+    """What a harvest holds, in a line."""
+    about = found.about
+    if not about:
+        return "of a harvest cut short"
+    sites = ", ".join(about.get("sites", []))
+    return f"{about.get('tokens', 0):,} tokens of {about.get('corpus')} at {sites} of {about.get('model')}"
 
+
+@app.command("rebuild")
+def runs_rebuild() -> Output:
+    """Make the store's database again from the run folders, which hold everything.
+
+    \b
+    Example:
+      engine runs rebuild
+    """
     found, lost = rebuild(find_root())
-    say(f"{found} runs recorded")
-    for line in lost:
-        say(f"  lost: {line}")
-
-
-def report(run_id: int, output: Path) -> None:
-    """`mech report`: a page and a Markdown file of one run."""
-    from engine.report.printers.standalone import run_page
-    from engine.runs.assemble import stored_entry
-    from engine.runs.investigation import find_root_or_here
-    from engine.runs.store.store import open_store
-
-    with open_store(find_root_or_here()) as store:
-        stored = store.run(run_id)
-        entry = stored_entry(store, stored)
-    html, markdown = run_page(entry, stored.record.inputs.experiment)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for suffix, text in (("html", html), ("md", markdown)):
-            file = output / f"run-{run_id}.{suffix}"
-            file.write_text(text, encoding="utf-8")
-            say(f"{file} ({human_bytes(len(text.encode()))})")
-    except OSError as error:
-        raise EngineError("the report cannot be written", where=str(output), seen=str(error)) from error
+    return Output([f"{found} runs recorded", *(f"  lost: {line}" for line in lost)])

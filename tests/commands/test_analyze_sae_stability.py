@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.commands import analyze_sae_stability as stability
-from engine.commands import measure as measuring
-from engine.commands import sweep as sweeping
 from tests.runs.toy import FAMILY, Toy
 
 COMPARING = '''"""Compare."""
@@ -55,16 +51,12 @@ experiments:
 
 
 @pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
-    """A toy project with the two families; the working directory."""
-    made = Toy(tmp_path / "project")
-    for module in (measuring, sweeping, stability):
-        monkeypatch.setattr(module, "project_sources", made.sources)
-    monkeypatch.chdir(made.root)
-    made.write("engine/families/polysemanticity_sae.py", FAMILY)
-    made.write("engine/families/sae_stability.py", COMPARING)
-    made.write("sweep.yaml", SWEEP)
-    return made
+def toy(toy: Toy) -> Toy:
+    """A toy project with the two families and a sweep of one."""
+    toy.write("engine/families/polysemanticity_sae.py", FAMILY)
+    toy.write("engine/families/sae_stability.py", COMPARING)
+    toy.write("sweep.yaml", SWEEP)
+    return toy
 
 
 def test_every_setting_is_compared_over_its_seeds_beside_chance(engine: Any, toy: Toy) -> None:

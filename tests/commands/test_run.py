@@ -1,4 +1,4 @@
-"""From a spec that names a second model to stored numbers and their report, on two models on the disk."""
+"""`mech run`: a spec of a person's own, and one that names a second model, to stored numbers."""
 
 from __future__ import annotations
 
@@ -88,3 +88,16 @@ def test_what_cannot_be_compared_is_told(
     assert answer.code == code
     for words in told:
         assert words in answer.out + answer.err
+
+
+def test_a_flat_spec_runs_outside_a_project(engine, project, tmp_path, monkeypatch):
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    monkeypatch.chdir(outside)
+    facts = project / "investigations/planted/facts.csv"
+    (outside / "mine.yaml").write_text(
+        f"name: mine\nfamily: logit_lens\nmodel: {project / 'model'}\nprompts: {facts}\n"
+    )
+    answer = engine("run", "--spec", "mine.yaml")
+    assert answer.code == 0, answer.err
+    assert "commit_layer" in answer.out

@@ -1,61 +1,26 @@
-"""`engine runs gc` and what `engine status` says of the disk: what goes, what stays, and how much it was."""
+"""`engine runs`, and what `engine runs gc` frees: what goes, what stays, and how much it was."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
 
 from engine.lab.activation_cache import lock_of
+from tests.commands.harvests import CORPUS, harvest, harvests
 from tests.runs.toy import Toy
 
 NEEDS_NOTHING = "nothing to free"
 
 
 @pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
-    """A toy project whose experiment reads a corpus; the working directory."""
-    made = Toy(tmp_path / "project")
-    made.spec(count={"corpus": {"name": "words.csv", "tokens": 2}})
-    monkeypatch.setattr("engine.runs.sources.project_sources", made.sources)
-    monkeypatch.chdir(made.root)
-    return made
-
-
-def harvest(toy: Toy, name: str, model_hash: str = "", corpus_hash: str = "", n_bytes: int = 50_000) -> Path:
-    """A harvest on the disk; by default the one that the toy's experiment would read."""
-    inputs = toy.plan().runs[0].examined.inputs
-    folder = toy.root / ".engine/activations" / name
-    folder.mkdir(parents=True)
-    about = {
-        "model": "tiny",
-        "model_hash": model_hash or str(inputs.model),
-        "corpus": "words.csv",
-        "corpus_hash": corpus_hash or inputs.data["corpus"],
-        "sites": ["blocks.2.hook_resid_pre"],
-        "tokens": 2,
-        "shards": 1,
-    }
-    (folder / "about.json").write_text(json.dumps(about))
-    (folder / "00000.safetensors").write_bytes(bytes(n_bytes))
-    return folder
-
-
-def harvests(toy: Toy) -> set[str]:
-    return {path.name for path in (toy.root / ".engine/activations").glob("*/")}
-
-
-def test_status_says_what_activations_take_on_the_disk(engine: Any, toy: Toy) -> None:
-    assert "activations" not in engine("status").out
-    harvest(toy, "one", n_bytes=2_000_000)
-    harvest(toy, "two", model_hash="other", n_bytes=1_000_000)
-    assert "activations take 3 MB in 2 sets; engine runs gc" in engine("status").out
-    assert len(engine("status", "--json").json) == 1  # rows are runs, and only runs
+def toy(toy: Toy) -> Toy:
+    """A toy project whose experiment reads a corpus."""
+    toy.spec(count={"corpus": CORPUS})
+    return toy
 
 
 def test_gc_frees_what_no_run_to_be_measured_needs_and_says_how_much(engine: Any, toy: Toy) -> None:
@@ -76,7 +41,7 @@ def test_gc_frees_what_no_run_to_be_measured_needs_and_says_how_much(engine: Any
 
 
 def test_activations_stay_until_the_last_run_that_reads_them_is_measured(engine: Any, toy: Toy) -> None:
-    corpus = {"corpus": {"name": "words.csv", "tokens": 2}}
+    corpus = {"corpus": CORPUS}
     toy.spec(count=corpus, more={**corpus, "parameters": {"k": 2}})
     harvest(toy, "needed")
     toy.build(select=lambda run: run.experiment == "count")
@@ -147,3 +112,11 @@ def test_activations_that_cannot_be_deleted_are_one_clear_message(
     answer = engine("runs", "gc", "--yes")
     assert (answer.code, "Permission denied" in answer.err) == (2, True)
     assert harvests(toy) == {"left_over"}
+
+
+def test_force_measures_again_and_gc_frees_the_older_run(engine, project):
+    engine("run", "--name", "planted/lens")
+    engine("run", "--name", "planted/lens", "--force")
+    assert [r["id"] for r in engine("runs", "--json").json] == [1, 2]
+    engine("runs", "gc", "--yes")
+    assert [r["id"] for r in engine("runs", "--json").json] == [2]

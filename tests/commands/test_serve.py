@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.cli import app
 from engine.commands.serve import LiveSite
 from engine.errors import EngineError
 from engine.publish.serve import stamps
@@ -14,7 +15,7 @@ from engine.publish.serve import stamps
 @pytest.fixture
 def site(engine, project: Path) -> LiveSite:
     assert engine("build").code == 0
-    site = LiveSite(project)
+    site = LiveSite(project, app)
     site.rebuild(set())
     return site
 
@@ -42,7 +43,7 @@ def test_an_edited_sentence_is_printed_with_the_charts_that_were_drawn(
     site: LiveSite, template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.report.render.draw", refuse)
-    monkeypatch.setattr("engine.commands.serve.make_plan", refuse)
+    monkeypatch.setattr("engine.commands.serve.current_plan", refuse)
     template.write_text(template.read_text() + "\n\nA sentence of its own.\n")
     site.rebuild({template})
     assert "A sentence of its own." in page(site)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.commands import measure as measuring
-from engine.commands import sweep as sweeping
 from tests.runs.toy import Toy
 
 BASE = "name: words\nfamily: count_words\nmodel: tiny\n"
@@ -17,14 +14,10 @@ AXIS = ("--axis", "parameters.k=1,2")
 
 
 @pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
-    """A toy project, in which the commands of the engine work on toys; the working directory."""
-    made = Toy(tmp_path / "project")
-    for module in (measuring, sweeping):
-        monkeypatch.setattr(module, "project_sources", made.sources)
-    monkeypatch.chdir(made.root)
-    made.write("base.yaml", BASE)
-    return made
+def toy(toy: Toy) -> Toy:
+    """A toy project with a spec file to sweep over."""
+    toy.write("base.yaml", BASE)
+    return toy
 
 
 def table(toy: Toy, name: str) -> list[dict[str, str]]:
@@ -102,6 +95,17 @@ def test_without_a_file_the_spec_is_printed_and_a_dry_run_plans(engine: Any, toy
     dry = engine("sweep", "--base", "base.yaml", *AXIS, "--execute", "--dry-run")
     assert "To measure: 2 runs" in dry.out
     assert toy.executed == []
+
+
+def test_a_sweep_measured_by_two_processes_is_what_one_measures(engine, project):
+    base = ("--base", "investigations/planted/spec.yaml", "--axis", "parameters.named_depth=0.5,0.75")
+    answer = engine("sweep", *base, "--execute", "--jobs", "2", "--json")
+    assert answer.code == 0, answer.err
+    assert [row["point"] for row in answer.json] == [{"named_depth": 0.5}, {"named_depth": 0.75}]
+    status = engine("status", "--json").json[0]  # the investigation's own run is the second point
+    assert status["state"] == "up to date"
+    alone = engine("run", "--name", "planted/lens", "--force", "--json").json[0]
+    assert alone["measurements"] == answer.json[1]["measurements"]
 
 
 BAD = {

@@ -1,0 +1,36 @@
+"""`engine check`: what needs a person, found without measuring anything."""
+
+from __future__ import annotations
+
+import typer
+
+from engine.commands.console import Output, Table
+from engine.commands.options import Json, Slugs
+from engine.commands.reports import concerns, print_reports
+from engine.commands.selection import current_plan
+from engine.runs.calibrations import calibrations
+from engine.runs.investigation import find_root
+from engine.runs.sources import project_sources
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def check(slugs: Slugs = None, json: Json = False) -> Output:
+    """Find what needs a person: broken sentences, failed checks and calibrations, drift, hand-typed numbers.
+
+    Measures nothing. Exits 1 if it finds something.
+
+    \b
+    Example:
+      engine check
+    """
+    root = find_root()
+    with current_plan(root, slugs) as (store, plan):
+        reports = print_reports(plan, store)
+    found = concerns(reports, calibrations(root, project_sources(), measure=False))
+    if found:
+        table = Table(["what", "where", "why"], [(c.kind, c.where, c.message) for c in found])
+        return Output([table], found, json, exit_status=1)
+    names = ", ".join(plan.investigations) or "no investigation"
+    return Output([f"nothing needs a person: {names}"], found, json)

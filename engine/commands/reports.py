@@ -1,0 +1,103 @@
+"""The reports of a plan: printed from their ledgers, searched for what needs a person, made into a site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import typer
+
+from engine.errors import EngineError
+from engine.evidence.result import Calibration
+from engine.publish.build import build_site
+from engine.publish.overview import Report
+from engine.publish.page_cache import KeptPages
+from engine.publish.pages import site_files
+from engine.report.charts.draw import Chart
+from engine.report.lint import Problem
+from engine.report.render import render
+from engine.runs.assemble import assemble
+from engine.runs.execution.scheduler import Outcome
+from engine.runs.ledger import Entry
+from engine.runs.planning.plan import Plan
+from engine.runs.sources import project_sources
+from engine.runs.store.record import RunName
+from engine.runs.store.store import RunStore
+from engine.spec.schema import json_schema
+
+
+def print_reports(
+    plan: Plan,
+    store: RunStore,
+    outcomes: dict[RunName, Outcome] | None = None,
+    drawn: Callable[[Path], dict[str, Chart]] = lambda path: {},
+) -> list[Report]:
+    """Every investigation's ledger, and its template printed from it; `drawn` keeps a template's charts."""
+    reports = []
+    for investigation in plan.investigations.values():
+        ledger = assemble(investigation, store, plan, outcomes)
+        path = investigation.template_path
+        rendered = render(ledger, template_text(path), path, drawn=drawn(path))
+        reports.append(Report(ledger, rendered, investigation.folder))
+    return reports
+
+
+def template_text(path: Path) -> str:
+    """What a person wrote in a report's template; EngineError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(
+            "this investigation has no report to print",
+            where=str(path),
+            expected="a Markdown template beside spec.yaml",
+            seen=str(error),
+        ) from error
+
+
+def write_site(
+    root: Path,
+    reports: Sequence[Report],
+    calibrated: Mapping[str, list[Calibration]],
+    app: typer.Typer,
+    out: Path | None = None,
+    kept: KeptPages | None = None,
+) -> list[str]:
+    """The reports and everything around them, as `engine.publish.build.build_site` makes it.
+
+    `app` is the command line that the reference page describes.
+    """
+    schema = json_schema(project_sources().catalog)
+    files = site_files(root, reports, app=app, schema=schema, calibrations=calibrated)
+    return build_site(root, files, out, kept)
+
+
+def concerns(reports: Sequence[Report], calibrated: Mapping[str, list[Calibration]]) -> list[Problem]:
+    """What needs a person: what lint finds, broken sentences, failed checks and calibrations, drift."""
+    found: list[Problem] = []
+    for report in reports:
+        found += report.rendered.problems
+        for entry in report.ledger.entries:
+            found += _failed_checks(report, entry)
+        found += _drift(report)
+    for family, cases in calibrated.items():
+        for case in cases:
+            if not case.passed:
+                seen = f"{case.seen:.4g}, expected {case.expected}"
+                found.append(Problem("failed-calibration", f"{family}: {case.name}", seen))
+    return found
+
+
+def _failed_checks(report: Report, entry: Entry) -> list[Problem]:
+    where = f"{report.slug}/{entry.label} on {entry.model}"
+    failed = [check for check in entry.checks if not check.passed]
+    return [Problem("failed-check", where, f"{c.name}: {c.value:.3g} > {c.limit:.3g}") for c in failed]
+
+
+def _drift(report: Report) -> list[Problem]:
+    found = []
+    for number in report.ledger.drifted:
+        interval = f"{number.low:.4g} to {number.high:.4g}"
+        message = f"published {number.published:.4g}, here {number.fresh:.4g} ({interval})"
+        found.append(Problem("drift", f"{report.slug}/{number.name} on {number.model}", message))
+    return found
