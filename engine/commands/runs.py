@@ -112,7 +112,9 @@ def runs_gc(
     return Output(_garbage_text(old, unneeded))
 
 
-def _delete(store: RunStore, old: Sequence[StoredRun], unneeded: Sequence[activation_cache.Kept]) -> str:
+def _delete(
+    store: RunStore, old: Sequence[StoredRun], unneeded: Sequence[activation_cache.HarvestFolder]
+) -> str:
     """Delete runs and activations; what that freed, in a line."""
     freed = store.remove(old)
     with storage_errors(store.folder):
@@ -122,7 +124,9 @@ def _delete(store: RunStore, old: Sequence[StoredRun], unneeded: Sequence[activa
     return f"freed {human_bytes(freed)}: {gone}" + (f"; {in_use} more are in use" if in_use else "")
 
 
-def _garbage_text(old: Sequence[StoredRun], unneeded: Sequence[activation_cache.Kept]) -> list[str | Table]:
+def _garbage_text(
+    old: Sequence[StoredRun], unneeded: Sequence[activation_cache.HarvestFolder]
+) -> list[str | Table]:
     rows = [("run", str(run.id), str(run.name)) for run in old]
     rows += [("activations", human_bytes(found.n_bytes), _activations_text(found)) for found in unneeded]
     size = sum(file["bytes"] for run in old for file in run.files.values())
@@ -134,7 +138,7 @@ def _garbage_text(old: Sequence[StoredRun], unneeded: Sequence[activation_cache.
     ]
 
 
-def _activations_text(found: activation_cache.Kept) -> str:
+def _activations_text(found: activation_cache.HarvestFolder) -> str:
     """What a harvest holds, in a line."""
     about = found.about
     if not about:

@@ -7,7 +7,7 @@ import typer
 from engine.commands.console import Output, Table, human_bytes, human_seconds
 from engine.commands.options import Json, Models, Slugs
 from engine.commands.selection import run_selector
-from engine.lab.activation_cache import kept
+from engine.lab.activation_cache import harvest_folders
 from engine.runs.investigation import find_investigations, find_root
 from engine.runs.planning.plan import make_plan
 from engine.runs.planning.status_rows import StatusRow
@@ -35,7 +35,7 @@ def status(slugs: Slugs = None, model: Models = None, json: Json = False) -> Out
     rows = [row for run, row in zip(plan.runs, status_rows(plan), strict=True) if select(run.name)]
     table = Table(["experiment", "model", "state", "takes", "why"], [_cells(row) for row in rows])
     text: list[str | Table] = [table]
-    if harvests := kept(root / FOLDER):
+    if harvests := harvest_folders(root / FOLDER):
         size = human_bytes(sum(found.n_bytes for found in harvests))
         text.append(
             f"\nactivations take {size} in {len(harvests)} sets; engine runs gc lists those no run needs"

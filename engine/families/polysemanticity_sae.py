@@ -76,7 +76,7 @@ class Params(FamilyParams):
     """At most this many tokens of the corpus are harvested; all of them when left out."""
     epochs: Annotated[int, Field(gt=0)] = 1
     """How often every token is trained on."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Draws the initial directions and the order of the tokens."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Adam's learning rate after the warm-up; it falls to zero over the last fifth of the steps."""

@@ -11,11 +11,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-ABOUT, FOLDER = "about.json", "activations"
+ABOUT = "about.json"
+"""In each harvest's folder: what its numbers depend on."""
+FOLDER = "activations"
+"""Under `.engine/`: where harvests lie."""
 
 
 @dataclass(frozen=True)
-class Kept:
+class HarvestFolder:
     """One harvest on the disk; `about` is what it was made from, `n_shards` how many of them are there."""
 
     folder: Path
@@ -33,17 +36,20 @@ class Kept:
         return str(self.about.get("model_hash")), str(self.about.get("corpus_hash"))
 
 
-def kept(engine_folder: Path) -> list[Kept]:
+def harvest_folders(engine_folder: Path) -> list[HarvestFolder]:
     """Every harvest under `.engine/`, half-done ones included, by path."""
     folder = engine_folder / FOLDER
-    return [_kept(path) for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    return [_harvest_folder(path) for path in sorted(folder.iterdir()) if path.is_dir()]
 
 
-def free(found: Kept) -> int:
+def free(found: HarvestFolder) -> int:
     """Delete a harvest unless a process is at it; the bytes that this freed."""
     lock = lock_of(found.folder)
     try:
         with FileLock(lock, timeout=0):
+            # Renamed first: a harvest that looks now sees no folder, rather than one that shrinks.
             doomed = found.folder.with_name(f".old-{found.folder.name}")
             found.folder.rename(doomed)
             shutil.rmtree(doomed)
@@ -58,10 +64,10 @@ def lock_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
 
 
-def _kept(folder: Path) -> Kept:
+def _harvest_folder(folder: Path) -> HarvestFolder:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         about = {}
     files = [path.stat().st_size for path in folder.iterdir()]
-    return Kept(folder, about, sum(files), len(list(folder.glob("[0-9]*.safetensors"))))
+    return HarvestFolder(folder, about, sum(files), len(list(folder.glob("[0-9]*.safetensors"))))

@@ -78,6 +78,7 @@ class Activations:
         """Some rows at a site, in fp32, in the order asked for."""
         self._require(site)
         wanted = np.asarray(index, dtype=np.int64)
+        # Row -> which chosen context holds it -> that context among all harvested -> its place in its shard.
         context = np.searchsorted(self._first_rows, wanted, side="right") - 1
         there = self.chosen[context]
         place = self._first_in_shard[there] + wanted - self._first_rows[context]
@@ -107,13 +108,15 @@ class Activations:
             self._require(site)
         if len({self.widths[site] for site in several}) > 1:
             raise SpecError("sites of different widths do not stack", seen=str(dict(self.widths)))
+        # One generator for the order of shards and of rows: sources that are read with the same seed over the
+        # same shards draw the same orders, so that their rows stay together.
         generator = torch.Generator().manual_seed(seed)
         for _ in range(epochs):
             rest = torch.empty(0, len(several), self.widths[several[0]])
             for group in self._groups(several, buffer_bytes, generator):
                 buffer = self._together(several, group, rest)
                 order = torch.randperm(len(buffer), generator=generator)
-                whole = len(buffer) - len(buffer) % batch_size
+                whole = len(buffer) - len(buffer) % batch_size  # what is left over goes into the next buffer
                 for start in range(0, whole, batch_size):
                     yield self._shaped(buffer[order[start : start + batch_size]], sites)
                 rest = buffer[order[whole:]]
@@ -132,7 +135,8 @@ class Activations:
             seen = f"{held_out_fraction:g} of {len(self.chosen)} contexts"
             raise DataError("too few contexts to hold some out", expected=expected, seen=seen)
         order = np.random.default_rng(seed).permutation(self.chosen)
-        train, held_out = np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+        train = np.sort(order[n_held_out:])  # in the order of the corpus again, which reads files in sequence
+        held_out = np.sort(order[:n_held_out])
         return replace(self, chosen=train), replace(self, chosen=held_out)
 
     @staticmethod

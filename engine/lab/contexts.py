@@ -97,7 +97,9 @@ def cut(
             seen=f"{len(corpus.ids):,}",
         )
     starts = corpus.starts[corpus.starts < total]
-    lengths = np.diff(np.append(starts, total))
+    lengths = np.diff(np.append(starts, total))  # the last document may be cut off by `total`
+    # Each document in pieces of `room` tokens, the last one shorter. All pieces in one array: a piece's
+    # number within its document is its own number less that of the document's first piece.
     pieces = -(-lengths // room)
     first = np.cumsum(pieces) - pieces
     offsets = (np.arange(pieces.sum()) - np.repeat(first, pieces)) * room

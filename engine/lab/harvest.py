@@ -40,8 +40,14 @@ from engine.models.hooked import HookedModel
 
 __all__ = ["Activations", "harvest", "run_with_replacement"]
 
-SHARD_TOKENS, BATCH_TOKENS, MAPPED_SHARDS = 16_384, 4_096, 64
-FORMAT = 1  # of the files; another number is another folder
+SHARD_TOKENS = 16_384
+"""Tokens of a shard: what a killed harvest loses at most, and what is read at once."""
+BATCH_TOKENS = 4_096
+"""Tokens of a forward pass."""
+MAPPED_SHARDS = 64
+"""Files that are held mapped at a time."""
+FORMAT = 1
+"""Of the files; another number is another folder."""
 Progress = Callable[..., None]
 
 
@@ -71,15 +77,17 @@ def harvest(
     if not names:
         raise SpecError("no site to harvest", expected="at least one hook site", seen="none")
     contexts = cut(corpus, model, context_tokens=context_tokens, tokens=tokens, include_bos=include_bos)
-    work = Work(model, names, contexts, max(1, SHARD_TOKENS // context_tokens), progress)
+    job = HarvestJob(model, names, contexts, max(1, SHARD_TOKENS // context_tokens), progress)
     if folder is None:
-        return work.activations([work.told(shard) for shard in range(work.n_shards)].__getitem__)
-    place = folder / FOLDER / work.key(corpus)
-    if not work.is_whole(place):
-        work.write(place, work.about(corpus))
+        shards = [job.shard_with_progress(shard) for shard in range(job.n_shards)]
+        return job.activations(shards.__getitem__)
+    place = folder / FOLDER / job.key(corpus)
+    # Looked at without the lock: a folder that is whole stays so until somebody frees it.
+    if not job.is_whole(place):
+        job.write(place, job.about(corpus))
     with suppress(OSError):
         os.utime(place / ABOUT)  # when it was last of use
-    return work.activations(lru_cache(MAPPED_SHARDS)(lambda shard: _read(_file(place, shard))))
+    return job.activations(lru_cache(MAPPED_SHARDS)(lambda shard: _read(_file(place, shard))))
 
 
 def harvested(
@@ -100,7 +108,7 @@ def harvested(
     )
 
 
-class Work:
+class HarvestJob:
     """One harvest to be done: what the model reads, and where it is cut."""
 
     def __init__(
@@ -111,10 +119,13 @@ class Work:
         contexts_per_shard: int,
         progress: Progress,
     ) -> None:
-        self.model, self.sites, self.contexts = model, sites, contexts
-        self.contexts_per_shard, self.progress = contexts_per_shard, progress
+        self.model = model
+        self.sites = sites
+        self.contexts = contexts
+        self.contexts_per_shard = contexts_per_shard
+        self.progress = progress
         self.widths = {site: width(model, site) for site in sites}
-        self.n_shards = -(-len(contexts) // contexts_per_shard)
+        self.n_shards = -(-len(contexts) // contexts_per_shard)  # rounded up
 
     def activations(self, shard: Callable[[int], Mapping[str, Tensor]]) -> Activations:
         """The finished harvest, read through `shard`."""
@@ -162,12 +173,16 @@ class Work:
         """Write the shards that are missing, this process alone; waits for another that is at it."""
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
+            # The lock lies beside the folder, so that freeing the folder does not pull it from under a
+            # writer.
             with self._locked(lock_of(place)):
                 place.mkdir(exist_ok=True)
+                # Nobody else writes now: what is half-written was left by a process that was killed.
                 for left_over in place.glob(".new-*"):
                     left_over.unlink()
-                missing = self.missing(place)
+                missing = self.missing(place)  # again, for another may have been at it while we waited
                 self.require_room(place, missing)
+                # First of all, so that a half-done harvest says which model and corpus it is of.
                 if not (place / ABOUT).is_file():
                     _put(place / ABOUT, json.dumps(dict(about), indent=2).encode())
                 self._write_shards(place, missing)
@@ -176,7 +191,8 @@ class Work:
 
     def require_room(self, place: Path, missing: Sequence[int]) -> None:
         """StoreError where what is missing does not fit the disk."""
-        needed, free = self.n_bytes(missing), shutil.disk_usage(place).free
+        needed = self.n_bytes(missing)
+        free = shutil.disk_usage(place).free
         if needed > free:
             raise StoreError(
                 "the disk is too full for these activations",
@@ -190,7 +206,7 @@ class Work:
         """What some shards take."""
         rows = sum(int(self.contexts.rows[self._in(shard)].sum()) for shard in shards)
         each = 2 if self.model.dtype == "bfloat16" else 4
-        return rows * (each * sum(self.widths.values()) + 4)
+        return rows * (each * sum(self.widths.values()) + 4)  # and 4 for the token's id
 
     def shard(self, shard: int) -> dict[str, Tensor]:
         """The activations of one shard, computed: "row d" by site, and `ids`."""
@@ -199,6 +215,9 @@ class Work:
         first = np.cumsum(rows) - rows
         dtype = next(iter(self.model.weights.values())).dtype
         out = {site: torch.empty(int(rows.sum()), d, dtype=dtype) for site, d in self.widths.items()}
+        # Contexts of like length together, longest first, so that little is computed for padding. Which
+        # contexts share a batch depends on the shard alone: a harvest that goes on gives the bytes of an
+        # undisturbed one.
         by_length = np.argsort(-rows, kind="stable")
         at_once = max(1, BATCH_TOKENS // (int(rows.max()) + 1))
         for start in range(0, len(mine), at_once):
@@ -207,9 +226,10 @@ class Work:
         ids = np.concatenate([self.contexts.row_ids(c) for c in mine.tolist()])
         return out | {"ids": torch.from_numpy(ids.astype(np.int32))}
 
-    def told(self, shard: int) -> dict[str, Tensor]:
+    def shard_with_progress(self, shard: int) -> dict[str, Tensor]:
         """The same, with a word on how far this is."""
-        computed, total = self.shard(shard), len(self.contexts.ids)
+        computed = self.shard(shard)
+        total = len(self.contexts.ids)
         done = int(self.contexts.lengths[: (shard + 1) * self.contexts_per_shard].sum())
         self.progress(done / total, f"activations of {done:,} of {total:,} tokens")
         return computed
@@ -218,7 +238,7 @@ class Work:
         self, out: dict[str, Tensor], contexts: np.ndarray, first: np.ndarray, rows: np.ndarray
     ) -> None:
         """One forward over some contexts, its rows put where they belong."""
-        lead = self.contexts.first_position
+        lead = self.contexts.first_position  # past a BOS that is no row; padding is to the right
         found = activations_at(self.model, self.contexts.inputs(contexts).to(self.model.device), self.sites)
         for site, values in found.items():
             for row, (start, n) in enumerate(zip(first.tolist(), rows.tolist(), strict=True)):
@@ -230,7 +250,7 @@ class Work:
 
     def _write_shards(self, place: Path, missing: Sequence[int]) -> None:
         for shard in missing:
-            _put(_file(place, shard), save(self.told(shard)))
+            _put(_file(place, shard), save(self.shard_with_progress(shard)))
 
     def _locked(self, path: Path) -> AbstractContextManager:
         lock = FileLock(path)
@@ -252,8 +272,10 @@ def _put(file: Path, content: bytes) -> None:
         with scratch.open("wb") as out:
             out.write(content)
             out.flush()
+            # The bytes must be on the disk before the name is: after a power cut a file system may have kept
+            # the rename and lost what was written.
             os.fsync(out.fileno())
-        scratch.rename(file)
+        scratch.rename(file)  # atomic within a folder; readers see all of it or nothing
     except OSError:
         with suppress(OSError):
             scratch.unlink()

@@ -159,3 +159,8 @@ def test_too_little_text_is_refused():
 
 def test_calibrations_pass():
     assert [c.name for c in crosscoder.calibrate() if not c.passed] == []
+
+
+def test_a_negative_seed_is_refused_before_anything_is_measured():
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        Params(seed=-1)

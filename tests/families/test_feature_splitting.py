@@ -1,6 +1,7 @@
 """Splitting between dictionaries of three widths on a micro model, and what it refuses."""
 
 import pytest
+from pydantic import ValidationError
 
 from engine.errors import DataError, SpecError
 from engine.families import polysemanticity_sae
@@ -55,3 +56,8 @@ def test_a_run_that_is_no_dictionary_is_named(saes):
     broken[("n_features", 48),] = UsedRun(replace(saes[("n_features", 48),].result, arrays={}))
     with pytest.raises(DataError, match="no trained SAE"):
         run(sparse_lab(uses={"saes": broken}), Params(**SAME))
+
+
+def test_a_negative_seed_is_refused_before_anything_is_measured():
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        Params(seed=-1)

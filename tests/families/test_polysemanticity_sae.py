@@ -125,3 +125,8 @@ def test_a_dictionary_of_which_nothing_fires_is_withheld(monkeypatch):
     assert [c.name for c in result.failed_checks] == ["alive"]
     assert result.measurements["frac_alive"].value == result.measurements["l0"].value == 0
     assert result.tables["top_contexts"].empty
+
+
+def test_a_negative_seed_is_refused_before_anything_is_measured():
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        Params(seed=-1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from engine.errors import DataError, SpecError
 from engine.evidence.result import Result
@@ -147,3 +148,8 @@ def test_what_is_no_trained_sae_is_refused(base):
 
 def test_calibrations_pass(monkeypatch):
     assert [c.name for c in sae_stability.calibrate() if not c.passed] == []
+
+
+def test_a_negative_seed_is_refused_before_anything_is_measured():
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        Params(seed=-1)

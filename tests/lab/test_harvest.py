@@ -18,7 +18,7 @@ import torch
 
 from engine.errors import DataError, SpecError, StoreError
 from engine.lab import harvest as module
-from engine.lab.activation_cache import kept
+from engine.lab.activation_cache import harvest_folders
 from engine.lab.forward import KINDS
 from engine.lab.harvest import harvest
 from tests.lab.texts import made_up, with_bos
@@ -64,7 +64,7 @@ def test_memory_and_disk_hold_the_same(tmp_path):
     every = range(on_disk.n_tokens)
     assert torch.equal(on_disk.rows(SITE, every), in_memory.rows(SITE, every))
     assert on_disk.ids.tolist() == in_memory.ids.tolist() == CORPUS.ids.tolist()
-    (found,) = kept(tmp_path)
+    (found,) = harvest_folders(tmp_path)
     assert found.whole
     assert 0.8 < on_disk.n_bytes / found.n_bytes <= 1
 
@@ -74,7 +74,7 @@ def test_runs_that_need_the_same_share_it(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "activations_at", None)  # nothing is computed again
     again = taken(tmp_path)
     assert torch.equal(first.rows(SITE, range(50)), again.rows(SITE, range(50)))
-    assert len(kept(tmp_path)) == 1
+    assert len(harvest_folders(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_what_the_numbers_depend_on_names_the_folder(tmp_path, other):
     usual = {"model": with_bos(), "corpus": CORPUS, "sites": [SITE], "context_tokens": 16, "folder": tmp_path}
     harvest(**usual)
     harvest(**{**usual, **other})
-    assert len(kept(tmp_path)) == 2
+    assert len(harvest_folders(tmp_path)) == 2
 
 
 def test_a_killed_harvest_goes_on_after_its_last_whole_shard(tmp_path):
@@ -112,7 +112,7 @@ def test_a_killed_harvest_goes_on_after_its_last_whole_shard(tmp_path):
         killed.stdout.readline()
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    (half,), (whole,) = kept(tmp_path / "killed"), kept(tmp_path / "calm")
+    (half,), (whole,) = harvest_folders(tmp_path / "killed"), harvest_folders(tmp_path / "calm")
     assert 2 <= half.n_shards < whole.n_shards
     (half.folder / ".new-1-000009.safetensors").write_bytes(b"half of a shard")
     taken(tmp_path / "killed", sites, progress=lambda fraction, message: told.append(message))
@@ -128,7 +128,7 @@ def test_another_process_at_the_same_harvest_is_waited_for(tmp_path):
     from engine.lab.activation_cache import free, lock_of
 
     taken(tmp_path)
-    (whole,) = kept(tmp_path)
+    (whole,) = harvest_folders(tmp_path)
     (whole.folder / "000001.safetensors").unlink()
     heard: list[str] = []
     lock = FileLock(lock_of(whole.folder), thread_local=False)
@@ -141,7 +141,7 @@ def test_another_process_at_the_same_harvest_is_waited_for(tmp_path):
     waiting.join()
     assert "waiting for another process" in heard[0]
     assert len(heard) == 2
-    assert kept(tmp_path)[0].whole
+    assert harvest_folders(tmp_path)[0].whole
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_computed(tmp_path, monkeypatch):
@@ -186,4 +186,4 @@ def test_what_cannot_be_harvested_is_told(tmp_path):
         taken(tmp_path, tokens=10**6)
     with pytest.raises(SpecError, match="no site"):
         taken(tmp_path, sites=())
-    assert kept(tmp_path) == []
+    assert harvest_folders(tmp_path) == []

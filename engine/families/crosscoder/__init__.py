@@ -74,7 +74,7 @@ class Params(FamilyParams):
     """Adam's learning rate, after its warm-up and before its decay."""
     batch_size: Annotated[int, Field(gt=0)] = 1024
     """Tokens of one step."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Draws the initial directions and the order of the tokens."""
     context_tokens: Annotated[int, Field(gt=1)] = 128
     """Tokens that the model reads at once."""

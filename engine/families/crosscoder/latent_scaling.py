@@ -63,14 +63,26 @@ def held_out(
     is d . cov(z_j, y) / (|d|^2 var(z_j)). The target is a source's reconstruction, or its error with the
     latent's own part put back.
     """
-    (n, n_sources), widths = coder.norms.shape, coder.widths
-    residual, total = (torch.zeros(n_contexts, n_sources) for _ in range(2))
-    active, n_rows, fired = torch.zeros(n_contexts), torch.zeros(n_contexts), torch.zeros(n, dtype=torch.long)
-    squares, errors, rebuilds = torch.zeros(n), torch.zeros_like(coder.dec), torch.zeros_like(coder.dec)
-    sums = torch.zeros(n), torch.zeros_like(coder.b_dec), torch.zeros_like(coder.b_dec)
+    n_latents, n_sources = coder.norms.shape
+    widths = coder.widths
+    # By context: squared errors and distances, active latents, rows.
+    residual = torch.zeros(n_contexts, n_sources)
+    total = torch.zeros(n_contexts, n_sources)
+    active = torch.zeros(n_contexts)
+    n_rows = torch.zeros(n_contexts)
+    fired = torch.zeros(n_latents, dtype=torch.long)
+    # By latent, over all rows: sum of z_j^2, of z_j error and of z_j reconstruction; and the plain sums that
+    # turn those second moments into covariances afterwards, so that one pass over the rows does.
+    squares = torch.zeros(n_latents)
+    errors = torch.zeros_like(coder.dec)
+    rebuilds = torch.zeros_like(coder.dec)
+    sum_of_codes = torch.zeros(n_latents)
+    sum_of_errors = torch.zeros_like(coder.b_dec)
+    sum_of_rebuilt = torch.zeros_like(coder.b_dec)
     for batch, contexts in batches:
-        x, codes = coder.scaled(batch.float()), coder.encode(batch.float())
-        rebuilt = codes @ coder.dec
+        x = coder.scaled(batch.float())
+        codes = coder.encode(batch.float())
+        rebuilt = codes @ coder.dec  # without the bias: it is constant, and covariances do not see it
         error = x - rebuilt - coder.b_dec
         residual.index_add_(0, contexts, by_source(error.square(), widths))
         total.index_add_(0, contexts, by_source(x.square(), widths))
@@ -80,21 +92,34 @@ def held_out(
         squares += codes.square().sum(dim=0)
         errors += codes.T @ error
         rebuilds += codes.T @ rebuilt
-        for total_of, values in zip(sums, (codes, error, rebuilt), strict=True):
-            total_of += values.sum(dim=0)
-    mean = sums[0] / n_rows.sum()
-    squares -= mean * sums[0]
-    errors -= torch.outer(mean, sums[1])
-    rebuilds -= torch.outer(mean, sums[2])
-    weight = by_source(probes.square(), widths) * squares[:, None]
+        sum_of_codes += codes.sum(dim=0)
+        sum_of_errors += error.sum(dim=0)
+        sum_of_rebuilt += rebuilt.sum(dim=0)
+    # n var(z_j) = sum z_j^2 - mean(z_j) sum z_j, and n cov(z_j, y) = sum z_j y - mean(z_j) sum y.
+    mean = sum_of_codes / n_rows.sum()
+    squares -= mean * sum_of_codes
+    errors -= torch.outer(mean, sum_of_errors)
+    rebuilds -= torch.outer(mean, sum_of_rebuilt)
+    # The latent's own part put back: cov(z_j, error + z_j d_j) = cov(z_j, error) + var(z_j) d_j.
     errors += coder.dec * squares[:, None]
-    by_error, by_rebuilt = (by_source(probes * part, widths) / weight for part in (errors, rebuilds))
-    return HeldOutSums(residual, total, active, n_rows, fired, by_error, by_rebuilt)
+    # beta_j = d . cov(z_j, y) / (|d|^2 var(z_j)), source by source; n cancels, 0 / 0 is a latent that never
+    # fired.
+    weight = by_source(probes.square(), widths) * squares[:, None]
+    return HeldOutSums(
+        residual=residual,
+        total=total,
+        active=active,
+        n_rows=n_rows,
+        fired=fired,
+        error_scale=by_source(probes * errors, widths) / weight,
+        reconstruction_scale=by_source(probes * rebuilds, widths) / weight,
+    )
 
 
 def same_directions(coder: Crosscoder) -> Float[Tensor, "latent width"]:
     """Each latent's direction in its largest source, over again for each source: for sources of one basis."""
-    own = torch.stack(coder.directions, dim=1)[torch.arange(len(coder.dec)), coder.norms.argmax(dim=1)]
+    by_place = torch.stack(coder.directions, dim=1)  # "latent source d"
+    own = by_place[torch.arange(len(coder.dec)), coder.norms.argmax(dim=1)]
     return own.repeat(1, len(coder.widths))
 
 
@@ -106,22 +131,33 @@ def carried_directions(coder: Crosscoder, rows: Batch) -> Float[Tensor, "latent 
     of `rows`, which should be other rows than those measured on.
     """
     x = coder.scaled(rows.float())
-    covariance = torch.cov(x.T, correction=0)
-    largest, probes, end = coder.norms.argmax(dim=1), torch.empty_like(coder.dec), 0
+    covariance = torch.cov(x.T, correction=0)  # of all sources at once: its blocks are C_st
+    largest = coder.norms.argmax(dim=1)
+    probes = torch.empty_like(coder.dec)
+    start = 0
     for source, directions in enumerate(coder.directions):
-        here = slice(end, end := end + coder.widths[source])
-        mine, own = largest == source, covariance[here, here]
+        here = slice(start, start + coder.widths[source])
+        start = here.stop
+        mine = largest == source
+        # (C_ss + ridge)^-1 C_s. for all targets t in one solve: the ridge keeps what hardly varies in the own
+        # source from being blown up.
+        own = covariance[here, here]
         regular = own + RIDGE * own.diagonal().mean() * torch.eye(len(own))
         probes[mine] = directions[mine] @ torch.linalg.solve(regular, covariance[here])
-        probes[mine, here] = directions[mine]
+        probes[mine, here] = directions[
+            mine
+        ]  # in its own source the direction itself, not shrunk by the ridge
+    # A regression shrinks where sources go together weakly. Only where the direction points matters for the
+    # factor's numerator, its length for the units: so each keeps the latent's largest norm.
     lengths = by_source(probes.square(), coder.widths).sqrt()
     gains = coder.norms.amax(dim=1, keepdim=True) / lengths.clamp_min(1e-12)
-    return torch.cat([p * g[:, None] for p, g in zip(probes.split(coder.widths, 1), gains.T, strict=True)], 1)
+    parts = zip(probes.split(coder.widths, dim=1), gains.T, strict=True)
+    return torch.cat([part * gain[:, None] for part, gain in parts], dim=1)
 
 
 def ratio_to_own(scale: Float[Tensor, "latent source"], own: Int[Tensor, " latent"]) -> Tensor:
     """The largest factor of another source over that of a latent's own: "latent", near 0 where exclusive."""
     places = torch.arange(len(scale))
     others = scale.clone()
-    others[places, own] = -torch.inf
+    others[places, own] = -torch.inf  # of several sources, the one that has most of it decides
     return others.amax(dim=1) / scale[places, own]

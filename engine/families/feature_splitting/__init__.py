@@ -61,7 +61,7 @@ class Params(FamilyParams):
     """As the dictionaries were given it."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """As the dictionaries were given it."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Draws the random directions and the permutation."""
 
 

@@ -75,20 +75,23 @@ def kinship(
             seen=f"{len(child_codes):,} tokens in {children.shape[1]} dimensions",
         )
     nearest, cosine, best = nearest_parents(parents, children)
-    n_parents, child_fired = len(parents), child_codes.fired().numpy()
+    n_parents = len(parents)
+    child_fired = child_codes.fired().numpy()
+    # A firing is one number, token * n_parents + parent. Every firing of a child asks for that of its nearest
+    # parent on the same token: the two lists of numbers say where both fire, without tokens times parents.
     fires_at = (parent_codes.rows * n_parents + parent_codes.latents).numpy()
     child = child_codes.latents.numpy()
     wanted = child_codes.rows.numpy() * n_parents + nearest[child]
     both = np.isin(wanted, fires_at, assume_unique=False)
     together = np.bincount(child[both], minlength=len(children))
     return Kinship(
-        nearest,
-        cosine,
-        together / np.maximum(child_fired, 1),
-        child_fired > 0,
-        parent_codes.fired().numpy(),
-        best,
-        np.stack([child[both], wanted[both]], axis=1),
+        nearest=nearest,
+        cosine=cosine,
+        given_child=together / np.maximum(child_fired, 1),
+        live_children=child_fired > 0,
+        parent_fired=parent_codes.fired().numpy(),
+        best_child_cosine=best,
+        matches=np.stack([child[both], wanted[both]], axis=1),
     )
 
 
@@ -96,8 +99,10 @@ def nearest_parents(
     parents: Float[Tensor, "parent d"], children: Float[Tensor, "child d"], block: int = 2048
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each child's nearest parent and their cosine, and each parent's cosine with its nearest child."""
-    rows, best = unit_rows(parents), torch.full((len(parents),), -1.0)
-    nearest, cosine = [], []
+    rows = unit_rows(parents)
+    best = torch.full((len(parents),), -1.0)
+    nearest: list[Tensor] = []
+    cosine: list[Tensor] = []
     for start in range(0, len(children), block):
         cosines = unit_rows(children[start : start + block]) @ rows.T
         top = cosines.max(dim=1)
@@ -111,5 +116,5 @@ def relabelled(codes: Codes, seed: int) -> Codes:
     """The codes with the latents' numbers shuffled: who fires when no longer goes with who points where."""
     new = torch.randperm(codes.n_latents, generator=torch.Generator().manual_seed(seed))
     latents = new[codes.latents]
-    order = torch.argsort(codes.rows * codes.n_latents + latents)
+    order = torch.argsort(codes.rows * codes.n_latents + latents)  # latents ascend within a row again
     return Codes(codes.starts, latents[order], codes.values[order], codes.n_latents)

@@ -68,7 +68,7 @@ class Params(FamilyParams):
     most_one_to_one: Annotated[int, Field(ge=0)] = 8192
     """Wider dictionaries are compared by best match only: the assignment grows with the cube of the width (a
     second at 2,048 latents)."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Draws the random directions and the permutations."""
 
 

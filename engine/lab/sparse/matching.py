@@ -79,7 +79,7 @@ def unit_rows(features: Dictionary) -> Dictionary:
     """Rows of length one, in float32; a row of zeros stays as it is and matches nothing."""
     features = np.asarray(features, dtype=np.float32)
     length = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.where(length > 0, length, 1)
+    return features / np.where(length > 0, length, 1)  # a dead latent's row may be zero: no NaN from it
 
 
 def match(a: Dictionary, b: Dictionary, *, one_to_one: bool = True) -> Matching:
@@ -89,9 +89,12 @@ def match(a: Dictionary, b: Dictionary, *, one_to_one: bool = True) -> Matching:
     """
     a, b = _comparable(a, b)
     if one_to_one:
+        # The assignment needs every cosine at once; best matches are then the maxima along either axis.
         cosines = a @ b.T
         return Matching(cosines.max(axis=1), cosines.max(axis=0), assign(cosines))
-    forward, backward = np.empty(len(a), np.float32), np.full(len(b), -np.inf, np.float32)
+    # Block by block over A, B's maxima are kept running: memory does not grow with the square of the width.
+    forward = np.empty(len(a), np.float32)
+    backward = np.full(len(b), -np.inf, np.float32)
     for rows, cosines in _blocks(a, b):
         forward[rows] = cosines.max(axis=1)
         np.maximum(backward, cosines.max(axis=0), out=backward)
@@ -100,6 +103,7 @@ def match(a: Dictionary, b: Dictionary, *, one_to_one: bool = True) -> Matching:
 
 def assign(cosines: Float[np.ndarray, "a b"]) -> Assignment:
     """The one-to-one matching with the largest sum of signed cosines."""
+    # Modified Jonker-Volgenant: exact, cubic in the width. Signed, since -d is another feature than d.
     rows, partners = linear_sum_assignment(cosines, maximize=True)
     return Assignment(rows, partners, cosines[rows, partners])
 
@@ -111,6 +115,7 @@ def shared(decoder: Assignment, encoder: Assignment, at: float = SHARED) -> Bool
     """
     if not np.array_equal(decoder.rows, encoder.rows):
         # Rectangular: each may leave out other rows of A; a row that one of them leaves out is not shared.
+        # `place` is where the encoder's assignment has each row that the decoder's has, -1 where it has none.
         partner = dict(zip(encoder.rows.tolist(), range(len(encoder.rows)), strict=True))
         place = np.array([partner.get(row, -1) for row in decoder.rows.tolist()])
         same = (place >= 0) & (decoder.partners == encoder.partners[place])
@@ -130,12 +135,14 @@ def permuted(features: Dictionary, generator: np.random.Generator) -> Dictionary
     Keeps what features share by living in one residual stream (a common offset, a few large coordinates)
     and destroys each feature: agreement that is left is no agreement about features.
     """
+    # `permuted` draws an order for each column; `permutation` would keep rows together.
     return generator.permuted(unit_rows(features), axis=0)
 
 
 def random_pairing(a: Dictionary, b: Dictionary) -> float:
     """The expected cosine of features of A and B paired at random: the cosine of all pairs, averaged."""
     a, b = _comparable(a, b)
+    # The mean over all pairs of a_i . b_j is (mean a) . (mean b): no pair has to be drawn.
     return float(a.mean(axis=0, dtype=float) @ b.mean(axis=0, dtype=float))
 
 
@@ -145,6 +152,7 @@ def chance_median(n: int, d: int) -> float:
     A cosine of two random directions is 2 B - 1 with B from Beta((d - 1) / 2, (d - 1) / 2); the maximum of
     n independent ones is below t with the n-th power of its distribution.
     """
+    # P(max <= t) = P(B <= (t + 1) / 2)^n = 1/2, solved for t.
     return float(2 * betaincinv((d - 1) / 2, (d - 1) / 2, 0.5 ** (1 / n)) - 1)
 
 

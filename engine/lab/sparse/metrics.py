@@ -58,6 +58,7 @@ def reconstruction(
 
     Raises DataError where the activations do not vary, so that there is no variance to explain.
     """
+    # In double precision: squares of massive activations and of ordinary ones are summed over 10^5 tokens.
     sums = torch.zeros(4, n_contexts, dtype=torch.float64)
     for x, context in batches:
         residual = (x - reconstruct(x)).double().square().sum(dim=1)
@@ -73,7 +74,8 @@ def reconstruction(
 
 def mean_of(batches: Iterable[tuple[Tensor, Tensor]]) -> Float[Tensor, " d"]:
     """The mean over all rows. Raises DataError where there are none."""
-    sums, n = [], 0
+    sums: list[Tensor] = []
+    n = 0
     for x, _ in batches:
         sums.append(x.double().sum(dim=0))
         n += len(x)
@@ -98,6 +100,8 @@ class PrincipalComponents:
         self, batches: Iterable[tuple[Tensor, Tensor]], total: float
     ) -> Float[np.ndarray, " component"]:
         """Explained variance by 1, 2, ... components, of activations whose sum of squares is `total`."""
+        # Place 0: all squares about the mean; place i: those along component i. Components are orthogonal, so
+        # that the residual of the first r is the difference.
         energy = torch.zeros(self.directions.shape[1] + 1, dtype=torch.float64)
         for x, _ in batches:
             centred = x - self.mean
@@ -108,7 +112,9 @@ class PrincipalComponents:
 
 def principal(batches: Iterable[Float[Tensor, "row d"]]) -> PrincipalComponents:
     """Principal components of a stream of activations, in one pass over their second moments."""
-    n, first, second = 0, None, None
+    n = 0
+    first = None
+    second = None
     for x in batches:
         rows = x.double()
         first = rows.sum(dim=0) if first is None else first + rows.sum(dim=0)
@@ -116,9 +122,10 @@ def principal(batches: Iterable[Float[Tensor, "row d"]]) -> PrincipalComponents:
         n += len(x)
     if first is None or second is None:
         raise DataError("there are no activations to find components of", expected="a batch", seen="none")
+    # Covariance = E[x x'] - E[x] E[x]', in double precision since massive activations nearly cancel in it.
     mean = first / n
     vectors = torch.linalg.eigh(second / n - torch.outer(mean, mean)).eigenvectors
-    return PrincipalComponents(mean.float(), vectors.flip(1).float())
+    return PrincipalComponents(mean.float(), vectors.flip(1).float())  # eigh sorts ascending
 
 
 @dataclass(frozen=True)
@@ -147,23 +154,26 @@ def splice(
     Only what is predicted from `first_position` on counts (1 after a BOS that is left as it is).
     """
     found: dict[str, list[Tensor]] = {}
-    identity_error, largest = 0.0, 1e-12
+    identity_error = 0.0
+    largest = 1e-12
     for ids in batches:
         clean = clean_logits(ids).float()
         itself = forward(ids, lambda x: x).float()
         identity_error = max(identity_error, float((itself - clean).abs().max()))
         largest = max(largest, float(clean.abs().max()))
-        logprobs, next_ids = clean[:, first_position:].log_softmax(-1), ids[:, first_position + 1 :]
+        logprobs = clean[:, first_position:].log_softmax(-1)
+        next_ids = ids[:, first_position + 1 :]
         found.setdefault("clean", []).append(_cross_entropy(logprobs, next_ids))
         for name, reconstruct in {"zero": torch.zeros_like, **by}.items():
             spliced = forward(ids, reconstruct)[:, first_position:].float().log_softmax(-1)
             found.setdefault(f"ce {name}", []).append(_cross_entropy(spliced, next_ids))
-            kl = (logprobs.exp() * (logprobs - spliced)).sum(-1).mean(1)
+            kl = (logprobs.exp() * (logprobs - spliced)).sum(-1).mean(1)  # sum of p log(p / q)
             found.setdefault(f"kl {name}", []).append(kl)
     if not found:
         raise DataError("there is no context to splice into", expected="at least one", seen="none")
     rows = {name: torch.cat(parts).double().cpu().numpy() for name, parts in found.items()}
-    ce, kl = ({name: rows[f"{what} {name}"] for name in by} for what in ("ce", "kl"))
+    ce = {name: rows[f"ce {name}"] for name in by}
+    kl = {name: rows[f"kl {name}"] for name in by}
     return SpliceLosses(rows["clean"], rows["ce zero"], ce, kl, identity_error / largest)
 
 
@@ -181,7 +191,7 @@ def nearest_cosines(W_dec: Float[Tensor, "latent d"], block: int = 2048) -> Floa
     for start in range(0, len(rows), block):
         cosines = rows[start : start + block] @ rows.T
         here = torch.arange(len(cosines))
-        cosines[here, start + here] = -torch.inf
+        cosines[here, start + here] = -torch.inf  # a direction is no neighbour of itself
         nearest.append(cosines.amax(dim=1))
     return torch.cat(nearest).clamp(-1, 1)
 

@@ -29,9 +29,9 @@ def largest(values: Float[Tensor, "row column"], k: int) -> Int[Tensor, " entry"
     table = values.numpy()
     flat = _at_least(table, _bounds(values, k))
     counts = np.diff(np.searchsorted(flat, np.arange(n_rows + 1) * n_columns))
-    if (counts == k).all():
+    if (counts == k).all():  # the bound was the k-th largest itself: common where k is small
         return torch.from_numpy(flat)
-    if (counts < k).any():  # NaN compares with nothing
+    if (counts < k).any():  # only with NaN, which compares with nothing
         return slow_largest(values, k)
     return torch.from_numpy(_trimmed(table, flat, counts, k))
 
@@ -43,26 +43,33 @@ def slow_largest(values: Float[Tensor, "row column"], k: int) -> Int[Tensor, " e
     return (starts + columns).flatten()
 
 
-def _bounds(values: Tensor, k: int) -> np.ndarray:
-    """A value for each row that at least k of its entries reach: "row"."""
+def _bounds(values: Float[Tensor, "row column"], k: int) -> Float[np.ndarray, " row"]:
+    """A value for each row that at least k of its entries reach (step 1)."""
     n_rows, n_columns = values.shape
     n_groups = n_columns // GROUP
-    if n_groups < k:
+    if n_groups < k:  # fewer maxima than k: nothing is gained, so the exact bound at once
         return _kth(values.numpy(), k)
+    # k groups have a maximum at or above the k-th largest maximum, so that at least k entries reach it.
+    # Groups are strided (column c is in group c mod n_groups): the maximum then runs over whole contiguous
+    # slices. Columns beyond the last whole group are left out here; they can only add candidates.
     grouped = values[:, : n_groups * GROUP].view(n_rows, GROUP, n_groups)
     return _kth(grouped.amax(dim=1).numpy(), k)
 
 
-def _kth(table: np.ndarray, k: int) -> np.ndarray:
-    """The k-th largest entry of each row."""
+def _kth(table: Float[np.ndarray, "row column"], k: int) -> Float[np.ndarray, " row"]:
+    """The k-th largest entry of each row, by partition: linear in the columns."""
     place = table.shape[1] - k
     return np.partition(table, place, axis=1)[:, place]
 
 
-def _at_least(table: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Flat positions, ascending, of the entries that reach their row's bound; few do."""
+def _at_least(
+    table: Float[np.ndarray, "row column"], bounds: Float[np.ndarray, " row"]
+) -> Int[np.ndarray, " entry"]:
+    """Flat positions, ascending, of the entries that reach their row's bound (step 2); few do."""
     reached = (table >= bounds[:, None]).reshape(-1)
-    words = reached[: reached.size // 8 * 8].view(np.uint64)  # eight entries at a glance
+    # Eight booleans are one 64-bit word, and nearly all words are 0: find the words that are not, then look
+    # inside those only. `inside` counts bytes over the words found.
+    words = reached[: reached.size // 8 * 8].view(np.uint64)
     found = np.flatnonzero(words)
     inside = np.flatnonzero(words[found].view(bool))
     flat = found[inside // 8] * 8 + inside % 8
@@ -70,16 +77,26 @@ def _at_least(table: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     return np.concatenate([flat, rest])
 
 
-def _trimmed(table: np.ndarray, flat: np.ndarray, counts: np.ndarray, k: int) -> np.ndarray:
-    """The k largest of each row's candidates; among equals at the margin, the earlier columns."""
+def _trimmed(
+    table: Float[np.ndarray, "row column"],
+    flat: Int[np.ndarray, " candidate"],
+    counts: Int[np.ndarray, " row"],
+    k: int,
+) -> Int[np.ndarray, " entry"]:
+    """The k largest of each row's candidates (step 3); among equals at the margin, the earlier columns."""
+    # The candidates as a narrow table, -inf where a row has fewer than the most.
     rows = np.repeat(np.arange(len(counts)), counts)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    padded = np.full((len(counts), counts.max()), -np.inf, dtype=table.dtype)
     values = table.reshape(-1)[flat]
+    padded = np.full((len(counts), counts.max()), -np.inf, dtype=table.dtype)
     padded[rows, np.arange(len(flat)) - starts[rows]] = values
     kth = _kth(padded, k)[rows]
-    above, equal = values > kth, values == kth
-    left = k - np.bincount(rows, weights=above, minlength=len(counts))
-    before = np.cumsum(equal) - equal  # equals so far, over all rows
-    rank = before - before[starts[rows]]
-    return flat[above | (equal & (rank < left[rows]))]
+    # What lies above the k-th largest is in. What equals it fills the places that are left, in the order of
+    # columns: a candidate's rank among the equals of its row is their running count less that at the row's
+    # start.
+    above = values > kth
+    equal = values == kth
+    places_left = k - np.bincount(rows, weights=above, minlength=len(counts))
+    equals_before = np.cumsum(equal) - equal
+    rank = equals_before - equals_before[starts[rows]]
+    return flat[above | (equal & (rank < places_left[rows]))]

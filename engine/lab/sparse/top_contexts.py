@@ -64,28 +64,34 @@ class _LatentEntries:
 
     def __init__(self, codes: Codes, context: np.ndarray) -> None:
         order, starts = codes.by_latent()
-        self.rows, self.values = codes.rows[order].numpy(), codes.values[order].numpy()
-        self.starts, self.context = starts.numpy(), context
+        self.rows = codes.rows[order].numpy()
+        self.values = codes.values[order].numpy()
+        self.starts = starts.numpy()
+        self.context = context
 
     def of(self, latent: int) -> slice:
         return slice(self.starts[latent], self.starts[latent + 1])
 
     def peaks(self, latent: int, top: int) -> list[tuple[int, float]]:
         """Row and activation of the strongest token of each context, strongest first."""
-        rows, values = self.rows[self.of(latent)], self.values[self.of(latent)]
+        rows = self.rows[self.of(latent)]
+        values = self.values[self.of(latent)]
         strongest = np.argsort(-values, kind="stable")
+        # `unique` gives each context's first place among the strongest, which is its peak.
         _, first = np.unique(self.context[rows[strongest]], return_index=True)
         return [(int(rows[i]), float(values[i])) for i in strongest[np.sort(first)[:top]]]
 
     def window(self, row: int, around: int) -> tuple[int, int]:
         """The rows around one, first and past the last, all of its context."""
-        low, high = max(0, row - around), min(len(self.context), row + around + 1)
+        low = max(0, row - around)
+        high = min(len(self.context), row + around + 1)
         same = np.flatnonzero(self.context[low:high] == self.context[row])
         return low + int(same[0]), low + int(same[-1]) + 1
 
     def activations(self, latent: int, first: int, last: int) -> np.ndarray:
         """The latent's activation on each row of a window."""
-        rows, values = self.rows[self.of(latent)], self.values[self.of(latent)]
+        rows = self.rows[self.of(latent)]
+        values = self.values[self.of(latent)]
         here = slice(*np.searchsorted(rows, [first, last]))
         strengths = np.zeros(last - first)
         strengths[rows[here] - first] = values[here]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.lab.activation_cache import Kept, kept
+from engine.lab.activation_cache import HarvestFolder, harvest_folders
 from engine.runs.planning.plan import Plan
 
 
-def unneeded_activations(plan: Plan, engine_folder: Path) -> list[Kept]:
+def unneeded_activations(plan: Plan, engine_folder: Path) -> list[HarvestFolder]:
     """The harvests that no run of a present spec would read: none that is still to be measured has both this
     model and this corpus."""
     waiting = [run.examined.inputs for run in plan.runs if run.state != "up to date"]
@@ -17,4 +17,4 @@ def unneeded_activations(plan: Plan, engine_folder: Path) -> list[Kept]:
         for inputs in waiting
         for model in (inputs.model, *inputs.second.values())
     }
-    return [found for found in kept(engine_folder) if found.needs not in needed]
+    return [found for found in harvest_folders(engine_folder) if found.needs not in needed]

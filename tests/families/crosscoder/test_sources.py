@@ -11,7 +11,7 @@ from engine.errors import ModelError, SpecError
 from engine.families.crosscoder import sources as module
 from engine.families.crosscoder.sources import AlignedSources, read_aligned
 from engine.lab import harvest
-from engine.lab.activation_cache import kept
+from engine.lab.activation_cache import harvest_folders
 from engine.lab.another import ExchangeLab
 from engine.models.hooked import HookedModel
 from engine.models.micro import micro_model
@@ -81,11 +81,11 @@ def test_each_model_has_its_own_depth_its_receipts_and_a_harvest_that_others_fin
     assert not found.one_basis
     assert [check.name for check in checks] == ["hugging_face_logits", "second_hugging_face_logits"]
     assert all(check.passed for check in checks)
-    before = {k.folder: k.folder.stat().st_mtime_ns for k in kept(tmp_path)}
+    before = {k.folder: k.folder.stat().st_mtime_ns for k in harvest_folders(tmp_path)}
     assert len(before) == 2
     again = ExchangeLab(WIDE, corpus=made_up(), folder=tmp_path)
     alone, _ = read_aligned(again, ["blocks.2.hook_resid_post"])
-    assert {k.folder: k.folder.stat().st_mtime_ns for k in kept(tmp_path)} == before
+    assert {k.folder: k.folder.stat().st_mtime_ns for k in harvest_folders(tmp_path)} == before
     index = np.arange(30)
     assert torch.equal(alone.rows(index), found.rows(index)[:, 32:])
 
