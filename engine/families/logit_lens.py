@@ -32,7 +32,7 @@ from engine.lab.lab import Lab
 from engine.lab.lens import last_position_streams, read_lens
 from engine.lab.planted import LAYER, planted_lab
 from engine.lab.profiles import block_at_depth, first_for_good, known_answer
-from engine.lab.receipts import lens_receipt, model_receipts
+from engine.lab.receipts import lens_receipt
 from engine.models.micro import micro_model
 from engine.spec.family_params import FamilyParams
 from engine.spec.inputs import PAIRS, Inputs
@@ -97,7 +97,7 @@ def run(lab: Lab, params: Params) -> Result:
     )
     ev.array("rank", rank)
     ev.array("logprob", logprob)
-    ev.check(*model_receipts(lab.model, facts), lens_receipt(lab.model, facts, reading))
+    ev.check(lens_receipt(lab.model, facts, reading))
     return ev.result()
 
 

@@ -12,8 +12,9 @@ from engine.data.corpora import Corpus
 from engine.data.pairs import PromptPairs, tokenize_pairs
 from engine.data.prompts import PromptSet
 from engine.errors import SpecError
-from engine.evidence.result import Result
+from engine.evidence.result import Check, Result
 from engine.lab.facts import Facts, known_facts
+from engine.lab.receipts import model_receipts
 from engine.lab.used_run import Point, UsedRun
 from engine.spec.models import Scalar
 
@@ -31,7 +32,8 @@ class Lab:
 
     `uses` holds the runs it builds on by role and sweep point, (("seed", 3),); the point of an experiment
     without a sweep is (). `folder` is the project's `.engine/`, where what runs share is kept, such as
-    harvested activations; None keeps nothing.
+    harvested activations; None keeps nothing. `receipts` are the checks that every run owes of what it reads,
+    made where the lab hands it out; the engine adds them to the evidence.
     """
 
     model: HookedModel
@@ -43,6 +45,7 @@ class Lab:
     folder: Path | None = None
     progress: Callable[..., None] = _silent
     staged: float = field(default=0.0, init=False)
+    receipts: list[Check] = field(default_factory=list, init=False)
 
     @contextmanager
     def stage(self, until: float, message: str) -> Iterator[Callable[..., None]]:
@@ -80,13 +83,15 @@ class Lab:
         self, *, known_rank: int = 0, both_sides: bool = False, per_relation: int | None = None
     ) -> Facts:
         """The pairs whose fact the model knows, as `engine.lab.facts.known_facts` decides."""
-        return known_facts(
+        facts = known_facts(
             self.model,
             self.tokenized(),
             known_rank=known_rank,
             both_sides=both_sides,
             per_relation=per_relation,
         )
+        self.receipts += model_receipts(self.model, facts)
+        return facts
 
     def used(self, role: str) -> Result:
         """The one result this experiment builds on under that role; SpecError where none or several are."""

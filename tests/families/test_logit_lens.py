@@ -27,7 +27,7 @@ def test_what_was_chosen_is_measured_on_the_other_half(lens):
 
 
 def test_checks_pass_and_every_number_counts_prompts(lens):
-    assert {c.name for c in lens.checks} == {"hugging_face_logits", "padding", "hooks_fired", "last_lens_row"}
+    assert {c.name for c in lens.checks} == {"last_lens_row"}
     assert not lens.failed_checks
     assert {m.unit for m in lens.measurements.values() if not m.exact} == {"prompt"}
 

@@ -5,6 +5,7 @@ import pytest
 from engine.errors import SpecError
 from engine.evidence.result import Result
 from engine.lab.lab import Lab, Point, UsedRun
+from engine.lab.planted import planted_lab
 from engine.models.micro import micro_model
 
 
@@ -49,3 +50,20 @@ def test_a_part_of_a_run_tells_its_own_progress():
     lab = Lab(micro_model(), progress=lambda *words: told.append(words))
     lab.part(0.2, 0.6)(0.5, "half of it")
     assert told == [(pytest.approx(0.4), "half of it")]
+
+
+def test_a_stage_tells_its_own_progress_as_a_part_of_the_whole():
+    told = []
+    lab = Lab(micro_model(), progress=lambda fraction, message="": told.append((round(fraction, 3), message)))
+    with lab.stage(0.4, "training") as progress:
+        progress(0.5)
+    with lab.stage(1.0, "measuring") as progress:
+        progress(0.5, "half of it")
+    assert told == [(0.0, "training"), (0.2, "training"), (0.4, "measuring"), (0.7, "half of it")]
+
+
+def test_the_facts_that_a_lab_hands_out_are_checked_there():
+    lab = planted_lab()
+    lab.known_facts()
+    assert {check.name for check in lab.receipts} == {"hugging_face_logits", "padding", "hooks_fired"}
+    assert all(check.passed for check in lab.receipts)

@@ -207,7 +207,7 @@ class Toy:
             check_corpus=lambda choice, base: choice.tokens or 0,
             load_corpus=load_corpus,
             load_model=load,
-            make_lab=SimpleNamespace,
+            make_lab=partial(SimpleNamespace, receipts=[]),
             versions=lambda: {"python": "3.11", "torch": (self.root / "torch.txt").read_text()},
             package=package,
             shared_code=(package / "lab" / "lab.py",),

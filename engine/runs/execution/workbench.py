@@ -147,7 +147,9 @@ class Workbench:
         params = family.Params.model_validate_json(json.dumps(given), strict=True)
         lab = self._lab(task, inputs, params, uses, log, tell)
         features = self._features(task, lab)
-        return _evidence(family.run(lab, params), str(task.name)), features
+        found = _evidence(family.run(lab, params), str(task.name))
+        # What every run owes is no family's business: the lab checked what it handed out.
+        return replace(found, checks=[*lab.receipts, *found.checks]), features
 
     def _lab(self, task: Task, inputs: Inputs, params: Any, uses: Uses, log: Journal, tell: Tell) -> Any:
         """The workplace of a run, with what it is measured on."""
