@@ -21,7 +21,7 @@ from jaxtyping import Int
 
 from engine.data.hub_corpora import HubCorpus, hub_corpus, hub_names
 from engine.data.packed import read_packed, starts_of
-from engine.data.rows import read_bytes
+from engine.data.text_files import check_unicode, decoded, read_bytes
 from engine.errors import DataError, nearest
 from engine.spec.models import CorpusChoice
 
@@ -193,14 +193,14 @@ def _texts(path: Path) -> Iterator[str]:
 
 
 def _whole_text(path: Path) -> Iterator[str]:
-    yield _decoded(path.read_bytes(), str(path))
+    yield decoded(path.read_bytes(), path)
 
 
 def _jsonl(path: Path) -> Iterator[str]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             where = f"{path}:{number}"
-            if not (text := _decoded(line, where)).strip():
+            if not (text := decoded(line, path, number)).strip():
                 continue
             try:
                 row = json.loads(text)
@@ -211,6 +211,7 @@ def _jsonl(path: Path) -> Iterator[str]:
                 raise DataError("a line is not an object", where=where, expected='{"text": ...}', seen=seen)
             if not isinstance(row.get("text"), str):
                 raise _no_text(where, list(map(str, row)), row.get("text"))
+            check_unicode(row["text"], "text", where)
             yield row["text"]
 
 
@@ -243,13 +244,3 @@ def _no_text(where: str, columns: list[str], seen: object) -> DataError:
         seen=", ".join(columns) or "no columns",
         near=nearest("text", columns),
     )
-
-
-def _decoded(content: bytes, where: str) -> str:
-    if b"\0" in content:
-        raise DataError("a binary file", where=where, expected="text in UTF-8", seen="NUL bytes")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as fault:
-        seen = f"the byte 0x{content[fault.start]:02x}"
-        raise DataError("not UTF-8", where=where, expected="text in UTF-8", seen=seen) from None

@@ -138,6 +138,10 @@ def _misfit(pair: _TokenizedPair, texts: Mapping[Hashable, str]) -> str:
     if pair.clean == pair.corrupted:
         return "clean and corrupted are the same tokens"
     for name, ids in (("answer", pair.answer), ("wrong_answer", pair.wrong_answer)):
+        if not ids and texts["clean"][-1].isspace():
+            return (
+                f"the prompt's last space is in one token with {name} {texts[name]!r}: leave it to the answer"
+            )
         if not ids or _runs_on(texts["clean"], texts[name]):
             return f"{name} {texts[name]!r} runs into the prompt's last word; does it lack its space?"
         if len(ids) != 1:

@@ -1,19 +1,23 @@
 """Prompt sets: clean / corrupted pairs with their answers, packaged or from a person's own file.
 
 A pair asks for `answer` in its clean prompt and for `wrong_answer` in its corrupted one. Answers begin
-with the space they need. Whatever a prompt contains (markup, Markdown, template syntax) is data.
+with the space they need. Whatever a prompt contains (markup, Markdown, template syntax) is data, and the
+model reads it to the letter. A subject is looked for in its prompt after NFC (Unicode Standard Annex 15),
+since an accented letter can be one code point or two and look the same; the table has it as the prompt does.
 """
 
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from engine.data.rows import READERS, Row, read_bytes, read_rows
+from engine.data.rows import READERS, Cells, Row, read_rows
+from engine.data.text_files import read_bytes
 from engine.errors import DataError, nearest
 from engine.spec.models import PromptChoice
 
@@ -51,7 +55,7 @@ def load_prompts(choice: PromptChoice, base: Path) -> PromptSet:
     rows = read_rows(path)
     _check(rows)
     names = dict.fromkeys([*REQUIRED, *(name for row in rows for name in row.cells)])
-    table = pd.DataFrame([row.cells for row in rows], columns=list(names))
+    table = pd.DataFrame([_subjects_as_spelled(row.cells) for row in rows], columns=list(names))
     source = "packaged with the engine" if path.parent == PACKAGED else f"the file {choice.name}"
     return PromptSet(choice.name, _choose(table, choice, str(path)), data_hash(choice, base), source)
 
@@ -106,10 +110,6 @@ def _check_text(row: Row, column: str) -> None:
         raise DataError(f"{column} is not text", where=row.where, seen=repr(cell))
     if not cell.strip():
         raise DataError(f"{column} is empty", where=row.where, seen=repr(cell))
-    try:
-        cell.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{column} is not valid Unicode", where=row.where, seen=ascii(cell)) from None
 
 
 def _check_pair(row: Row) -> None:
@@ -117,13 +117,43 @@ def _check_pair(row: Row) -> None:
         if row.cells[one] == row.cells[other]:
             raise DataError(f"{one} and {other} are equal", where=row.where, seen=repr(row.cells[one]))
     for part, whole in SUBJECTS.items():
-        if part in row.cells and str(row.cells[part]) not in str(row.cells[whole]):
+        if part in row.cells and _as_spelled_in(str(row.cells[whole]), str(row.cells[part])) is None:
             raise DataError(
                 f"the {whole} prompt does not contain its {part}",
                 where=row.where,
-                expected=repr(row.cells[part]),
-                seen=repr(row.cells[whole]),
+                expected=_shown(str(row.cells[part])),
+                seen=_shown(str(row.cells[whole])),
             )
+
+
+def _subjects_as_spelled(cells: Cells) -> Cells:
+    """The cells with each subject as its prompt spells it, so that its tokens can be found there."""
+    found = {
+        part: _as_spelled_in(str(cells[whole]), str(cells[part]))
+        for part, whole in SUBJECTS.items()
+        if part in cells
+    }
+    return cells | found
+
+
+def _as_spelled_in(prompt: str, subject: str) -> str | None:
+    """The last stretch of the prompt that equals the subject after NFC; None where there is none."""
+    if subject in prompt:
+        return subject
+    composed = unicodedata.normalize("NFC", subject)
+    if composed not in unicodedata.normalize("NFC", prompt):
+        return None
+    # NFC changes lengths, so that a place in the composed prompt is none in the prompt itself: try stretches.
+    for start in reversed(range(len(prompt))):
+        for end in range(start + 1, len(prompt) + 1):
+            if unicodedata.normalize("NFC", prompt[start:end]) == composed:
+                return prompt[start:end]
+    return None
+
+
+def _shown(text: str) -> str:
+    """The text in quotes, with its code points where it may look like another: `'Perú' ('Peru\\u0301')`."""
+    return repr(text) if text.isascii() else f"{text!r} ({text!a})"
 
 
 def _choose(table: pd.DataFrame, choice: PromptChoice, where: str) -> pd.DataFrame:

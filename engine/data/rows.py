@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import DataError, nearest
+from engine.data.text_files import check_unicode, decoded, read_bytes
+from engine.errors import DataError
 
 Cells = dict[str, object]
 
@@ -31,27 +32,23 @@ def read_rows(path: Path) -> list[Row]:
     content = read_bytes(path)
     if not content.strip():
         raise DataError("the file is empty", where=str(path), expected="one row per prompt pair")
-    rows = [Row(f"{path}:{place}", cells) for place, cells in READERS[path.suffix.lower()](content, path)]
+    read = READERS[path.suffix.lower()]
+    rows = [_row(f"{path}:{place}", cells) for place, cells in read(content, path)]
     if not rows:
         raise DataError("the file has no rows", where=str(path), expected="one row per prompt pair")
     return rows
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file; DataError with the nearest names beside it where there is none."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError("no such file", where=str(path), near=nearest(path.name, beside)) from None
-    except OSError as fault:
-        raise DataError(
-            "the file cannot be read", where=str(path), seen=fault.strerror or str(fault)
-        ) from None
+def _row(where: str, cells: Cells) -> Row:
+    for column, cell in cells.items():
+        check_unicode(str(column), "the name of a column", where)
+        if isinstance(cell, str):
+            check_unicode(cell, str(column), where)
+    return Row(where, cells)
 
 
 def _csv(content: bytes, path: Path) -> Iterator[tuple[int, Cells]]:
-    reader = csv.reader(io.StringIO(_text(content, path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(decoded(content, path), newline=""), strict=True)
     try:
         header = next(reader, [])
         for name in {n for n in header if header.count(n) > 1}:
@@ -78,7 +75,7 @@ def _as_cells(header: list[str], values: list[str], where: str) -> Cells:
 
 
 def _jsonl(content: bytes, path: Path) -> Iterator[tuple[int, Cells]]:
-    for line, text in enumerate(_text(content, path).split("\n"), start=1):
+    for line, text in enumerate(decoded(content, path).split("\n"), start=1):
         if not text.strip():
             continue
         try:
@@ -105,17 +102,6 @@ def _parquet(content: bytes, path: Path) -> Iterator[tuple[str, Cells]]:
         reason = str(fault).splitlines()[0]
         raise DataError("not a readable parquet file", where=str(path), seen=reason) from None
     yield from ((f"row {number}", cells) for number, cells in enumerate(rows, start=1))
-
-
-def _text(content: bytes, path: Path) -> str:
-    if b"\0" in content:
-        raise DataError("a binary file", where=str(path), expected="text in UTF-8", seen="NUL bytes")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as fault:
-        line = content[: fault.start].count(b"\n") + 1
-        seen = f"the byte 0x{content[fault.start]:02x}"
-        raise DataError("not UTF-8", where=f"{path}:{line}", seen=seen, hint="save it as UTF-8") from None
 
 
 READERS = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}

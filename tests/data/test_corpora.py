@@ -94,8 +94,10 @@ def test_a_corpus_that_is_too_short_says_how_long_it_is(tmp_path: Path, model: H
     [
         ("a.txt", b"", "the file is empty", ""),
         ("a.txt", b" \n", "the corpus holds no text", ""),
-        ("a.txt", b"PK\x03\x04\x00\x00", "a binary file", ""),
-        ("a.txt", "café".encode("latin-1"), "not UTF-8", ""),
+        ("a.txt", b"PK\x03\x04\x00\x00", "a binary file", ":1"),
+        ("a.txt", "text\n\ncafé".encode("latin-1"), "not UTF-8", ":3"),
+        ("a.jsonl", '{"text": "a"}\n{"text": "café"}'.encode("latin-1"), "not UTF-8", ":2"),
+        ("a.jsonl", b'{"text": "a"}\n\n{"text": "cut emoji \\ud83d"}', "text is not valid Unicode", ":3"),
         ("a.jsonl", b'{"text": "a"}\n\x00', "a binary file", ":2"),
         ("a.jsonl", b"{'text': 1}", "not valid JSON", ":1"),
         ("a.jsonl", b"[1]", "a line is not an object", ":1"),

@@ -91,6 +91,10 @@ def test_without_a_subject_column_there_are_no_subject_positions():
         ({3: " Ouagadougou"}, "answer ' Ouagadougou' is 2 tokens, not one"),
         ({4: " New York"}, "wrong_answer ' New York' is 2 tokens, not one"),
         ({3: "Paris"}, "answer 'Paris' runs into the prompt's last word; does it lack its space?"),
+        (
+            {1: "In France, the city is ", 2: "In Spain, the city is ", 3: "Paris"},
+            "the prompt's last space is in one token with answer 'Paris': leave it to the answer",
+        ),
         ({5: "Franc"}, "the subject does not begin and end where tokens do"),
         ({6: "Spain, the"}, "the subject's first and last token are (1, 1) in clean, (1, 3) in corrupted"),
     ],
@@ -102,6 +106,12 @@ def test_a_pair_that_does_not_fit_is_dropped_with_its_reason(changes: dict[int, 
     assert pairs.dropped.to_dict("records") == [{"id": "france", "reason": reason}]
     with pytest.raises(DataError, match=re.escape(f"france: {reason}")):
         tokenize_pairs(prompt_set(GERMANY, odd), Pieces(), strict=True)
+
+
+def test_prompts_that_end_in_a_space_fit_with_an_answer_that_has_its_own():
+    spaced = (FRANCE[0], f"{FRANCE[1]} ", f"{FRANCE[2]} ", *FRANCE[3:])
+    pairs = tokenize_pairs(prompt_set(spaced), Pieces(), strict=True)
+    assert len(pairs) == 1 and int(pairs.last[0]) == len(Pieces().split(FRANCE[1]))
 
 
 def test_texts_that_the_tokenizer_cannot_tell_apart_are_dropped():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -143,7 +145,7 @@ def test_missing_columns_come_with_the_nearest_present_ones(tmp_path: Path):
         ("a.csv", b"\xef\xbb\xbf", "the file has no rows", ""),
         ("a.csv", HEADER.encode(), "the file has no rows", ""),
         ("a.csv", b"id,id\n1,2", "two columns are called 'id'", ":1"),
-        ("a.csv", b"PK\x03\x04\x00\x00", "a binary file", ""),
+        ("a.csv", b"PK\x03\x04\n\x00", "a binary file", ":2"),
         ("a.jsonl", "{}\ncafé".encode("latin-1"), "not UTF-8", ":2"),
         ("a.jsonl", b"{'id': 1}", "not valid JSON", ":1"),
         ("a.parquet", b"PAR1 but not really", "not a readable parquet file", ""),
@@ -168,6 +170,62 @@ def test_unknown_names_bring_the_nearest(tmp_path: Path):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(DataError, match="cannot be read"):
         load_prompts(PromptChoice(name="folder.csv"), tmp_path)
+
+
+ONE_CODE_POINT, TWO_CODE_POINTS = "Per\u00fa", "Peru\u0301"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "subject"), [(ONE_CODE_POINT, TWO_CODE_POINTS), (TWO_CODE_POINTS, ONE_CODE_POINT)]
+)
+def test_an_accented_subject_is_found_however_it_is_spelled(tmp_path: Path, prompt: str, subject: str):
+    clean = f"The capital of {prompt} is"
+    write(tmp_path / "own.jsonl", [PAIR | {"clean": clean, "subject": subject}])
+    [row] = load_prompts(PromptChoice(name="own.jsonl"), tmp_path).table.to_dict("records")
+    assert row["clean"] == clean  # the model reads the prompt to the letter
+    assert row["subject"] == prompt
+
+
+def test_a_subject_that_only_looks_like_a_part_of_its_prompt_is_refused_with_its_code_points(tmp_path: Path):
+    cyrillic = PAIR | {"clean": "The capital of Per\u00fa is", "subject": "\u0420eru\u0301"}
+    error = refusal(tmp_path, json.dumps(cyrillic))
+    assert (error.problem, error.where) == (
+        "the clean prompt does not contain its subject",
+        f"{tmp_path / 'pairs.jsonl'}:1",
+    )
+    assert error.expected.endswith(r"('\u0420eru\u0301')")
+    assert error.seen.endswith(r"('The capital of Per\xfa is')")
+
+
+def test_a_file_in_windows_encoding_is_refused_with_its_line_and_byte(tmp_path: Path):
+    line = "fr,capital,Fact\u2019s: The capital of France is,Fact: The capital of Italy is, Paris, Rome"
+    error = refusal(tmp_path, f"{HEADER}\r\n{line}\r\n".encode("cp1252"), "cp1252.csv")
+    assert (error.problem, error.where) == ("not UTF-8", f"{tmp_path / 'cp1252.csv'}:2")
+    assert error.seen == "the byte 0x92, byte 16 of the line (\u2019 in Windows-1252)"
+
+
+def test_half_of_a_character_in_any_column_is_refused(tmp_path: Path):
+    error = refusal(tmp_path, json.dumps(PAIR | {"note": "cut emoji \ud83d"}))
+    assert (error.problem, error.where) == ("note is not valid Unicode", f"{tmp_path / 'pairs.jsonl'}:1")
+    assert r"\ud83d" in error.seen
+
+
+def test_prompts_that_end_in_a_space_are_sound(tmp_path: Path):
+    rows = [row | {"clean": row["clean"] + " ", "corrupted": row["corrupted"] + " "} for row in pairs()]
+    write(tmp_path / "own.jsonl", rows)
+    assert load_prompts(PromptChoice(name="own.jsonl"), tmp_path).table.to_dict("records") == rows
+
+
+def test_reading_prompts_needs_no_torch_and_no_tokenizer(tmp_path: Path):
+    write(tmp_path / "own.jsonl", pairs())
+    program = (
+        "import sys, pathlib\n"
+        "from engine.data.prompts import load_prompts\n"
+        "from engine.spec.models import PromptChoice\n"
+        f"load_prompts(PromptChoice(name='own.jsonl'), pathlib.Path({str(tmp_path)!r}))\n"
+        "sys.exit(bool({'torch', 'tokenizers', 'transformers', 'datasets'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_packaged_sets_are_found_by_name():
