@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import shape_checks
+
+shape_checks.install()  # before any test imports the rooms that are checked
+
 REPOSITORY = Path(__file__).parents[1]
 HAND_WRITTEN = (  # of site/; the rest is generated
     "home.md",
@@ -71,6 +75,12 @@ class Answer:
     @property
     def json(self):
         return json.loads(self.out)
+
+
+@pytest.fixture
+def unchecked_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Annotations are not held to: what a person may pass wrongly reaches the engine's own refusal."""
+    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
 
 
 @pytest.fixture

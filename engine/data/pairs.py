@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, runtime_checkable
 
 import pandas as pd
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from engine.data.prompts import SUBJECTS, PromptSet
 from engine.errors import DataError
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Int
-    from torch import Tensor
 
 TokenIds = list[int]
 TokenRange = tuple[int, int]  # first and last token
 NAMED_AT_MOST = 10
 
 
+@runtime_checkable
 class PairTokenizer(Protocol):
     """The part of a HookedModel that pairs need."""
 
@@ -175,7 +175,6 @@ def _refusal(prompts: PromptSet, dropped: pd.DataFrame) -> DataError:
 def _assembled(
     table: pd.DataFrame, pairs: list[_TokenizedPair], dropped: pd.DataFrame, model: PairTokenizer
 ) -> PromptPairs:
-    import torch
 
     clean, mask, last = model.pad([p.clean for p in pairs])
     corrupted, _, _ = model.pad([p.corrupted for p in pairs])

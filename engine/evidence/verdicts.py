@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ SURE = 0.975
 Lookup = Callable[[str], Measurement | None]
 
 
+@runtime_checkable
 class ClaimLike(Protocol):
     """What a spec's claim must say: a predicate, and predicates that must be supported first."""
 

@@ -45,7 +45,7 @@ class FrozenNorm:
     bias: Tensor
     centred: bool
 
-    def apply(self, component: Float[Tensor, "*extra batch pos d_model"]) -> Tensor:
+    def apply(self, component: Float[Tensor, "*place d_model"]) -> Tensor:
         """What a component of the residual stream becomes; components add up, the bias comes once."""
         if self.centred:
             component = component - component.mean(-1, keepdim=True)
@@ -202,10 +202,10 @@ class HookedModel:
         """The sites of these kinds, in order of computation within each kind."""
         return [Site(layer, kind) for kind in kinds for layer in range(self.n_layers)]
 
-    def final_norm(self, resid: Resid) -> Resid:
+    def final_norm(self, resid: Float[Tensor, "*place d_model"]) -> Float[Tensor, "*place d_model"]:
         return self.decoder.final_norm(resid)
 
-    def frozen_norm(self, resid: Resid) -> FrozenNorm:
+    def frozen_norm(self, resid: Float[Tensor, "*place d_model"]) -> FrozenNorm:
         """The final norm frozen at the scale that `resid` gives it (Elhage et al. 2021, on attribution)."""
         weight, bias, epsilon = self.decoder.final_norm
         x = resid if bias is None else resid - resid.mean(-1, keepdim=True)
@@ -213,7 +213,7 @@ class HookedModel:
         centred = bias is not None
         return FrozenNorm(scale, weight, bias if centred else torch.zeros_like(weight), centred)
 
-    def unembed(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+    def unembed(self, resid: Float[Tensor, "*place d_model"]) -> Float[Tensor, "*place vocab"]:
         """Logits of a residual stream, the final norm included."""
         return self.decoder.unembedding(self.final_norm(resid))
 

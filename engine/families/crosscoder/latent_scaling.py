@@ -52,7 +52,7 @@ class HeldOutSums:
 @torch.no_grad()
 def held_out(
     coder: Crosscoder,
-    batches: Iterable[tuple[Batch, Int[Tensor, " batch"]]],
+    batches: Iterable[tuple[Float[Tensor, "_batch width"], Int[Tensor, " _batch"]]],
     n_contexts: int,
     probes: Float[Tensor, "latent width"],
 ) -> HeldOutSums:

@@ -18,6 +18,7 @@ from engine.evidence.result import Result
 from engine.lab.sparse.matching import (
     Dictionary,
     Matching,
+    OtherDictionary,
     match,
     permuted,
     random_directions,
@@ -99,7 +100,7 @@ def compare_seeds(
 ) -> SeedComparison:
     """Every two seeds matched on both sides, for all and for live latents, and the levels of chance."""
 
-    def compared(a: Dictionary, b: Dictionary) -> Matching:
+    def compared(a: Dictionary, b: OtherDictionary) -> Matching:
         return match(a, b, one_to_one=one_to_one)
 
     def scrambled(features: Dictionary) -> Matching:

@@ -67,7 +67,7 @@ class Crosscoder:
     threshold: float
 
     @property
-    def directions(self) -> tuple[Float[Tensor, "latent d"], ...]:
+    def directions(self) -> tuple[Float[Tensor, "latent _d"], ...]:
         """Decoder directions in each source, in scaled units."""
         return self.dec.split(self.widths, dim=1)
 
@@ -111,7 +111,7 @@ def start(first: Batch, widths: Widths, n_features: int, k: int, seed: int) -> C
 
 
 def train(
-    batches: Iterable[Batch],
+    batches: Iterable[Float[Tensor, "_batch width"]],
     widths: Widths,
     n_features: int,
     k: int,

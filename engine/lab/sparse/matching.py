@@ -37,6 +37,7 @@ SHARED = 0.7
 """From this cosine on, in encoder and decoder, a feature is shared (Paulo and Belrose 2025)."""
 
 Dictionary = Float[np.ndarray, "latent d"]
+OtherDictionary = Float[np.ndarray, "other d"]  # compared with the first: as wide, of any number of latents
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def unit_rows(features: Dictionary) -> Dictionary:
     return features / np.where(length > 0, length, 1)  # a dead latent's row may be zero: no NaN from it
 
 
-def match(a: Dictionary, b: Dictionary, *, one_to_one: bool = True) -> Matching:
+def match(a: Dictionary, b: OtherDictionary, *, one_to_one: bool = True) -> Matching:
     """Both best matches and, if asked, the assignment; in blocks where only best matches are wanted.
 
     Raises DataError where a dictionary has no feature or the two have other dimensions.
@@ -139,7 +140,7 @@ def permuted(features: Dictionary, generator: np.random.Generator) -> Dictionary
     return generator.permuted(unit_rows(features), axis=0)
 
 
-def random_pairing(a: Dictionary, b: Dictionary) -> float:
+def random_pairing(a: Dictionary, b: OtherDictionary) -> float:
     """The expected cosine of features of A and B paired at random: the cosine of all pairs, averaged."""
     a, b = _comparable(a, b)
     # The mean over all pairs of a_i . b_j is (mean a) . (mean b): no pair has to be drawn.
@@ -156,7 +157,7 @@ def chance_median(n: int, d: int) -> float:
     return float(2 * betaincinv((d - 1) / 2, (d - 1) / 2, 0.5 ** (1 / n)) - 1)
 
 
-def _comparable(a: Dictionary, b: Dictionary) -> tuple[Dictionary, Dictionary]:
+def _comparable(a: Dictionary, b: OtherDictionary) -> tuple[Dictionary, OtherDictionary]:
     if not len(a) or not len(b):
         raise DataError(
             "a dictionary without features cannot be matched",
@@ -172,6 +173,6 @@ def _comparable(a: Dictionary, b: Dictionary) -> tuple[Dictionary, Dictionary]:
     return unit_rows(a), unit_rows(b)
 
 
-def _blocks(a: Dictionary, b: Dictionary) -> Iterator[tuple[slice, Float[np.ndarray, "row b"]]]:
+def _blocks(a: Dictionary, b: OtherDictionary) -> Iterator[tuple[slice, Float[np.ndarray, "row b"]]]:
     for start in range(0, len(a), BLOCK):
         yield slice(start, start + BLOCK), a[start : start + BLOCK] @ b.T

@@ -68,7 +68,7 @@ def test_progress_is_told():
         ([torch.randn(D)], "another shape"),
     ],
 )
-def test_what_cannot_be_trained_on_is_refused(batches, said):
+def test_what_cannot_be_trained_on_is_refused(batches, said, unchecked_shapes):
     with pytest.raises(DataError, match=said):
         train(batches, D, N, 3, n_steps=2)
 

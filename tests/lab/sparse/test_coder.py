@@ -60,7 +60,7 @@ def test_impossible_widths_are_refused(n_features, k):
         random_coder(D, n_features, k, seed=0)
 
 
-def test_weights_that_do_not_fit_are_refused():
+def test_weights_that_do_not_fit_are_refused(unchecked_shapes):
     with pytest.raises(DataError, match="no sparse coder"):
         replace(coder(), b_dec=torch.zeros(D + 1))
     with pytest.raises(DataError, match="architecture one of"):

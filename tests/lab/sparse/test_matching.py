@@ -106,7 +106,7 @@ def test_shared_where_one_side_leaves_out_other_rows():
     assert shared(decoder, encoder).tolist() == [True, False]
 
 
-def test_what_cannot_be_matched_is_refused(rng):
+def test_what_cannot_be_matched_is_refused(rng, unchecked_shapes):
     a = random_directions(4, 8, rng)
     with pytest.raises(DataError, match="without features"):
         match(a[:0], a)
