@@ -95,7 +95,8 @@ def load_corpus(choice: CorpusChoice, base: Path, model: HookedModel) -> Corpus:
     Text that is stored in another model's tokens is read as text and tokenised anew. Raises DataError where
     the text cannot be read, or has fewer tokens than asked for.
     """
-    name, limit = choice.name, choice.tokens
+    name = choice.name
+    limit = choice.tokens
     if name in packaged_names():
         ids, starts = _packaged(name, model, limit)
         source = "packaged with the engine"
@@ -124,7 +125,8 @@ def tokenise(
     """Ids and starts of some documents, no special tokens added; exactly `limit` tokens where there are that
     many. Documents without a token are left out; no more text is read than is needed."""
     documents: list[np.ndarray] = []
-    have, source = 0, iter(texts)
+    source = iter(texts)
+    have = 0
     while batch := list(itertools.islice(source, AT_ONCE)):
         for encoding in text.encode_batch(batch, add_special_tokens=False):
             if encoding.ids:

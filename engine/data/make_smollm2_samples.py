@@ -49,17 +49,22 @@ if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
 
 MODEL = "smollm2-135m-instruct"
-START, ENDS = "<|im_start|>", ("<|im_end|>", "<|endoftext|>", "<|im_start|>")
-TOKENS, DOCUMENTS, LONGEST, SEED = 1_000_000, 96, 256, 20261122
-FOLDER, PACKED = Path(".engine/samples"), PACKAGED / "smollm2-samples.xz"
+START = "<|im_start|>"
+ENDS = ("<|im_end|>", "<|endoftext|>", "<|im_start|>")
+TOKENS = 1_000_000  # at least so many in all
+DOCUMENTS = 96  # begun together, in one shard
+LONGEST = 256  # tokens of a document
+SEED = 20261122
+FOLDER = Path(".engine/samples")
+PACKED = PACKAGED / "smollm2-samples.xz"
 
 
-class Cache:
+class KeyValueCache:
     """Keys and values of the documents being written: by layer "document*key_value_head pos d_head"."""
 
     def __init__(self, model: HookedModel, n_documents: int, longest: int) -> None:
-        self.heads, d_head = model.shape.n_key_value_heads, model.shape.d_head
-        shape = (n_documents * self.heads, longest, d_head)
+        self.heads = model.shape.n_key_value_heads
+        shape = (n_documents * self.heads, longest, model.shape.d_head)
         self.keys = [torch.empty(shape) for _ in range(model.n_layers)]
         self.values = [torch.empty(shape) for _ in range(model.n_layers)]
 
@@ -73,7 +78,7 @@ class Cache:
                 kept[layer] = fresh
 
 
-def next_logits(model: HookedModel, cache: Cache, token: Tensor, position: int) -> Tensor:
+def next_logits(model: HookedModel, cache: KeyValueCache, token: Tensor, position: int) -> Tensor:
     """Logits "document vocab" after one more token of each document, whose keys and values are cached."""
     resid = model.decoder.embed(token[:, None])
     if model.decoder.position_embedding is not None:
@@ -81,12 +86,13 @@ def next_logits(model: HookedModel, cache: Cache, token: Tensor, position: int) 
     span = model.span(resid, None, position)
     for layer, block in enumerate(model.decoder.blocks):
         query, key, value = block.query_key_value(resid, span)
-        keys, values = cache.keys[layer], cache.values[layer]
+        keys = cache.keys[layer]
+        values = cache.values[layer]
         keys[:, position] = key.flatten(0, 1)[:, 0]
         values[:, position] = value.flatten(0, 1)[:, 0]
-        grouped = query.reshape(
-            len(keys), -1, query.shape[-1]
-        )  # query heads that share a key head are adjacent
+        # Grouped-query attention: query heads that share a key head are adjacent, and become the rows of one
+        # product with it. Only earlier positions are cached, so that no mask is needed.
+        grouped = query.reshape(len(keys), -1, query.shape[-1])
         scores = torch.bmm(grouped, keys[:, : position + 1].mT) * block.scale
         z = torch.bmm(scores.softmax(-1), values[:, : position + 1])
         resid = resid + block.attn_out(z.reshape(len(token), 1, -1, query.shape[-1]))
@@ -109,8 +115,9 @@ def sample_shard(
 
     Finished documents leave the batch as soon as they are more than `spare` of it.
     """
-    generator, longest = torch.Generator().manual_seed(seed), min(longest, model.anatomy.context_tokens)
-    cache = Cache(model, n_documents, longest)
+    generator = torch.Generator().manual_seed(seed)
+    longest = min(longest, model.anatomy.context_tokens)
+    cache = KeyValueCache(model, n_documents, longest)
     documents: list[list[int]] = [[] for _ in range(n_documents)]
     rows = torch.arange(n_documents)  # which document each row of the batch writes
     open_ = torch.ones(n_documents, dtype=torch.bool)  # whether a row's document goes on
@@ -126,7 +133,9 @@ def sample_shard(
         if open_.float().mean() < 1 - spare:
             live = open_.nonzero().flatten()
             cache.keep(live, position + 1)
-            rows, token, open_ = rows[live], token[live], open_[live]
+            rows = rows[live]
+            token = token[live]
+            open_ = open_[live]
     return [document for document in documents if document]
 
 
@@ -138,10 +147,13 @@ def draw(logits: Tensor, generator: torch.Generator, width: int = 256) -> Tensor
     vocab = logits.shape[1]
     blocks = F.pad(logits.softmax(-1), (0, -vocab % width)).unflatten(1, (-1, width))
     totals = blocks.sum(-1).double().cumsum(-1)
+    # Inversion: the block in which the cumulative sum passes a uniform share of the total ...
     uniform = torch.rand(len(logits), 1, dtype=torch.float64, generator=generator) * totals[:, -1:]
     block = torch.searchsorted(totals, uniform, right=True).clamp(max=totals.shape[1] - 1)
+    # ... and the token of that block in which it passes what is left of the share.
     before = F.pad(totals, (1, 0)).gather(1, block)
     within = blocks.gather(1, block[:, :, None].expand(-1, -1, width))[:, 0].double().cumsum(-1)
+    # Rounding may leave the share just short of the end: never into the padding behind the last token.
     last = (vocab - 1 - block * width).clamp(max=width - 1)
     place = torch.searchsorted(within, uniform - before, right=True).minimum(last)
     return (block * width + place).flatten()
@@ -154,7 +166,9 @@ def sample(folder: Path = FOLDER, tokens: int = TOKENS, seed: int = SEED) -> Non
     model = load(MODEL, device="cpu")
     start, *ends = (token_id(model, token) for token in (START, *ENDS))
     folder.mkdir(parents=True, exist_ok=True)
-    shard, first, began = 0, written(folder), time.monotonic()
+    shard = 0
+    first = written(folder)
+    began = time.monotonic()
     while (have := written(folder)) < tokens:
         rate = (have - first) / (time.monotonic() - began)
         left = f"{(tokens - have) / rate / 60:.0f} min left" if rate else ""
@@ -199,10 +213,12 @@ def unpack(packed: Path, folder: Path) -> None:
     if not packed.is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    corpus, card = read_packed(packed), json.loads(packed.with_suffix(".json").read_text())
+    corpus = read_packed(packed)
+    card = json.loads(packed.with_suffix(".json").read_text())
     documents = iter(np.split(corpus.ids, corpus.starts[1:]))
     for shard, n_documents in enumerate(card["documents_per_shard"]):
-        part, file = [d.tolist() for d in itertools.islice(documents, n_documents)], shard_file(folder, shard)
+        part = [document.tolist() for document in itertools.islice(documents, n_documents)]
+        file = shard_file(folder, shard)
         if not file.is_file():
             put_shard(file, part)
 

@@ -22,6 +22,7 @@ from jaxtyping import Int, UInt
 
 from engine.errors import DataError
 
+# lp=1, lc=0: most of the file is 16-bit ids, of which the high and the low bytes are each alike.
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 1, "pb": 1}]
 
 
@@ -45,7 +46,8 @@ def read_packed(file: Path) -> PackedCorpus:
     """The corpus in a packed file; DataError where it is damaged."""
     try:
         with np.load(io.BytesIO(lzma.decompress(file.read_bytes()))) as arrays:
-            ids, lengths = arrays["ids"], arrays["lengths"]
+            ids = arrays["ids"]
+            lengths = arrays["lengths"]
             tokens = _split(arrays["vocabulary"].tobytes(), arrays["token_lengths"])
     except (OSError, EOFError, ValueError, KeyError, lzma.LZMAError, zipfile.BadZipFile) as problem:
         raise DataError("the packaged corpus is damaged", where=str(file), seen=str(problem)) from problem

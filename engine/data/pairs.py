@@ -54,7 +54,7 @@ class PromptPairs:
         """The wanted pairs; the others join `dropped` with one reason. The width in tokens stays."""
         rows = wanted.cpu().numpy()
         gone = pd.DataFrame({"id": self.table["id"][~rows], "reason": reason})
-        tensors = {name: t[wanted] for name, t in vars(self).items() if hasattr(t, "device")}
+        tensors = {name: t[wanted] for name, t in vars(self).items() if isinstance(t, Tensor)}
         return replace(
             self,
             table=self.table[rows].reset_index(drop=True),
@@ -121,10 +121,13 @@ def _spans(
     table: pd.DataFrame, part: str, ids: list[TokenIds], model: PairTokenizer
 ) -> list[TokenRange | None]:
     """The tokens of each subject's last occurrence; the space before a word belongs to its token."""
-    texts, subjects = list(table[SUBJECTS[part]]), list(table[part])
+    texts = list(table[SUBJECTS[part]])
+    subjects = list(table[part])
     starts = [text.rindex(subject) for text, subject in zip(texts, subjects, strict=True)]
     before = model.token_ids([t[:i].removesuffix(" ") for t, i in zip(texts, starts, strict=True)])
     until = model.token_ids([t[: i + len(s)] for t, i, s in zip(texts, starts, subjects, strict=True)])
+    # Token ids of a text's beginnings are compared with those of the whole: where a beginning's are not the
+    # whole's own first ones, its end is inside a token, and the subject has no tokens to itself.
     return [
         (len(b), len(u) - 1) if w[: len(b)] == b and w[: len(u)] == u else None
         for b, u, w in zip(before, until, ids, strict=True)
@@ -157,6 +160,7 @@ def _misfit(pair: _TokenizedPair, texts: Mapping[Hashable, str]) -> str:
 
 
 def _runs_on(prompt: str, answer: str) -> bool:
+    """Whether two ASCII words meet without a space; in many scripts words do so rightly."""
     edge = prompt[-1] + answer[0]
     return edge.isascii() and edge.isalnum()
 

@@ -161,9 +161,14 @@ def _choose(table: pd.DataFrame, choice: PromptChoice, where: str) -> pd.DataFra
     wanted = relations if choice.relations is None else choice.relations
     for name in wanted:
         if name not in relations:
-            near, known = nearest(name, relations), ", ".join(relations)
-            raise DataError(f"no relation {name!r}", where=where, expected=f"one of {known}", near=near)
+            raise DataError(
+                f"no relation {name!r}",
+                where=where,
+                expected=f"one of {', '.join(relations)}",
+                near=nearest(name, relations),
+            )
     chosen = table[table["relation"].isin(wanted)]
+    # In turns, one of each relation at a time, until the limit; then in the order of the file again.
     turn = chosen.groupby("relation").cumcount().sort_values(kind="stable")
     return chosen.loc[sorted(turn.index[: choice.limit])].reset_index(drop=True)
 

@@ -74,9 +74,14 @@ def difference(
 
     A difference of medians is not the median of the differences; for that, measure the differences.
     """
-    one, other = np.asarray(first), np.asarray(second)
+    one = np.asarray(first)
+    other = np.asarray(second)
+    # The mean of differences is the difference of means: one column, with one skewness to correct for.
     if statistic == "mean" and one.dtype != bool:
         return measure(name, one - other, "mean", **details)
+    # Fractions and medians have no such identity. Both sides share their draws, so that replicate r of each
+    # is the same resample and the differences are paired. Bounds are those of the difference, not of its
+    # sides.
     sides: MeasurementDetails = {**details, "bounds": None}
     minuend = measure(f"{name}, first", one, statistic, **sides)
     subtrahend = measure(f"{name}, second", other, statistic, **sides)
@@ -115,7 +120,8 @@ def _sample(name: str, samples: Any, details: MeasurementDetails) -> Sample:
         raise ResultError(f"{name} has samples that are not numbers", seen=str(error)) from error
     if rows.size == 0 or rows.ndim not in (1, 2):
         raise ResultError(f"{name} has no samples", expected="an array of rows", seen=f"shape {rows.shape}")
-    ids, clusters = details.get("ids"), details.get("clusters")
+    ids = details.get("ids")
+    clusters = details.get("clusters")
     units = units_of(name, len(rows), details["unit"], ids, clusters)
     broken = np.flatnonzero(~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1))
     if len(broken):
@@ -129,8 +135,10 @@ def _sample(name: str, samples: Any, details: MeasurementDetails) -> Sample:
 
 
 def _measurement(sample: Sample, statistic: str, found: Estimate, details: MeasurementDetails) -> Measurement:
-    replicates, low, high = found.replicates, None, None
+    replicates = found.replicates
+    low = high = None
     if replicates is not None:
+        # Clipped before the percentiles are taken: a claim that is judged by replicates sees what they show.
         replicates = np.clip(replicates, *(details.get("bounds") or (-np.inf, np.inf)))
         low, high = (float(end) for end in np.quantile(replicates, [TAIL, 1 - TAIL]))
     return Measurement(

@@ -120,6 +120,8 @@ def _value(node: Node, numbers: Mapping[str, Values]) -> Values:
         return node.value
     if node.kind == "name":
         return _number(node.text, numbers)
+    # Every part is evaluated, also behind a settled `or`: a division by zero makes a claim undetermined in
+    # whatever order it was written.
     values = [_value(part, numbers) for part in node.parts]
     if node.kind == "call":
         return FUNCTIONS[node.signs[0]][1](*values)
@@ -128,6 +130,7 @@ def _value(node: Node, numbers: Mapping[str, Values]) -> Values:
     if node.kind == "arithmetic":
         return _calculated(node, values)
     if node.kind == "compare":
+        # `0 < x < 1` is `0 < x and x < 1`, replicate by replicate, as mathematicians read it.
         steps = zip(node.signs, values, values[1:], strict=False)
         return _fold(np.logical_and, tuple(COMPARISONS[sign](a, b) for sign, a, b in steps))
     if node.kind == "not":
@@ -142,9 +145,11 @@ def _number(name: str, numbers: Mapping[str, Values]) -> Values:
 
 
 def _calculated(node: Node, values: list[Values]) -> Values:
-    sign, (left, right) = node.signs[0], values
+    sign = node.signs[0]
+    left, right = values
     if sign != "/":
         return ARITHMETIC[sign](left, right)
+    # A replicate with a zero denominator has no truth value, and leaving it out would bias the share.
     zero = np.asarray(right) == 0
     if zero.any():
         often = f" in {zero.sum()} of {zero.size} replicates" if zero.ndim else ""
@@ -153,10 +158,16 @@ def _calculated(node: Node, values: list[Values]) -> Values:
 
 
 class _Parser:
-    """Precedence climbing over the tokens; every method leaves `token` at what follows what it read."""
+    """Recursive descent, a method for each precedence; each leaves `token` at what follows what it read.
+
+    A method asks its parts for a number or a truth value (`demand`), so that a claim is typed as it is read
+    and the error points at the part that does not fit.
+    """
 
     def __init__(self, text: str, where: str) -> None:
-        self.text, self.where, self.depth = text, where, 0
+        self.text = text
+        self.where = where
+        self.depth = 0
         self.tokens = self._tokens()
         self.end = 0  # column after the last token read
         self.token = next(self.tokens)
@@ -165,6 +176,7 @@ class _Parser:
         self, problem: str, expected: str, at: int | None = None, near: tuple[str, ...] = (), hint: str = ""
     ) -> ClaimError:
         at = self.token.at if at is None else at
+        # Line ends as blanks, character by character, so that the caret stands under its column.
         shown = re.sub(r"\s", " ", self.text)
         start = max(0, at - 60)
         seen = f"{shown[start : at + 40]}\n        {' ' * (at - start)}^"
@@ -172,18 +184,22 @@ class _Parser:
         return ClaimError(problem, where=where, expected=expected, seen=seen, near=near, hint=hint)
 
     def _tokens(self) -> Iterator[Token]:
-        at, read = 0, 0
+        at = 0
+        read = 0
         while at < len(self.text):
             if self.text[at].isspace():
                 at += 1
                 continue
             if read == LONGEST:
                 raise self.error("this claim is too long", f"at most {LONGEST} names, numbers and signs", at)
-            yield (token := self._token(at))
-            at, read = at + len(token.text), read + 1
+            token = self._token(at)
+            yield token
+            at += len(token.text)
+            read += 1
         yield Token("end", "", len(self.text))
 
     def _token(self, at: int) -> Token:
+        # A name comes first among the alternatives: it alone may hold hyphens and brackets, up to its dot.
         if found := TOKEN.match(self.text, at):
             return Token(str(found.lastgroup), found[0], at)
         sign = self.text[at]
@@ -209,6 +225,7 @@ class _Parser:
         return self.joined("or", lambda: self.joined("and", self.negation))
 
     def joined(self, word: str, inner: Callable[[], Node]) -> Node:
+        # One node for a whole chain: `a and b and c` has three parts, and no depth.
         start = self.token.at
         parts = [inner()]
         while self.token.text == word:
@@ -228,7 +245,8 @@ class _Parser:
 
     def comparison(self) -> Node:
         start = self.token.at
-        parts, signs = [self.arithmetic(0)], []
+        parts = [self.arithmetic(0)]
+        signs: list[str] = []
         while self.token.text in COMPARISONS:
             self.demand(parts[-1], False, start)
             signs.append(self.take().text)
@@ -247,6 +265,7 @@ class _Parser:
             sign = self.take().text
             at = self.token.at
             right = self.demand(self.arithmetic(level + 1), False, at)
+            # A zero that is written can be refused when the spec is read; a measured one only when judged.
             if sign == "/" and right.kind == "number" and right.value == 0:
                 raise self.error("this divides by zero", "another denominator", at)
             left = self.node("arithmetic", start, [left, right], (sign,))
@@ -265,6 +284,7 @@ class _Parser:
         if token.kind == "number":
             return Node("number", token.text, value=self.number(self.take()))
         if token.kind == "name":
+            # `a[seed = 0]` and `a[seed=0]` are one name, which must be spelled as the ledger spells it.
             return Node("name", re.sub(r"\s*([\[\],=])\s*", r"\1", self.take().text))
         if token.text in FUNCTIONS:
             return self.call()
@@ -313,6 +333,7 @@ class _Parser:
         raise self.error("this is true or false where a number is needed", "a name or a number", at)
 
     def deeper(self) -> _Depth:
+        # Checked before Python's own stack runs out, which would be a traceback rather than a message.
         if self.depth >= DEEPEST:
             raise self.error("this is nested too deeply", f"at most {DEEPEST} levels")
         return _Depth(self)

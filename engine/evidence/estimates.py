@@ -41,7 +41,8 @@ class Sample:
 
     def tie_breaker(self) -> np.random.Generator:
         """Depends on name and numbers, so that two fractions which happen to agree are not one."""
-        order = np.lexsort((self.rows, *self.units.members.T))  # rows in any order are the same numbers
+        # Rows in any order are the same numbers, so they are sorted before they are hashed.
+        order = np.lexsort((self.rows, *self.units.members.T))
         key = f"{self.units.seed}\x1f{self.name}".encode() + self.rows[order].tobytes()
         return np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:16], "big"))
 
@@ -75,10 +76,13 @@ def _mean(sample: Sample) -> Estimate:
 
 def _ratio(sample: Sample) -> Estimate:
     rows = sample.columns(2)
+    # The ratio of the means, resampled as a pair, so that numerator and denominator keep their correlation.
     over, under = rows.mean(axis=0)
     if under == 0:
         raise ResultError(f"{sample.name} divides by zero", seen="a denominator with mean 0")
     means = rs.resampled(rs.weighted_means, rows, sample.units)
+    # Fieller (1954): where the denominator may be zero, the set of ratios that fit is unbounded. A resample
+    # whose denominator has the other sign, or none, shows that these units cannot exclude it.
     if (means[:, 1] * under <= 0).any():
         note = f"Over {sample.who} the denominator may be zero, so that the ratio has no interval."
         return Estimate(float(over / under), None, note)
@@ -87,11 +91,15 @@ def _ratio(sample: Sample) -> Estimate:
 
 def _correlation(sample: Sample, statistic: rs.Statistic) -> Estimate:
     """Spread on Fisher's z scale, where no end passes 1."""
-    rows, inside = sample.columns(2), 1 - 1e-6
+    rows = sample.columns(2)
+    inside = 1 - 1e-6
+    # The statistic on the sample is that on the one resample in which each row stands once.
     value = _existing(sample, statistic(np.ones((1, len(rows)), np.float32), rows)[0])
     if abs(value) > inside:
         note = f"Perfect over these {sample.who}: resampling cannot say how far from perfect it may be."
         return Estimate(value, None, note)
+    # Fisher's z = artanh r is nearly normal with a variance that does not depend on r; spread there and taken
+    # back by tanh, the interval is longer towards 0, as it should be, and ends before 1.
     raw = np.arctanh(np.clip(rs.resampled(statistic, rows, sample.units), -inside, inside))
     if refusal := _refusal(sample, raw):
         return Estimate(value, None, refusal)
@@ -114,6 +122,8 @@ def _fraction(sample: Sample) -> Estimate:
     if not np.isin(rows, (0, 1)).all():
         raise ResultError(f"{sample.name} is a fraction of rows that are true", expected="0 or 1 in each row")
     value = float(rows.mean())
+    # The resampled shares say in which order the replicates come, and for clusters what the rows are worth.
+    # The values are of the exact distribution: resamples of all hits would all be 1.
     shares = rs.resampled(rs.weighted_means, rows, sample.units)
     worth = _worth(sample, value, shares)
     if sample.units.clustered and sample.units.n < iv.TOO_FEW:
@@ -124,15 +134,20 @@ def _fraction(sample: Sample) -> Estimate:
 def _median(sample: Sample) -> Estimate:
     rows = sample.columns(1)
     value = float(np.median(rows))
+    # The share of rows above the median, ties as a half: it rises and falls with a resample's median, but
+    # takes many values where the median itself takes a few.
     shares = rs.resampled(rs.weighted_means, (1 + np.sign(rows - value)) / 2, sample.units)
     worth = _worth(sample, 0.5, shares)
+    # All n rows lie above the true median with probability 2^-n, and below it likewise: where that is more
+    # than 2.5 % (n of 5 or less), even the interval from the smallest to the largest row covers too little.
     if 0.5 ** min(worth, sample.units.n) > iv.TAIL:
         return Estimate(value, None, _too_few(sample))
     return _dealt(sample, value, shares, iv.median_values(rows, worth, len(shares)))
 
 
 def _worth(sample: Sample, share: float, shares: np.ndarray) -> float:
-    rows, n = len(sample.rows), sample.units.n
+    rows = len(sample.rows)
+    n = sample.units.n
     return iv.effective_rows(share, shares, rows, n) if sample.units.clustered and n > 1 else n
 
 
@@ -146,6 +161,8 @@ def _spread(sample: Sample, value: float, raw: np.ndarray) -> Estimate:
     if refusal := _refusal(sample, raw):
         return Estimate(value, None, refusal)
     skew = float(iv.skewness(raw))
+    # The replicates of a mean are skewed as the data are, over root n. Beyond this much the stretch of one
+    # side does not mend the interval (intervals.py).
     if abs(skew) >= iv.TOO_SKEWED:
         note = f"One or two of {sample.who} carry this number, so that it has no interval to trust."
         return Estimate(value, None, note)
@@ -175,7 +192,8 @@ def _few(sample: Sample) -> str:
 def _skewed(sample: Sample, skew: float) -> str:
     if abs(skew) < iv.SKEWED:
         return ""
-    side, more = "upper" if skew > 0 else "lower", 100 * (abs(skew) - iv.SKEW_NOISE)
+    side = "upper" if skew > 0 else "lower"
+    more = 100 * (abs(skew) - iv.SKEW_NOISE)
     return f"A few {sample.unit}s lie far out: the {side} side is {more:.0f} % wider."
 
 

@@ -34,6 +34,7 @@ def skewness(replicates: np.ndarray) -> np.ndarray:
     """Of "replicate ..." along the first axis; for a mean, that of the data over the root of n."""
     away = replicates - replicates.mean(axis=0)
     spread = np.sqrt((away**2).mean(axis=0))
+    # The third standardised moment; 0 where all replicates agree, which have no shape.
     return np.where(spread > 0, (away**3).mean(axis=0) / np.maximum(spread**3, 1e-300), 0.0)
 
 
@@ -47,10 +48,15 @@ def expanded(value: np.ndarray | float, replicates: np.ndarray, n: int) -> np.nd
     Johnson (1978), on the long side only. A percentile interval makes a third of the correction that
     skewed data need, and a sample shows less skewness than its source.
     """
+    # Resamples spread as the sample does, whose variance divides by n and not by n - 1: hence the root. Their
+    # percentiles are those of a normal, z, where n units estimate their own variance and so call for t.
     factor = stdtrit(n - 1, 1 - TAIL) / ndtri(1 - TAIL) * np.sqrt(n / (n - 1))
     factor *= FEW_WIDTH if n < FEW else 1.0
-    away, skew = replicates - value, skewness(replicates)
+    away = replicates - value
+    skew = skewness(replicates)
+    # Skewness within its own sampling error stretches nothing, so that symmetric data get the plain factor.
     stretch = 1 + np.clip(np.abs(skew) - SKEW_NOISE, 0, TOO_SKEWED)
+    # A replicate lies on the long side where it is away from the value in the direction of the skew.
     return value + factor * away * np.where(away * skew > 0, stretch, 1.0)
 
 
@@ -59,9 +65,14 @@ def effective_rows(share: float, shares: np.ndarray, rows: int, n: int) -> float
 
     `shares` is "replicate". Where the data show no variance each cluster counts as one row.
     """
+    # The cluster bootstrap's variance of the share, made unbiased as in `expanded`.
     variance = shares.var() * n / (n - 1)
+    # Korn and Graubard's effective sample size: the n of a simple random sample of this variance, p(1 - p)/n.
     worth = share * (1 - share) / variance if variance > 0 else n
+    # They scale it by the squared ratio of t quantiles at rows - 1 and at clusters - 1 degrees of freedom,
+    # since the variance was estimated from the clusters alone.
     narrowing = (stdtrit(rows - 1, 1 - TAIL) / stdtrit(n - 1, 1 - TAIL)) ** 2
+    # Clusters may vary less than independent rows would by luck; more rows than there are is no evidence.
     return float(min(worth, rows) * narrowing)
 
 
@@ -72,10 +83,16 @@ def fraction_values(fraction: float, n: float, replicates: int) -> np.ndarray:
     and in between the one turns into the other. No true fraction falls outside either end in more
     than 2.5 % of samples, all hits or none included; so small samples cover more than 95 %.
     """
+    # 801 levels put grid points on 2.5 and 97.5 %, and the tails reach one step further in, so that reading a
+    # percentile off never interpolates with what is mixed in between.
     level, step = np.linspace(0, 1, 801, retstep=True)
+    # From 0 in the lower tail, Beta(hits, misses + 1), to 1 in the upper one, Beta(hits + 1, misses).
     turned = np.clip((level - TAIL - step) / (1 - 2 * (TAIL + step)), 0, 1)
-    hits, misses = fraction * n + turned, (1 - fraction) * n + 1 - turned
+    hits = fraction * n + turned
+    misses = (1 - fraction) * n + 1 - turned
+    # The Beta quantile form of Clopper and Pearson's ends; n need not be whole, as an effective n is not.
     values = betaincinv(np.maximum(hits, 1e-12), np.maximum(misses, 1e-12), level)
+    # A Beta whose first parameter is 0 is all at 0 (no hit: the lower end is 0), by its second all at 1.
     values = np.where(hits <= 1e-9, 0.0, np.where(misses <= 1e-9, 1.0, values))
     return np.interp(np.linspace(0, 1, replicates), level, values)
 
@@ -85,10 +102,17 @@ def median_values(samples: np.ndarray, n: float, replicates: int) -> np.ndarray:
 
     Where values are tied, as ranks and layers are, they are not interpolated but step outwards.
     """
+    # Quantile levels `at` within eight standard errors of a half, on which the median's level is looked for.
     at = np.clip(0.5 + np.linspace(-8, 8, 4001) * 0.5 / np.sqrt(n + 1), 1e-9, 1 - 1e-9)
+    # Hutson's fractional order statistics: the true median lies below the sample's quantile at level u with
+    # the probability that Beta((n + 1) u, (n + 1)(1 - u)) exceeds a half.
     reached = 1 - betainc((n + 1) * at, (n + 1) * (1 - at), 0.5)
-    ordered, rows = np.sort(samples), len(samples)
+    ordered = np.sort(samples)
+    rows = len(samples)
+    # Inverted: for each replicate's probability the level that reaches it, as a place among the ordered rows,
+    # counted from 1. The level is that of n independent rows, the values are those of all rows.
     place = np.interp(np.linspace(0, 1, replicates), reached, at) * (rows + 1)
+    # Between tied values a fraction of the way is a value that the data cannot take; outwards never narrows.
     if (np.diff(ordered) == 0).any():
         place = np.where(place < (rows + 1) / 2, np.floor(place), np.ceil(place))
     return np.interp(place, np.arange(1, rows + 1), ordered)
@@ -97,5 +121,7 @@ def median_values(samples: np.ndarray, n: float, replicates: int) -> np.ndarray:
 def in_order_of(scores: np.ndarray, ascending: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """`ascending` values dealt out to the replicates by the rank of their score, ties at random."""
     dealt = np.empty_like(ascending)
+    # lexsort sorts by its last key, the score, and then by chance: without that, replicates with equal scores
+    # would get their values in the order of the draws, and two tied fractions would move together.
     dealt[np.lexsort((generator.random(len(scores)), scores))] = ascending
     return dealt

@@ -25,6 +25,8 @@ def digits(value: float, low: float | None, high: float | None) -> str:
     if low is None or high is None or not math.isfinite(high - low) or high == low:
         plain = _place(value) - PLAIN_DIGITS + 1
         return _whole(value) if float(value).is_integer() else _rounded(value, plain)
+    # The half-width's own leading digit decides: below 3 it earns one digit more, so that rounding moves the
+    # value by at most a sixth of the half-width.
     half = (high - low) / 2
     leading = half / 10.0 ** _place(half)
     finest = _place(max(abs(low), abs(high))) - MOST_DIGITS + 1
@@ -65,6 +67,7 @@ def _is_flat(m: Measurement) -> bool:
     """Whether all units gave one value; by the rows where they are there, as sums differ in last digits."""
     if m.low is None or m.high is None or m.low == m.high or m.samples is None:
         return m.low is not None and m.low == m.high
+    # An interval that is wide against the last digit that is ever printed is no rounding of equal rows.
     if m.high - m.low > 10.0**-MOST_DIGITS * max(abs(m.low), abs(m.high)):
         return False
     over, under = (m.samples, 1.0) if m.samples.ndim == 1 else m.samples.T

@@ -50,10 +50,14 @@ class SamplingUnits:
         Borgatti (1999). A resample that drew one unit only holds no pair, and becomes the sample itself.
         """
         counts = _counts(self.seed, self.drawn)
+        # The whole of "replicate row" would be 1.6 GB for 100,000 rows; no statistic needs two blocks at
+        # once.
         block = max(1, _CELLS_AT_ONCE // len(self.members))
         for start in range(0, REPLICATES, block):
             weights = counts[start : start + block, self.members[:, 0]]
             if self.members.shape[1] == 2:
+                # Vertices are drawn, and an edge stands once for each pair of copies of its two ends. Where a
+                # vertex is drawn twice, Snijders and Borgatti fill in an edge at random; here there is none.
                 weights = weights * counts[start : start + block, self.members[:, 1]]
                 weights[weights.sum(axis=1) == 0] = 1
             yield weights
@@ -62,6 +66,7 @@ class SamplingUnits:
 def units_of(name: str, rows: int, unit: str, ids: Any, clusters: Any) -> SamplingUnits:
     """The units of `rows` rows: the rows themselves, the cluster of each, or the pair behind each."""
     given = clusters if clusters is not None else ids if ids is not None else range(rows)
+    # Labels are compared as text: a seed is the same unit whether one table has it as 3 and another as "3".
     labels = np.asarray(given).astype(str).reshape(len(given), -1)
     if len(labels) != rows or labels.shape[1] > (1 if clusters is None else 2):
         raise ResultError(
@@ -72,8 +77,12 @@ def units_of(name: str, rows: int, unit: str, ids: Any, clusters: Any) -> Sampli
     names, members = np.unique(labels, return_inverse=True)
     members = members.reshape(labels.shape)
     _refuse_repeats(name, unit, names, members, clusters is not None)
-    seed, n, drawn = _seed_of(names, unit), len(names), len(names)
+    seed = _seed_of(names, unit)
+    n = len(names)
+    drawn = n
     if n > _MOST_DRAWN and members.shape[1] == 1:
+        # Groups of units are drawn in place of units. The grouping is random, or units that lie side by side
+        # and are alike would share one; it follows from the seed, so that measurements stay paired.
         drawn = _MOST_DRAWN
         members = (np.random.default_rng(seed).permutation(n) % drawn)[members]
     return SamplingUnits(n, clusters is not None, seed, drawn, members)
@@ -94,6 +103,7 @@ def _refuse_repeats(name: str, unit: str, names: np.ndarray, members: np.ndarray
 def _seed_of(names: np.ndarray, unit: str) -> int:
     """The same for the same units in any order; unnamed units of different kinds are not paired."""
     unnamed = set(names) == {str(i) for i in range(len(names))}
+    # The names arrive sorted and each once; \x1f, a control character, stands in no id and keeps them apart.
     text = "\x1f".join([unit if unnamed else "", *names])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
 
@@ -102,21 +112,25 @@ def _seed_of(names: np.ndarray, unit: str) -> int:
 def _counts(seed: int, n: int) -> np.ndarray:
     """How often each unit is drawn: "replicate unit"."""
     picks = np.random.default_rng(seed).integers(n, size=(REPLICATES, n))
+    # Counting all replicates in one pass: replicate r counts in bins r n to (r + 1) n.
     picks += np.arange(REPLICATES)[:, None] * n
     counts = np.bincount(picks.ravel(), minlength=REPLICATES * n).reshape(REPLICATES, n).astype(np.float32)
-    counts.flags.writeable = False
+    counts.flags.writeable = False  # shared by whoever measures the same units
     return counts
 
 
 def resampled(statistic: Statistic, samples: np.ndarray, units: SamplingUnits) -> np.ndarray:
     """A statistic on every resample: "replicate", or "replicate column"."""
     if units.one_each:
+        # Row i of the sorted samples is unit i, so that the counts are the weights, without a copy.
         return statistic(_counts(units.seed, units.n), samples[np.argsort(units.members[:, 0])])
     return np.concatenate([statistic(weights, samples) for weights in units.weights()])
 
 
 def weighted_means(weights: np.ndarray, samples: np.ndarray) -> np.ndarray:
     """Means of "row" or "row column"; centred and scaled first, so that single precision costs nothing."""
+    # A float32 product is faster and keeps 7 digits. Of numbers about their mean, scaled to 1, those are
+    # digits of the spread, however far from 0 the mean lies.
     centre = samples.mean(axis=0)
     away = samples - centre
     scale = np.maximum(np.abs(away).max(axis=0), 1e-300)
@@ -128,11 +142,14 @@ def weighted_means(weights: np.ndarray, samples: np.ndarray) -> np.ndarray:
 def weighted_pearson(weights: np.ndarray, samples: np.ndarray) -> np.ndarray:
     """Correlation of two columns; NaN where a resample is constant in one."""
     x, y = ((column - column.mean()) / (column.std() or 1.0) for column in samples.T)
+    # r = (E xy - E x E y) / root of (E xx - (E x)^2)(E yy - (E y)^2), the moments of all resamples in one
+    # product; standardised beforehand, or the differences of large moments would cancel.
     return _correlation(*weighted_means(weights, np.column_stack([x, y, x * x, y * y, x * y])).T)
 
 
 def weighted_spearman(weights: np.ndarray, samples: np.ndarray) -> np.ndarray:
     """Correlation of the ranks that two columns have within each resample."""
+    # Ranks are taken anew in each resample, where a row that is drawn twice ties with itself.
     x, y = (_ranks(weights, column) for column in samples.T)
     total = weights.sum(axis=1)
     means = [(weights * c).sum(axis=1) / total for c in (x, y, x * x, y * y, x * y)]
@@ -140,6 +157,7 @@ def weighted_spearman(weights: np.ndarray, samples: np.ndarray) -> np.ndarray:
 
 
 def _correlation(x, y, xx, yy, xy) -> np.ndarray:
+    # Rounding can take a variance below 0; one of at most 1e-9 is a constant column, without a correlation.
     spread = np.sqrt(np.maximum(xx - x * x, 0) * np.maximum(yy - y * y, 0))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(spread > 1e-9, (xy - x * y) / spread, np.nan)
@@ -148,9 +166,11 @@ def _correlation(x, y, xx, yy, xy) -> np.ndarray:
 def _ranks(weights: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Mid-ranks within each resample, from 0 to 1: "replicate row"."""
     values, place = np.unique(column, return_inverse=True)
+    # How often each distinct value is drawn: the rows that hold it lie side by side once they are sorted.
     order = np.argsort(place, kind="stable")
     starts = np.searchsorted(place[order], np.arange(len(values)))
     drawn = np.add.reduceat(weights[:, order].astype(float), starts, axis=1)
+    # All that is below, and half of the ties: the mid-rank, up to a shift and scale that leave r as it is.
     middle = np.cumsum(drawn, axis=1) - drawn / 2
     return (middle / drawn.sum(axis=1, keepdims=True))[:, place]
 

@@ -56,6 +56,7 @@ def judge(claim_id: str, claim: ClaimLike, lookup: Lookup, failed_checks: Callab
     same, the claim is paired. A claim that divides by zero, or needs a withheld interval, is undetermined.
     Raises ClaimError where a predicate cannot be parsed.
     """
+    # What a claim requires cannot make it measured, so that its own verdict comes first.
     own = _judged(claim_id, claim.holds, lookup, failed_checks)
     if own.verdict == "unmeasured":
         return own
@@ -86,6 +87,8 @@ def _judged(claim_id: str, text: str, lookup: Lookup, failed_checks: Callable[[s
         if not m.exact and m.replicates is None:
             return Verdict(claim_id, "undetermined", None, f"{name} has no interval: {m.note}".rstrip(": "))
     try:
+        # On the values first: a denominator that is zero there makes the claim undetermined, even where it is
+        # not in any replicate. The share is then that of the replicates alone.
         evaluate(predicate, {name: m.value for name, m in here.items()})
         held = evaluate(predicate, {name: _values(m) for name, m in here.items()})
     except ClaimError as error:

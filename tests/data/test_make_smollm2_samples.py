@@ -12,7 +12,7 @@ import torch
 from engine.data import make_smollm2_samples
 from engine.data.make_smollm2_samples import (
     PACKED,
-    Cache,
+    KeyValueCache,
     draw,
     joined,
     next_logits,
@@ -33,7 +33,7 @@ def model(request) -> HookedModel:
 
 def test_token_by_token_equals_the_whole_forward_also_after_documents_left(model: HookedModel):
     ids = torch.randint(model.shape.vocab, (5, 12), generator=torch.Generator().manual_seed(0))
-    cache, rows = Cache(model, 5, 12), torch.arange(5)
+    cache, rows = KeyValueCache(model, 5, 12), torch.arange(5)
     with torch.no_grad():
         expected = model.logits(ids)
         for position in range(12):
