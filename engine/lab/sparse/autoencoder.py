@@ -29,7 +29,7 @@ COLUMNS = ["step", "tokens", "loss", "aux_loss", "l0", "dead", "lr"]
 
 
 def train(
-    batches: Iterable[Float[Tensor, "batch d"]],
+    batches: Iterable[Float[Tensor, "_batch d"]],
     d: int,
     n_features: int,
     k: int,
@@ -61,7 +61,7 @@ def train(
 
 
 def train_several(
-    batches: Iterable[Float[Tensor, "batch d"]],
+    batches: Iterable[Float[Tensor, "_batch d"]],
     d: int,
     n_features: int,
     k: int,

@@ -22,7 +22,7 @@ from engine.errors import DataError
 class Codes:
     """Active latents row by row: row r holds entries starts[r] to starts[r + 1]; latents ascend."""
 
-    starts: Int[Tensor, " row+1"]
+    starts: Int[Tensor, " edge"]  # one more than there are rows
     latents: Int[Tensor, " entry"]
     values: Float[Tensor, " entry"]
     n_latents: int
@@ -61,7 +61,7 @@ class Codes:
             pattern = torch.sparse_csr_tensor(self.starts, self.latents, zeros, size, check_invariants=False)
             return torch.sparse.sampled_addmm(pattern, left, right.T, beta=0.0).values()
 
-    def by_latent(self) -> tuple[Int[Tensor, " entry"], Int[Tensor, " latent+1"]]:
+    def by_latent(self) -> tuple[Int[Tensor, " entry"], Int[Tensor, " edge"]]:
         """The entries in the order of their latents, and where each latent's entries start in that order."""
         starts = self.starts.new_zeros(self.n_latents + 1)
         torch.cumsum(self.fired(), 0, out=starts[1:])
@@ -74,7 +74,7 @@ class Codes:
 
 def weighted_sums(
     index: Int[Tensor, " entry"],
-    starts: Int[Tensor, " bag+1"],
+    starts: Int[Tensor, " edge"],
     weights: Float[Tensor, " entry"],
     table: Float[Tensor, "row d"],
 ) -> Float[Tensor, "bag d"]:

@@ -49,7 +49,7 @@ class ReconstructionSums:
 
 
 def reconstruction(
-    batches: Iterable[tuple[Float[Tensor, "row d"], Int[Tensor, " row"]]],
+    batches: Iterable[tuple[Float[Tensor, "_row d"], Int[Tensor, " _row"]]],
     reconstruct: Reconstruct,
     mean: Float[Tensor, " d"],
     n_contexts: int,
@@ -110,7 +110,7 @@ class PrincipalComponents:
         return (1 - (energy[0] - energy[1:].cumsum(0)) / total).numpy()
 
 
-def principal(batches: Iterable[Float[Tensor, "row d"]]) -> PrincipalComponents:
+def principal(batches: Iterable[Float[Tensor, "_row d"]]) -> PrincipalComponents:
     """Principal components of a stream of activations, in one pass over their second moments."""
     n = 0
     first = None
@@ -142,7 +142,7 @@ class SpliceLosses:
 
 @torch.no_grad()
 def splice(
-    batches: Iterable[Int[Tensor, "context pos"]],
+    batches: Iterable[Int[Tensor, "_context pos"]],
     clean_logits: Callable[[Tensor], Tensor],
     forward: ForwardWithReplacement,
     by: Mapping[str, Reconstruct],

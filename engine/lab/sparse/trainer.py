@@ -185,7 +185,7 @@ class Training:
 
 def take_steps(
     trainings: Sequence[Training],
-    stream: Iterable[Float[Tensor, "batch width"]],
+    stream: Iterable[Float[Tensor, "_batch width"]],
     scaled: Callable[[Tensor], Tensor],
     progress: Callable[..., None] | None = None,
 ) -> None:
