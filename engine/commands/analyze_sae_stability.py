@@ -1,8 +1,8 @@
 """`mech analyze-sae-stability`: how alike the dictionaries are that a sweep trains from several seeds.
 
 The sweep's trained SAEs are grouped by every setting but the seed; each group is an experiment of its own,
-compared by one of family `sae_stability`. Grouping changes no key, so what the sweep trained is not trained
-again.
+compared by every family that declares to build on such runs swept over the seed. Grouping changes no key, so
+what the sweep trained is not trained again.
 """
 
 from __future__ import annotations
@@ -31,9 +31,6 @@ from engine.spec.models import Experiment
 from engine.spec.points import FamilyCatalog
 from engine.spec.sweeps import checked
 
-TRAINS = "polysemanticity_sae"
-COMPARES = "sae_stability"
-ROLE = "saes"
 SEED = "seed"
 LIVE = "live_"  # how the family names what it measures on live latents alone
 
@@ -66,7 +63,7 @@ def analyze_sae_stability(
     catalog = project_sources().catalog
     comparing = with_comparisons(load_investigation(existing_spec(sweep), catalog), catalog)
     comparing = replace(comparing, typed=f"mech analyze-sae-stability --sweep {sweep}")
-    comparisons = [name for name, e in comparing.spec.experiments.items() if e.family == COMPARES]
+    comparisons = [name for name, e in comparing.spec.experiments.items() if e.uses]
     options = MeasureOptions(model, False, dry_run, jobs, cluster, json, context.obj.debug)
 
     def describe(selected: SelectedRuns) -> Output:
@@ -86,23 +83,39 @@ def analyze_sae_stability(
 def with_comparisons(sweep: Investigation, catalog: FamilyCatalog) -> Investigation:
     """The sweep with an experiment of trained SAEs for each of its settings, and one that compares them."""
     experiments: dict[str, dict[str, Any]] = {}
+    compared = list(_compared_over_seeds(catalog))
     for name, experiment in sweep.spec.experiments.items():
-        if experiment.family == TRAINS and len(experiment.sweep.get(SEED, [])) > 1:
-            for setting, trained in _settings(name, experiment):
-                experiments[setting] = trained
-                comparison = {"family": COMPARES, "uses": {ROLE: setting}}
-                on = {"models": trained["models"]} if trained.get("models") else {}
-                experiments[f"stability_{setting}"] = comparison | on
+        comparing = [(family, role) for family, role, trains in compared if trains == experiment.family]
+        if not comparing or len(experiment.sweep.get(SEED, [])) < 2:
+            continue
+        for setting, trained in _settings(name, experiment):
+            experiments[setting] = trained
+            on = {"models": trained["models"]} if trained.get("models") else {}
+            for family, role in comparing:
+                experiments[f"{family}_{setting}"] = {"family": family, "uses": {role: setting}} | on
     if not experiments:
         raise SpecError(
             "nothing here trains SAEs that differ in their seed",
             where=str(sweep.spec_path),
-            expected=f"an experiment of family {TRAINS} with sweep: {{{SEED}: [0, 1, 2]}}",
+            expected=f"an experiment of family {_either(compared)} with sweep: {{{SEED}: [0, 1, 2]}}",
             seen=", ".join(sorted({e.family for e in sweep.spec.experiments.values()})),
             hint=f"mech sweep --base FILE --axis parameters.{SEED}=0,1,2 --output FILE writes such a sweep",
         )
     plain = {"title": sweep.spec.title, "question": sweep.spec.question, "models": list(sweep.spec.models)}
     return replace(sweep, spec=checked({**plain, "experiments": experiments}, catalog))
+
+
+def _compared_over_seeds(catalog: FamilyCatalog) -> Iterator[tuple[str, str, str]]:
+    """The families that compare runs over seeds: each with the role and the family of what it compares."""
+    for family in catalog.names():
+        inputs = catalog.inputs(family)
+        for role, uses in (inputs.uses if inputs else {}).items():
+            if uses.over == SEED:
+                yield family, role, uses.family
+
+
+def _either(compared: list[tuple[str, str, str]]) -> str:
+    return " or ".join(dict.fromkeys(trains for _, _, trains in compared))
 
 
 def _settings(name: str, experiment: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -120,7 +133,8 @@ def _settings(name: str, experiment: Experiment) -> Iterator[tuple[str, dict[str
 def _comparison_data(row: PointRow, comparing: Investigation, live_only: bool) -> dict[str, Any]:
     """A comparison as plain data: each finding with the number that chance gives beside it."""
     experiments = comparing.spec.experiments
-    trained = experiments[experiments[row.name.experiment].uses[ROLE]]
+    (used,) = experiments[row.name.experiment].uses.values()
+    trained = experiments[used]
     found = row.measurements
     findings = {name: m for name, m in found.items() if m.role == "finding" and _is_shown(m, live_only)}
     if row.run_id is not None and found and not findings:

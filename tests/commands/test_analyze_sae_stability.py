@@ -1,4 +1,4 @@
-"""`mech analyze-sae-stability` with toy families in place of the two that it knows by name."""
+"""`mech analyze-sae-stability` with toy families: one trains, one declares to compare over seeds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ import numpy as np
 from pydantic import BaseModel
 
 from engine.evidence.result import Measurement, Result
+from engine.spec.inputs import Inputs, Uses
+
+inputs = Inputs(uses={"saes": Uses("polysemanticity_sae", over="seed")})
 
 
 class Params(BaseModel, extra="forbid"):
