@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -173,7 +173,7 @@ def counted(n: int, unit: str) -> str:
     return f"{n:,} {unit}"
 
 
-def known_one(what: str, name: str, known: dict[str, Any] | Iterable[str]) -> Any:
+def known_one(what: str, name: str, known: Mapping[str, Any] | Iterable[str]) -> Any:
     """`known[name]`, or a TemplateError that says what there is."""
     if name not in known:
         raise TemplateError(
@@ -182,4 +182,4 @@ def known_one(what: str, name: str, known: dict[str, Any] | Iterable[str]) -> An
             seen=str(name),
             near=nearest(str(name), map(str, known)),
         )
-    return known[name] if isinstance(known, dict) else name
+    return known[name] if isinstance(known, Mapping) else name

@@ -90,9 +90,9 @@ def _entry(run: PlannedRun, store: RunStore, outcome: Outcome | None) -> Entry:
     why = outcome.reason if outcome else _why_not(run)
     if stored is not None:
         try:
-            return replace(
-                _measured(store, stored), experiment=run.name.experiment, point=dict(run.name.point)
-            )
+            entry = _measured(store, stored)  # maybe under another name: a key knows no names
+            point = dict(run.name.point)
+            return replace(entry, experiment=run.name.experiment, point=point, model=run.name.model)
         except StoreError as error:
             why = f"run {stored.id} is damaged: {error.where} {error.seen}"
     if run.examined.published is not None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.errors import EngineError, SpecError, nearest
-from engine.spec.load import load_spec
-from engine.spec.models import Spec
+from engine.runs.model_paths import canonical_model
+from engine.spec.load import load_spec, written_at
+from engine.spec.models import Experiment, Spec
 from engine.spec.points import FamilyCatalog
+
+SECOND_MODEL = "against"  # the parameter by which a family names a model to read beside its own
 
 
 @dataclass(frozen=True)
@@ -23,16 +26,11 @@ class Investigation:
     spec_path: Path
     template_path: Path
     typed: str = ""  # what a person types to measure it, where that is not `mech run`
+    spellings: Mapping[str, str] = field(default_factory=dict)  # how the spec spells a model, by its one name
 
     @property
     def published_folder(self) -> Path:
         return self.folder / "published"
-
-    def on_models(self, models: Iterable[str]) -> Investigation:
-        """The same questions asked of these models, whether the spec lists them or not."""
-        chosen = list(models)
-        asked = {n: e.model_copy(update={"models": None}) for n, e in self.spec.experiments.items()}
-        return replace(self, spec=self.spec.model_copy(update={"models": chosen, "experiments": asked}))
 
     def command(self, experiment: str, model: str) -> str:
         """What a person types to measure this experiment again."""
@@ -95,10 +93,29 @@ def find_experiment(investigations: Iterable[Investigation], name: str) -> tuple
 
 
 def load_investigation(path: Path, catalog: FamilyCatalog) -> Investigation:
-    """The investigation of one spec file. `spec.yaml` is named by its folder, any other file by itself."""
+    """The investigation of one spec file. `spec.yaml` is named by its folder, any other file by itself.
+
+    Its models have their one name, however the spec spells them (`model_paths`); SpecError where it names one
+    twice by two spellings.
+    """
     path = path.resolve()
-    slug = path.parent.name if path.name == "spec.yaml" else path.stem
-    return Investigation(slug, path.parent, load_spec(path, catalog), path, path.parent / "report.md")
+    folder = path.parent
+    slug = folder.name if path.name == "spec.yaml" else path.stem
+    root = project_or_none()
+    written = load_spec(path, catalog)
+    spellings = {canonical_model(model, folder, root): model for model in written.models}
+    if len(spellings) < len(written.models):
+        raise _named_twice(written.models, path, root)
+    spec = _with_canonical_models(written, folder, root)
+    return Investigation(slug, folder, spec, path, folder / "report.md", spellings=spellings)
+
+
+def canonical_models(typed: Iterable[str], folder: Path | None = None) -> list[str]:
+    """Models as a person types them, by the names that specs have them under.
+
+    Paths are taken relative to `folder`, by default the working directory, then to the project's folder.
+    """
+    return [canonical_model(model, folder or Path.cwd(), project_or_none()) for model in typed]
 
 
 def chosen_investigations(
@@ -112,7 +129,43 @@ def chosen_investigations(
 
 def find_root_or_here() -> Path:
     """The project's folder, or outside of one the working directory, whose .engine/ then keeps the runs."""
+    return project_or_none() or Path.cwd()
+
+
+def project_or_none() -> Path | None:
+    """The folder of the project that the working directory is in, if it is in one."""
     try:
         return find_root()
     except EngineError:
-        return Path.cwd()
+        return None
+
+
+def _with_canonical_models(spec: Spec, folder: Path, root: Path | None) -> Spec:
+    """The spec with each model by its one name, also where an experiment names it."""
+
+    def named(model: str) -> str:
+        return canonical_model(model, folder, root)
+
+    def renamed(experiment: Experiment) -> Experiment:
+        models = experiment.models and [named(model) for model in experiment.models]
+        parameters = dict(experiment.parameters)
+        sweep = dict(experiment.sweep)
+        if isinstance(second := parameters.get(SECOND_MODEL), str):
+            parameters[SECOND_MODEL] = named(second)
+        if SECOND_MODEL in sweep:
+            sweep[SECOND_MODEL] = [named(str(second)) for second in sweep[SECOND_MODEL]]
+        return experiment.model_copy(update={"models": models, "parameters": parameters, "sweep": sweep})
+
+    experiments = {name: renamed(experiment) for name, experiment in spec.experiments.items()}
+    models = [named(model) for model in spec.models]
+    return spec.model_copy(update={"models": models, "experiments": experiments})
+
+
+def _named_twice(models: Sequence[str], path: Path, root: Path | None) -> SpecError:
+    names = [canonical_model(model, path.parent, root) for model in models]
+    second = next(index for index, name in enumerate(names) if name in names[:index])
+    first = models[names.index(names[second])]
+    where = written_at(path, models[second], [("models", second)])
+    return SpecError(
+        f"{models[second]!r} is the model {first!r} once more", where=where, expected="each once"
+    )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.runs.investigation import project_or_none
+from engine.runs.model_paths import located
 from engine.spec.models import CorpusChoice, PromptChoice
 from engine.spec.points import FamilyCatalog
 
@@ -116,7 +118,10 @@ def project_sources() -> Sources:
 
 
 def model_facts(name: str, dtype: str) -> ModelFacts:
-    """The facts of a model from its card and the cache; ModelUnknown where no source has this name."""
+    """The facts of a model from its card and the cache; ModelUnknown where no source has this name.
+
+    A model of the project goes by its path there (`model_paths`), wherever the working directory is in it.
+    """
     from engine.models.cards import (
         availability,
         find_card,
@@ -126,10 +131,12 @@ def model_facts(name: str, dtype: str) -> ModelFacts:
         shape_of,
     )
 
-    card, shape = find_card(name), shape_of(name)
-    available, reason = availability(name, dtype)
+    place = located(name, project_or_none())
+    card = find_card(place)
+    shape = shape_of(place)
+    available, reason = availability(place, dtype)
     return ModelFacts(
-        hash=model_hash(name) or card.pins.sha256 or None,
+        hash=model_hash(place) or card.pins.sha256 or None,
         n_layers=shape.n_layers if shape else None,
         n_params=card.n_params or 0,
         fetch_bytes=0 if is_cached(card) else card.size_bytes or 0,
@@ -169,7 +176,8 @@ def installed_versions() -> dict[str, str]:
 def _load_model(name: str, dtype: str, progress: Callable[[str, int, int], None]) -> HookedModel:
     from engine.models.load import load
 
-    return load(name, dtype=dtype, progress=progress)
+    model = load(located(name, project_or_none()), dtype=dtype, progress=progress)
+    return replace(model, name=name)
 
 
 def _make_lab(**fields: Any) -> Any:

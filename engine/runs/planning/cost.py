@@ -127,7 +127,7 @@ class Costs:
         learned = self._learned(name, family, experiment, facts)
         if learned is None:
             seconds = guessed_seconds(facts, experiment, amounts)
-            basis = "a guess from the model's size and what is read"
+            basis = "the size of the model and of what it reads, a guess"
             return CostEstimate(seconds, GUESS_SPREAD, memory, basis, is_guess=True)
         seconds, spread, basis = learned
         return CostEstimate(max(seconds, 0.01), spread, memory, basis)

@@ -194,7 +194,8 @@ class RunInspector:
         try:
             return self.facts(model, dtype)
         except ModelUnknown as error:
-            error.where = error.where or written_at(investigation.spec_path, model, places)
+            written = investigation.spellings.get(model, model)
+            error.where = error.where or written_at(investigation.spec_path, written, places)
             raise
 
     def _second(

@@ -13,7 +13,9 @@ from typing import Any
 from engine.errors import StoreError
 from engine.evidence.result import Check, Figure, Measurement
 from engine.evidence.verdicts import Verdict
+from engine.runs.investigation import project_or_none
 from engine.runs.ledger import DisplayKind, Entry, Provenance
+from engine.runs.model_paths import canonical_model
 from engine.runs.published.csv_tables import PublishedTables
 from engine.runs.published.rounding import floats
 
@@ -58,7 +60,7 @@ def read_published(folder: Path) -> PublishedEvidence:
     for path in sorted(folder.glob("*.json")):
         data = _read(path)
         with _blaming(path):
-            model = data["model"]
+            model = canonical_model(data["model"], folder.parent, project_or_none())
             for label, entry in data["runs"].items():
                 runs[label, model] = _run_from(entry, model, folder)
             for claim, fields in data["verdicts"].items():

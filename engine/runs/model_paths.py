@@ -1,0 +1,52 @@
+"""One name for a model on the disk, however its path is spelled and from wherever it is asked for.
+
+A spec may say `micro`, `./micro`, `../x/micro` or an absolute path. In a project the model is called by its
+path from the project's folder, `./models/micro`: that is what runs are recorded under and what is published,
+so that it is the same in every clone. A path outside of the project is called by its absolute path.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from engine.models.known import KNOWN
+
+KNOWN_NAMES = frozenset(card.name for card in KNOWN)
+PATH_STARTS = ("./", "../", "/", "~")
+
+
+def canonical_model(written: str, folder: Path, root: Path | None) -> str:
+    """The one name of a model; known names and hub ids are theirs already.
+
+    A path is taken relative to `folder` (a spec's), then to the project's folder `root`, then to the working
+    directory; the first that exists is meant, and where none does, the first.
+    """
+    path = None if written in KNOWN_NAMES else _local_path(written, folder, root)
+    return written if path is None else _called(path, root)
+
+
+def located(name: str, root: Path | None) -> str:
+    """Where a model lies that goes by its path in the project; any other name as it is."""
+    return str(root / name) if root and name.startswith("./") else name
+
+
+def _local_path(written: str, folder: Path, root: Path | None) -> Path | None:
+    """The path that a name means; None where it is no path."""
+    plain = Path(written).expanduser()
+    bases = [folder, root, Path.cwd()]
+    places = [base / plain for base in bases if base]  # an absolute path stays what it is
+    existing = [place for place in places if place.exists()]
+    if existing:
+        return existing[0]
+    looks_like_one = written.startswith(PATH_STARTS) or written.endswith(".gguf")
+    return places[0] if looks_like_one else None
+
+
+def _called(path: Path, root: Path | None) -> str:
+    """A path from the project's folder where it is in there, itself or what its links lead to."""
+    plain = Path(os.path.normpath(path))  # without following links: models/ may be one, to a larger disk
+    for place in (plain, plain.resolve()):
+        if root and place.is_relative_to(root):
+            return f"./{place.relative_to(root).as_posix()}"
+    return str(plain)
