@@ -32,11 +32,7 @@ def test_the_nearest_past_run_speaks_first() -> None:
         (Costs((like,), (published,)), 50, "published"),
         (Costs((like,), ()), 20, "lens here, on small"),  # twice the parameters
         (Costs((), (past(named("other", "small"), 10),)), 20, "lens as published"),
-        (
-            Costs(()),
-            guessed_seconds(FACTS, {}, Amounts()),
-            "the size of the model and of what it reads, a guess",
-        ),
+        (Costs(()), guessed_seconds(FACTS, {}, Amounts()), GUESS),
     ]:
         estimate = costs.estimate(named(), "lens", {}, FACTS)
         assert estimate.is_guess == basis.endswith("a guess")
