@@ -72,20 +72,31 @@ def quiet() -> Iterator[None]:
 def build(config: Mapping[str, Any], weights: Mapping[str, Tensor], attention: str = "sdpa") -> Any:
     """A Hugging Face model around `weights`, none of them copied. `attention` is "sdpa" or "eager"."""
     with quiet():
-        from accelerate import init_empty_weights
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoConfig
 
         settings = AutoConfig.for_model(**{**config, "attn_implementation": attention})
-        dtype = next(iter(weights.values())).dtype
-        with init_empty_weights(include_buffers=False):
-            hf = AutoModelForCausalLM.from_config(settings, dtype=dtype)
-        hf.load_state_dict(dict(weights), strict=False, assign=True)
-        hf.tie_weights()
+        hf = filled(empty(settings, next(iter(weights.values())).dtype), weights)
+    hf.to(next(iter(weights.values())).device)
+    return hf.requires_grad_(False)
+
+
+def empty(config: Any, dtype: torch.dtype) -> Any:
+    """The Hugging Face model of a configuration, its parameters without storage."""
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
+
+    with init_empty_weights(include_buffers=False):
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+
+
+def filled(hf: Any, weights: Mapping[str, Tensor]) -> Any:
+    """An empty model with its parameters put in, none copied; ModelError where one is missing."""
+    hf.load_state_dict(dict(weights), strict=False, assign=True)
+    hf.tie_weights()
     missing = [name for name, tensor in hf.named_parameters() if tensor.is_meta]
     if missing:
         raise ModelError("the weight files do not hold every parameter", seen=", ".join(missing[:3]))
-    hf.to(next(iter(weights.values())).device)
-    return hf.eval().requires_grad_(False)
+    return hf.eval()
 
 
 def boot(hf: Any, tokenizer: Any, name: str) -> TransformerBridge:

@@ -52,14 +52,22 @@ def write_folder() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def gguf_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer Llama with a byte-level tokenizer, as llama.cpp would write it."""
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+
+
+def write_gguf(path: Path, architecture: str = "llama", without: str = "") -> Path:
+    """A tiny model of an architecture; `without` names a tensor that is left out."""
     import gguf
 
-    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, architecture)
     _describe(writer)
     rng = np.random.default_rng(0)
-    for name, size in _tensors().items():
-        writer.add_tensor(name, rng.normal(0, 0.3, size).astype(np.float32))
+    sizes = _tensors()
+    if architecture == "qwen2":
+        sizes |= {f"blk.{i}.attn_{p}.bias": (16 if p == "q" else 8,) for i in range(2) for p in "qkv"}
+    for name, size in sizes.items():
+        if name != without:
+            writer.add_tensor(name, rng.normal(0, 0.3, size).astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

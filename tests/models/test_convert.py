@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from engine.errors import ModelCorrupt, ModelError
 from engine.models import huggingface
 from engine.models.cards import availability, is_cached, model_hash, shape_of
 from engine.models.cards import find_card as card_of
+from engine.models.convert import convert
 from engine.models.fetch import fetch
 from engine.models.hooked import HookedModel
+from engine.models.huggingface import quiet
 from engine.models.load import load
 from engine.models.micro import micro_model
+from tests.models.conftest import write_gguf
 
 Leftovers = Callable[[], list[str]]
 WriteFolder = Callable[..., Path]
@@ -54,6 +61,32 @@ def test_a_gguf_file_says_what_it_was_quantised_from(cache: Path, gguf_file: Pat
     folder = fetch(str(gguf_file))
     assert json.loads((folder / "card.json").read_text())["quantisation"] == ""
     assert model_hash(str(gguf_file)) is not None
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+def test_a_gguf_file_becomes_what_transformers_makes_of_it(tmp_path: Path, architecture: str) -> None:
+    """The header is parsed once here, and three times by these two calls."""
+    file = write_gguf(tmp_path / "tiny.gguf", architecture)
+    where: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
+        exact = GgufConfig(dequantize=True)
+        hf = AutoModelForCausalLM.from_pretrained(
+            tmp_path, dtype=torch.float32, quantization_config=exact, **where
+        )
+        hf.save_pretrained(tmp_path / "theirs")
+        AutoTokenizer.from_pretrained(tmp_path, **where).save_pretrained(tmp_path / "theirs")
+    convert(file, tmp_path / "ours")
+    names = {path.name for path in (tmp_path / "theirs").iterdir()}
+    assert {"model.safetensors", "tokenizer.json", "config.json"} <= names
+    assert {path.name for path in (tmp_path / "ours").iterdir()} == names
+    for name in names:
+        assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes(), name
+
+
+def test_a_gguf_file_that_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf", without="blk.1.ffn_up.weight")
+    with pytest.raises(ModelCorrupt, match="every parameter"):
+        convert(file, tmp_path / "ours")
 
 
 @pytest.mark.parametrize("suffix", ["bin", "pt", "pth"])
