@@ -36,7 +36,7 @@ from engine.evidence.result import Calibration, Measurement, Result
 from engine.lab.attribution_patching import estimated_sweep
 from engine.lab.facts import Facts
 from engine.lab.lab import Lab
-from engine.lab.pairs import Pairs
+from engine.lab.patch_pairs import PatchPairs
 from engine.lab.patching import sweep
 from engine.lab.planted import HEAD, LAYER, estimate_gap, linear_model, planted_lab
 from engine.lab.profiles import first_for_good, known_answer, spearman
@@ -136,7 +136,7 @@ def run(lab: Lab, params: Params) -> Result:
 def patched(
     lab: Lab,
     facts: Facts,
-    pairs: Pairs,
+    pairs: PatchPairs,
     everywhere: bool,
     stream: tuple[str, ...],
     progress: Callable[..., None],
@@ -193,7 +193,7 @@ def from_another_fact(
     """The control of each chosen place: patched from another fact of equal length, on its pair's scale."""
     rows, partners = facts.unrelated()
     own = facts.denoising.rows(rows)
-    pairs = Pairs(own.base, facts.prompts.clean[partners], own.last, own.answer, own.wrong_answer)
+    pairs = PatchPairs(own.base, facts.prompts.clean[partners], own.last, own.answer, own.wrong_answer)
     places = {"subject_resid": ("resid_pre", "subject last", 0)}
     places |= {name: (*PLACES[name], layer) for name, layer in layers.items()}
     used = {layer for _, _, layer in places.values()} | {head[0]}

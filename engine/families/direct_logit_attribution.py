@@ -27,7 +27,7 @@ from pydantic import Field
 
 from engine.evidence.builder import Evidence
 from engine.evidence.result import Calibration, Result
-from engine.lab.attribution import Attribution, Kind, attribute
+from engine.lab.attribution import Attribution, ComponentKind, attribute
 from engine.lab.facts import Facts
 from engine.lab.lab import Lab
 from engine.lab.planted import HEAD, LAYER, planted_lab
@@ -98,7 +98,7 @@ def run(lab: Lab, params: Params) -> Result:
     return ev.result()
 
 
-NOUNS: dict[Kind, str] = {"mlp": "MLP", "head": "head", "embedding": "embedding"}
+NOUNS: dict[ComponentKind, str] = {"mlp": "MLP", "head": "head", "embedding": "embedding"}
 
 
 def towards_answers(model: HookedModel, facts: Facts) -> torch.Tensor:
@@ -108,7 +108,7 @@ def towards_answers(model: HookedModel, facts: Facts) -> torch.Tensor:
     return torch.stack([model.W_U[:, target].T - wrong for target in targets], dim=1)
 
 
-def extremes(ev: Evidence, facts: Facts, found: Attribution, kind: Kind, n_heads: int) -> None:
+def extremes(ev: Evidence, facts: Facts, found: Attribution, kind: ComponentKind, n_heads: int) -> None:
     """The MLP or head that writes most and the one that writes least, beside what it writes elsewhere."""
     choosing, measuring = facts.halves(ev)
     own, other = np.moveaxis(found.values[:, :2, found.of_kind(kind)], 1, 0)

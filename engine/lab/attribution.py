@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from engine.models.forward import ForwardPass
     from engine.models.hooked import HookedModel
 
-Kind = Literal["embedding", "position embedding", "head", "attention bias", "mlp", "norm bias"]
+ComponentKind = Literal["embedding", "position embedding", "head", "attention bias", "mlp", "norm bias"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Component:
     """One writer to the residual stream; `layer` is -1 for what belongs to none."""
 
     name: str
-    kind: Kind
+    kind: ComponentKind
     layer: int = -1
 
 
@@ -55,7 +55,7 @@ class Attribution:
         residue = np.abs(self.values.sum(axis=-1) - self.logit_diff).max()
         return float(residue / np.abs(self.logit_diff).max())
 
-    def of_kind(self, *kinds: Kind) -> np.ndarray:
+    def of_kind(self, *kinds: ComponentKind) -> np.ndarray:
         """Indices of the components of these kinds, in order of layer."""
         return np.array([i for i, c in enumerate(self.components) if c.kind in kinds], dtype=int)
 

@@ -20,7 +20,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.lab.groups import equal_length_groups
-from engine.lab.pairs import PATCHED, SITES, Pairs, Sweep, answer_direction, empty_sweep, logit_differences
+from engine.lab.patch_pairs import (
+    PATCHED,
+    SITES,
+    PatchPairs,
+    Sweep,
+    answer_direction,
+    empty_sweep,
+    logit_differences,
+)
 from engine.lab.threads import side_by_side
 from engine.models.forward import differentiate
 
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def estimated_sweep(
-    model: HookedModel, pairs: Pairs, *, sites: Sequence[str] = SITES, prompts_at_once: int = 4
+    model: HookedModel, pairs: PatchPairs, *, sites: Sequence[str] = SITES, prompts_at_once: int = 4
 ) -> Sweep:
     """What `patching.sweep` measures at every position, estimated; NaN after a prompt's end."""
     out = empty_sweep(model, pairs, sites)
@@ -41,7 +49,7 @@ def estimated_sweep(
     return out
 
 
-def _estimate_group(model: HookedModel, pairs: Pairs, out: Sweep, index: np.ndarray) -> None:
+def _estimate_group(model: HookedModel, pairs: PatchPairs, out: Sweep, index: np.ndarray) -> None:
     """Fills the prompts `index` of `out`, all of one length."""
     length = int(pairs.last[0]) + 1
     kinds = [PATCHED[name] for name in out.logit_diff]

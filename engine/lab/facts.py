@@ -17,7 +17,7 @@ from engine.data.pairs import PromptPairs
 from engine.errors import DataError
 from engine.evidence.builder import Evidence
 from engine.lab.groups import equal_length_groups
-from engine.lab.pairs import Pairs
+from engine.lab.patch_pairs import PatchPairs
 from engine.lab.split import first_per_stratum, hash_order, selection_half
 from engine.lab.threads import side_by_side
 
@@ -77,13 +77,13 @@ class Facts:
         return ev.where(self.selecting, chosen_on=SPLIT), ev.where(~self.selecting, chosen_on=SPLIT)
 
     @property
-    def denoising(self) -> Pairs:
+    def denoising(self) -> PatchPairs:
         """From the clean prompt into the corrupted one."""
         p = self.prompts
-        return Pairs(p.corrupted, p.clean, p.last, p.answer, p.wrong_answer)
+        return PatchPairs(p.corrupted, p.clean, p.last, p.answer, p.wrong_answer)
 
     @property
-    def noising(self) -> Pairs:
+    def noising(self) -> PatchPairs:
         """From the corrupted prompt into the clean one."""
         return self.denoising.reversed()
 

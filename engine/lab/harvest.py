@@ -34,8 +34,8 @@ from engine.errors import SpecError, StoreError
 from engine.lab.activation_cache import ABOUT, FOLDER, lock_of
 from engine.lab.activations import Activations
 from engine.lab.contexts import Contexts, cut
-from engine.lab.forward import activations_at, readable_site, run_with_replacement, width
 from engine.lab.lab import Lab
+from engine.lab.site_vectors import activations_at, readable_site, run_with_replacement, width
 from engine.models.hooked import HookedModel
 
 __all__ = ["Activations", "harvest", "run_with_replacement"]

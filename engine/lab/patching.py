@@ -30,7 +30,15 @@ from torch import Tensor
 
 from engine.errors import DataError
 from engine.lab.groups import equal_length_groups
-from engine.lab.pairs import PATCHED, SITES, Pairs, Sweep, answer_direction, empty_sweep, logit_differences
+from engine.lab.patch_pairs import (
+    PATCHED,
+    SITES,
+    PatchPairs,
+    Sweep,
+    answer_direction,
+    empty_sweep,
+    logit_differences,
+)
 from engine.lab.threads import side_by_side
 from engine.models.sites import Site
 from engine.spec.sites import ATTN_OUT, RESID_PRE
@@ -46,7 +54,7 @@ Positions = Bool[np.ndarray, "prompt pos"]
 
 def sweep(
     model: HookedModel,
-    pairs: Pairs,
+    pairs: PatchPairs,
     *,
     sites: Sequence[str] = SITES,
     positions: Positions | Mapping[str, Positions | None] | None = None,
@@ -79,7 +87,7 @@ def sweep(
 
 
 def _asked(
-    pairs: Pairs, sites: Sequence[str], positions: Positions | Mapping[str, Positions | None] | None
+    pairs: PatchPairs, sites: Sequence[str], positions: Positions | Mapping[str, Positions | None] | None
 ) -> dict[str, Bool[Tensor, "prompt pos"]]:
     """By site, the positions to patch, none beyond a prompt's end."""
     within = torch.arange(pairs.base.shape[1])[None] <= pairs.last.cpu()[:, None]
@@ -93,12 +101,12 @@ class BothRuns:
     """The unpatched runs of a group of pairs of one length."""
 
     model: HookedModel
-    pairs: Pairs
+    pairs: PatchPairs
     base: ForwardPass
     source: ForwardPass
 
     @classmethod
-    def of(cls, model: HookedModel, pairs: Pairs) -> BothRuns:
+    def of(cls, model: HookedModel, pairs: PatchPairs) -> BothRuns:
         length = int(pairs.last[0]) + 1
         both = (pairs.base[:, :length], pairs.source[:, :length])
         run = partial(model.forward, read=model.sites(*PATCHED.values()), keep_prefix=True)

@@ -18,14 +18,13 @@ from torch import Tensor
 from engine.data.prompts import PromptSet
 from engine.lab.attribution_patching import estimated_sweep
 from engine.lab.lab import Lab
-from engine.lab.pairs import Pairs
+from engine.lab.patch_pairs import PatchPairs
 from engine.lab.patching import sweep
-from engine.models.anatomy import Anatomy
-from engine.models.cards import ModelShape
+from engine.models.anatomy import Anatomy, DecoderStyle
 from engine.models.hooked import HookedModel
+from engine.models.known import ModelShape
 from engine.models.micro import (
     WORDS,
-    Architecture,
     micro_anatomy,
     micro_from_weights,
     random_weights,
@@ -83,7 +82,7 @@ def _silent_weights(anatomy: Anatomy) -> dict[str, Tensor]:
     return {name: (torch.ones_like if w.ndim == 1 else torch.zeros_like)(w) for name, w in drawn.items()}
 
 
-def linear_model(architecture: Architecture, *, mlps: bool = False, seed: int = 0) -> HookedModel:
+def linear_model(architecture: DecoderStyle, *, mlps: bool = False, seed: int = 0) -> HookedModel:
     """A random model whose output is linear in every activation; with `mlps` it is not."""
     text = word_tokenizer(WORDS)
     shape = ModelShape(3, 4, 4, 32, 8, 64, text.get_vocab_size())
@@ -105,7 +104,7 @@ def estimate_gap(model: HookedModel) -> float:
     """The largest difference of estimated from exact patching on one pair, relative to the largest effect."""
     texts = ("the city of Spain is red", "the city of France is red")
     base, source = (torch.tensor(model.token_ids([text])) for text in texts)
-    pairs = Pairs(base, source, torch.tensor([base.shape[1] - 1]), torch.tensor([5]), torch.tensor([9]))
+    pairs = PatchPairs(base, source, torch.tensor([base.shape[1] - 1]), torch.tensor([5]), torch.tensor([9]))
     exact, estimate = sweep(model, pairs).logit_diff, estimated_sweep(model, pairs).logit_diff
     gap = max(float(np.abs(exact[site] - estimate[site]).max()) for site in exact)
     return gap / max(float(np.ptp(values)) for values in exact.values())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.lab.pairs import PATCHED, Pairs
+from engine.lab.patch_pairs import PATCHED, PatchPairs
 from engine.models.sites import Site
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def patch_one(
     model: HookedModel,
-    pairs: Pairs,
+    pairs: PatchPairs,
     pair: int,
     site: str,
     layer: int,

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from engine.errors import ModelError
 from engine.models.known import ModelShape
 
+DecoderStyle = Literal["llama", "gpt2"]
+"""How blocks are put together; several architectures share a style."""
 LLAMA_STYLE = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
 GPT2_STYLE = ("GPT2LMHeadModel",)
 ACTIVATIONS = {"llama": ("silu", "swish"), "gpt2": ("gelu_new", "gelu_pytorch_tanh")}
@@ -25,7 +27,7 @@ class Anatomy:
     empty where positions are learned.
     """
 
-    style: Literal["llama", "gpt2"]
+    style: DecoderStyle
     shape: ModelShape
     context_tokens: int
     norm_epsilon: float
@@ -38,10 +40,12 @@ class Anatomy:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Anatomy:
-        shape = ModelShape(**record["shape"])
-        scales, frequencies = tuple(record["attention_scales"]), tuple(record["rotary_frequencies"])
-        rest = {"shape": shape, "attention_scales": scales, "rotary_frequencies": frequencies}
-        return cls(**{**record, **rest})
+        rest = {
+            "shape": ModelShape(**record["shape"]),
+            "attention_scales": tuple(record["attention_scales"]),
+            "rotary_frequencies": tuple(record["rotary_frequencies"]),
+        }
+        return cls(**record | rest)
 
 
 def describe(hf: Any) -> Anatomy:
@@ -55,7 +59,8 @@ def describe(hf: Any) -> Anatomy:
 
 
 def _llama(hf: Any) -> Anatomy:
-    config, core = hf.config, hf.model
+    config = hf.config
+    core = hf.model
     _require_activation(config.hidden_act, "llama")
     if _slides(config):
         raise _unsupported("attention", "full causal attention in every layer", "sliding windows")
@@ -74,7 +79,8 @@ def _llama(hf: Any) -> Anatomy:
 
 
 def _gpt2(hf: Any) -> Anatomy:
-    config, core = hf.config, hf.transformer
+    config = hf.config
+    core = hf.transformer
     _require_activation(config.activation_function, "gpt2")
     if config.add_cross_attention:
         raise _unsupported("attention", "causal self-attention alone", "cross-attention")

@@ -25,10 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelUnknown, nearest
-from engine.models.known import KNOWN, Kind, ModelCard, ModelShape, Pins
+from engine.models.known import KNOWN, ModelCard, ModelShape, Pins
 from engine.models.machine import memory_bytes, size_text
-
-__all__ = ["Kind", "ModelCard", "ModelShape", "Pins"]
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 WORKING_MEMORY_BYTES = 1_500_000_000
@@ -159,7 +157,8 @@ def availability(name: str, dtype: str = "float32") -> tuple[bool, str]:
     """
     card = find_card(name)
     if not fits(card, dtype):
-        needed, here = size_text(memory_needed(card, dtype)), size_text(memory_bytes())
+        needed = size_text(memory_needed(card, dtype))
+        here = size_text(memory_bytes())
         return False, f"needs {needed} of memory, this machine has {here}"
     if is_cached(card):
         return True, ""
@@ -185,7 +184,8 @@ def lacking_disk(card: ModelCard) -> str:
     folder = cache_folder()
     while not folder.exists():
         folder = folder.parent
-    free, needed = shutil.disk_usage(folder).free, disk_needed(card)
+    free = shutil.disk_usage(folder).free
+    needed = disk_needed(card)
     if free >= needed:
         return ""
     return f"needs {size_text(needed)} of disk, {size_text(free)} are free at {folder}"
@@ -195,7 +195,8 @@ def recently_out_of_reach(card: ModelCard) -> str:
     """Why the source could not be had in the last ten minutes; empty where it was had or not tried."""
     file = cache_folder() / "out-of-reach" / slug(card)
     try:
-        age, reason = time.time() - file.stat().st_mtime, file.read_text()
+        age = time.time() - file.stat().st_mtime
+        reason = file.read_text()
     except OSError:
         return ""
     return reason if 0 <= age < OUT_OF_REACH_SECONDS else ""

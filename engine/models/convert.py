@@ -69,8 +69,8 @@ def convert(source: Path, target: Path) -> Anatomy:
 def _read_gguf(file: Path) -> tuple[Any, Any]:
     """What `AutoModelForCausalLM` and `AutoTokenizer` make of the file, in half the time.
 
-    They parse the header, with its vocabulary of 50,000 entries, three times, and map all tensor names anew for
-    each of a model's hundreds of submodules. So the reader that they call is called here, once.
+    They parse the header, with its vocabulary of 50,000 entries, three times, and map all tensor names anew
+    for each of a model's hundreds of submodules. So the reader that they call is called here, once.
     """
     from transformers import TOKENIZER_MAPPING, AutoConfig, PreTrainedTokenizerFast
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
@@ -81,7 +81,7 @@ def _read_gguf(file: Path) -> tuple[Any, Any]:
     config = AutoConfig.for_model(**found["config"])
     hf = filled(empty(config, torch.float32), found["tensors"])
     # As AutoTokenizer chooses; Mistral's own class reads files that do not lie beside a GGUF.
-    own_class = TOKENIZER_MAPPING.get(type(config), PreTrainedTokenizerFast)
+    own_class: Any = TOKENIZER_MAPPING.get(type(config), PreTrainedTokenizerFast)
     tokenizer_class = PreTrainedTokenizerFast if config.model_type == "mistral" else own_class
     tokenizer = tokenizer_class.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
     return hf, tokenizer
@@ -95,7 +95,7 @@ class _GgufNames:
 
     def __init__(self, file: Path) -> None:
         from transformers import AutoConfig
-        from transformers.integrations.gguf import read_gguf_metadata
+        from transformers.integrations.gguf.reader import read_gguf_metadata
 
         metadata, _ = read_gguf_metadata(str(file))
         architecture = metadata["general.architecture"]

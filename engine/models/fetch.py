@@ -30,16 +30,14 @@ from engine.models.cards import (
     pins_record,
     slug,
 )
-from engine.models.cards import model_hash as model_hash
-from engine.models.cards import shape_of as shape_of
 from engine.models.known import ModelCard
 
-Progress = Callable[[str, int, int], None]
+ByteProgress = Callable[[str, int, int], None]
 """Called with what is being done, how many bytes of it are done, and of how many (0: not known)."""
 POLL_SECONDS = 0.2
 
 
-def fetch(name: str, progress: Progress | None = None) -> Path:
+def fetch(name: str, progress: ByteProgress | None = None) -> Path:
     """The folder of a model, ready to load: safetensors, tokenizer.json, config.json, card.json.
 
     ModelUnknown, ModelUnavailable (no network, no disk) or ModelCorrupt (not what is pinned, not safe
@@ -53,7 +51,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     return model_folder(card)
 
 
-def _fetch(card: ModelCard, tell: Progress) -> None:
+def _fetch(card: ModelCard, tell: ByteProgress) -> None:
     if lack := lacking_disk(card):
         raise ModelUnavailable(
             f"not enough disk for {card.name}", seen=lack, hint="free some disk, or set MECH_CACHE"
@@ -70,7 +68,9 @@ def _fetch(card: ModelCard, tell: Progress) -> None:
     shutil.rmtree(downloads)
 
 
-def _obtain(card: ModelCard, downloads: Path, staging: Path, tell: Progress) -> tuple[Path, dict[str, Any]]:
+def _obtain(
+    card: ModelCard, downloads: Path, staging: Path, tell: ByteProgress
+) -> tuple[Path, dict[str, Any]]:
     """The source's weights on disk, with their hash and (from the hub) their commit."""
     if card.pins.path is not None:
         stamps = file_stamps(card.pins.path)
@@ -140,7 +140,7 @@ def _put_in_place(new: Path, place: Path, staging: Path) -> None:
 
 
 @contextlib.contextmanager
-def _taking_turns(card: ModelCard, tell: Progress) -> Iterator[None]:
+def _taking_turns(card: ModelCard, tell: ByteProgress) -> Iterator[None]:
     """Only one fetch of a model at a time, whichever process asks."""
     from filelock import FileLock, Timeout
 
@@ -159,7 +159,7 @@ def _taking_turns(card: ModelCard, tell: Progress) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _watched(folder: Path, what: str, total: int, tell: Progress) -> Iterator[None]:
+def _watched(folder: Path, what: str, total: int, tell: ByteProgress) -> Iterator[None]:
     """Tells how many bytes have arrived in `folder`, whoever writes them, while the body runs."""
     finished = threading.Event()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["wheel", "hub", "path"]
+SourceKind = Literal["wheel", "hub", "path"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ModelCard:
     """A model by name. `size_bytes` is what is downloaded; 0 and None mean not known before it is fetched."""
 
     name: str
-    kind: Kind
+    kind: SourceKind
     licence: str
     size_bytes: int
     n_params: int

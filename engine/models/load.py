@@ -20,7 +20,7 @@ from torch import Tensor
 from engine.errors import ModelCorrupt, ModelError, ModelUnavailable
 from engine.models.anatomy import Anatomy
 from engine.models.cards import availability, cached_record, find_card, model_folder, recently_out_of_reach
-from engine.models.fetch import Progress, fetch
+from engine.models.fetch import ByteProgress, fetch
 from engine.models.hooked import HookedModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -28,7 +28,7 @@ PLAIN_PATH = ("anatomy.py", "blocks.py", "forward.py", "hooked.py", "huggingface
 
 
 def load(
-    name: str, *, dtype: str = "float32", device: str = "auto", progress: Progress | None = None
+    name: str, *, dtype: str = "float32", device: str = "auto", progress: ByteProgress | None = None
 ) -> HookedModel:
     """A model by known name, hub id or path, fetched when needed, on CPU or CUDA, in float32 or bfloat16.
 
@@ -56,7 +56,7 @@ def load(
     return replace(model, parity=max(proof["plain"], proof["bridge"]))
 
 
-def _folder(name: str, dtype: str, progress: Progress | None) -> tuple[Path, dict[str, Any]]:
+def _folder(name: str, dtype: str, progress: ByteProgress | None) -> tuple[Path, dict[str, Any]]:
     """The model's folder and record, fetched unless it was found out of reach minutes ago."""
     card = find_card(name)
     possible, reason = availability(name, dtype)
@@ -110,7 +110,8 @@ def _proved(model: HookedModel, folder: Path) -> Mapping[str, float]:
     """The differences recorded for this model in these circumstances, or measured where there are none."""
     from engine.models.huggingface import parity, require_parity
 
-    file, key = folder / "parity.json", _circumstances(model)
+    file = folder / "parity.json"
+    key = _circumstances(model)
     known = json.loads(file.read_text()) if file.is_file() else {}
     if key not in known:
         found = parity(model)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from engine.models.anatomy import Anatomy
+from engine.models.anatomy import Anatomy, DecoderStyle
 from engine.models.hooked import HookedModel
 from engine.models.known import ModelShape
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Architecture = Literal["llama", "gpt2"]
 CONTEXT_TOKENS = 128
 
 SENTENCES = """
@@ -26,7 +25,7 @@ WORDS = tuple(SENTENCES.split())
 
 
 def micro_model(
-    architecture: Architecture = "llama",
+    architecture: DecoderStyle = "llama",
     *,
     n_layers: int = 2,
     n_heads: int = 4,
@@ -76,7 +75,7 @@ def word_tokenizer(words: Sequence[str]) -> Tokenizer:
     return text
 
 
-def micro_anatomy(architecture: Architecture, shape: ModelShape) -> Anatomy:
+def micro_anatomy(architecture: DecoderStyle, shape: ModelShape) -> Anatomy:
     """The usual constants of an architecture for sizes of one's own."""
     pairs = range(0, shape.d_head, 2)
     rotary = tuple(10_000.0 ** (-i / shape.d_head) for i in pairs) if architecture == "llama" else ()
@@ -101,7 +100,8 @@ def random_weights(anatomy: Anatomy, seed: int) -> dict[str, Tensor]:
 
 def _llama_sizes(anatomy: Anatomy) -> Iterator[tuple[str, tuple[int, ...]]]:
     s = anatomy.shape
-    heads, kv_heads = s.n_heads * s.d_head, s.n_key_value_heads * s.d_head
+    heads = s.n_heads * s.d_head
+    kv_heads = s.n_key_value_heads * s.d_head
     yield "model.embed_tokens.weight", (s.vocab, s.d_model)
     for at in (f"model.layers.{i}" for i in range(s.n_layers)):
         for part, rows in (("q", heads), ("k", kv_heads), ("v", kv_heads)):

@@ -28,7 +28,7 @@ import pandas as pd
 import torch
 
 from engine.lab.attribution_patching import estimated_sweep
-from engine.lab.pairs import SITES, Pairs
+from engine.lab.patch_pairs import SITES, PatchPairs
 from engine.lab.patching import sweep
 from engine.models.hooked import HookedModel
 from engine.models.load import load
@@ -59,13 +59,13 @@ def matmul_peak() -> float:
     return 2 * 2048**3 / min(seconds(lambda: a @ a) for _ in range(3)) / 1e9
 
 
-def pair_of(model: HookedModel, name: str) -> Pairs:
+def pair_of(model: HookedModel, name: str) -> PatchPairs:
     """The clean prompt as source, the other as base, both cut to the shorter."""
     clean, corrupted = model.token_ids(TEXTS[name])
     length = min(len(clean), len(corrupted))
     answer, wrong = (torch.tensor([model.token_ids([text])[0][-1]]) for text in ANSWERS)
     source, base = torch.tensor([clean[:length]]), torch.tensor([corrupted[:length]])
-    return Pairs(base, source, torch.tensor([length - 1]), answer, wrong)
+    return PatchPairs(base, source, torch.tensor([length - 1]), answer, wrong)
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Contest:
 
     model: HookedModel
     name: str
-    pairs: Pairs
+    pairs: PatchPairs
     cache: Any  # TransformerLens's cache of the source run; its cost is not charged to the patches
 
     @classmethod

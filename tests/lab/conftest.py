@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.lab.pairs import Pairs
+from engine.lab.patch_pairs import PatchPairs
 from engine.models.hooked import HookedModel
 from engine.models.micro import micro_model
 
@@ -22,8 +22,8 @@ def model(request) -> HookedModel:
 
 
 @pytest.fixture(scope="session")
-def pairs(model: HookedModel) -> Pairs:
+def pairs(model: HookedModel) -> PatchPairs:
     """Three pairs of three lengths, right-padded; the second differs in its first token."""
     source, _, last = model.pad(model.token_ids([clean for clean, _ in TEXTS]))
     base, _, _ = model.pad(model.token_ids([corrupted for _, corrupted in TEXTS]))
-    return Pairs(base, source, last, torch.tensor([14, 15, 16]), torch.tensor([17, 18, 19]))
+    return PatchPairs(base, source, last, torch.tensor([14, 15, 16]), torch.tensor([17, 18, 19]))

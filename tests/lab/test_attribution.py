@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engine.lab.attribution import attribute
-from engine.lab.pairs import answer_direction
+from engine.lab.patch_pairs import answer_direction
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.lab.attribution_patching import estimated_sweep
-from engine.lab.pairs import SITES
+from engine.lab.patch_pairs import SITES
 from engine.lab.patching import sweep
 from engine.lab.planted import linear_model
 

@@ -19,8 +19,8 @@ import torch
 from engine.errors import DataError, SpecError, StoreError
 from engine.lab import harvest as module
 from engine.lab.activation_cache import harvest_folders
-from engine.lab.forward import KINDS
 from engine.lab.harvest import harvest
+from engine.lab.site_vectors import KINDS
 from tests.lab.texts import made_up, with_bos
 
 CORPUS, SITE = made_up(), "blocks.1.hook_resid_pre"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.errors import DataError
-from engine.lab.pairs import SITES
+from engine.lab.patch_pairs import SITES
 from engine.lab.patching import sweep
 from engine.lab.slow_patching import patch_one
 

@@ -19,8 +19,8 @@ import torch
 from engine.errors import ModelCorrupt, ModelError, ModelUnavailable
 from engine.models import cards, convert, wheels
 from engine.models import fetch as fetching
-from engine.models.cards import availability, find_card, is_cached
-from engine.models.fetch import fetch, model_hash, shape_of
+from engine.models.cards import availability, find_card, is_cached, model_hash, shape_of
+from engine.models.fetch import fetch
 from engine.models.known import ModelCard, Pins
 from engine.models.load import load
 

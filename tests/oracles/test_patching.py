@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformer_lens import patching as theirs
 
-from engine.lab.pairs import Pairs
+from engine.lab.patch_pairs import PatchPairs
 from engine.lab.patching import sweep
 from engine.models.micro import micro_model
 
@@ -25,16 +25,16 @@ def model(request):
 
 
 @pytest.fixture(scope="module")
-def pairs(model) -> Pairs:
+def pairs(model) -> PatchPairs:
     """Two pairs of one length: one that differs from the first token on, one that differs late."""
     clean = model.token_ids(["cat sat on the tower", "the city of France is"])
     corrupted = model.token_ids(["dog ran under a bridge", "the city of Spain is"])
     base, source = torch.tensor(corrupted), torch.tensor(clean)
     last = torch.full((2,), base.shape[1] - 1)
-    return Pairs(base, source, last, torch.tensor([5, 7]), torch.tensor([9, 12]))
+    return PatchPairs(base, source, last, torch.tensor([5, 7]), torch.tensor([9, 12]))
 
 
-def metric(logits: torch.Tensor, pair: int, pairs: Pairs) -> torch.Tensor:
+def metric(logits: torch.Tensor, pair: int, pairs: PatchPairs) -> torch.Tensor:
     return logits[0, -1, pairs.answer[pair]] - logits[0, -1, pairs.wrong_answer[pair]]
 
 

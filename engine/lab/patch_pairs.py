@@ -22,7 +22,7 @@ SITES = tuple(PATCHED)
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PatchPairs:
     """Prompts to patch into (`base`) and from (`source`), and the two answers whose logits are compared.
 
     `base` and `source` are "prompt pos" and right-padded; pair i is `last[i] + 1` tokens long on both sides.
@@ -37,15 +37,15 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.base)
 
-    def rows(self, index: Sequence[int] | np.ndarray | Tensor) -> Pairs:
+    def rows(self, index: Sequence[int] | np.ndarray | Tensor) -> PatchPairs:
         """The pairs at `index`."""
         chosen = torch.as_tensor(index, device=self.base.device)
         parts = (self.base, self.source, self.last, self.answer, self.wrong_answer)
-        return Pairs(*(part[chosen] for part in parts))
+        return PatchPairs(*(part[chosen] for part in parts))
 
-    def reversed(self) -> Pairs:
+    def reversed(self) -> PatchPairs:
         """Noising from denoising, and back: base and source change places."""
-        return Pairs(self.source, self.base, self.last, self.answer, self.wrong_answer)
+        return PatchPairs(self.source, self.base, self.last, self.answer, self.wrong_answer)
 
     def first_difference(self) -> Int[Tensor, " prompt"]:
         """The first position whose tokens differ; no activation before it can."""
@@ -75,7 +75,7 @@ class Sweep:
         }
 
 
-def empty_sweep(model: HookedModel, pairs: Pairs, sites: Sequence[str]) -> Sweep:
+def empty_sweep(model: HookedModel, pairs: PatchPairs, sites: Sequence[str]) -> Sweep:
     """A sweep of the right shape, filled with NaN."""
     n, n_positions = pairs.base.shape
     grid = (n, model.n_layers, n_positions)
@@ -84,7 +84,7 @@ def empty_sweep(model: HookedModel, pairs: Pairs, sites: Sequence[str]) -> Sweep
     return Sweep(nan, np.full(n, np.nan), np.full(n, np.nan))
 
 
-def answer_direction(model: HookedModel, pairs: Pairs) -> Float[Tensor, "prompt d_model"]:
+def answer_direction(model: HookedModel, pairs: PatchPairs) -> Float[Tensor, "prompt d_model"]:
     """Where the unembedding reads answer minus wrong answer."""
     return (model.W_U[:, pairs.answer].float() - model.W_U[:, pairs.wrong_answer].float()).T
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.errors import SpecError
-from engine.lab.forward import KINDS, activations_at, readable_site, run_with_replacement, width
+from engine.lab.site_vectors import KINDS, activations_at, readable_site, run_with_replacement, width
 
 SITES = [f"blocks.{layer}.{kind}" for layer in (0, 1, 2) for kind in KINDS]
 
