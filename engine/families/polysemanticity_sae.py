@@ -16,136 +16,130 @@ dictionary of random directions with the same k (`random_`), and the first k pri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field, model_validator
-from torch import Tensor
+from jaxtyping import Float
+from pydantic import Field
 
 from engine.errors import DataError
-from engine.evidence.bootstrap import count
-from engine.evidence.result import Calibration, Figure, Measurement, Result
+from engine.evidence.builder import Evidence
+from engine.evidence.result import Calibration, Check, Result
+from engine.lab.activations import Activations
 from engine.lab.harvest import harvested, run_with_replacement
 from engine.lab.lab import Lab
 from engine.lab.profiles import known_answer
+from engine.lab.receipts import base_receipts_of_contexts
 from engine.lab.sparse.autoencoder import DEAD_AFTER_TOKENS, train
 from engine.lab.sparse.coder import Coder, random_coder
 from engine.lab.sparse.codes import Codes
-from engine.lab.sparse.evidence import (
-    Geometry,
-    alive,
-    reconstruction_evidence,
-    sparsity_evidence,
-    splice_evidence,
-)
-from engine.lab.sparse.held_out import HeldOutActivations
+from engine.lab.sparse.held_out import HeldOutActivations, hold_out
 from engine.lab.sparse.metrics import (
-    ReconstructionSums,
-    SpliceLosses,
+    PrincipalComponents,
+    Reconstruct,
+    encoder_decoder_cosines,
     mean_of,
+    nearest_cosines,
     principal,
     reconstruction,
     splice,
 )
-from engine.lab.sparse.receipts import sae_receipts
 from engine.lab.sparse.run_arrays import arrays_of
 from engine.lab.sparse.synthetic import known_dictionary, recovered, sparse_batches
 from engine.lab.sparse.top_contexts import evenly_by_rate, top_contexts
 from engine.lab.sparse.trainer import TrainingOutcome
-from engine.spec.family_params import FamilyParams
+from engine.spec.family_params import HarvestParams, TrainingParams
 from engine.spec.inputs import Inputs
-
-CONTROLS = ("random", "pca")
-SPLICED_AT_ONCE = 4  # contexts: their logits over the vocabulary are the most memory that a run takes
-
 
 inputs = Inputs(corpus=True, site=True)
 
+WHOSE = {
+    "": "",
+    "random": ", by random directions with the same k",
+    "pca": ", by as many principal components as k",
+}
+SPLICE_LIMIT = 1e-5
+SPLICED_AT_ONCE = 4
+"""Contexts: their logits over the vocabulary are the most memory that a run takes."""
 
-class Params(FamilyParams):
-    n_features: Annotated[int, Field(gt=0)] = 2048
-    """How many latents the dictionary has."""
-    k: Annotated[int, Field(gt=0)] = 32
-    """Latents active for each token; for batchtopk on average over a batch."""
+
+class Params(HarvestParams, TrainingParams):
     kind: Literal["topk", "batchtopk"] = "topk"
     """topk keeps the k largest of every token, batchtopk the k times batch_size largest of a batch."""
-    tokens: Annotated[int, Field(gt=0)] | None = None
-    """At most this many tokens of the corpus are harvested; all of them when left out."""
-    epochs: Annotated[int, Field(gt=0)] = 1
-    """How often every token is trained on."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Draws the initial directions and the order of the tokens."""
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    """Adam's learning rate after the warm-up; it falls to zero over the last fifth of the steps."""
-    batch_size: Annotated[int, Field(gt=0)] = 1024
-    """Tokens in a step."""
-    context_tokens: Annotated[int, Field(gt=1)] = 128
-    """Tokens that the model reads at once."""
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the contexts that is measured on rather than trained on."""
     spliced_contexts: Annotated[int, Field(gt=1)] = 40
     """Held-out contexts that the reconstructions are spliced into."""
     shown_latents: Annotated[int, Field(gt=0)] = 24
     """Latents whose top contexts are listed: live ones, evenly spaced by how often they fire."""
 
-    @model_validator(mode="after")
-    def _has_k_latents(self) -> Params:
-        if self.k > self.n_features:
-            raise ValueError(f"k = {self.k} is more than n_features = {self.n_features}")
-        return self
-
 
 def run(lab: Lab, params: Params) -> Result:
     """Train one dictionary and measure it on contexts that it never saw, beside its controls."""
-    acts = harvested(lab, [lab.hook_site], tokens=params.tokens, context_tokens=params.context_tokens)
-    site, (train_part, test_part) = acts.site, acts.split(params.held_out)
-    held = HeldOutActivations.of(test_part, site)
-    trained = _trained(train_part, site, params, lab.part(0.3, 0.8))
-    coder = trained.coder.folded()
-    lab.progress(0.8, f"measuring on {len(held.names):,} held-out contexts")
-    codes = held.codes(coder)
-    fitted = principal(train_part.batches(site, params.batch_size, params.seed))
-    chance = random_coder(acts.d, params.n_features, params.k, seed=params.seed, mean=fitted.mean)
-    by = {"": coder.reconstruct, "random": chance.reconstruct, "pca": fitted.reconstruct(params.k)}
-    mean = mean_of(held.batches())
-    sums = {name: reconstruction(held.batches(), f, mean, len(held.names)) for name, f in by.items()}
-    lab.progress(0.85, "splicing the reconstructions into the model")
-    spliced, contexts = _spliced(lab, held, site, by, params.spliced_contexts)
-    curve = fitted.curve(held.batches(), float(sums[""].total.sum()))
-    geometry = Geometry.of(coder, codes, chance)
-    return Result(
-        findings=[
-            *reconstruction_evidence(sums[""], held.names),
-            *splice_evidence(spliced, contexts),
-            *sparsity_evidence(codes, held),
-            *geometry.findings(),
-            *_amounts(trained, held, curve, sums[""]),
-        ],
-        controls=[
-            *(m for who in CONTROLS for m in reconstruction_evidence(sums[who], held.names, who)),
-            *(m for who in CONTROLS for m in splice_evidence(spliced, contexts, who)),
-            geometry.control(),
-        ],
-        checks=[*sae_receipts(lab.model, held.texts(8)[0], spliced), alive(codes)],
-        tables=_tables(lab, params, trained, held, codes, geometry, curve),
-        figures=FIGURES,
-        arrays=arrays_of(coder, codes.fired().numpy() / len(codes)),
+    # 1. Keep the activations at the hook site; hold contexts out.
+    with lab.stage(0.3, "reading the corpus") as progress:
+        acts = harvested(lab, [lab.hook_site], params, progress)
+    training_rows, held = hold_out(acts, params.held_out)
+    ev = Evidence("context", held.names)
+    ev.check(*base_receipts_of_contexts(lab.model, held.texts(8)[0]))
+
+    # 2. Train on the other contexts; take the input's scaling into the weights.
+    with lab.stage(0.8, "training") as progress:
+        outcome = trained_on(training_rows, params, progress)
+    coder = outcome.coder.folded()
+    components = principal(training_rows.batches(acts.site, params.batch_size, params.seed))
+    chance = random_coder(acts.d, params.n_features, params.k, seed=params.seed, mean=components.mean)
+    by: dict[str, Reconstruct] = {
+        "random": chance.reconstruct,
+        "pca": components.reconstruct(params.k),
+        "": coder.reconstruct,
+    }
+
+    # 3. Explained variance, l0 and frac_alive on held-out contexts.
+    with lab.stage(0.85, f"measuring on {len(held.names):,} held-out contexts"):
+        codes = held.codes(coder)
+        explained_variance(ev, held, by, components)
+        sparsity(ev, held, codes)
+
+    # 4. Splice it into the model.
+    with lab.stage(1.0, "splicing the reconstructions into the model"):
+        splicing(ev, lab, held, by, params.spliced_contexts)
+
+    # 5. Geometry of the live latents.
+    geometry(ev, coder, codes, chance)
+
+    listed = evenly_by_rate(codes, params.shown_latents)
+    decode = lab.model.token_strings
+    contexts = top_contexts(codes, held.ids, held.context, decode, latents=listed)
+    ev.table("top_contexts", contexts)
+    ev.table("training", outcome.history).line(
+        "training",
+        "tokens",
+        "loss",
+        title="Training",
+        caption="Mean squared error of a token, in units in which activations have a mean squared norm of d.",
+        log_y=True,
     )
+    ev.count("tokens_trained", outcome.n_tokens, "Tokens trained on, each epoch anew.", unit="token")
+    ev.count("tokens_held_out", len(held.ids), "Tokens measured on.", unit="token")
+    ev.count("contexts_held_out", len(held.names), "Contexts measured on.")
+    for name, array in arrays_of(coder, codes.fired().numpy() / len(codes)).items():
+        ev.array(name, array)
+    return ev.result()
 
 
-def _trained(acts: Any, site: str, params: Params, progress: Callable[..., None]) -> TrainingOutcome[Coder]:
-    steps = acts.n_tokens // params.batch_size * params.epochs
-    if not steps:
+def trained_on(acts: Activations, params: Params, progress: Callable[..., None]) -> TrainingOutcome[Coder]:
+    """One dictionary from shuffled batches of the rows; DataError where they are fewer than one batch."""
+    n_steps = acts.n_tokens // params.batch_size * params.epochs
+    if not n_steps:
         raise DataError(
             "the corpus is shorter than one batch",
             expected=f"{params.batch_size:,} tokens to train on, after those held out",
             seen=f"{acts.n_tokens:,}",
             hint="a smaller batch_size, or more tokens",
         )
-    batches = acts.batches(site, params.batch_size, params.seed, params.epochs)
+    batches = acts.batches(acts.site, params.batch_size, params.seed, params.epochs)
     return train(
         (batch for batch in batches if len(batch) == params.batch_size),
         acts.d,
@@ -154,92 +148,137 @@ def _trained(acts: Any, site: str, params: Params, progress: Callable[..., None]
         architecture=params.kind,
         lr=params.lr,
         seed=params.seed,
-        n_steps=steps,
+        n_steps=n_steps,
+        # A tenth of a short training, so that there are dead latents at all before it ends.
         dead_after_tokens=min(DEAD_AFTER_TOKENS, max(1, acts.n_tokens * params.epochs // 10)),
         progress=progress,
     )
 
 
-def _spliced(
-    lab: Lab, held: HeldOutActivations, site: str, by: Mapping[str, Callable[[Tensor], Tensor]], limit: int
-) -> tuple[SpliceLosses, list[str]]:
+def beside_controls(
+    ev: Evidence, name: str, values: dict[str, tuple], about: str, quantity: str = ""
+) -> None:
+    """A number of both controls and of the dictionary, which is read against random directions.
+
+    `values` are samples and, for a ratio, what they are divided by; `about` has a place for whose they are.
+    """
+    drawn, divisor = values["random"]
+    said = about.format(WHOSE["random"])
+    chance = ev.control(f"random_{name}", drawn, said, quantity, over=divisor)
+    by_components, divisor = values["pca"]
+    ev.control(f"pca_{name}", by_components, about.format(WHOSE["pca"]), quantity, over=divisor)
+    own, divisor = values[""]
+    ev.finding(name, own, about.format(WHOSE[""]), quantity, over=divisor, control=chance)
+
+
+def explained_variance(
+    ev: Evidence, held: HeldOutActivations, by: dict[str, Reconstruct], components: PrincipalComponents
+) -> None:
+    """Both explained variances about the held-out mean, and how many principal components do as well."""
+    mean = mean_of(held.batches())
+    sums = {who: reconstruction(held.batches(), f, mean, len(held.names)) for who, f in by.items()}
+    about = "1 - |x - x'|^2 / |x - mean|^2 {}{{}}."
+    together = {who: (s.total - s.residual, s.total) for who, s in sums.items()}
+    beside_controls(ev, "explained_variance", together, about.format("of all tokens together"))
+    each = {who: (s.per_token, s.tokens) for who, s in sums.items()}
+    said = about.format("of each token, averaged over tokens")
+    beside_controls(ev, "explained_variance_per_token", each, said)
+
+    curve = components.curve(held.batches(), float(sums[""].total.sum()))
+    # On other rows than they were fitted to, a further component may explain less: the running maximum rises.
+    rank = int(np.searchsorted(np.maximum.accumulate(curve), sums[""].explained_variance)) + 1
+    about = "Principal components that it takes to explain as much variance."
+    ev.count("pca_rank_of_equal_variance", min(rank, len(curve)), about, unit="component")
+    table = pd.DataFrame({"components": np.arange(1, len(curve) + 1), "explained_variance": curve})
+    ev.table("pca", table).line(
+        "pca",
+        "components",
+        "explained_variance: explained variance",
+        title="Principal components on the same contexts",
+        caption="Explained variance by the first principal components of the activations trained on.",
+    )
+
+
+def sparsity(ev: Evidence, held: HeldOutActivations, codes: Codes) -> None:
+    """Active latents a token, and the share of latents that ever fire."""
+    n_contexts = len(held.names)
+    tokens = np.bincount(held.context, minlength=n_contexts)
+    active = np.bincount(held.context, weights=codes.starts.diff().numpy(), minlength=n_contexts)
+    ev.finding("l0", active, "Active latents a token.", over=tokens)
+    fires = codes.fired().numpy() > 0
+    ev.over("latent").finding("frac_alive", fires, "Share of latents that fire on held-out tokens.")
+    # A dictionary of which no latent fires is not measured, whatever its numbers say.
+    dead = float((codes.fired() == 0).double().mean())
+    about = "Share of latents dead on the held-out tokens; where all are, there is no dictionary to speak of."
+    ev.check(Check("alive", dead, 1 - 0.5 / codes.n_latents, about))
+
+
+def splicing(
+    ev: Evidence, lab: Lab, held: HeldOutActivations, by: dict[str, Reconstruct], limit: int
+) -> None:
+    """ce_loss_score and kl with the activations replaced by each reconstruction, over whole contexts."""
     ids, names = held.texts(limit)
     first = held.first_position
 
-    def forward(batch: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:
-        return run_with_replacement(lab.model, batch, site, f, first_position=first)
+    def forward(batch: torch.Tensor, reconstruct: Reconstruct) -> torch.Tensor:
+        return run_with_replacement(lab.model, batch, held.site, reconstruct, first_position=first)
 
     batches = ids.to(lab.model.device).split(SPLICED_AT_ONCE)
-    return splice(batches, lab.model.logits, forward, by, first_position=first), names
+    losses = splice(batches, lab.model.logits, forward, by, first_position=first)
+    spliced = ev.over("context", names)
+    about = "Share kept of the loss between zeros at the site and the model's own activations{}."
+    score = {who: (losses.zero - losses.ce[who], losses.zero - losses.clean) for who in by}
+    beside_controls(spliced, "ce_loss_score", score, about)
+    divergence = {who: (losses.kl[who], None) for who in by}
+    beside_controls(spliced, "kl", divergence, "KL(clean, spliced), mean over tokens{}.", "nats")
+    about = "Largest logit change when the activations are replaced by themselves, of the largest logit."
+    ev.check(Check("identity_splice", losses.identity_error, SPLICE_LIMIT, about))
 
 
-def _amounts(
-    trained: TrainingOutcome[Coder], held: HeldOutActivations, curve: np.ndarray, sums: ReconstructionSums
-) -> list[Measurement]:
-    rank = int(np.searchsorted(np.maximum.accumulate(curve), sums.explained_variance)) + 1
-    about = "Principal components that it takes to explain as much variance."
-    return [
-        count("pca_rank_of_equal_variance", min(rank, len(curve)), unit="component", about=about),
-        count("tokens_trained", trained.n_tokens, unit="token", about="Tokens trained on, each epoch anew."),
-        count("tokens_held_out", len(held.ids), unit="token", about="Tokens measured on."),
-        count("contexts_held_out", len(held.names), unit="context", about="Contexts measured on."),
-    ]
+def geometry(ev: Evidence, coder: Coder, codes: Codes, chance: Coder) -> None:
+    """Cosines of decoder directions with the nearest other one and with the encoder, beside chance."""
+    nearest = nearest_cosines(coder.W_dec).numpy()
+    encoder = encoder_decoder_cosines(coder.W_enc, coder.W_dec).numpy()
+    random = nearest_cosines(chance.W_dec).numpy()
+    fired = codes.fired().numpy()
+    live = fired > 0
+    counted = live if live.any() else ~live  # where none is live, a check says so
 
+    about = "Cosine of a decoder direction with the nearest other one; median over {}."
+    said = about.format("as many random directions")
+    near = ev.over("latent").control("random_nearest_cosine", random, said, statistic="median")
+    latents = ev.over("latent", np.flatnonzero(counted))
+    said = about.format("live latents")
+    latents.finding("nearest_cosine", nearest[counted], said, statistic="median", control=near)
+    about = "Cosine of a latent's encoder with its decoder direction; median over live latents."
+    latents.finding("encoder_cosine", encoder[counted], about, statistic="median")
 
-def _tables(
-    lab: Lab,
-    params: Params,
-    trained: TrainingOutcome[Coder],
-    held: HeldOutActivations,
-    codes: Codes,
-    geometry: Geometry,
-    curve: np.ndarray,
-) -> dict[str, pd.DataFrame]:
-    latents = evenly_by_rate(codes, params.shown_latents)
-    decode = lab.model.token_strings
-    return {
-        "per_latent": geometry.per_latent(codes),
-        "top_contexts": top_contexts(codes, held.ids, held.context, decode, latents=latents),
-        "training": trained.history,
-        "geometry": geometry.table(),
-        "pca": pd.DataFrame({"components": np.arange(1, len(curve) + 1), "explained_variance": curve}),
+    largest = np.zeros(codes.n_latents)
+    np.maximum.at(largest, codes.latents.numpy(), codes.values.numpy())
+    per_latent = {
+        "latent": np.arange(codes.n_latents),
+        "firing_rate": fired / len(codes),
+        "largest": largest,
+        "nearest_cosine": nearest,
+        "encoder_cosine": encoder,
     }
-
-
-FIGURES = {
-    "firing": Figure(
-        "ecdf",
-        "per_latent",
-        {"x": "firing_rate"},
-        "How often latents fire",
-        "Share of latents that fire on at most this fraction of the held-out tokens; 0 is dead.",
-        {"x_title": "fraction of tokens", "log_x": True},
-    ),
-    "geometry": Figure(
-        "ecdf",
+    ev.table("per_latent", pd.DataFrame(per_latent)).ecdf(
+        "firing",
+        "firing_rate: fraction of tokens",
+        title="How often latents fire",
+        caption="Share of latents that fire on at most this fraction of the held-out tokens; 0 is dead.",
+        log_x=True,
+    )
+    whose = np.repeat(["trained", "random directions"], [int(live.sum()), len(random)])
+    cosines = np.concatenate([nearest[live], random])
+    ev.table("geometry", pd.DataFrame({"dictionary": whose, "nearest_cosine": cosines})).ecdf(
         "geometry",
-        {"x": "nearest_cosine", "color": "dictionary"},
-        "How close decoder directions are",
-        "Cosine of each live latent's decoder direction with the nearest other, and of random directions.",
-        {"x_title": "cosine with the nearest other direction"},
-    ),
-    "training": Figure(
-        "line",
-        "training",
-        {"x": "tokens", "y": "loss"},
-        "Training",
-        "Mean squared error of a token, in units in which activations have a mean squared norm of d.",
-        {"log_y": True},
-    ),
-    "pca": Figure(
-        "line",
-        "pca",
-        {"x": "components", "y": "explained_variance"},
-        "Principal components on the same contexts",
-        "Explained variance by the first principal components of the activations trained on.",
-        {"y_title": "explained variance"},
-    ),
-}
+        "nearest_cosine: cosine with the nearest other direction",
+        color="dictionary",
+        title="How close decoder directions are",
+        caption="Cosine of each live latent's decoder direction with the nearest other, and of random "
+        "directions.",
+    )
 
 
 def calibrate() -> list[Calibration]:
@@ -247,22 +286,25 @@ def calibrate() -> list[Calibration]:
     features = known_dictionary(64, 96, seed=1)
     stream = sparse_batches(features, active=3, batch_size=512, n_batches=300, seed=2)
     coder = train(stream, 64, 96, 3, lr=1e-2, n_steps=300).coder.folded()
+
+    def found_by(rows: Float[torch.Tensor, "latent d"]) -> float:
+        return float((recovered(rows, features) >= 0.9).double().mean())
+
     x = next(sparse_batches(features, active=3, batch_size=2048, n_batches=1, seed=3))
-    found, chance = (
-        float((recovered(rows, features) >= 0.9).double().mean())
-        for rows in (coder.W_dec, known_dictionary(64, 96, seed=4))
-    )
-    each, mean = [(x, torch.arange(len(x)))], x.mean(dim=0)
-    itself, flat = (
-        reconstruction(each, f, mean, len(x)).explained_variance
-        for f in (lambda rows: rows, lambda rows: mean.expand_as(rows))
-    )
+    mean = x.mean(dim=0)
+
+    def explained(reconstruct: Reconstruct) -> float:
+        return reconstruction([(x, torch.arange(len(x)))], reconstruct, mean, len(x)).explained_variance
+
+    found = found_by(coder.W_dec)
+    chance = found_by(known_dictionary(64, 96, seed=4))
+    itself = explained(lambda rows: rows)
+    flat = explained(lambda rows: mean.expand_as(rows))
     about = "Share of known features with a latent at a cosine of 0.9 or more"
+    drawn = f"{about}, random directions."
     return [
         Calibration("known dictionary", f"{about}.", "0.8 or more", found, 0.8, 1.0),
-        Calibration(
-            "known dictionary, chance", f"{about}, random directions.", "0.02 at most", chance, 0, 0.02
-        ),
+        Calibration("known dictionary, chance", drawn, "0.02 at most", chance, 0, 0.02),
         known_answer("identity", "Explained variance of the activations themselves.", itself, 1, 1e-9),
         known_answer("mean", "Explained variance of their mean.", flat, 0, 1e-6),
     ]

@@ -37,6 +37,7 @@ from engine.lab.contexts import Contexts, cut
 from engine.lab.lab import Lab
 from engine.lab.site_vectors import activations_at, readable_site, run_with_replacement, width
 from engine.models.hooked import HookedModel
+from engine.spec.family_params import HarvestParams
 
 __all__ = ["Activations", "harvest", "run_with_replacement"]
 
@@ -91,9 +92,9 @@ def harvest(
 
 
 def harvested(
-    lab: Lab, sites: Sequence[str | None], *, tokens: int | None, context_tokens: int, until: float = 0.3
+    lab: Lab, sites: Sequence[str | None], params: HarvestParams, progress: Progress = _silent
 ) -> Activations:
-    """An experiment's own model over its own text, its progress up to `until`; SpecError for no site."""
+    """An experiment's own model over its own text, as its parameters say; SpecError for no site."""
     named = [site for site in sites if site]
     if len(named) < len(sites):
         raise SpecError("this family needs a hook site", expected="hook_site: blocks.50%.hook_resid_post")
@@ -102,10 +103,17 @@ def harvested(
         lab.text(),
         named,
         folder=lab.folder,
-        tokens=tokens,
-        context_tokens=context_tokens,
-        progress=lab.part(0.0, until),
+        tokens=params.tokens,
+        context_tokens=params.context_tokens,
+        progress=progress,
     )
+
+
+def handed_over(lab: Lab, role: str) -> HarvestParams:
+    """How the runs that are used under a role read their text and split it; they agree in this."""
+    used = next(iter(lab.used_runs(role).values()))
+    given = used.experiment.get("parameters", {})
+    return HarvestParams(**{name: given[name] for name in HarvestParams.model_fields if name in given})
 
 
 class HarvestJob:

@@ -16,6 +16,12 @@ from engine.lab.sparse.coder import Coder
 from engine.lab.sparse.codes import Codes, joined
 
 
+def hold_out(acts: Activations, fraction: float) -> tuple[Activations, HeldOutActivations]:
+    """The rows to train on, and those of other contexts to measure on; of several sites, the first."""
+    training_rows, held = acts.split(fraction)
+    return training_rows, HeldOutActivations.of(held, acts.site)
+
+
 @dataclass(frozen=True)
 class HeldOutActivations:
     """Rows of activations with their token and context; `rows` fetches some of them by position.
@@ -24,6 +30,7 @@ class HeldOutActivations:
     what the model reads of some contexts; its positions before `first_position` (a BOS) have no row.
     """
 
+    site: str
     rows: Callable[[Int[Tensor, " row"]], Float[Tensor, "row d"]]
     inputs: Callable[[Int[np.ndarray, " context"]], Int[Tensor, "context pos"]]
     first_position: int
@@ -35,6 +42,7 @@ class HeldOutActivations:
     def of(cls, acts: Activations, site: str) -> HeldOutActivations:
         """One site of harvested activations; a context's name is where it begins in the corpus."""
         return cls(
+            site=site,
             rows=lambda index: acts.rows(site, index),
             inputs=lambda contexts: acts.inputs(contexts)[0],
             first_position=acts.contexts.first_position,
