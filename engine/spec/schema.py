@@ -7,12 +7,11 @@ support best.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from engine.spec.inputs import Inputs
 from engine.spec.load import EXPERIMENT_KEYS
 from engine.spec.models import Spec
 from engine.spec.points import FamilyCatalog
@@ -29,7 +28,7 @@ def json_schema(catalog: FamilyCatalog) -> Schema:
     experiment = definitions["Experiment"]
     experiment["properties"]["family"]["enum"] = catalog.names()
     for name in catalog.names():
-        definitions |= _family_definitions(name, catalog.params(name))
+        definitions |= _family_definitions(name, catalog.params(name), catalog.inputs(name))
     experiment["allOf"] = [_when_family(name) for name in catalog.names()]
     whole["properties"] = {"model": _model_name()} | whole["properties"]
     whole["required"].remove("models")
@@ -42,12 +41,6 @@ def json_schema(catalog: FamilyCatalog) -> Schema:
         "$defs": definitions,
     }
     return _for_editors(schema)
-
-
-def write_schema(path: Path, catalog: FamilyCatalog) -> None:
-    """Write the schema where a spec's first line points its editor."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(json_schema(catalog), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _flat(whole: Schema, experiment: Schema) -> Schema:
@@ -78,7 +71,7 @@ def _when_family(name: str) -> Schema:
     return {"if": condition, "then": {"$ref": f"#/$defs/family.{name}"}}
 
 
-def _family_definitions(name: str, params: type[BaseModel]) -> dict[str, Schema]:
+def _family_definitions(name: str, params: type[BaseModel], inputs: Inputs | None) -> dict[str, Schema]:
     """What an experiment of one family may say, and the models nested in its parameters."""
     schema = params.model_json_schema(ref_template=f"#/$defs/{name}.{{model}}")
     nested = schema.pop("$defs", {})
@@ -89,8 +82,12 @@ def _family_definitions(name: str, params: type[BaseModel]) -> dict[str, Schema]
         "properties": {key: {"type": "array", "items": field} for key, field in fields.items()},
         "additionalProperties": False,
     }
-    properties = {"parameters": schema, "sweep": sweep}
+    properties: Schema = {"parameters": schema, "sweep": sweep}
     family = {"properties": properties, "allOf": [_given(key) for key in required]}
+    if inputs is not None:
+        reads = {"prompts": inputs.prompts is not None, "corpus": inputs.corpus, "hook_site": inputs.site}
+        family["required"] = [key for key, is_read in reads.items() if is_read]
+        properties |= {key: False for key, is_read in reads.items() if not is_read}
     return {f"family.{name}": family} | {f"{name}.{key}": model for key, model in nested.items()}
 
 

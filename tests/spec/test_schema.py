@@ -1,12 +1,11 @@
-import json
-
 import pytest
 from jsonschema import Draft7Validator
 
 from engine.errors import SpecError
 from engine.spec.document import read_document
+from engine.spec.inputs import PAIRS, Inputs, Uses
 from engine.spec.load import load_spec
-from engine.spec.schema import json_schema, write_schema
+from engine.spec.schema import json_schema
 
 HEAD = "title: t\nquestion: q\nmodels: [m, n]\n"
 LENS = HEAD + "experiments:\n  a:\n    family: lens\n"
@@ -88,11 +87,20 @@ def test_an_editor_may_read_200_000_as_text(validator):
     assert not validator.is_valid(data)
 
 
-def test_the_schema_explains_what_an_editor_shows(catalog, tmp_path):
-    path = tmp_path / "schema" / "investigation.json"
-    write_schema(path, catalog)
-    schema = json.loads(path.read_text())
+def test_the_schema_explains_what_an_editor_shows(catalog):
+    schema = json_schema(catalog)
     assert schema["else"]["properties"]["question"]["description"].startswith("The question")
     assert schema["$defs"]["Experiment"]["properties"]["family"]["enum"] == ["lens", "coder", "stability"]
     lens = schema["$defs"]["family.lens"]["properties"]["parameters"]
     assert lens["properties"]["commit_rank"]["description"].startswith("The worst rank")
+
+
+def test_the_schema_says_what_a_family_reads(catalog, monkeypatch):
+    declared = {"lens": Inputs(prompts=PAIRS), "stability": Inputs(uses={"coders": Uses("coder")})}
+    monkeypatch.setattr(type(catalog), "declared", declared)
+    validator = Draft7Validator(json_schema(catalog))
+    lens = {"family": "lens", "model": "m", "prompts": "facts"}
+    assert validator.is_valid(lens)
+    assert not validator.is_valid({**lens, "corpus": "a.txt"})
+    assert not validator.is_valid({"family": "lens", "model": "m"})
+    assert not validator.is_valid({"family": "stability", "model": "m", "prompts": "facts"})
