@@ -71,7 +71,7 @@ class Figure:
     columns: dict[str, str]
     title: str
     caption: str = ""
-    options: dict[str, str | float | bool | list] = field(default_factory=dict)
+    options: dict[str, str | float | bool | np.number | list] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
