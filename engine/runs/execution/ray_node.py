@@ -3,48 +3,43 @@
 from __future__ import annotations
 
 import socket
-import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.errors import DataError, EngineError, ModelError
-from engine.lab.used_run import UsedRun
+from engine.evidence.result import Result
 from engine.models.cards import cache_folder
-from engine.runs.execution.parallel import Told
+from engine.runs.execution.executor import Answer, Task, TaskProgress, seldom, used_runs
 from engine.runs.execution.resources import limit_threads
-from engine.runs.execution.workbench import Answer, Task, Workbench, answered
+from engine.runs.execution.workbench import Workbench, answer_task
 from engine.runs.planning.code_hash import CodeBook
 from engine.runs.planning.keys import explain
 from engine.runs.sources import Sources
-from engine.runs.store import run_folder
 from engine.runs.store.record import StoredRun
 
-if TYPE_CHECKING:
-    from engine.lab.used_run import Point
-
-TELL_SECONDS = 1.0  # between two words of progress
+PROGRESS_SECONDS = 1.0  # between two words of progress
 
 
 class Mailbox:
-    """What tasks say while they run, kept until this process asks; an actor on its node."""
+    """What tasks say while they run, kept until the scheduler asks; an actor on the scheduler's node."""
 
     def __init__(self) -> None:
-        self.said: list[Told] = []
+        self.letters: list[TaskProgress] = []
 
-    def say(self, told: Told) -> None:
+    def put(self, progress: TaskProgress) -> None:
         """One word."""
-        self.said.append(told)
+        self.letters.append(progress)
 
-    def emptied(self) -> list[Told]:
+    def emptied(self) -> list[TaskProgress]:
         """All words since the last time."""
-        said, self.said = self.said, []
-        return said
+        letters = self.letters
+        self.letters = []
+        return letters
 
 
-_BENCHES: dict[str, Workbench] = {}  # of this worker process, so that its model stays in memory
+# Of this worker process: Ray uses a process for many tasks, and its model stays in memory between them.
+_BENCHES: dict[str, Workbench] = {}
 
 
 def measure_here(
@@ -52,43 +47,41 @@ def measure_here(
     task: Task,
     threads: int,
     mailbox: Any,
-    upstream: list[tuple[str, StoredRun]],
-    *evidence: Any,
+    upstream: dict[str, StoredRun],
+    *results: Result,
 ) -> Answer:
-    """The Ray task: one run on whichever node this is; `evidence` is what the runs of `upstream` found."""
+    """The Ray task: one run on whichever node this is; `results` are what the runs of `upstream` found.
+
+    They are arguments of their own, because Ray replaces a reference by its value at the top level only.
+    """
     limit_threads(threads)
     if not task.store_folder.is_dir():  # a disk that this node does not share
         task = replace(task, store_folder=cache_folder() / "cluster")
     bench = _BENCHES.setdefault(repr(maker), Workbench(maker()))
-    last = 0.0
-
-    def tell(kind: str, fraction: float, message: str) -> None:
-        nonlocal last
-        if kind == "start" or time.monotonic() - last >= TELL_SECONDS:
-            last = 0.0 if kind == "start" else time.monotonic()
-            mailbox.say.remote(Told(task.name, kind, fraction, message))
-
-    uses: dict[str, dict[Point, UsedRun]] = {}
-    for (role_and_label, run), result in zip(upstream, evidence, strict=True):
-        role = role_and_label.partition(":")[0]
-        uses.setdefault(role, {})[run.name.point] = UsedRun(result, run.record.inputs.experiment)
-    with tempfile.TemporaryDirectory() as scratch:
-        log = Path(scratch) / run_folder.LOG
-        return answered(
-            bench, task, lambda: uses, log, tell, lambda: require_same_inputs(bench.sources, task)
-        )
+    by_run = {run.id: result for run, result in zip(upstream.values(), results, strict=True)}
+    return answer_task(
+        bench,
+        task,
+        lambda: used_runs(upstream, lambda stored: by_run[stored.id]),
+        log_file=None,
+        # Nobody waits for the mailbox: a word that is lost with its node is no reason to fail.
+        listen=seldom(mailbox.put.remote, PROGRESS_SECONDS),
+        before=lambda: require_same_inputs(bench.sources, task),
+    )
 
 
 def require_same_inputs(sources: Sources, task: Task) -> None:
     """Refuse where code, data or model here are not what the plan was made with, as on an outdated node."""
-    family, planned = task.experiment.family, task.inputs
+    family = task.experiment.family
+    planned = task.inputs
     code = CodeBook(sources.package).code_of(sources.family_file(family), *sources.shared_code)
     here = f"node {socket.gethostname()}"
     if code != planned.code:
         seen = "; ".join(explain(planned, replace(planned, code=code)))
         hint = "install the same version of the engine on every node"
         raise EngineError("this node has other code than the plan", where=here, seen=seen, hint=hint)
-    prompts, corpus = task.experiment.prompts, task.experiment.corpus
+    prompts = task.experiment.prompts
+    corpus = task.experiment.corpus
     if prompts and sources.data_hash(prompts, task.folder) != planned.data["prompts"]:
         raise DataError(f"{prompts.name} is another file on this node", where=here, expected="the same")
     if corpus and sources.corpus_hash(corpus, task.folder) != planned.data["corpus"]:

@@ -1,78 +1,37 @@
 """One run being measured, wherever that is: in this process, in a worker process, or on a node of a cluster.
 
-A `Task` is all that measuring takes, a `Measured` all that it gives; both cross to other processes by value.
-The store, the claims and the order of runs are the business of `execute`.
+Every executor measures with it, so that a run is the same thing wherever it happens. The store, its locks and
+the order of runs are the scheduler's business.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from engine.errors import EngineError, ModelError, ResultError
+from engine.evidence.result import Result
+from engine.runs.execution.executor import Answer, Listener, RunOutput, Task, TaskProgress, UsedRuns
 from engine.runs.execution.resources import device_name, free_memory, peak_bytes, start_peak
 from engine.runs.planning.keys import Inputs
 from engine.runs.sources import Sources
+from engine.runs.store import run_folder
 from engine.runs.store.journal import Journal, journal
-from engine.runs.store.record import RunName
 from engine.runs.store.store import now
-from engine.spec.models import Experiment
 from engine.spec.points import with_point
 from engine.spec.sites import resolve_site
 
 if TYPE_CHECKING:
-    from engine.evidence.result import Result
-    from engine.lab.used_run import Point, UsedRun
     from engine.models.hooked import HookedModel
-
-Uses = Mapping[str, Mapping["Point", "UsedRun"]]
-Tell = Callable[[str, float, str], None]  # ("fetch" | "start" | "progress", fraction, message)
-
-
-@dataclass(frozen=True)
-class Task:
-    """A run to measure: `folder` is its investigation's, `store_folder` the project's `.engine/`."""
-
-    name: RunName
-    experiment: Experiment
-    inputs: Inputs
-    folder: Path
-    store_folder: Path
-
-    @property
-    def models(self) -> list[str]:
-        """The model that it is measured on, then one that this is compared with."""
-        return [self.name.model, *self.inputs.second]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a run gave; its inputs have the model's bytes and the hook site's layer, provenance the place."""
-
-    result: Result
-    inputs: Inputs
-    features: dict[str, float]
-    provenance: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """How a run ended in another process: measured, or the reason why not, as `execute` would say it.
-
-    `failure` is what the store remembers, empty where only a model could not be had: `missing` is its name.
-    """
-
-    name: RunName
-    measured: Measured | None
-    log: str = ""
-    reason: str = ""
-    failure: str = ""
-    missing: str = ""
 
 
 @dataclass
@@ -83,26 +42,28 @@ class Workbench:
     model: HookedModel | None = None
     unavailable: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def resolved(self, task: Task, tell: Tell) -> Inputs:
+    def resolved(self, task: Task, listen: Listener) -> Inputs:
         """The inputs with the models' bytes and the hook site's layer; a model is loaded to see them."""
-        second = {name: self._hash(name, task, tell) for name in task.inputs.second}
+        second = {name: self._hash(name, task, listen) for name in task.inputs.second}
         inputs = replace(task.inputs, second=second)
-        if known := self.sources.model_facts(task.name.model, task.experiment.dtype).hash:
+        known = self.sources.model_facts(task.name.model, task.experiment.dtype).hash
+        if known:
             return replace(inputs, model=known)
-        model = self.load(task.name.model, task.experiment.dtype, tell)
+        model = self.load(task, task.name.model, listen)
         site = task.inputs.experiment["hook_site"]
         resolved = resolve_site(site, model.shape.n_layers) if site else None
-        asked = task.inputs.experiment | {"hook_site": resolved}
-        return replace(inputs, model=model.hash, experiment=asked)
+        experiment = task.inputs.experiment | {"hook_site": resolved}
+        return replace(inputs, model=model.hash, experiment=experiment)
 
-    def measured(self, task: Task, uses: Uses, log: Journal, tell: Tell) -> Measured:
+    def measure(self, task: Task, uses: UsedRuns, log: Journal, listen: Listener) -> RunOutput:
         """The family's evidence, validated, with what it cost and where it was measured."""
-        inputs = self.resolved(task, tell)
-        model = _about(self.load(task.name.model, task.experiment.dtype, tell))
-        tell("start", 0.0, "")
+        inputs = self.resolved(task, listen)
+        model = _model_provenance(self.load(task, task.name.model, listen))
+        listen(TaskProgress(task.name, "start"))
+        # Peak and time are the run's own: what its model took to load is neither.
         start_peak()
         started = time.monotonic()
-        result, features = self._result(task, inputs, uses, log, tell)
+        result, features = self._result(task, inputs, uses, log, listen)
         provenance = model | {
             "second": {name: known or "" for name, known in inputs.second.items()},
             "versions": dict(self.sources.versions()),
@@ -111,20 +72,22 @@ class Workbench:
             "peak_bytes": peak_bytes(),
         }
         log.write(f"measured in {provenance['seconds']:.1f} s")
-        return Measured(result, inputs, features, provenance)
+        return RunOutput(result, inputs, features, provenance)
 
-    def load(self, name: str, dtype: str, tell: Tell) -> HookedModel:
+    def load(self, task: Task, name: str, listen: Listener) -> HookedModel:
         """A model, in place of the one in memory if that is another; ModelError is remembered.
 
         What was in memory is let go of once nobody else refers to it, so nothing here keeps a model by name.
         """
+        dtype = task.experiment.dtype
         if self.model is None or (self.model.name, self.model.dtype) != (name, dtype):
             if self.model is not None:
+                # Before the next one is loaded: two models at once are what memory may not hold.
                 self.model = None
                 free_memory()
 
             def fetching(what: str, done: int, total: int) -> None:
-                tell("fetch", done / total if total else 0.0, what)
+                listen(TaskProgress(task.name, "fetch", done / total if total else 0.0, what))
 
             try:
                 self.model = self.sources.load_model(name, dtype, fetching)
@@ -133,38 +96,43 @@ class Workbench:
                 raise
         return self.model
 
-    def _hash(self, name: str, task: Task, tell: Tell) -> str:
+    def _hash(self, name: str, task: Task, listen: Listener) -> str:
         """The bytes of a model, which is loaded where they were never seen."""
-        dtype = task.experiment.dtype
-        return self.sources.model_facts(name, dtype).hash or self.load(name, dtype, tell).hash
+        known = self.sources.model_facts(name, task.experiment.dtype).hash
+        return known or self.load(task, name, listen).hash
 
     def _result(
-        self, task: Task, inputs: Inputs, uses: Uses, log: Journal, tell: Tell
+        self, task: Task, inputs: Inputs, uses: UsedRuns, log: Journal, listen: Listener
     ) -> tuple[Result, dict[str, float]]:
         experiment = task.experiment
         family = self.sources.family(experiment.family)
         given = with_point(experiment, dict(task.name.point)).parameters
+        # Through JSON, because that is what a spec is: a parameter that only YAML has does not get this far.
         params = family.Params.model_validate_json(json.dumps(given), strict=True)
-        lab = self._lab(task, inputs, params, uses, log, tell)
+        lab = self._lab(task, inputs, params, uses, log, listen)
+        # Before the run, which may put another model into the lab.
         features = self._features(task, lab)
-        found = _evidence(family.run(lab, params), str(task.name))
+        found = _validated(family.run(lab, params), str(task.name))
         # What every run owes is no family's business: the lab checked what it handed out.
         return replace(found, checks=[*lab.receipts, *found.checks]), features
 
-    def _lab(self, task: Task, inputs: Inputs, params: Any, uses: Uses, log: Journal, tell: Tell) -> Any:
+    def _lab(
+        self, task: Task, inputs: Inputs, params: Any, uses: UsedRuns, log: Journal, listen: Listener
+    ) -> Any:
         """The workplace of a run, with what it is measured on."""
-        model = self.load(task.name.model, task.experiment.dtype, tell)
-        choice, text = task.experiment.prompts, task.experiment.corpus
+        model = self.load(task, task.name.model, listen)
+        prompts = task.experiment.prompts
+        corpus = task.experiment.corpus
 
         def progress(fraction: float, message: str = "") -> None:
             log.progress(fraction, message)
-            tell("progress", fraction, message)
+            listen(TaskProgress(task.name, "progress", fraction, message))
 
         return self.sources.make_lab(
             model=model,
-            load=lambda name: self.load(name, task.experiment.dtype, tell),
-            prompts=self.sources.load_prompts(choice, task.folder) if choice else None,
-            corpus=self.sources.load_corpus(text, task.folder, model) if text else None,
+            load=lambda name: self.load(task, name, listen),
+            prompts=self.sources.load_prompts(prompts, task.folder) if prompts else None,
+            corpus=self.sources.load_corpus(corpus, task.folder, model) if corpus else None,
             folder=task.store_folder,
             uses={role: dict(by_point) for role, by_point in uses.items()},
             seed=getattr(params, "seed", 0),
@@ -185,30 +153,54 @@ class Workbench:
         return {name: float(amount) for name, amount in features.items()}
 
 
-def answered(
+def answer_task(
     bench: Workbench,
     task: Task,
-    load_uses: Callable[[], Uses],
-    log_file: Path,
-    tell: Tell,
+    load_uses: Callable[[], UsedRuns],
+    log_file: Path | None,
+    listen: Listener,
+    *,
     before: Callable[[], None] = lambda: None,
+    keep_error: bool = False,
 ) -> Answer:
-    """The task measured for another process: whatever goes wrong is in the answer, in words.
+    """The task measured: whatever goes wrong is in the answer, in words, and with `keep_error` as it is.
 
-    `before` is a last look that may raise; `log_file` gets the log as it is written.
+    `before` is a last look that may raise; `log_file` gets the log as it is written, a scratch file where
+    there is none.
     """
-    with journal(log_file, task.name) as log:
+    with ExitStack() as stack:
+        if log_file is None:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory())
+            log_file = Path(scratch) / run_folder.LOG
+        log = stack.enter_context(journal(log_file, task.name))
         try:
             before()
-            return Answer(task.name, bench.measured(task, load_uses(), log, tell), log.text())
+            output = bench.measure(task, load_uses(), log, listen)
+            return Answer(task.name, output, log.text())
         except Exception as error:
             log.write(traceback.format_exc())
-            gone = [name for name in task.models if (name, task.experiment.dtype) in bench.unavailable]
-            reason, failure = reason_of(error), failure_of(error)
-            return Answer(task.name, None, log.text(), reason, failure, *gone[:1])
+            return failed_answer(bench, task, error, log.text(), keep_error)
 
 
-def _about(model: HookedModel) -> dict[str, Any]:
+def failed_answer(bench: Workbench, task: Task, error: Exception, log: str, keep_error: bool) -> Answer:
+    """The answer to a task that ended with this error.
+
+    The error itself is kept for debugging only: its traceback holds the model, which could not be let go of.
+    """
+    dtype = task.experiment.dtype
+    missing = next((name for name in task.models if (name, dtype) in bench.unavailable), "")
+    return Answer(
+        task.name,
+        None,
+        log,
+        reason_of(error),
+        failure_of(error),
+        missing,
+        error if keep_error else None,
+    )
+
+
+def _model_provenance(model: HookedModel) -> dict[str, Any]:
     """What provenance says of a model."""
     return {
         "model_hash": model.hash,
@@ -232,12 +224,8 @@ def failure_of(error: Exception) -> str:
     return "" if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
 
 
-def _evidence(result: Any, where: str) -> Result:
+def _validated(result: Any, where: str) -> Result:
     """The result if it is evidence; ResultError for NaN anywhere in its measurements."""
-    import numpy as np
-
-    from engine.evidence.result import Result
-
     if not isinstance(result, Result):
         raise ResultError("a family returns a Result", where=where, seen=type(result).__name__)
     result.validated(where)

@@ -18,6 +18,7 @@ def held(path: Path, on_wait: Callable[[str], None] | None = None) -> Iterator[N
             if on_wait is not None:
                 on_wait(os.pread(handle, 20, 0).decode(errors="replace"))
             fcntl.flock(handle, fcntl.LOCK_EX)
+        # The last holder removed the file while this process waited: what it has locked now nobody else sees.
         if _is_file(handle, path):
             break
         os.close(handle)
@@ -37,7 +38,16 @@ def held_if_free(path: Path) -> Iterator[bool]:
         yield True
 
 
+def holder(path: Path) -> str:
+    """The process id of who holds the lock, as they noted it; empty where nobody holds it."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
 def _open(path: Path) -> int:
+    # O_CLOEXEC: a process started meanwhile would inherit the lock, and keep it when this one has died.
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 

@@ -24,7 +24,7 @@ from engine.runs.store.codec import (
     table_from_bytes,
     table_to_bytes,
 )
-from engine.runs.store.record import RunRecord, record_from
+from engine.runs.store.record import RunRecord, StoredRun, record_from
 
 if TYPE_CHECKING:
     from engine.evidence.result import Result
@@ -37,6 +37,11 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 HASHED_BYTES = 16_000_000  # files above this are checked by size at a plan, by hash when they are read
 
 Files = dict[str, dict[str, Any]]
+
+
+def path_of(store_folder: Path, run: StoredRun) -> Path:
+    """Where a run lies in the project's `.engine/`."""
+    return store_folder / "runs" / str(run.id)
 
 
 def write_run(folder: Path, record: RunRecord, result: Result) -> Files:

@@ -12,7 +12,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,19 +22,20 @@ from typing import TYPE_CHECKING
 from engine.errors import StoreError
 from engine.runs.store import run_folder
 from engine.runs.store.database import connect_for_reading, connect_for_writing, storage_errors, unreadable
-from engine.runs.store.locks import held, held_if_free
+from engine.runs.store.locks import held, held_if_free, holder
 from engine.runs.store.record import RunName, RunRecord, StoredRun, run_from_row
 
 if TYPE_CHECKING:
     from engine.evidence.result import Result
 
 FOLDER = ".engine"
-STAGED, DOOMED = ".new-", ".old-"
+STAGED = ".new-"  # a run being measured, under its key
+DOOMED = ".old-"  # a run being removed, under its id
 
 
 @dataclass(frozen=True)
-class Claim:
-    """The right to measure one key, and the folder to do it in; ends with its `with` block."""
+class RunLock:
+    """The only right to measure one key, and the folder to do it in; ends with its `with` block."""
 
     key: str
     staging: Path
@@ -57,7 +58,9 @@ class RunStore:
     """Every finished run of a project. Open one per process, with `with open_store(root) as store`."""
 
     def __init__(self, folder: Path, database: sqlite3.Connection, read_only: bool) -> None:
-        self.folder, self.database, self.read_only = folder, database, read_only
+        self.folder = folder
+        self.database = database
+        self.read_only = read_only
 
     def __enter__(self) -> RunStore:
         return self
@@ -93,7 +96,7 @@ class RunStore:
 
     def path(self, run: StoredRun) -> Path:
         """The folder of a run."""
-        return self.folder / "runs" / str(run.id)
+        return run_folder.path_of(self.folder, run)
 
     def damage(self, run: StoredRun) -> str:
         """What is wrong with a run's files, in words; empty where it is whole."""
@@ -121,34 +124,39 @@ class RunStore:
     # writing
 
     @contextmanager
-    def claim(self, key: str, on_wait: Callable[[str], None] | None = None) -> Iterator[Claim]:
+    def lock(self, key: str) -> Iterator[RunLock]:
         """Hold the only right to measure `key`, waiting for a build that has it; then look with `find` again.
 
-        `on_wait` hears the other build's process id. StoreError where the store cannot be written.
+        StoreError where the store cannot be written.
         """
         self.require_writable()
         with ExitStack() as stack:
             with storage_errors(self.folder):
-                stack.enter_context(held(self.folder / "locks" / key, on_wait))
+                stack.enter_context(held(self._lock_path(key)))
             yield self._staged(key, stack)
 
     @contextmanager
-    def claim_if_free(self, key: str) -> Iterator[Claim | None]:
-        """The claim, or None at once where another build (or another run of this one) holds it."""
+    def lock_if_free(self, key: str) -> Iterator[RunLock | None]:
+        """The lock, or None at once where another build (or another run of this one) holds it."""
         self.require_writable()
         with ExitStack() as stack:
             with storage_errors(self.folder):
-                free = stack.enter_context(held_if_free(self.folder / "locks" / key))
+                free = stack.enter_context(held_if_free(self._lock_path(key)))
             yield self._staged(key, stack) if free else None
 
-    def put(self, claim: Claim, record: RunRecord, result: Result) -> StoredRun:
+    def lock_holder(self, key: str) -> str:
+        """The process id of the build that holds a lock; empty where none does, or it has not said so yet."""
+        return holder(self._lock_path(key))
+
+    def put(self, lock: RunLock, record: RunRecord, result: Result) -> StoredRun:
         """Keep a finished run, whole or not at all; ResultError where it holds what cannot be stored."""
         with storage_errors(self.folder):
-            files = run_folder.write_run(claim.staging, record, result)
+            files = run_folder.write_run(lock.staging, record, result)
             with self._transaction():
-                id = self._next_id()
-                run = StoredRun(id, record, files)
-                claim.staging.rename(self.path(run))
+                run = StoredRun(self._next_id(), record, files)
+                # Renamed inside the transaction: one process at a time takes an id. If this one is killed
+                # before the row is written, the folder is whole all the same, and `sweep` records it.
+                lock.staging.rename(self.path(run))
                 run_folder.sync_folder(self.folder / "runs")
                 self._insert(run)
                 self.database.execute("DELETE FROM failures WHERE name = ?", (_name_text(record.name),))
@@ -166,6 +174,7 @@ class RunStore:
         freed = 0
         with storage_errors(self.folder):
             for run in runs:
+                # Renamed first, because a folder that is half deleted must not have the name of a whole one.
                 doomed = self.path(run).with_name(f"{DOOMED}{run.id}")
                 with self._transaction():
                     with suppress(FileNotFoundError):
@@ -185,7 +194,8 @@ class RunStore:
         known = {row[0] for row in self._ask("SELECT id FROM runs")}
         for path in list((self.folder / "runs").iterdir()):
             if path.name.startswith(STAGED):
-                with held_if_free(self.folder / "locks" / path.name.removeprefix(STAGED)) as free:
+                # Whoever measures it holds its lock; the system lets go of a dead writer's.
+                with held_if_free(self._lock_path(path.name.removeprefix(STAGED))) as free:
                     if free:
                         shutil.rmtree(path, ignore_errors=True)
             elif path.name.startswith(DOOMED):
@@ -195,14 +205,17 @@ class RunStore:
 
     # inside
 
-    def _staged(self, key: str, stack: ExitStack) -> Claim:
-        """The claim whose lock is held, with an empty folder that goes when the stack closes."""
+    def _lock_path(self, key: str) -> Path:
+        return self.folder / "locks" / key
+
+    def _staged(self, key: str, stack: ExitStack) -> RunLock:
+        """The lock that is held now, with an empty folder that goes when the stack closes."""
         staging = self.folder / "runs" / f"{STAGED}{key}"
         with storage_errors(self.folder):
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir()
         stack.callback(shutil.rmtree, staging, ignore_errors=True)
-        return Claim(key, staging)
+        return RunLock(key, staging)
 
     def _ask(self, query: str, values: tuple = ()) -> list[tuple]:
         try:
@@ -223,6 +236,7 @@ class RunStore:
             raise
 
     def _next_id(self) -> int:
+        # The sequence remembers ids of removed runs, the folders those of runs that have no row yet.
         used = [row[0] for row in self._ask("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")]
         folders = [int(p.name) for p in (self.folder / "runs").iterdir() if p.name.isdecimal()]
         return max(used + folders, default=0) + 1
@@ -259,7 +273,9 @@ def open_store(root: Path) -> RunStore:
     try:
         for place in (folder, folder / "runs", folder / "locks"):
             place.mkdir(exist_ok=True)
+            # Whether one may write is known only by doing it: root passes every look at the mode.
             tempfile.TemporaryFile(dir=place).close()
+        # One at a time, or two first builds would both make the schema.
         with held(folder / "locks" / "open"):
             store = RunStore(folder, connect_for_writing(folder), read_only=False)
         try:

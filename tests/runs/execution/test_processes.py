@@ -17,9 +17,10 @@ import psutil
 import pytest
 
 from engine.errors import EngineError
-from engine.runs.execution import processes as workers
-from engine.runs.execution.processes import decide_jobs
-from engine.runs.execution.scheduler import Event
+from engine.runs.execution import processes
+from engine.runs.execution.events import Event
+from engine.runs.execution.executor import Job
+from engine.runs.execution.processes import ProcessExecutor, WorkerProcess, decide_jobs
 
 REPOSITORY = Path(__file__).parents[3]
 LONG = 60  # seconds that a run waits for `go`, at most
@@ -175,28 +176,28 @@ def test_two_runs_that_are_the_same_thing_are_measured_once(toy: Any) -> None:
 def test_memory_decides_how_many_work_at_once(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     toy.spec(count={"sweep": {"k": [1, 2]}})
     one, other = toy.plan().to_measure
-    busy = workers.Workers(toy.sources().maker, toy.root, jobs=4, threads=1, memory_bytes=1.5e6)
-    assert busy.room(one)
-    order: Any = type("Order", (), {"run": one})
-    busy.crew.append(workers.Worker(None, None, order))  # pyright: ignore[reportArgumentType]
-    assert not busy.room(other)
+    busy = ProcessExecutor(toy.sources().maker, jobs=4, threads=1, memory_bytes=1.5e6)
+    assert busy.has_room(one)
+    nothing: Any = None
+    busy.workers.append(WorkerProcess(nothing, nothing, Job(nothing, one, {}, None)))
+    assert not busy.has_room(other)
     busy.memory_bytes = 2.5e6
-    assert busy.room(other)
-    busy.crew.clear()
+    assert busy.has_room(other)
+    busy.workers.clear()
 
 
 def test_how_many_jobs_a_plan_is_worth(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.models.machine.cores", lambda: 8)
-    monkeypatch.setattr(workers, "_free_memory", lambda: 10**8)
+    monkeypatch.setattr(processes, "cores", lambda: 8)
+    monkeypatch.setattr(processes, "_free_memory", lambda: 10**8)
     toy.spec(count={"sweep": {"k": [1, 2, 3]}}, user={"uses": {"of": "count"}})
     short = toy.plan()
     assert decide_jobs(short) == 1
     runs = tuple(replace(r, estimate=replace(r.estimate, seconds=100.0)) for r in short.runs)
     plan = replace(short, runs=runs)
     assert decide_jobs(plan) == 3  # the fourth uses the others
-    monkeypatch.setattr(workers, "_free_memory", lambda: 2.5e6)
+    monkeypatch.setattr(processes, "_free_memory", lambda: 2.5e6)
     assert decide_jobs(plan) == 2
-    monkeypatch.setattr("engine.models.machine.cores", lambda: 2)
+    monkeypatch.setattr(processes, "cores", lambda: 2)
     assert decide_jobs(plan) == 1
 
 
@@ -225,18 +226,18 @@ def test_a_run_handed_to_a_dying_idle_process_has_not_been_tried(
 ) -> None:
     """The second run goes to the process that measured the first, which ends just then."""
     toy.spec(first={"parameters": {"k": 2}}, second={"parameters": {"k": 3}, "uses": {"of": "first"}})
-    take, killed = workers.Workers.take, []
+    begin, killed = ProcessExecutor.begin, []
 
-    def take_and_kill(self: workers.Workers, order: Any) -> None:
-        idle = [worker for worker in self.crew if not worker.order]
+    def begin_and_kill(self: ProcessExecutor, job: Job) -> None:
+        idle = [worker for worker in self.workers if not worker.job]
         if idle and not killed:
             killed.append(idle[0].process.pid)
             idle[0].process.kill()
             idle[0].process.join()
-        take(self, order)
+        begin(self, job)
 
-    monkeypatch.setattr(workers.Workers, "take", take_and_kill)
-    monkeypatch.setattr(workers, "ATTEMPTS", 1)
+    monkeypatch.setattr(ProcessExecutor, "begin", begin_and_kill)
+    monkeypatch.setattr(processes, "ATTEMPTS", 1)
     outcomes = toy.build(jobs=2)
     assert killed
     assert all(outcome.run for outcome in outcomes.values())

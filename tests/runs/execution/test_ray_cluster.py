@@ -20,9 +20,12 @@ import pytest
 
 from engine.errors import EngineError
 from engine.runs.execution import ray_cluster as on_ray
-from engine.runs.execution.ray_cluster import needs
+from engine.runs.execution.events import Event
+from engine.runs.execution.in_process import InProcessExecutor
+from engine.runs.execution.ray_cluster import task_share
 from engine.runs.execution.ray_node import require_same_inputs
-from engine.runs.execution.scheduler import Event
+from engine.runs.execution.scheduler import Scheduler, execute
+from engine.runs.execution.workbench import Workbench
 from tests.runs.execution.test_processes import LONG, meanwhile, wait_for
 
 LACKS_RAY = importlib.util.find_spec("ray") is None and not os.environ.get("CI")  # where it must be
@@ -173,8 +176,6 @@ def nodes() -> list[dict]:
 def test_a_run_too_large_for_every_node_is_left_out(ray_cluster: Any, toy: Any, monkeypatch: Any) -> None:
     toy.spec(large={}, small={"parameters": {"k": 2}})
 
-    from engine.runs.execution.scheduler import execute
-
     plan = toy.plan()
     runs = tuple(
         replace(r, estimate=replace(r.estimate, memory_bytes=8 * MEMORY)) if r.name.label == "large" else r
@@ -189,11 +190,10 @@ def test_a_run_too_large_for_every_node_is_left_out(ray_cluster: Any, toy: Any, 
 
 def test_a_node_with_other_code_data_or_weights_refuses(toy: Any) -> None:
     toy.spec(count={"prompts": "words.csv"})
-    from engine.runs.execution.scheduler import Execution
-
     plan = toy.plan()
     with toy.store() as store:
-        task = Execution(plan, store, toy.sources(), lambda event: None).task(plan.runs[0])
+        executor = InProcessExecutor(Workbench(toy.sources()), store.load)
+        task = Scheduler(plan, store, executor).task(plan.runs[0])
     require_same_inputs(toy.sources(), task)
     toy.models(tiny={"hash": "ffff", "n_layers": 4})
     with pytest.raises(EngineError, match=r"tiny has other bytes on this node(?s:.*)ffff, not aa11"):
@@ -214,14 +214,14 @@ def test_a_node_with_other_code_data_or_weights_refuses(toy: Any) -> None:
 )
 def test_a_task_takes_its_share_of_a_node(memory: int, n_runs: int, expected: tuple[int, int]) -> None:
     two = [{"CPU": 8.0, "memory": 128.0}, {"CPU": 8.0, "memory": 128.0}]
-    found = needs(memory, two, n_runs)
+    found = task_share(memory, two, n_runs)
     assert (found.cpus, found.gpus) == expected
     assert found.memory_bytes == memory
-    assert any(found.fit(node) for node in two) == (memory <= 128)
+    assert any(found.fits(node) for node in two) == (memory <= 128)
 
 
 def test_where_there_are_gpus_each_task_has_one() -> None:
-    found = needs(10, [{"CPU": 4.0, "memory": 100.0}, {"CPU": 16.0, "memory": 100.0, "GPU": 2.0}], 50)
+    found = task_share(10, [{"CPU": 4.0, "memory": 100.0}, {"CPU": 16.0, "memory": 100.0, "GPU": 2.0}], 50)
     assert found.options == {"num_cpus": 1, "memory": 10, "num_gpus": 1}
 
 

@@ -6,16 +6,18 @@ import os
 import threading
 from pathlib import Path
 
-from engine.runs.store.locks import held, held_if_free
+from engine.runs.store.locks import held, held_if_free, holder
 
 
 def test_a_held_lock_is_not_free_and_leaves_no_file(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with held(lock), held_if_free(lock) as free:
         assert not free
+        assert holder(lock) == str(os.getpid())
     with held_if_free(lock) as free:
         assert free
     assert not lock.exists()
+    assert holder(lock) == ""
 
 
 def test_one_holder_at_a_time_and_those_who_wait_hear_who_holds_it(tmp_path: Path) -> None:

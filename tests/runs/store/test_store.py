@@ -55,9 +55,9 @@ def a_record(key: str = "k1", model: str = "tiny") -> RunRecord:
 
 
 def put(store: RunStore, key: str = "k1", result: Result | None = None) -> StoredRun:
-    with store.claim(key) as claim:
-        claim.log.write_text("it said this")
-        return store.put(claim, a_record(key), result or a_result())
+    with store.lock(key) as lock:
+        lock.log.write_text("it said this")
+        return store.put(lock, a_record(key), result or a_result())
 
 
 @pytest.fixture
@@ -185,10 +185,10 @@ def test_a_run_renamed_but_not_recorded_is_recorded_by_the_next_store(
 
 
 def test_a_sweep_leaves_a_live_writer_alone(store: RunStore, tmp_path: Path) -> None:
-    with store.claim("k1") as claim:
+    with store.lock("k1") as lock:
         open_store(tmp_path).database.close()
-        assert claim.staging.is_dir()
-        store.put(claim, a_record(), a_result())
+        assert lock.staging.is_dir()
+        store.put(lock, a_record(), a_result())
     assert store.find("k1") is not None
 
 
@@ -271,7 +271,7 @@ def test_a_read_only_store_can_be_read_and_says_why_it_cannot_be_measured_into(l
         run = store.find("k1")
         assert run is not None
         assert store.load(run).findings
-        with pytest.raises(StoreError, match=r"read-only(?s:.)*chmod(?s:.)*--budget 0"), store.claim("k2"):
+        with pytest.raises(StoreError, match=r"read-only(?s:.)*chmod(?s:.)*--budget 0"), store.lock("k2"):
             pass
         with pytest.raises(StoreError, match=r"read-only"):
             store.remove([run])
