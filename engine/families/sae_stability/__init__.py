@@ -21,14 +21,14 @@ all features have in common and nothing else; `random_pairing_cosine` pairs the 
 from __future__ import annotations
 
 from itertools import product
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from engine.evidence.bootstrap import count, measure
-from engine.evidence.result import Calibration, Figure, Measurement, Result
+from engine.evidence.builder import Evidence
+from engine.evidence.result import Calibration, Measurement, Result
 from engine.families.sae_stability.seed_pairs import (
     LATENTS,
     SIDES,
@@ -43,8 +43,10 @@ from engine.lab.lab import Lab, Point, UsedRun
 from engine.lab.profiles import known_answer
 from engine.lab.sparse.matching import Matching, chance_median, random_directions
 from engine.models.micro import micro_model
-from engine.spec.family_params import FamilyParams
+from engine.spec.family_params import SeedParams
 from engine.spec.inputs import Inputs, Uses
+
+inputs = Inputs(uses={"saes": Uses("polysemanticity_sae", over="seed")})
 
 THRESHOLDS = [round(0.05 * step, 2) for step in range(6, 20)]
 NUMBERS = {
@@ -53,214 +55,211 @@ NUMBERS = {
     "fraction_090": ("best", "fraction"),
     "median_one_to_one": ("one_to_one", "median"),
     "mean_one_to_one": ("one_to_one", "mean"),
-    "pw_mcc": ("one_to_one", "mean"),  # of decoder rows, its published name
     "fraction_090_one_to_one": ("one_to_one", "fraction"),
 }
+"""What is computed of a pair's matched cosines: which match, and which statistic of it."""
 SAID = {"median": "Median", "mean": "Mean", "fraction": "Share of features from 0.9 on by"}
 
 
-inputs = Inputs(uses={"saes": Uses("polysemanticity_sae", over="seed")})
-
-
-class Params(FamilyParams):
+class Params(SeedParams):
     chance_draws: Annotated[int, Field(ge=2, le=100)] = 5
     """How many pairs of dictionaries of random directions give the level of chance."""
     most_one_to_one: Annotated[int, Field(ge=0)] = 8192
     """Wider dictionaries are compared by best match only: the assignment grows with the cube of the width (a
     second at 2,048 latents)."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Draws the random directions and the permutations."""
 
 
 def run(lab: Lab, params: Params) -> Result:
     """Best and one-to-one matches over all pairs of seeds, on both sides, of all and of live latents."""
+    # 1. Take one trained SAE for each seed.
     saes = seed_dictionaries(lab.used_over("saes", "seed"))
-    found = compare_seeds(
-        saes,
-        np.random.default_rng(params.seed),
-        chance_draws=params.chance_draws,
-        one_to_one=len(saes[0].live) <= params.most_one_to_one,
-        progress=lab.progress,
-    )
-    return Result(
-        findings=[*_counts(saes), *_matches(found), *_shared(found)],
-        controls=[*_chance(found), *_permuted(found)],
-        tables={
-            "by_threshold": _by_threshold(found),
-            "per_pair": _per_pair(found),
-            "per_seed": _per_seed(found),
-        },
-        figures=FIGURES,
-        arrays={"best_match": np.stack([m.a_to_b for m in found.matched["all", "decoder"]])},
-    )
+    # 2, 3. Compare every two, decoder rows and encoder columns, of all latents and of live ones.
+    with lab.stage(1.0, "comparing seeds") as progress:
+        found = compare_seeds(
+            saes,
+            np.random.default_rng(params.seed),
+            chance_draws=params.chance_draws,
+            one_to_one=len(saes[0].live) <= params.most_one_to_one,
+            progress=progress,
+        )
+    # 4, 5. Each number averaged over pairs, which are resampled by seed; first of all what chance gives.
+    ev = Evidence("seed", clusters=found.pairs)
+    by_seed = ev.over("seed", [sae.seed for sae in saes])
+    chance = of_random_directions(ev.over("draw"), found)
+    of_permuted_features(by_seed, found)
+    about = "Mean cosine of decoder rows paired at random."
+    ev.control("random_pairing_cosine", found.paired, about)
+    of_pairs(ev, found, chance)
+    of_shared_features(ev, found, chance)
+    about = "SAEs compared, which differ in the seed alone."
+    ev.count("n_seeds", len(saes), about)
+    ev.count("n_features", len(saes[0].live), "Latents of each SAE.", unit="latent")
+    alive = [sae.live.mean() for sae in saes]
+    by_seed.finding("frac_alive", alive, "Share of latents that fire on held-out tokens.", bounds=(0, 1))
+
+    by_threshold(ev, by_seed, found)
+    per_pair(ev, found)
+    ev.table("per_seed", per_seed(saes, found))
+    ev.array("best_match", np.stack([m.a_to_b for m in found.matched["all", "decoder"]]))
+    return ev.result()
 
 
-def _counts(saes: list[SeedDictionary]) -> list[Measurement]:
-    alive, ids = [sae.live.mean() for sae in saes], [sae.seed for sae in saes]
-    about = "Share of latents that fire on held-out tokens."
-    return [
-        count("n_seeds", len(saes), unit="seed", about="SAEs compared, which differ in the seed alone."),
-        count("n_features", len(saes[0].live), unit="latent", about="Latents of each SAE."),
-        measure("frac_alive", alive, unit="seed", ids=ids, bounds=(0, 1), about=about),
-    ]
+def prefixed(aspect: Aspect, name: str) -> str:
+    """`live_encoder_median_best_match`; all latents and decoder rows go without saying."""
+    latents, side = aspect
+    return ("live_" if latents == "live" else "") + ("encoder_" if side == "encoder" else "") + name
 
 
-def _prefix(kind: Aspect) -> str:
-    latents, side = kind
-    return ("live_" if latents == "live" else "") + ("encoder_" if side == "encoder" else "")
-
-
-def _chance_name(latents: str, name: str) -> str:
+def chance_name(latents: str, name: str) -> str:
     """`chance_best_match` stands beside `median_best_match`; other names keep all their words."""
-    plain = name.replace("median_best", "best").replace("pw_mcc", "mean_one_to_one")
-    return f"chance_{'live_' if latents == 'live' else ''}{plain}"
+    return f"chance_{prefixed((latents, 'decoder'), name.replace('median_best', 'best'))}"
 
 
-def _values(matchings: list[Matching], name: str) -> list[float]:
+def values_of(matchings: list[Matching], name: str) -> list[float]:
     """A number of every pair; empty where it needs an assignment and none was made."""
     how, statistic = NUMBERS[name]
     made = how == "best" or matchings[0].assignment is not None
     return [getattr(m, how)(statistic) for m in matchings] if made else []
 
 
-def _said(name: str) -> str:
+def said_of(name: str) -> str:
+    """What a number is, in words."""
     how, statistic = NUMBERS[name]
     return f"{SAID[statistic]} {'best' if how == 'best' else 'one-to-one'} match"
 
 
-def _bounds(name: str) -> tuple[float, float]:
+def bounds_of(name: str) -> tuple[float, float]:
+    """The ends of the scale of a number: shares from 0, cosines from -1."""
     return (0, 1) if "fraction" in name else (-1, 1)
 
 
-def _matches(found: SeedComparison) -> list[Measurement]:
-    rows = []
-    for ((latents, side), matchings), name in product(found.matched.items(), NUMBERS):
-        values = _values(matchings, name) if name != "pw_mcc" or side == "decoder" else []
-        if values:
-            about = f"{_said(name)}, {side} directions of {latents} latents, mean over pairs of seeds."
-            full, control = _prefix((latents, side)) + name, _chance_name(latents, name)
-            units = {"clusters": found.pairs, "bounds": _bounds(name), "control": control}
-            rows.append(measure(full, values, unit="seed", about=about, **units))
-    return rows
-
-
-def _shared(found: SeedComparison) -> list[Measurement]:
-    rows = []
-    for latents in LATENTS:
-        values = shared_fractions(found.matched[latents, "decoder"], found.matched[latents, "encoder"])
-        about = f"Share of {latents} latents that both sides assign to the same one, from 0.7 on."
-        name, control = _prefix((latents, "decoder")) + "shared_fraction", "shared_fraction"
-        units = {"clusters": found.pairs, "bounds": (0, 1), "control": _chance_name(latents, control)}
-        rows += [measure(name, values, unit="seed", about=about, **units)] if values else []
-    return rows
-
-
-def _chance(found: SeedComparison) -> list[Measurement]:
+def of_random_directions(draws: Evidence, found: SeedComparison) -> dict[str, Measurement]:
     """What random directions give, on either side, for as many as all latents and as the live ones."""
-    rows = []
+    chance = {}
     for latents, matchings in found.random.items():
-        numbers = {name: (_values(matchings, name), _said(name)) for name in NUMBERS if name != "pw_mcc"}
+        numbers = {name: (values_of(matchings, name), said_of(name)) for name in NUMBERS}
+        # Two draws have no two sides: each is taken as the decoder's assignment, the next as the encoder's.
         agreed = shared_fractions(matchings, matchings[1:] + matchings[:1])
         numbers["shared_fraction"] = agreed, "Share of features that two assignments agree on"
         for name, (values, said) in numbers.items():
-            about = f"{said}, of as many random directions as there are {latents} latents."
-            full, units = _chance_name(latents, name), {"unit": "draw", "bounds": _bounds(name)}
-            rows += [measure(full, values, about=about, **units)] if values else []
-    return rows
+            if values:
+                about = f"{said}, of as many random directions as there are {latents} latents."
+                full = chance_name(latents, name)
+                chance[full] = draws.control(full, values, about, bounds=bounds_of(name))
+    return chance
 
 
-def _permuted(found: SeedComparison) -> list[Measurement]:
-    rows, ids = [], [sae.seed for sae in found.saes]
-    for kind, name in product(found.permuted, ("median_best_match", "mean_one_to_one")):
-        if values := _values(found.permuted[kind], name):
-            about = f"{_said(name)}, {kind[1]} directions of {kind[0]} latents, each coordinate permuted."
-            full = f"permuted_{_prefix(kind)}{name.replace('median_best', 'best')}"
-            rows.append(measure(full, values, unit="seed", ids=ids, about=about))
-    about = "Mean cosine of decoder rows paired at random."
-    paired = measure("random_pairing_cosine", found.paired, unit="seed", clusters=found.pairs, about=about)
-    return [*rows, paired]
+def of_permuted_features(by_seed: Evidence, found: SeedComparison) -> None:
+    """What features have in common that share nothing but their coordinates' values."""
+    for aspect, name in product(found.permuted, ("median_best_match", "mean_one_to_one")):
+        values = values_of(found.permuted[aspect], name)
+        if values:
+            latents, side = aspect
+            about = f"{said_of(name)}, {side} directions of {latents} latents, each coordinate permuted."
+            plain = name.replace("median_best", "best")
+            by_seed.control(f"permuted_{prefixed(aspect, plain)}", values, about)
 
 
-def _by_threshold(found: SeedComparison) -> pd.DataFrame:
+def of_pairs(ev: Evidence, found: SeedComparison, chance: dict[str, Measurement]) -> None:
+    """Every number on both sides, of all and of live latents."""
+    for (aspect, matchings), name in product(found.matched.items(), NUMBERS):
+        latents, side = aspect
+        values = values_of(matchings, name)
+        names = [name] if values else []
+        if name == "mean_one_to_one" and side == "decoder":
+            names = [*names, "pw_mcc"] if values else []  # its published name
+        for each in names:
+            about = f"{said_of(name)}, {side} directions of {latents} latents, mean over pairs of seeds."
+            control = chance[chance_name(latents, name)]
+            ev.finding(prefixed(aspect, each), values, about, bounds=bounds_of(name), control=control)
+
+
+def of_shared_features(ev: Evidence, found: SeedComparison, chance: dict[str, Measurement]) -> None:
+    """Features whose decoder row and encoder column are assigned to the same feature."""
+    for latents in LATENTS:
+        values = shared_fractions(found.matched[latents, "decoder"], found.matched[latents, "encoder"])
+        if values:
+            about = f"Share of {latents} latents that both sides assign to the same one, from 0.7 on."
+            name = prefixed((latents, "decoder"), "shared_fraction")
+            control = chance[chance_name(latents, "shared_fraction")]
+            ev.finding(name, values, about, bounds=(0, 1), control=control)
+
+
+def by_threshold(ev: Evidence, by_seed: Evidence, found: SeedComparison) -> None:
     """The share of features matched from each threshold on, trained and by chance; intervals over seeds."""
-    rows, ids = [], [sae.seed for sae in found.saes]
-    hows = ["best"] + ["one_to_one"] * (found.random["all"][0].assignment is not None)
+    hows = {"best": "best match"}
+    if found.random["all"][0].assignment is not None:
+        hows["one_to_one"] = "one to one"
+    rows = []
     for side, how in product(SIDES, hows):
-        series: list[tuple[str, list[Matching], Any]] = [
-            *((f"{kind} latents", found.matched[kind, side], {"clusters": found.pairs}) for kind in LATENTS),
-            ("random directions", found.random["all"], {}),
-            ("permuted coordinates", found.permuted["all", side], {"ids": ids}),
+        series = [
+            *((f"{latents} latents", found.matched[latents, side], ev) for latents in LATENTS),
+            ("random directions", found.random["all"], ev.over("seed")),
+            ("permuted coordinates", found.permuted["all", side], by_seed),
         ]
-        for (label, matchings, units), at in product(series, THRESHOLDS):
+        for (label, matchings, over), at in product(series, THRESHOLDS):
             values = [getattr(m, how)("fraction", at) for m in matchings]
-            m = measure(label, values, unit="seed", bounds=(0, 1), **units)
-            panel = f"{side}, {'best match' if how == 'best' else 'one to one'}"
-            rows.append((panel, label, at, m.value, m.low, m.high))
+            m = over.measured(label, values, bounds=(0, 1))
+            rows.append((f"{side}, {hows[how]}", label, at, m.value, m.low, m.high))
     table = pd.DataFrame(rows, columns=["panel", "series", "threshold", "fraction", "low", "high"])
-    return table.astype({"low": float, "high": float})
+    ev.table("by_threshold", table.astype({"low": float, "high": float})).line(
+        "best_match",
+        "threshold: cosine from",
+        "fraction: share of features",
+        color="series: dictionaries",
+        facet="panel",
+        band=True,
+        title="Share of features with a match in the other seed, by how similar it must be",
+        caption="Trained dictionaries against random directions of the same shape and against features whose "
+        "coordinates were permuted; bands are 95 % intervals over seeds.",
+    )
 
 
-def _per_pair(found: SeedComparison) -> pd.DataFrame:
-    columns = {
-        _prefix(kind) + name: values
-        for kind, name in product(found.matched, NUMBERS)
-        if name != "pw_mcc" and (values := _values(found.matched[kind], name))
-    }
-    seeds = {"seed": [a for a, _ in found.pairs], "other_seed": [b for _, b in found.pairs]}
-    return pd.DataFrame({**seeds, **columns})
+def per_pair(ev: Evidence, found: SeedComparison) -> None:
+    """Every number of every two seeds."""
+    table = pd.DataFrame(found.pairs, columns=["seed", "other_seed"])
+    for aspect, name in product(found.matched, NUMBERS):
+        values = values_of(found.matched[aspect], name)
+        if values:
+            table[prefixed(aspect, name)] = values
+    ev.table("per_pair", table).heatmap(
+        "pairs",
+        "seed",
+        "other_seed: other seed",
+        color="median_best_match: median cosine",
+        title="Median best match of every two seeds",
+        caption="Decoder rows, all latents, the mean of both directions.",
+    )
 
 
-def _per_seed(found: SeedComparison) -> pd.DataFrame:
+def per_seed(saes: list[SeedDictionary], found: SeedComparison) -> pd.DataFrame:
     """Each seed's latents, and its numbers averaged over the other seeds."""
     rows = []
-    for sae in found.saes:
+    for sae in saes:
         own = [place for place, pair in enumerate(found.pairs) if sae.seed in pair]
         row = {"seed": sae.seed, "latents": len(sae.live), "live": sae.size("live")}
         for latents, name in product(LATENTS, ("median_best_match", "mean_one_to_one")):
-            if values := _values(found.matched[latents, "decoder"], name):
-                row[_prefix((latents, "decoder")) + name] = np.mean([values[place] for place in own])
+            values = values_of(found.matched[latents, "decoder"], name)
+            if values:
+                mean = np.mean([values[place] for place in own])
+                row[prefixed((latents, "decoder"), name)] = mean
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-FIGURES = {
-    "best_match": Figure(
-        "line",
-        "by_threshold",
-        {
-            "x": "threshold",
-            "y": "fraction",
-            "low": "low",
-            "high": "high",
-            "color": "series",
-            "facet": "panel",
-        },
-        "Share of features with a match in the other seed, by how similar it must be",
-        "Trained dictionaries against random directions of the same shape and against features whose "
-        "coordinates were permuted; bands are 95 % intervals over seeds.",
-        {"x_title": "cosine from", "y_title": "share of features", "color_title": "dictionaries"},
-    ),
-    "pairs": Figure(
-        "heatmap",
-        "per_pair",
-        {"x": "seed", "y": "other_seed", "color": "median_best_match"},
-        "Median best match of every two seeds",
-        "Decoder rows, all latents, the mean of both directions.",
-        {"y_title": "other seed", "color_title": "median cosine"},
-    ),
-}
 
 
 def calibrate() -> list[Calibration]:
     """One dictionary in two orders, dictionaries that share half, dead latents, and random directions."""
     rng = np.random.default_rng(0)
-    base, order = random_directions(96, 48, rng), rng.permutation(96)
+    base = random_directions(96, 48, rng)
+    order = rng.permutation(96)
     live = np.arange(96) < 64
     dead = {seed: np.where(live[:, None], base, random_directions(96, 48, rng)) for seed in range(4)}
     half = {seed: np.concatenate([base[:48], random_directions(48, 48, rng)]) for seed in range(4)}
     drawn = {seed: random_directions(96, 48, rng) for seed in range(4)}
-    same = _found({0: base, 1: 2 * base[order]})
-    chance, halves, unequal = _found(drawn), _found(half), _found(dead, live)
+    same = numbers_of({0: base, 1: 2 * base[order]})
+    chance = numbers_of(drawn)
+    halves = numbers_of(half)
+    unequal = numbers_of(dead, live)
     close = "Features of two halves: one of all seeds, one of each seed's own."
     theory = "The median best match of random directions, against its exact distribution."
     return [
@@ -275,7 +274,7 @@ def calibrate() -> list[Calibration]:
     ]
 
 
-def _found(decoders: dict[int, np.ndarray], live: np.ndarray | None = None) -> dict[str, float]:
+def numbers_of(decoders: dict[int, np.ndarray], live: np.ndarray | None = None) -> dict[str, float]:
     """The family's numbers for dictionaries by seed whose encoder is the decoder transposed."""
     points: dict[Point, UsedRun] = {}
     for seed, decoder in decoders.items():
