@@ -74,13 +74,19 @@ def attribute(
     """Every component's contribution at the last position along directions in the unembedding's input."""
     names = components(model)
     n_prompts, n_directions, _ = directions.shape
-    values, logit_diff = np.zeros((n_prompts, n_directions, len(names))), np.zeros((n_prompts, n_directions))
+    values = np.zeros((n_prompts, n_directions, len(names)))
+    logit_diff = np.zeros((n_prompts, n_directions))
 
     def contributions(index: list[int]) -> tuple[Tensor, Tensor]:
         written, final = _writings(model, input_ids[index, : int(last[index[0]]) + 1])
-        norm, towards = model.frozen_norm(final.float()), directions[index].float()
+        # With its scale frozen the final norm is linear:
+        # norm(sum_c x_c) = sum_c (x_c * scale * weight) + bias
+        norm = model.frozen_norm(final.float())
+        towards = directions[index].float()
+        # contribution_c = norm(x_c) . d, where d is W_U[:, answer] - W_U[:, wrong answer]
         linear = torch.einsum("cpd,pkd->pkc", norm.apply(written.float()), towards)
         from_bias = (towards @ norm.bias.float())[..., None]
+        # What they must add up to, from the norm as the model runs it (`largest_residue`).
         total = torch.einsum("pd,pkd->pk", model.final_norm(final).float(), towards)
         return torch.cat((linear, from_bias), dim=-1).cpu(), total.cpu()
 
@@ -110,15 +116,18 @@ def _writings(
 
 
 def _written(model: HookedModel, run: ForwardPass) -> Iterator[Float[Tensor, "prompt d_model"]]:
+    """In the order of `components`; the sum is the residual stream at the end (Elhage et al. 2021)."""
     embedded = run.activations[Site(0, RESID_PRE)]
     positions = model.decoder.position_embedding
     if positions is None:
         yield embedded[:, -1]
     else:
+        # Where positions are learned the stream before block 0 is token plus position embedding.
         position = positions[embedded.shape[1] - 1].expand(len(embedded), -1)
         yield embedded[:, -1] - position
         yield position
     for layer in range(model.n_layers):
+        # attn_out = sum_h z_h W_O^h + b_O: a head each, and the bias, which belongs to none of them
         heads = model.head_outputs(layer, run.activations[Site(layer, Z)][:, -1:])
         yield from heads[:, 0].unbind(dim=1)
         yield model.b_O(layer).expand(len(heads), -1)

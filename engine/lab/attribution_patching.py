@@ -59,16 +59,17 @@ def _estimate_group(model: HookedModel, pairs: PatchPairs, out: Sweep, index: np
     def logit_diff(resid: Float[Tensor, "prompt pos d_model"]) -> Float[Tensor, " prompt"]:
         return logit_differences(model, resid[:, -1], direction)
 
-    # a_source, and the logit difference of the run that it comes from
+    # 1. The source run: a_source, and the logit difference L of that run.
     source = model.forward(pairs.source[:, :length], read=sites)
-    # a_base and dL/da there; one backward for all sites, layers, positions and heads
+    # 2. The base run and one backward: a_base, and dL/da there, for every site, layer, position and head.
     base = differentiate(model.decoder, model.embed(pairs.base[:, :length]), sites, logit_diff)
     out.source[index] = logit_diff(source.resid).cpu()
     out.base[index] = base.objective.cpu()
     for name, kind in PATCHED.items():
         if name not in out.logit_diff:
             continue
-        # L + (a_source - a_base) . dL/da, summed over the activation's own axis
+        # 3. To first order, L(patched) = L(base) + (a_source - a_base) . dL/da. The sum is over d_model, or
+        # over d_head for z, whose heads stay apart: a patch replaces one position (and head) at a time.
         effects = [
             ((source.activations[site] - base.activations[site]) * base.gradients[site]).sum(-1)
             for site in model.sites(kind)

@@ -46,10 +46,12 @@ def read_lens(
 
     def standing(index: list[int]) -> list[Tensor]:
         streams = last_position_streams(model, input_ids[index, : int(last[index[0]]) + 1])
+        # Every layer of every prompt is a row of its own, each against the targets of its prompt.
         wanted = targets[index].repeat_interleave(shape[1], dim=0)
         both = _standing(model, streams.flatten(0, 1), wanted)
         return [each.unflatten(0, streams.shape[:2]).cpu() for each in both]
 
+    # Prompts of one length together: no padding, and the last position is -1 for all of a group.
     groups = list(equal_length_groups(last, 8))
     for index, found in zip(groups, side_by_side(standing, groups, model.device), strict=True):
         reading.rank[index], reading.logprob[index] = found
@@ -60,6 +62,7 @@ def last_position_streams(
     model: HookedModel, input_ids: Int[Tensor, "prompt pos"]
 ) -> Float[Tensor, "prompt layer d_model"]:
     """The residual stream at the last position before block 0 and after every block."""
+    # x_0 .. x_{L-1} are what the blocks read, x_L is what the last one leaves.
     run = model.forward(input_ids, read=model.sites(RESID_PRE))
     streams = [*run.by_layer(RESID_PRE), run.resid]
     return torch.stack([stream[:, -1] for stream in streams], dim=1)
@@ -69,10 +72,14 @@ def _standing(
     model: HookedModel, streams: Float[Tensor, "row d_model"], targets: Int[Tensor, "row target"]
 ) -> tuple[Int[Tensor, "row target"], Float[Tensor, "row target"]]:
     """Rank and log-probability of each row's targets."""
-    ranks, logprobs = [], []
+    ranks = []
+    logprobs = []
     for rows, wanted in zip(streams.split(ROWS_AT_ONCE), targets.split(ROWS_AT_ONCE), strict=True):
+        # The lens: W_U norm(x_l), with the model's own final norm. In fp32, since a bf16 log-sum over the
+        # vocabulary is off by more than the differences between layers.
         logits = model.unembed(rows).float()
         own = logits.gather(1, wanted)
+        # The rank counts likelier tokens, so that ties are no worse; no sort of the vocabulary is needed.
         ranks.append(torch.stack([(logits > own[:, [t]]).sum(1) for t in range(wanted.shape[1])], dim=1))
         logprobs.append(own - logits.logsumexp(1, keepdim=True))
     return torch.cat(ranks), torch.cat(logprobs)

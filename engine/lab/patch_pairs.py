@@ -68,6 +68,7 @@ class Sweep:
 
         `source` replaces the source run's own logit differences as the 1 of the scale.
         """
+        # (patched - base) / (source - base), as in Zhang & Nanda 2024
         span = (self.source if source is None else source) - self.base
         return {
             site: (values - _like(self.base, values)) / _like(span, values)
@@ -77,15 +78,16 @@ class Sweep:
 
 def empty_sweep(model: HookedModel, pairs: PatchPairs, sites: Sequence[str]) -> Sweep:
     """A sweep of the right shape, filled with NaN."""
-    n, n_positions = pairs.base.shape
-    grid = (n, model.n_layers, n_positions)
+    n = len(pairs)
+    grid = (n, model.n_layers, pairs.base.shape[1])
     shapes = {site: (*grid, model.shape.n_heads) if site == "z" else grid for site in sites}
     nan = {site: np.full(shape, np.nan) for site, shape in shapes.items()}
     return Sweep(nan, np.full(n, np.nan), np.full(n, np.nan))
 
 
 def answer_direction(model: HookedModel, pairs: PatchPairs) -> Float[Tensor, "prompt d_model"]:
-    """Where the unembedding reads answer minus wrong answer."""
+    """Where the unembedding reads answer minus wrong answer: W_U[:, answer] - W_U[:, wrong answer]."""
+    # One direction per prompt: two columns instead of a product with the whole vocabulary.
     return (model.W_U[:, pairs.answer].float() - model.W_U[:, pairs.wrong_answer].float()).T
 
 

@@ -70,30 +70,35 @@ def sweep(
     """
     for site in set(sites) - set(SITES):
         raise DataError(f"cannot patch {site!r}", expected="one of " + ", ".join(SITES), seen=site)
-    asked = _asked(pairs, sites, positions)
+    masks = _masks(pairs, sites, positions)
     at_layers = sorted(set(range(model.n_layers) if layers is None else layers))
-    out, done = empty_sweep(model, pairs, sites), 0
+    out = empty_sweep(model, pairs, sites)
+    done = 0
+    # Prompts of one length share their runs' tensors and need no padding.
     for index in equal_length_groups(pairs.last, prompts_at_once):
         runs = BothRuns.of(model, pairs.rows(index))
         out.base[index], out.source[index] = runs.logit_differences
-        here = {site: mask[index] for site, mask in asked.items()}
-        for column in _patched(runs, here, at_layers, tokens_at_once):
+        here = {site: mask[index] for site, mask in masks.items()}
+        for column in _patched_columns(runs, here, at_layers, tokens_at_once):
             for cells, values in column.effects():
-                place = np.array(index)[cells.who.numpy()][:, None], at_layers, column.position
-                out.logit_diff[cells.site][place] = values
+                rows = np.array(index)[cells.who.numpy()]
+                out.logit_diff[cells.site][rows[:, None], at_layers, column.position] = values
         done += len(index)
         progress(done / len(pairs))
     return out
 
 
-def _asked(
+def _masks(
     pairs: PatchPairs, sites: Sequence[str], positions: Positions | Mapping[str, Positions | None] | None
 ) -> dict[str, Bool[Tensor, "prompt pos"]]:
     """By site, the positions to patch, none beyond a prompt's end."""
     within = torch.arange(pairs.base.shape[1])[None] <= pairs.last.cpu()[:, None]
     given = positions if isinstance(positions, Mapping) else dict.fromkeys(sites, positions)
-    masks = {site: given[site] for site in sites}
-    return {s: within if mask is None else within & torch.as_tensor(mask) for s, mask in masks.items()}
+    masks = {}
+    for site in sites:
+        mask = given[site]
+        masks[site] = within if mask is None else within & torch.as_tensor(mask)
+    return masks
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ class BothRuns:
     def of(cls, model: HookedModel, pairs: PatchPairs) -> BothRuns:
         length = int(pairs.last[0]) + 1
         both = (pairs.base[:, :length], pairs.source[:, :length])
+        # Keys and values of the base run stand for all positions before the patched one.
         run = partial(model.forward, read=model.sites(*PATCHED.values()), keep_prefix=True)
         base, source = side_by_side(run, both, model.device)
         return cls(model, pairs, base, source)
@@ -134,10 +140,12 @@ class BothRuns:
         return torch.stack([self._change(site, layer, position) for layer in layers], dim=1)
 
     def _change(self, site: str, layer: int, position: int) -> Tensor:
+        # Patching a with a_source adds a_source - a_base to whatever a is added to.
         place = Site(layer, PATCHED[site])
         difference = self.source.activations[place][:, position] - self.base.activations[place][:, position]
         if site != "z":
             return difference
+        # A head writes z_h W_O^h, so that its change of the stream is (z_source - z_base) W_O^h.
         return torch.einsum("bhd,hdm->bhm", difference, self.model.W_O(layer))
 
     def stream(self, stage: int) -> Float[Tensor, "prompt pos d_model"]:
@@ -175,11 +183,17 @@ class Cells:
 
     def patches(self, layers: Sequence[int], position: int) -> Patches:
         """All of them in one list."""
-        one_per_head, shape = [1] * (self.change.ndim - 3), self.change.shape[:-1]
-        stage = 2 * torch.tensor(layers).view(1, -1, *one_per_head) + STAGE[self.site]
-        prompt = self.who.view(-1, 1, *one_per_head)
-        stages, prompts = (part.expand(shape).flatten() for part in (stage, prompt))
-        return Patches(position, stages, prompts, self.change.flatten(0, -2))
+        shape = self.change.shape[:-1]
+        over_heads = [1] * (len(shape) - 2)  # one axis more for z
+        # Block L reads at stage 2L; attention's output changes stage 2L + 1, the MLP's stage 2L + 2.
+        stage = 2 * torch.tensor(layers).view(1, -1, *over_heads) + STAGE[self.site]
+        prompt = self.who.view(-1, 1, *over_heads)
+        return Patches(
+            position,
+            stage.expand(shape).flatten(),
+            prompt.expand(shape).flatten(),
+            self.change.flatten(0, -2),
+        )
 
 
 @dataclass(frozen=True)
@@ -194,11 +208,15 @@ class Column:
     def of(cls, runs: BothRuns, cells: list[Cells], layers: Sequence[int], position: int) -> Column:
         """Patches yet to be made: their values are still the base run's."""
         lists = [part.patches(layers, position) for part in cells]
-        stage, prompt, change = (
-            torch.cat([getattr(one, part) for one in lists]) for part in ("stage", "prompt", "change")
+        patches = Patches(
+            position,
+            torch.cat([one.stage for one in lists]),
+            torch.cat([one.prompt for one in lists]),
+            torch.cat([one.change for one in lists]),
         )
+        # A patch that cannot matter is never run: its value is the base run's, exactly.
         base, _ = runs.logit_differences
-        return cls(cells, Patches(position, stage, prompt, change), torch.as_tensor(base)[prompt])
+        return cls(cells, patches, torch.as_tensor(base)[patches.prompt])
 
     @property
     def position(self) -> int:
@@ -212,29 +230,32 @@ class Column:
             yield part, values.view(shape).numpy()
 
 
-def _patched(
-    runs: BothRuns, asked: dict[str, Tensor], layers: Sequence[int], tokens_at_once: int
+def _patched_columns(
+    runs: BothRuns, masks: dict[str, Tensor], layers: Sequence[int], tokens_at_once: int
 ) -> list[Column]:
     """Every asked patch of a group, batch beside batch; each batch is sorted by stage."""
-    columns = list(_columns(runs, asked, layers))
+    columns = list(_columns(runs, masks, layers))
     batches: list[tuple[Column, Tensor]] = []
     for column in columns:
         live = torch.nonzero(_can_matter(runs, column.patches)).flatten()
+        # By stage, so that a batch holds patches of neighbouring layers: it starts at its first stage, and
+        # the blocks before that are not computed for any of its rows.
         live = live[column.patches.stage[live].argsort(stable=True)]
         size = max(1, tokens_at_once // (runs.last + 1 - column.position))
         batches += [(column, live[start : start + size]) for start in range(0, len(live), size)]
     patches = [column.patches.rows(batch) for column, batch in batches]
+    # Batches do not depend on each other: whole ones side by side, a thread each.
     results = side_by_side(partial(run_down, runs), patches, runs.model.device)
     for (column, batch), values in zip(batches, results, strict=True):
         column.values[batch] = values.cpu()
     return columns
 
 
-def _columns(runs: BothRuns, asked: dict[str, Tensor], layers: Sequence[int]) -> Iterator[Column]:
+def _columns(runs: BothRuns, masks: dict[str, Tensor], layers: Sequence[int]) -> Iterator[Column]:
     """The patches of each position at which any site of any prompt is asked for."""
-    anywhere = torch.stack(list(asked.values())).any(0).any(0)
+    anywhere = torch.stack(list(masks.values())).any(0).any(0)
     for position in torch.nonzero(anywhere).flatten().tolist():
-        here = {site: torch.nonzero(mask[:, position]).flatten() for site, mask in asked.items()}
+        here = {site: torch.nonzero(mask[:, position]).flatten() for site, mask in masks.items()}
         cells = [
             Cells(site, who, runs.changes(site, layers, position)[who])
             for site, who in here.items()
@@ -245,7 +266,9 @@ def _columns(runs: BothRuns, asked: dict[str, Tensor], layers: Sequence[int]) ->
 
 def _can_matter(runs: BothRuns, patches: Patches) -> Bool[Tensor, " patch"]:
     """False before the first differing token, and after the last attention has read the position."""
+    # Up to the first differing token both runs have the same activations, and a patch changes nothing.
     differs = runs.pairs.first_difference().cpu()[patches.prompt] <= patches.position
+    # An earlier position reaches the last one through attention alone, at stage 2(n_layers - 1) at the latest.
     if patches.position == runs.last:
         return differs
     return differs & (patches.stage <= 2 * runs.model.n_layers - 2)
@@ -253,20 +276,28 @@ def _can_matter(runs: BothRuns, patches: Patches) -> Bool[Tensor, " patch"]:
 
 def run_down(runs: BothRuns, patches: Patches) -> Float[Tensor, " patch"]:
     """Logit differences after each patch; `patches` are sorted by stage and join one batch as it descends."""
-    model, final, position = runs.model, 2 * runs.model.n_layers, patches.position
+    model = runs.model
+    final = 2 * model.n_layers
+    position = patches.position
+    # What lies before the patched position is the base run's: only later positions are computed.
     span = model.span(runs.stream(0)[:1, position:], first_position=position)
-    resid = runs.stream(0)[:0, position:]
+    resid = runs.stream(0)[:0, position:]  # no row yet
     for stage in range(int(patches.stage[0]), final + 1):
         joining = torch.nonzero(patches.stage == stage).flatten()
         if len(joining):
+            # Until its own stage a patched run is the base run, so it joins here and not at the embedding.
             resid = torch.cat((resid, _patched_streams(runs, patches.rows(joining), stage)))
         if stage % 2:
+            # x_{l+1} = x_mid + MLP(norm(x_mid))
             resid = resid + model.mlp_out(stage // 2, resid)
         elif stage < final:
+            # x_mid = x_l + attention(norm(x_l)), over the base run's earlier keys and values
             earlier = runs.base.prefix.before(position)
             resid = resid + _attention(model, stage // 2, resid, span, earlier, patches.prompt[: len(resid)])
             if stage == final - 2:
+                # After the last attention nothing but the last position is read.
                 resid = resid[:, -1:]
+    # logit_diff = norm(x_L) . (W_U[:, answer] - W_U[:, wrong answer])
     direction = answer_direction(model, runs.pairs)[patches.prompt]
     return logit_differences(model, resid[:, -1], direction)
 

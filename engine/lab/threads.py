@@ -24,6 +24,7 @@ def side_by_side(
     No gradient is recorded unless `work` asks for it. What one piece raises is raised here.
     """
     threads = torch.get_num_threads()
+    # Whether gradients are recorded is a setting of each thread, and a new thread records them.
     quietly = torch.no_grad()(work)
     if threads == 1 or not device.startswith("cpu"):
         return [quietly(piece) for piece in pieces]

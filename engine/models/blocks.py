@@ -55,7 +55,10 @@ class Norm(NamedTuple):
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.bias is not None:
+            # LayerNorm: torch's own kernel computes in fp32 whatever the dtype.
             return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+        # RMSNorm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + epsilon). In fp32, since a mean of squares in
+        # bf16 loses what it is to measure; the weight is applied in the model's dtype, as Hugging Face does.
         wide = x.float()
         normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.epsilon)
         return self.weight * normed.to(x.dtype)
@@ -80,16 +83,23 @@ class Block:
         x = self.attention_norm(resid_pre)
         parts = [project(x) for project in self.projections]
         if len(parts) == 1:
+            # GPT-2's one matrix holds W_Q, W_K and W_V side by side.
             parts = parts[0].chunk(3, dim=-1)
+        # "batch pos head*d_head" to "batch head pos d_head". With grouped keys (Ainslie et al. 2023) there
+        # are fewer heads of keys and values than of queries; none is repeated here, `attend` shares them.
         query, key, value = (part.unflatten(-1, (-1, self.d_head)).transpose(1, 2) for part in parts)
         if span.rotary is not None:
-            query, key = _rotate(query, *span.rotary), _rotate(key, *span.rotary)
+            # Only what is compared is rotated: q_i k_j then depends on positions through i - j alone.
+            query = _rotate(query, *span.rotary)
+            key = _rotate(key, *span.rotary)
         return query, key, value
 
     def attend(
         self, query: Heads, key: KeyValueHeads, value: KeyValueHeads, span: Span
     ) -> Float[Tensor, "batch pos head d_head"]:
-        """The attention-weighted values of each head: z."""
+        """The attention-weighted values of each head: z = softmax(q k^T * scale + mask) v."""
+        # torch's causal kernel is the fastest, but it takes query 0 to be position 0: a mask says the rest.
+        # Consecutive query heads share a key-value head (`enable_gqa`), in Hugging Face's order of heads.
         z = F.scaled_dot_product_attention(
             query,
             key,
@@ -109,19 +119,22 @@ class Block:
         """What the MLP adds to the residual stream."""
         x = self.mlp_norm(resid_mid)
         if self.gate is None:
+            # GPT-2: W_out gelu(W_in x), with the tanh approximation that it was trained with.
             return self.down(F.gelu(self.up(x), approximate="tanh"))
+        # SwiGLU (Shazeer 2020): W_down (silu(W_gate x) * W_up x).
         return self.down(F.silu(self.gate(x)) * self.up(x))
 
     @property
     def W_O(self) -> Float[Tensor, "head d_head d_model"]:
-        """The output projection, one matrix per head."""
+        """The output projection, one matrix per head: attn_out = sum_h z_h W_O^h + b_O."""
         return self.output.weight.T.unflatten(0, (-1, self.d_head))
 
     @property
     def b_O(self) -> Float[Tensor, " d_model"]:
         """The output projection's bias, which belongs to no head; zeros where there is none."""
-        weight, bias = self.output
-        return weight.new_zeros(len(weight)) if bias is None else bias
+        if self.output.bias is not None:
+            return self.output.bias
+        return self.output.weight.new_zeros(len(self.output.weight))
 
 
 @dataclass(frozen=True)
@@ -151,22 +164,29 @@ class Decoder:
         positions = torch.arange(first_position, last, device=resid.device)
         rotary = self._rotary(positions, resid.dtype)
         if attention_mask is None and first_position == 0:
-            return Span(first_position, None, rotary)
+            return Span(first_position, None, rotary)  # no mask tensor: plain causal attention
+        # Causal: query i sees keys 0..i, those before `first_position` included.
         mask = (torch.arange(last, device=resid.device) <= positions[:, None])[None, None]
         if attention_mask is not None:
+            # Padding is hidden as a key; what a pad position computes as a query is never read.
             mask = mask & attention_mask[:, None, None, :last].bool()
         return Span(first_position, mask, rotary)
 
     def _rotary(self, positions: Int[Tensor, " pos"], dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
         if self.rotary_frequencies is None:
             return None
+        # Pair j of a head turns by position * frequency_j. The angles stand twice in a row because dimension
+        # j is paired with j + d_head/2. In fp32: in bf16 positions 300 and 301 are the same number.
         angles = (positions[:, None].float() * self.rotary_frequencies).repeat(1, 2)
-        return (angles.cos() * self.rotary_scaling).to(dtype), (angles.sin() * self.rotary_scaling).to(dtype)
+        cos = (angles.cos() * self.rotary_scaling).to(dtype)
+        sin = (angles.sin() * self.rotary_scaling).to(dtype)
+        return cos, sin
 
 
 def _rotate(x: Heads, cos: Tensor, sin: Tensor) -> Heads:
     """Rotary position embedding in the halves convention (Su et al. 2021; as Hugging Face's Llama)."""
     half = x.shape[-1] // 2
+    # (x_j, x_{j+half}) -> (x_j cos - x_{j+half} sin, x_{j+half} cos + x_j sin)
     return x * cos + torch.cat((-x[..., half:], x[..., :half]), dim=-1) * sin
 
 

@@ -1,8 +1,8 @@
 """A model the instruments can work on: plain blocks, a TransformerBridge and a Hugging Face model in one.
 
-The plain path (`embed`, `layers`, `unembed` and the halves of a block) has no hook overhead, may start at any
-layer and any position, and equals the Hugging Face forward. `bridge`, `hf` and `tokenizer` are built when
-first asked for, around the same parameters.
+The plain path (`embed`, `forward` or `layers`, `unembed`) has no hook overhead, reads and edits at sites, may
+start at any layer and any position, and equals the Hugging Face forward. `bridge`, `hf` and `tokenizer` are
+built when first asked for, around the same parameters.
 
 Padding is on the right everywhere. What a pad position holds is meaningless; no real position sees it.
 Positions count from 0. Parameters never require gradients; activations may.
@@ -208,10 +208,14 @@ class HookedModel:
     def frozen_norm(self, resid: Float[Tensor, "*place d_model"]) -> FrozenNorm:
         """The final norm frozen at the scale that `resid` gives it (Elhage et al. 2021, on attribution)."""
         weight, bias, epsilon = self.decoder.final_norm
-        x = resid if bias is None else resid - resid.mean(-1, keepdim=True)
-        scale = (x.pow(2).mean(-1, keepdim=True) + epsilon).rsqrt()
-        centred = bias is not None
-        return FrozenNorm(scale, weight, bias if centred else torch.zeros_like(weight), centred)
+        if bias is None:
+            # RMSNorm: norm(x) = x / rms(x) * weight
+            scale = (resid.pow(2).mean(-1, keepdim=True) + epsilon).rsqrt()
+            return FrozenNorm(scale, weight, torch.zeros_like(weight), centred=False)
+        # LayerNorm: the same of x - mean(x), which is linear in x, plus the bias
+        centred = resid - resid.mean(-1, keepdim=True)
+        scale = (centred.pow(2).mean(-1, keepdim=True) + epsilon).rsqrt()
+        return FrozenNorm(scale, weight, bias, centred=True)
 
     def unembed(self, resid: Float[Tensor, "*place d_model"]) -> Float[Tensor, "*place vocab"]:
         """Logits of a residual stream, the final norm included."""
