@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,3 +49,20 @@ def test_a_command_that_is_not_there_is_refused_with_the_nearest(engine: Any) ->
     answer = engine("statsu")
     assert answer.code == 2
     assert "status" in answer.err
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["build"], ["check"], ["runs"]], ids=" ".join)
+def test_a_command_that_measures_nothing_imports_no_torch(
+    engine: Any, project: Path, arguments: list[str]
+) -> None:
+    assert engine("build").code == 0
+    code = f"""
+import sys
+sys.argv = ["engine", *{arguments}]
+from engine.cli import main
+try: main()
+except SystemExit as end: assert end.code in (0, None), end.code
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

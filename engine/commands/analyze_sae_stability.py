@@ -17,11 +17,11 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.commands.arguments import existing_parent, existing_spec
 from engine.commands.console import Output, Table, measurement_fields
 from engine.commands.measure import MeasureOptions, SelectedRuns, measure_selected
-from engine.commands.options import Cluster, DryRun, Jobs, Json, Models, OutputFile
+from engine.commands.options import Cluster, DryRun, Jobs, Json, Models, OutputFile, Verbose
 from engine.commands.point_table import PointRow, point_rows
-from engine.commands.selection import existing_parent, existing_spec
 from engine.errors import EngineError, SpecError
 from engine.evidence.printing import digits
 from engine.evidence.result import Measurement
@@ -47,6 +47,7 @@ def analyze_sae_stability(
     dry_run: DryRun = False,
     jobs: Jobs = None,
     cluster: Cluster = None,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> Output:
     """Say how alike the dictionaries of a sweep over seeds are, beside what chance gives.
@@ -64,7 +65,15 @@ def analyze_sae_stability(
     comparing = with_comparisons(load_investigation(existing_spec(sweep), catalog), catalog)
     comparing = replace(comparing, typed=f"mech analyze-sae-stability --sweep {sweep}")
     comparisons = [name for name, e in comparing.spec.experiments.items() if e.uses]
-    options = MeasureOptions(model, False, dry_run, jobs, cluster, json, context.obj.debug)
+    options = MeasureOptions(
+        models=model,
+        dry_run=dry_run,
+        jobs=jobs,
+        cluster=cluster,
+        verbose=verbose,
+        json=json,
+        debug=context.obj.debug,
+    )
 
     def describe(selected: SelectedRuns) -> Output:
         rows = point_rows(selected)

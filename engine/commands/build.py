@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.commands.arguments import run_selector
+from engine.commands.calibrate import current_calibrations
 from engine.commands.console import Output, say
 from engine.commands.measure import MeasureOptions, execute_plan, show_plan
-from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models, Slugs
+from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models, Slugs, Verbose
 from engine.commands.reports import concerns, print_reports, write_site
-from engine.commands.selection import run_selector
 from engine.publish.overview import Report
 from engine.report.lint import Problem
 from engine.runs.calibrations import calibrations
@@ -41,6 +42,7 @@ def build(
     out: Annotated[Path | None, typer.Option(help="Where the site goes; public/ by default.")] = None,
     jobs: Jobs = None,
     cluster: Cluster = None,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> Output:
     """Measure what is stale within a budget, then build the site.
@@ -54,13 +56,23 @@ def build(
     root = find_root()
     sources = project_sources()
     seconds = parse_budget(budget)
-    options = MeasureOptions(model, force, dry_run, jobs, cluster, json, context.obj.debug)
+    options = MeasureOptions(
+        models=model,
+        force=force,
+        dry_run=dry_run,
+        jobs=jobs,
+        cluster=cluster,
+        verbose=verbose,
+        json=json,
+        debug=context.obj.debug,
+    )
     with open_store(root) as store:
         investigations = find_investigations(root, sources.catalog)
         select = run_selector(investigations, slugs, model)
         how = {"budget": seconds, "fresh": force, "changed": changed}
         plan = make_plan(investigations, store, sources, **how, select=select)
-        show_plan(plan, budget, plan.runs, quiet=json)
+        named = [run.name for run in plan.runs if (slugs or model) and select(run.name)]
+        show_plan(plan, budget, options, plan.runs, asked=named)
         if dry_run:
             return Output(data=_data(SiteBuild(plan)), as_json=json)
         built = carry_out(root, store, plan, options, context.obj.app, out)
@@ -91,7 +103,10 @@ def carry_out(
     out: Path | None = None,
 ) -> SiteBuild:
     """Measure what the plan decided, print every report and write the site to `out` (public/)."""
-    calibrated = calibrations(root, project_sources(), measure=plan.budget_seconds > 0)
+    if plan.budget_seconds > 0:
+        calibrated = current_calibrations(root, quiet=options.json)
+    else:
+        calibrated = calibrations(root, project_sources(), measure=False)
     measured = execute_plan(plan, store, options)
     reports = print_reports(plan, store, measured.outcomes)
     if not options.json:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from engine.commands.arguments import current_plan
 from engine.commands.console import Output, Table
 from engine.commands.options import Json, Slugs
 from engine.commands.reports import concerns, print_reports
-from engine.commands.selection import current_plan
 from engine.runs.calibrations import calibrations
 from engine.runs.investigation import find_root
 from engine.runs.sources import project_sources

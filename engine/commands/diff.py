@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from engine.commands.arguments import current_plan
 from engine.commands.console import Output, Table
 from engine.commands.options import Json, Slugs
-from engine.commands.selection import current_plan
 from engine.runs.assemble import assemble
 from engine.runs.investigation import find_root
 from engine.runs.ledger import Replication

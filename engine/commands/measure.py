@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from engine.commands.arguments import require
 from engine.commands.console import Output, say
-from engine.commands.progress import plan_text, run_progress
-from engine.commands.selection import require
+from engine.commands.plan_text import plan_text
+from engine.commands.progress import run_progress
 from engine.runs.execution.scheduler import Event, Outcome, execute
 from engine.runs.investigation import Investigation
 from engine.runs.planning.plan import Plan, PlannedRun, make_plan
@@ -29,6 +30,7 @@ class MeasureOptions:
     dry_run: bool = False
     jobs: int | None = None
     cluster: str | None = None
+    verbose: bool = False
     json: bool = False
     debug: bool = False
 
@@ -57,10 +59,16 @@ class SelectedRuns:
         return run.examined.current, run.reason
 
 
-def show_plan(plan: Plan, budget: str, runs: Sequence[PlannedRun], *, quiet: bool) -> None:
-    """Print the plan before it is carried out, which may take hours."""
-    if not quiet:
-        for block in plan_text(plan, budget, runs):
+def show_plan(
+    plan: Plan,
+    budget: str,
+    options: MeasureOptions,
+    runs: Sequence[PlannedRun],
+    asked: Collection[RunName] = (),
+) -> None:
+    """Print the plan of these runs before it is carried out, which may take hours (see `plan_text`)."""
+    if not options.json:
+        for block in plan_text(plan, budget, runs, asked, options.verbose):
             say(str(block))
 
 
@@ -101,7 +109,7 @@ def measure_selected(
     with open_store(root) as store:
         plan = make_plan([investigation], store, project_sources(), fresh=options.force, select=select)
         shown = [run for run in plan.runs if select(run.name) or run.name in plan.order]
-        show_plan(plan, "all", shown, quiet=options.json)
+        show_plan(plan, "all", options, shown, asked=[run.name for run in shown])
         if options.dry_run:
             return Output(data=plan.to_json(), as_json=options.json)
         outcomes = execute_plan(plan, store, options).outcomes

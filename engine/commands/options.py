@@ -19,6 +19,7 @@ Cluster = Annotated[
     str | None, typer.Option(metavar="auto|HOST:PORT", help="Measure on this Ray cluster, from a node of it.")
 ]
 OutputFile = Annotated[Path | None, typer.Option(help="The file to write.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="A row for every run, not only where one is due.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and measure nothing.")]
 
 

@@ -1,22 +1,20 @@
-"""What a person sees of long work: the plan, a bar for each run, plain lines where there is no terminal."""
+"""What a person sees of long work: a bar for each part of it, plain lines where there is no terminal."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from engine.commands.console import Table, human_bytes, human_seconds, say
+from engine.commands.console import human_seconds, say
 from engine.runs.execution.scheduler import Event
-from engine.runs.planning.plan import Plan, PlannedRun
 
 LINE_SECONDS = 10  # between two lines of progress where there is no terminal
-DECIDED = {"reuse": "up to date", "measure": "measure", "published": "published", "unmeasured": "unmeasured"}
 
 
 class Bars:
@@ -138,29 +136,3 @@ def _event_text(event: Event) -> str:
     if event.kind == "reused":
         return f"another build measured it meanwhile, {event.message}"
     return f"{'failed' if event.kind == 'failed' else 'not measured'}: {event.message}"
-
-
-def plan_text(plan: Plan, budget: str, runs: Sequence[PlannedRun] | None = None) -> list[str | Table]:
-    """For each run what will happen, why, and what it is expected to cost."""
-    runs = plan.runs if runs is None else runs
-    if not runs:
-        return []
-    table = Table(["  experiment", "model", "decision", "time", "memory", "why"], [_row(run) for run in runs])
-    text: list[str | Table] = [f"Plan (budget {budget}):", table]
-    if plan.order:
-        about = human_seconds(plan.seconds)
-        text.append(f"To measure: {len(plan.order)} runs, about {about}, models included.")
-    return [*text, ""]
-
-
-def _row(run: PlannedRun) -> tuple[str, ...]:
-    name = f"  {run.name.slug}/{run.name.label}"
-    why = [run.reason, run.note]
-    cost = ["", ""]
-    if run.decision == "measure":
-        cost = [
-            f"{human_seconds(run.estimate.low)} to {human_seconds(run.estimate.high)}",
-            human_bytes(run.estimate.memory_bytes),
-        ]
-        why.append(f"estimate from {run.estimate.basis}")
-    return (name, run.name.model, DECIDED[run.decision], *cost, "; ".join(filter(None, why)))

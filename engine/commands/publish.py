@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from engine.commands.arguments import current_plan
 from engine.commands.console import Output
 from engine.commands.options import Json, Slugs
 from engine.commands.reports import template_text
-from engine.commands.selection import current_plan
 from engine.report.render import asked_for
 from engine.runs.assemble import assemble
 from engine.runs.investigation import Investigation, find_root

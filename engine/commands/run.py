@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.commands.arguments import existing_spec
 from engine.commands.console import Output, Table, measurement_fields
 from engine.commands.measure import MeasureOptions, SelectedRuns, measure_selected
-from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models
-from engine.commands.selection import existing_spec
+from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models, Verbose
 from engine.errors import EngineError
 from engine.evidence.printing import interval_text
 from engine.runs.assemble import stored_entry
@@ -36,6 +36,7 @@ def run(
     dry_run: DryRun = False,
     jobs: Jobs = None,
     cluster: Cluster = None,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> Output:
     """Measure one experiment, or every experiment of a spec file, and print its numbers.
@@ -60,7 +61,16 @@ def run(
         root = find_root()
         investigation, experiment = find_experiment(find_investigations(root, catalog), name or "")
         experiments = [experiment]
-    options = MeasureOptions(model, force, dry_run, jobs, cluster, json, context.obj.debug)
+    options = MeasureOptions(
+        models=model,
+        force=force,
+        dry_run=dry_run,
+        jobs=jobs,
+        cluster=cluster,
+        verbose=verbose,
+        json=json,
+        debug=context.obj.debug,
+    )
     return measure_selected(root, investigation, experiments, options, run_numbers)
 
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.commands.arguments import current_plan
 from engine.commands.console import Output, Table, human_bytes, human_seconds, measurement_fields
 from engine.commands.options import Json
-from engine.commands.selection import current_plan
 from engine.evidence.printing import interval_text, printable
 from engine.evidence.result import Check
 from engine.lab import activation_cache

@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
+from engine.commands.arguments import current_plan
 from engine.commands.console import say
 from engine.commands.reports import print_reports, template_text, write_site
-from engine.commands.selection import current_plan
 from engine.evidence.result import Calibration
 from engine.publish.overview import Report
 from engine.publish.page_cache import KeptPages

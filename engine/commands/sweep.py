@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.commands.arguments import existing_parent, existing_spec
 from engine.commands.console import Output, measurement_fields
 from engine.commands.measure import MeasureOptions, SelectedRuns, measure_selected
-from engine.commands.options import Cluster, DryRun, Jobs, Json, Models, OutputFile
+from engine.commands.options import Cluster, DryRun, Jobs, Json, Models, OutputFile, Verbose
 from engine.commands.point_table import PointRow, csv_text, point_rows, point_text
-from engine.commands.selection import existing_parent, existing_spec
 from engine.runs.investigation import Investigation, find_root_or_here, load_investigation
 from engine.runs.sources import project_sources
 from engine.spec.load import dump
@@ -41,6 +41,7 @@ def sweep(
     dry_run: DryRun = False,
     jobs: Jobs = None,
     cluster: Cluster = None,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> Output:
     """Sweep an experiment over parameters, hook sites or amounts of data, and measure it as one table.
@@ -56,7 +57,15 @@ def sweep(
     swept = sweep_spec(base, axis, experiment=experiment, output=output)
     if not execute:
         return replace(sweep_description(swept), as_json=json)
-    options = MeasureOptions(model, False, dry_run, jobs, cluster, json, context.obj.debug)
+    options = MeasureOptions(
+        models=model,
+        dry_run=dry_run,
+        jobs=jobs,
+        cluster=cluster,
+        verbose=verbose,
+        json=json,
+        debug=context.obj.debug,
+    )
 
     def point_numbers(selected: SelectedRuns) -> Output:
         return sweep_numbers(point_rows(selected), swept.output)

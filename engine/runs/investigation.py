@@ -55,7 +55,7 @@ def find_root(start: Path | None = None) -> Path:
         "this is not inside a project",
         where=str(here),
         expected="a folder with mkdocs.yml and investigations/, here or above",
-        hint="cd into the clone, or name it with --root",
+        hint="cd into the clone of the project",
     )
 
 

@@ -51,3 +51,4 @@ def test_outside_a_project_says_so(engine, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     answer = engine("build")
     assert (answer.code, "mkdocs.yml" in answer.err) == (2, True)
+    assert "--root" not in answer.err  # there is no such option

@@ -16,6 +16,7 @@ from engine.runs.planning.plan import make_plan
 from engine.runs.sources import project_sources
 from engine.runs.store.store import open_store
 from tests.conftest import Answer, save_model
+from tests.runs.toy import Toy
 
 SPEC = """\
 name: diff
@@ -101,3 +102,13 @@ def test_a_flat_spec_runs_outside_a_project(engine, project, tmp_path, monkeypat
     answer = engine("run", "--spec", "mine.yaml")
     assert answer.code == 0, answer.err
     assert "commit_layer" in answer.out
+
+
+def test_debug_shows_the_traceback_of_a_failed_run(engine: Callable[..., Answer], toy: Toy) -> None:
+    toy.write("mine.yaml", "family: count_words\nmodel: tiny\nparameters: {spoil: error}\n")
+    told = engine("run", "--spec", "mine.yaml")
+    assert told.code == 1
+    assert "the family has a mistake" in told.out
+    for arguments in (("--debug", "run"), ("run", "--debug")):
+        with pytest.raises(RuntimeError, match="the family has a mistake"):
+            engine(*arguments, "--spec", "mine.yaml")
