@@ -17,7 +17,7 @@ from engine.commands.measure import MeasureOptions, execute_plan, show_plan
 from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models, Slugs, Verbose
 from engine.commands.reports import concerns, print_reports, write_site
 from engine.publish.overview import Report
-from engine.report.lint import Problem
+from engine.report.lint import Concern
 from engine.runs.calibrations import calibrations
 from engine.runs.investigation import find_investigations, find_root
 from engine.runs.planning.budget import parse_budget
@@ -86,7 +86,7 @@ class SiteBuild:
 
     plan: Plan
     reports: Sequence[Report] = ()
-    concerns: Sequence[Problem] = ()
+    concerns: Sequence[Concern] = ()
     failed: dict[RunName, str] = field(default_factory=dict)
 
     @property

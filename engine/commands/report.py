@@ -9,7 +9,7 @@ import typer
 
 from engine.commands.console import Output, human_bytes
 from engine.errors import EngineError
-from engine.report.printers.standalone import run_page
+from engine.report.run_page import run_page
 from engine.runs.assemble import stored_entry
 from engine.runs.investigation import find_root_or_here
 from engine.runs.store.store import open_store

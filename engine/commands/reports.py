@@ -9,12 +9,12 @@ import typer
 
 from engine.errors import EngineError
 from engine.evidence.result import Calibration
-from engine.publish.build import build_site
+from engine.publish.mkdocs_site import build_site
 from engine.publish.overview import Report
-from engine.publish.page_cache import KeptPages
+from engine.publish.page_cache import PageCache
 from engine.publish.pages import site_files
 from engine.report.charts.draw import Chart
-from engine.report.lint import Problem
+from engine.report.lint import Concern
 from engine.report.render import render
 from engine.runs.assemble import assemble
 from engine.runs.execution.scheduler import Outcome
@@ -61,9 +61,9 @@ def write_site(
     calibrated: Mapping[str, list[Calibration]],
     app: typer.Typer,
     out: Path | None = None,
-    kept: KeptPages | None = None,
+    kept: PageCache | None = None,
 ) -> list[str]:
-    """The reports and everything around them, as `engine.publish.build.build_site` makes it.
+    """The reports and everything around them, as `engine.publish.mkdocs_site.build_site` makes it.
 
     `app` is the command line that the reference page describes.
     """
@@ -72,11 +72,11 @@ def write_site(
     return build_site(root, files, out, kept)
 
 
-def concerns(reports: Sequence[Report], calibrated: Mapping[str, list[Calibration]]) -> list[Problem]:
+def concerns(reports: Sequence[Report], calibrated: Mapping[str, list[Calibration]]) -> list[Concern]:
     """What needs a person: what lint finds, broken sentences, failed checks and calibrations, drift."""
-    found: list[Problem] = []
+    found: list[Concern] = []
     for report in reports:
-        found += report.rendered.problems
+        found += report.rendered.concerns
         for entry in report.ledger.entries:
             found += _failed_checks(report, entry)
         found += _drift(report)
@@ -84,20 +84,20 @@ def concerns(reports: Sequence[Report], calibrated: Mapping[str, list[Calibratio
         for case in cases:
             if not case.passed:
                 seen = f"{case.seen:.4g}, expected {case.expected}"
-                found.append(Problem("failed-calibration", f"{family}: {case.name}", seen))
+                found.append(Concern("failed-calibration", f"{family}: {case.name}", seen))
     return found
 
 
-def _failed_checks(report: Report, entry: Entry) -> list[Problem]:
+def _failed_checks(report: Report, entry: Entry) -> list[Concern]:
     where = f"{report.slug}/{entry.label} on {entry.model}"
     failed = [check for check in entry.checks if not check.passed]
-    return [Problem("failed-check", where, f"{c.name}: {c.value:.3g} > {c.limit:.3g}") for c in failed]
+    return [Concern("failed-check", where, f"{c.name}: {c.value:.3g} > {c.limit:.3g}") for c in failed]
 
 
-def _drift(report: Report) -> list[Problem]:
+def _drift(report: Report) -> list[Concern]:
     found = []
     for number in report.ledger.drifted:
         interval = f"{number.low:.4g} to {number.high:.4g}"
         message = f"published {number.published:.4g}, here {number.fresh:.4g} ({interval})"
-        found.append(Problem("drift", f"{report.slug}/{number.name} on {number.model}", message))
+        found.append(Concern("drift", f"{report.slug}/{number.name} on {number.model}", message))
     return found

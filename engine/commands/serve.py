@@ -18,8 +18,8 @@ from engine.commands.console import say
 from engine.commands.reports import print_reports, template_text, write_site
 from engine.evidence.result import Calibration
 from engine.publish.overview import Report
-from engine.publish.page_cache import KeptPages
-from engine.publish.serve import serve as serve_folder
+from engine.publish.page_cache import PageCache
+from engine.publish.server import serve as serve_folder
 from engine.report.charts.draw import Chart
 from engine.report.render import render
 from engine.runs.calibrations import calibrations
@@ -57,7 +57,7 @@ class LiveSite:
     reports: dict[Path, Report] = field(default_factory=dict)
     drawn: defaultdict[Path, dict[str, Chart]] = field(default_factory=lambda: defaultdict(dict))
     calibrated: dict[str, list[Calibration]] = field(default_factory=dict)
-    pages: KeptPages = field(default_factory=KeptPages)
+    pages: PageCache = field(default_factory=PageCache)
 
     def rebuild(self, changed: set[Path]) -> None:
         """Bring `public/` up to date; an EngineError leaves it as it is, and the next call tries again."""

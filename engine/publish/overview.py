@@ -10,10 +10,10 @@ from pathlib import Path
 from engine.evidence.claims import parse
 from engine.evidence.result import Measurement
 from engine.publish.markdown import page
+from engine.report.claim_sentences import verdict_of
 from engine.report.escape import for_site
-from engine.report.facts import verdict_of
 from engine.report.numbers import MARKERS, counted, digits_of, interval_of, is_withheld
-from engine.report.render import Rendered
+from engine.report.render import RenderedReport
 from engine.runs.ledger import Entry, Ledger
 
 CARDS = "<!-- headline cards -->"
@@ -27,7 +27,7 @@ class Report:
     """One investigation, ready to be published. `uncalibrated` are families that failed a calibration."""
 
     ledger: Ledger
-    rendered: Rendered
+    rendered: RenderedReport
     folder: Path  # investigations/<slug>
     uncalibrated: tuple[str, ...] = ()
 

@@ -22,7 +22,7 @@ MADE = ("content", "toc", "_title_from_render", "present_anchor_ids")
 
 
 @dataclass
-class KeptPages:
+class PageCache:
     """By page: what it was last made from and what came of it, and its first entries in the search."""
 
     pages: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)

@@ -8,15 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from engine.errors import SiteError
 from engine.evidence.result import Calibration
 from engine.publish.files import Content
 from engine.publish.markdown import front_matter, plain
 from engine.publish.overview import Report, home_page, investigations_page, masthead
 from engine.publish.reference import calibrations_page, commands_page, family_pages, spec_page
-from engine.report.charts.draw import vega_bundle, vega_bundle_name
+from engine.report.charts.vega import vega_bundle, vega_bundle_name
 
 ENGINE = Path(__file__).parent.parent
 VEGA = "javascripts/vega.js"
@@ -105,7 +103,3 @@ def _vega(site: Path) -> str:
 
 def _json(value: dict) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
-
-
-def _csv(table: pd.DataFrame) -> str:
-    return table.to_csv(index=False, lineterminator="\n")

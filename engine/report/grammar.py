@@ -20,7 +20,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import SandboxedEnvironment
 
 from engine.errors import EngineError, TemplateError, nearest
-from engine.report.numbers import Names, Number
+from engine.report.numbers import ExperimentNumbers, Number
 
 FILTERS = ("default", "first", "join", "last", "length", "list", "lower", "sort", "unique", "upper")
 TESTS = ("defined", "divisibleby", "eq", "even", "ge", "gt", "in", "le", "lt", "ne", "none", "odd", "string")
@@ -62,10 +62,14 @@ class Grammar(SandboxedEnvironment):
         self.globals = {"range": self.globals["range"]}
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        return obj.read(attribute) if isinstance(obj, Number | Names) else super().getattr(obj, attribute)
+        if isinstance(obj, Number | ExperimentNumbers):
+            return obj.read(attribute)
+        return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        return obj.read(str(argument)) if isinstance(obj, Number | Names) else super().getitem(obj, argument)
+        if isinstance(obj, Number | ExperimentNumbers):
+            return obj.read(str(argument))
+        return super().getitem(obj, argument)
 
 
 def percent(value: Any) -> Number | str:

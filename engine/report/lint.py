@@ -23,7 +23,7 @@ from jinja2 import nodes
 from engine.report.grammar import CITE_CLAIM, named_outright, parsed
 from engine.report.prose import VALUE, blanked, code_of, line_at, without_code, without_tags
 
-ProblemKind = Literal[
+ConcernKind = Literal[
     "typed-number",
     "number-in-code",
     "uncited-claim",
@@ -73,15 +73,15 @@ _NUMERAL = re.compile(r"\d(?:[\w.,:/%^-]*[\w%])?")
 
 
 @dataclass(frozen=True)
-class Problem:
+class Concern:
     """Something that needs a person; `where` is file:line, or the run or family that it is about."""
 
-    kind: ProblemKind
+    kind: ConcernKind
     where: str
     message: str
 
 
-def lint(template_text: str, path: Path | str, claims: Iterable[str] = ()) -> list[Problem]:
+def lint(template_text: str, path: Path | str, claims: Iterable[str] = ()) -> list[Concern]:
     """What a reader of the template should put right, by line.
 
     `claims` are the ids of the spec's claims, each of which some sentence must cite. Raises
@@ -90,11 +90,11 @@ def lint(template_text: str, path: Path | str, claims: Iterable[str] = ()) -> li
     text, where = unix_lines(template_text), str(path)
     tree = parsed(text, where)
     found = [*_typed_in_prose(text, where), *_typed_in_tags(tree), *_numbers_in_code(text, where)]
-    problems = [
-        Problem(kind, f"{where}:{line}", message) for line, kind, message in sorted(found, key=lambda f: f[0])
+    concerns = [
+        Concern(kind, f"{where}:{line}", message) for line, kind, message in sorted(found, key=lambda f: f[0])
     ]
-    return problems + [
-        Problem("uncited-claim", where, f"claim {claim!r} is registered, and no sentence cites it")
+    return concerns + [
+        Concern("uncited-claim", where, f"claim {claim!r} is registered, and no sentence cites it")
         for claim in claims
         if claim not in cited_claims(tree)
     ]
@@ -109,10 +109,11 @@ def cited_claims(tree: nodes.Template) -> set[str]:
     return {claim for _, name, claim in named_outright(tree) if name == CITE_CLAIM}
 
 
-Finding = tuple[int, ProblemKind, str]
+LintLine = tuple[int, ConcernKind, str]
+"""(line, kind, message), before the file's name is added."""
 
 
-def _typed_in_prose(text: str, where: str) -> Iterator[Finding]:
+def _typed_in_prose(text: str, where: str) -> Iterator[LintLine]:
     prose = without_code(without_tags(text, where))
     for line, numeral in numerals(prose):
         yield line, "typed-number", _typed(numeral)
@@ -133,7 +134,7 @@ def _typed(numeral: str) -> str:
     )
 
 
-def _typed_in_tags(tree: nodes.Template) -> Iterator[Finding]:
+def _typed_in_tags(tree: nodes.Template) -> Iterator[LintLine]:
     """Constants printed by a tag, such as `{{ 375 }}`, which draw on no measurement."""
     for output in tree.find_all(nodes.Output):
         for value in output.nodes:
@@ -150,7 +151,7 @@ def _within(node: nodes.Node, kind: type[nodes.Node]) -> Iterator:
     yield from node.find_all(kind)
 
 
-def _numbers_in_code(text: str, where: str) -> Iterator[Finding]:
+def _numbers_in_code(text: str, where: str) -> Iterator[LintLine]:
     """Code shows its HTML as text, so a number in it would not be one."""
     tagless = without_tags(text, where)
     for code in code_of(tagless):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from markupsafe import Markup
 
@@ -14,22 +14,16 @@ from engine.evidence.printing import digits
 from engine.evidence.result import Measurement
 from engine.runs.ledger import Entry
 
-State = Literal["measured", "published", "unmeasured", "withheld"]
+NumberState = Literal["measured", "published", "unmeasured", "withheld"]
 MARKERS = {"unmeasured": "[not measured here]", "withheld": "[withheld: a check failed]"}
 
 
-class Readable(Protocol):
-    """What a template may read by `.name` or `["name"]`; nothing else of it can be reached."""
-
-    def read(self, attribute: str) -> Any: ...
-
-
-class Shown(float):
+class FormattedFloat(float):
     """A float that prints with the digits its interval supports; arithmetic on it gives plain floats."""
 
     text: str
 
-    def __new__(cls, value: float, text: str) -> Shown:
+    def __new__(cls, value: float, text: str) -> FormattedFloat:
         shown = super().__new__(cls, value)
         shown.text = text
         return shown
@@ -53,7 +47,7 @@ class Number:
     percent: bool = False
 
     @property
-    def state(self) -> State:
+    def state(self) -> NumberState:
         """Where the number comes from, or why none is shown."""
         if is_withheld(self.entry):
             return "withheld"
@@ -103,27 +97,27 @@ class Number:
         }
         return known_one(f"the number {self.name}", attribute, known)()
 
-    def _end(self, end: str) -> Shown:
+    def _end(self, end: str) -> FormattedFloat:
         """One end of the interval, or the value; not a number where it is not to be had."""
         value = None if self.state in MARKERS else getattr(self.measurement, end)
         if value is None or self.measurement is None:
-            return Shown(math.nan, MARKERS.get(self.state, "[no interval]"))
-        return Shown(value, digits(value, self.measurement.low, self.measurement.high))
+            return FormattedFloat(math.nan, MARKERS.get(self.state, "[no interval]"))
+        return FormattedFloat(value, digits(value, self.measurement.low, self.measurement.high))
 
     def _about(self, field: str) -> Any:
         return MARKERS.get(self.state) or getattr(self.measurement, field)
 
 
 @dataclass(frozen=True)
-class Names:
+class ExperimentNumbers:
     """What an experiment's name gives in a template: `lens.commit_layer`, `layer0["seed=3"].l0`."""
 
     label: str
     find: Callable[[str, str], Number]
 
-    def read(self, attribute: str) -> Number | Names:
+    def read(self, attribute: str) -> Number | ExperimentNumbers:
         if "=" in attribute:
-            return Names(f"{self.label}[{attribute}]", self.find)
+            return ExperimentNumbers(f"{self.label}[{attribute}]", self.find)
         return self.find(f"{self.label}.{attribute}", "")
 
     def __html__(self) -> Markup:
@@ -164,6 +158,27 @@ def _scaled(value: float, low: float | None, high: float | None, percent: bool) 
         return digits(value, low, high)
     ends = [None if end is None else 100 * end for end in (low, high)]
     return digits(100 * value, *ends) + " %"
+
+
+def number_in_words(number: Number, escape: Callable[[object], Markup]) -> Markup:
+    """`0.50 (95 % CI 0.48 to 0.52, n = 20 prompts)`, with its source where that is not a run here."""
+    if number.measurement is None or number.state in MARKERS:
+        return Markup(number.text)
+    mark = " [published]" if number.state == "published" else ""
+    return escape(_in_words(number.measurement, number.percent)) + Markup(mark)
+
+
+def _in_words(measurement: Measurement, percent: bool) -> str:
+    """`0.50 (95 % CI 0.48 to 0.52, n = 20 prompts)`; a count by design is its digits alone.
+
+    The quantity is left to the prose, which has words for it.
+    """
+    value = digits_of(measurement, percent)
+    if measurement.exact:
+        return value
+    interval = interval_of(measurement, percent)
+    n = f"n = {counted(measurement.n, measurement.unit)}"
+    return f"{value} (95 % CI {interval}, {n})" if interval else f"{value} (no interval, {n})"
 
 
 def counted(n: int, unit: str) -> str:

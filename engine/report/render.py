@@ -1,4 +1,4 @@
-"""A template and a ledger become Markdown, with the charts, tables and problems that belong to it."""
+"""A template and a ledger become Markdown, with the charts, tables and concerns that belong to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pandas as pd
 from markupsafe import Markup
@@ -15,28 +15,39 @@ from markupsafe import Markup
 from engine.errors import TemplateError, nearest
 from engine.evidence.printing import digits
 from engine.evidence.verdicts import VerdictName
-from engine.report import sections
-from engine.report.charts.draw import Chart, draw
 from engine.report.citations import Reference, references_beside
+from engine.report.claim_sentences import ClaimSentence, verdict_of, why
 from engine.report.escape import as_it_is
-from engine.report.facts import Cited, failed_checks, verdict_of, why
+from engine.report.generated_sections import how_measured, repeat, where_it_holds
 from engine.report.grammar import CITE_CLAIM, check_literals, check_names, parsed, rendered
-from engine.report.lint import Problem, lint, unix_lines
-from engine.report.numbers import MARKERS, Names, Number, Shown, is_withheld, known_one
+from engine.report.lint import Concern, lint, unix_lines
+from engine.report.numbers import (
+    MARKERS,
+    ExperimentNumbers,
+    FormattedFloat,
+    Number,
+    failed_checks,
+    is_withheld,
+    known_one,
+)
+from engine.report.printers.printer import Printer
 from engine.report.printers.site import SitePrinter
 from engine.report.printers.text import TextPrinter
 from engine.report.prose import without_code, without_tags
 from engine.report.tables import ROWS, count_shown, grid_of
 from engine.runs.ledger import DisplayItem, DisplayKind, Entry, Ledger
 
-__all__ = ["Problem", "Rendered", "asked_for", "render", "render_headline"]
+if TYPE_CHECKING:
+    from engine.report.charts.draw import Chart
+
+__all__ = ["Concern", "RenderedReport", "asked_for", "render", "render_headline"]
 
 _CITATION = re.compile(r"\[(@[\w:.+/-]*\w(?:\s*;\s*@[\w:.+/-]*\w)*)\]")
 _REFERENCES = "\x00references\x00"
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderedReport:
     """A report in Markdown. `charts` are Vega-Lite specs and `tables` what can be downloaded, by id.
 
     The Markdown links to them as charts/ID.json and tables/ID.csv, relative to its own page.
@@ -46,7 +57,7 @@ class Rendered:
     markdown: str
     charts: dict[str, dict]
     tables: dict[str, pd.DataFrame]
-    problems: list[Problem]
+    concerns: list[Concern]
     headline: str
 
 
@@ -58,12 +69,12 @@ def render(
     target: Literal["site", "text"] = "site",
     citations: Mapping[str, Reference] | None = None,
     drawn: dict[str, Chart] | None = None,
-) -> Rendered:
+) -> RenderedReport:
     """Print what the ledger knows into a template.
 
     `path` is the template's own, for messages, for the spec.yaml and, unless `citations` are given, the
     references.bib beside it. `drawn` remembers charts by id, for the next printing of the same ledger.
-    `problems` holds broken sentences and all that `lint` finds. Raises TemplateError with file:line and
+    `concerns` holds broken sentences and all that `lint` finds. Raises TemplateError with file:line and
     nearest names for whatever the template names that is not there.
     """
     path, text = Path(path), unix_lines(template_text)
@@ -71,9 +82,9 @@ def render(
     printer = SitePrinter(ledger) if target == "site" else TextPrinter()
     page = _Page(ledger, path, printer, references, drawn if drawn is not None else {})
     body = page.print(text, str(path))
-    problems = page.problems + lint(text, path, ledger.spec.claims)
-    problems += lint(ledger.spec.headline, headline_place(path))
-    return Rendered(body, page.charts, page.tables, problems, render_headline(ledger, path))
+    concerns = page.concerns + lint(text, path, ledger.spec.claims)
+    concerns += lint(ledger.spec.headline, headline_place(path))
+    return RenderedReport(body, page.charts, page.tables, concerns, render_headline(ledger, path))
 
 
 def render_headline(ledger: Ledger, path: Path | str) -> str:
@@ -103,12 +114,12 @@ class _Page:
 
     ledger: Ledger
     path: Path
-    printer: SitePrinter | TextPrinter
+    printer: Printer
     known_references: Mapping[str, Reference]
     drawn: dict[str, Chart]
     charts: dict[str, dict] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    concerns: list[Concern] = field(default_factory=list)
     cited: list[str] = field(default_factory=list)
     asked: set[DisplayItem] = field(default_factory=set)
     where: str = ""
@@ -129,19 +140,19 @@ class _Page:
             "number": self.number,
             "chart": self.chart,
             "table": self.table,
-            "where_it_holds": lambda: sections.where_it_holds(self.ledger, self.printer),
-            "how_measured": lambda: sections.how_measured(self.ledger, self.printer),
-            "repeat": lambda: sections.repeat(self.ledger, self.printer, self.path),
+            "where_it_holds": lambda: where_it_holds(self.ledger, self.printer),
+            "how_measured": lambda: how_measured(self.ledger, self.printer),
+            "repeat": lambda: repeat(self.ledger, self.printer, self.path),
             "literal": lambda text: Markup(self.printer.data(text)),
             "cite": self.cite,
             "references": lambda: Markup(_REFERENCES),
             CITE_CLAIM: self.cite_claim,
         }
-        return {name: Names(name, self.find) for name in self.ledger.spec.experiments} | functions
+        return {name: ExperimentNumbers(name, self.find) for name in self.ledger.spec.experiments} | functions
 
     def lookups(self) -> dict[str, Callable[[str], Any]]:
         """How to find what a template names outright, by the function or experiment that names it."""
-        return {name: Names(name, self.find).read for name in self.ledger.spec.experiments} | {
+        return {name: ExperimentNumbers(name, self.find).read for name in self.ledger.spec.experiments} | {
             "number": self.number,
             "chart": lambda name: self._part("figures", name, ""),
             "table": lambda name: self._part("tables", name, ""),
@@ -152,7 +163,7 @@ class _Page:
         """How a value stands in the text: measurements with evidence, data escaped, floats in few digits."""
         if hasattr(value, "__html__"):
             return value
-        if isinstance(value, Shown):
+        if isinstance(value, FormattedFloat):
             return Markup(value.text)
         if isinstance(value, float):
             return Markup(digits(value, None, None) if isfinite(value) else MARKERS["unmeasured"])
@@ -191,9 +202,9 @@ class _Page:
                 "a claim tag holds one sentence", expected="text without an empty line", seen=sentence
             )
         models = self.ledger.spec.models
-        cited = Cited(claim, known, asserted, {m: verdict_of(self.ledger, claim, m) for m in models})
+        cited = ClaimSentence(claim, known, asserted, {m: verdict_of(self.ledger, claim, m) for m in models})
         if cited.is_broken:
-            self.problems.append(Problem("broken-sentence", f"{self.where}:{line}", _broken(cited)))
+            self.concerns.append(Concern("broken-sentence", f"{self.where}:{line}", _broken(cited)))
         return self.printer.claim(cited, sentence)
 
     def chart(self, name: str, *, model: str = "") -> Markup:
@@ -201,7 +212,10 @@ class _Page:
         entry, figure = self._part("figures", name, model)
         if figure is None:
             return self.printer.notice(_absent("figures", name, entry))
-        table, id = entry.tables[figure.table], _id(name, entry, self.ledger)
+        from engine.report.charts.draw import draw  # loads altair, which only drawing needs
+
+        table = entry.tables[figure.table]
+        id = _id(name, entry, self.ledger)
         table_id = _id(f"{entry.label}.{figure.table}", entry, self.ledger)
         if id not in self.drawn:
             self.drawn[id] = draw(figure, table)
@@ -277,7 +291,7 @@ def _with_citations(text: str, where: str) -> str:
     return text
 
 
-def _broken(cited: Cited) -> str:
+def _broken(cited: ClaimSentence) -> str:
     more = why(cited.verdict)
     said = f"the sentence says that {cited.id!r} is {cited.asserted}, measured {cited.verdict.verdict}"
     return f"{said}: {more}" if more else said

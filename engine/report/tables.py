@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from engine.errors import TemplateError
-from engine.report.charts.columns import column, is_numeric, readable
 from engine.report.numbers import known_one
 
 ROWS = 10
@@ -81,3 +81,18 @@ def _cell(cell: object, escape: Callable[[object], str]) -> str:
 def count_shown(shown: int, total: int) -> str:
     """`10 of 180 rows shown.`, or nothing to say where all are."""
     return f"{shown:,} of {total:,} rows shown." if shown < total else ""
+
+
+def column(table: pd.DataFrame, name: str) -> pd.Series:
+    """One column by name."""
+    return pd.Series(table[name])
+
+
+def is_numeric(values: pd.Series) -> bool:
+    """Whether a column holds numbers; yes and no are words."""
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def readable(name: str) -> str:
+    """`mean_rank` as `mean rank`; names that are not snake case stay as they are."""
+    return name.replace("_", " ").strip() if re.fullmatch(r"[a-z0-9_]+", name) else name

@@ -14,7 +14,7 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.support.ui import WebDriverWait
 
-from engine.publish.build import build_site
+from engine.publish.mkdocs_site import build_site
 from tests.publish import made_up
 
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.models.micro import WORDS, micro_model
-from engine.report.facts import provenance_facts
+from engine.report.popovers import provenance_facts
 from engine.runs.assemble import assemble
 from engine.runs.investigation import load_investigation
 from engine.runs.planning.plan import make_plan

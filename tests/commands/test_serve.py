@@ -9,7 +9,7 @@ import pytest
 from engine.cli import app
 from engine.commands.serve import LiveSite
 from engine.errors import EngineError
-from engine.publish.serve import stamps
+from engine.publish.server import stamps
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def refuse(*_: object, **__: object) -> None:
 def test_an_edited_sentence_is_printed_with_the_charts_that_were_drawn(
     site: LiveSite, template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.report.render.draw", refuse)
+    monkeypatch.setattr("engine.report.charts.draw.draw", refuse)
     monkeypatch.setattr("engine.commands.serve.current_plan", refuse)
     template.write_text(template.read_text() + "\n\nA sentence of its own.\n")
     site.rebuild({template})

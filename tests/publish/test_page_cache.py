@@ -10,19 +10,19 @@ import markdown
 import pytest
 
 from engine.errors import SiteError
-from engine.publish.build import build_site
-from engine.publish.page_cache import KeptPages
+from engine.publish.mkdocs_site import build_site
+from engine.publish.page_cache import PageCache
 from tests.publish import made_up
 
 
 @pytest.fixture
-def kept(project: Path) -> KeptPages:
-    kept = KeptPages()
+def kept(project: Path) -> PageCache:
+    kept = PageCache()
     build(project, "First text.", kept)
     return kept
 
 
-def build(project: Path, text: str, kept: KeptPages | None = None, out: str = "public") -> dict[str, bytes]:
+def build(project: Path, text: str, kept: PageCache | None = None, out: str = "public") -> dict[str, bytes]:
     """Every file of the site with this text in its report."""
     files = made_up.files(project, made_up.report(project, text=f"{text}\n"))
     build_site(project, files, project / out, kept)
@@ -35,7 +35,7 @@ def build(project: Path, text: str, kept: KeptPages | None = None, out: str = "p
 
 
 def test_an_edited_page_is_converted_alone_and_the_site_is_as_if_built_anew(
-    project: Path, kept: KeptPages, monkeypatch: pytest.MonkeyPatch
+    project: Path, kept: PageCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     converted, convert = [], markdown.Markdown.convert
     monkeypatch.setattr(markdown.Markdown, "convert", lambda *a: converted.append(a[1]) or convert(*a))
@@ -52,7 +52,7 @@ def test_an_edited_page_is_converted_alone_and_the_site_is_as_if_built_anew(
     assert any("First text." in d["text"] for d in found)
 
 
-def test_no_more_is_kept_after_many_edits_than_after_one(project: Path, kept: KeptPages) -> None:
+def test_no_more_is_kept_after_many_edits_than_after_one(project: Path, kept: PageCache) -> None:
     sizes = len(kept.pages), len(kept.entries)
     for edit in range(3):
         build(project, f"Edit {edit}.", kept)
@@ -60,7 +60,7 @@ def test_no_more_is_kept_after_many_edits_than_after_one(project: Path, kept: Ke
 
 
 def test_a_kept_page_still_complains_of_the_part_that_an_edit_took_away(project: Path) -> None:
-    kept = KeptPages()
+    kept = PageCache()
     (project / "site/links.md").write_text(
         "# Links\n\n[A part](investigations/fact-recall/index.md#a-part)\n"
     )
@@ -69,13 +69,13 @@ def test_a_kept_page_still_complains_of_the_part_that_an_edit_took_away(project:
         build(project, "## Another part\n", kept)
 
 
-def test_a_mistake_is_told_again_as_long_as_it_is_there(project: Path, kept: KeptPages) -> None:
+def test_a_mistake_is_told_again_as_long_as_it_is_there(project: Path, kept: PageCache) -> None:
     for _ in range(2):
         with pytest.raises(SiteError, match=r"nowhere.md"):
             build(project, "See [this](nowhere.md).", kept)
 
 
-def test_a_kept_page_complains_of_a_file_that_is_gone(project: Path, kept: KeptPages) -> None:
+def test_a_kept_page_complains_of_a_file_that_is_gone(project: Path, kept: PageCache) -> None:
     (project / "site/links.md").write_text("# Links\n\n[Other](other.md)\n")
     (project / "site/other.md").write_text("# Other\n")
     build(project, "Text.", kept)

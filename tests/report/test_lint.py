@@ -51,8 +51,8 @@ def test_numerals_typed_by_hand(template: str, found: list[str] | None) -> None:
 
 
 def test_every_numeral_has_its_line() -> None:
-    problems = lint("---\na: 1\n---\n\n`1`\n\ntext 12\nand {{ lens.x }}\n\n13, {{ 14 }}\n", "r.md")
-    assert [(p.where, p.message.split("'")[1]) for p in problems] == [
+    concerns = lint("---\na: 1\n---\n\n`1`\n\ntext 12\nand {{ lens.x }}\n\n13, {{ 14 }}\n", "r.md")
+    assert [(p.where, p.message.split("'")[1]) for p in concerns] == [
         ("r.md:7", "12"),
         ("r.md:10", "13"),
         ("r.md:10", "14"),
@@ -65,8 +65,8 @@ def test_the_message_says_what_to_write_instead() -> None:
 
 
 def test_a_value_in_code_could_not_carry_its_evidence() -> None:
-    problems = lint("`{{ lens.x }}` and\n\n```\ny\n{{ lens.y }}\n```\n{{ lens.z }}", "r.md")
-    assert [(p.kind, p.where) for p in problems] == [
+    concerns = lint("`{{ lens.x }}` and\n\n```\ny\n{{ lens.y }}\n```\n{{ lens.z }}", "r.md")
+    assert [(p.kind, p.where) for p in concerns] == [
         ("number-in-code", "r.md:1"),
         ("number-in-code", "r.md:5"),
     ]
@@ -74,8 +74,8 @@ def test_a_value_in_code_could_not_carry_its_evidence() -> None:
 
 def test_claims_that_no_sentence_cites_are_named() -> None:
     template = '{% if false %}{% claim "a" %}x{% endclaim %}{% endif %} `{% claim "b" %}y{% endclaim %}`'
-    problems = [p for p in lint(template, "r.md", ["a", "b", "c"]) if p.kind == "uncited-claim"]
-    assert [p.message for p in problems] == ["claim 'c' is registered, and no sentence cites it"]
+    concerns = [p for p in lint(template, "r.md", ["a", "b", "c"]) if p.kind == "uncited-claim"]
+    assert [p.message for p in concerns] == ["claim 'c' is registered, and no sentence cites it"]
 
 
 def test_a_template_that_cannot_be_parsed_is_an_error_with_its_line() -> None:

@@ -152,8 +152,8 @@ def test_sentences_show_their_verdict_and_broken_ones_are_problems(ledger) -> No
         '{% claim "mostly-known", "contradicted" %}It does not.{% endclaim %}\n'
     )
     rendered = render(ledger, template, PATH)
-    assert [(p.kind, p.where) for p in rendered.problems] == [("broken-sentence", "report.md:3")]
-    assert "measured contradicted: holds in 0.1 % of replicates" in rendered.problems[0].message
+    assert [(p.kind, p.where) for p in rendered.concerns] == [("broken-sentence", "report.md:3")]
+    assert "measured contradicted: holds in 0.1 % of replicates" in rendered.concerns[0].message
     assert rendered.markdown.count('data-broken="true"') == 1
     assert ">broken: the text says supported, measured contradicted</button>" in rendered.markdown
     said = text(ledger, template).splitlines()
@@ -168,13 +168,13 @@ def test_sentences_show_their_verdict_and_broken_ones_are_problems(ledger) -> No
 def test_what_was_not_measured_breaks_no_sentence(ledger) -> None:
     elsewhere = replace(ledger, verdicts={})
     rendered = render(elsewhere, '{% claim "rank-falls" %}It falls.{% endclaim %}', PATH)
-    assert [p.kind for p in rendered.problems] == ["uncited-claim"]
+    assert [p.kind for p in rendered.concerns] == ["uncited-claim"]
     assert 'data-verdict="unmeasured"' in rendered.markdown and "data-broken" not in rendered.markdown
 
 
 def test_lint_and_uncited_claims_are_among_the_problems(ledger) -> None:
     rendered = render(ledger, '{% claim "rank-falls" %}From 375.{% endclaim %}', PATH)
-    assert [(p.kind, p.where) for p in rendered.problems] == [
+    assert [(p.kind, p.where) for p in rendered.concerns] == [
         ("typed-number", "report.md:1"),
         ("uncited-claim", "report.md"),
     ]
@@ -224,6 +224,20 @@ def test_the_ledger_tells_where_how_and_again(ledger) -> None:
     assert "| bad.other" not in said
     assert "mech run --name fact-recall/lens --model tiny-llama" in said
     assert "holds: lens.final_rank < lens.other_rank" in said
+
+
+def test_how_it_was_measured_names_the_hook_sites_that_were_read(ledger) -> None:
+    said = text(ledger, "{{ how_measured() }}")
+    assert "Hook site" not in said, "no family of this ledger reads one"
+    entries = [
+        replace(e, provenance=replace(e.provenance, asked={"hook_site": f"blocks.{at}.hook_resid_pre"}))
+        for at, e in enumerate(ledger.entries)
+        if e.provenance
+    ]
+    said = text(replace(ledger, entries=(*entries[:2], *ledger.entries[2:])), "{{ how_measured() }}")
+    assert "| Experiment | Model | Hook site | State |" in said
+    assert "| lens | tiny-llama | blocks.0.hook\\_resid\\_pre | measured |" in said
+    assert "| lens | far-away | – | unmeasured" in said
 
 
 def test_the_points_of_a_sweep_are_one_row_that_tells_the_worst_and_the_range(ledger) -> None:
@@ -294,8 +308,8 @@ def test_a_broken_headline_says_that_it_is_the_headline(ledger) -> None:
 
 def test_the_headline_is_linted_too(ledger) -> None:
     typed = ledger.spec.model_copy(update={"headline": "The rank falls to 12.", "claims": {}})
-    problems = render(replace(ledger, spec=typed), "", PATH).problems
-    assert [(p.kind, p.where) for p in problems] == [("typed-number", "spec.yaml (headline):1")]
+    concerns = render(replace(ledger, spec=typed), "", PATH).concerns
+    assert [(p.kind, p.where) for p in concerns] == [("typed-number", "spec.yaml (headline):1")]
 
 
 def test_windows_line_ends_keep_lines(ledger) -> None:
@@ -313,7 +327,7 @@ ASKING = """\
 
 
 def test_what_a_template_asks_for_is_known_without_drawing_it(ledger, monkeypatch) -> None:
-    monkeypatch.setattr("engine.report.render.draw", None)
+    monkeypatch.setattr("engine.report.charts.draw.draw", None)
     assert asked_for(ledger, ASKING, PATH) == {
         DisplayItem("lens", "tiny-gpt2", "figures", "by_layer"),
         DisplayItem("sweep[seed=3]", "tiny-llama", "tables", "per_prompt"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.errors import ModelUnknown
-from engine.report.facts import provenance_facts
+from engine.report.popovers import provenance_facts
 from engine.runs.planning import cost
 from engine.runs.planning.unneeded_activations import unneeded_activations
 

@@ -54,7 +54,7 @@ def test_a_new_investigation_runs_and_its_report_renders(spec_path):
     ledger = Ledger("my-question", spec, (entry,), {spec.models[0]: verdicts})
     template = spec_path.with_name("report.md")
     report = render(ledger, template.read_text(), template)
-    assert [p for p in report.problems if p.kind != "broken-sentence"] == []  # a toy may decide otherwise
+    assert [p for p in report.concerns if p.kind != "broken-sentence"] == []  # a toy may decide otherwise
     assert len(report.charts) == 1
     assert report.headline.startswith("The answer settles after 6")  # two of the three layers, in percent
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 
 from engine.evidence.result import Figure
-from engine.report.charts.columns import column, is_numeric, part, title_of, value_and_category
+from engine.report.charts.figure_columns import part, title_of, value_and_category
+from engine.report.tables import column, is_numeric
 
 MOST_SERIES = 6
 """More series than this are not described one by one."""

@@ -11,15 +11,16 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import altair as alt
 import pandas as pd
 
 from engine.errors import TemplateError, nearest
 from engine.evidence.result import Figure
 from engine.report.charts.alt_text import describe
-from engine.report.charts.columns import is_numeric, part
-from engine.report.charts.vega import vega_bundle, vega_bundle_name
-
-__all__ = ["MOST_ROWS", "Chart", "draw", "vega_bundle", "vega_bundle_name"]
+from engine.report.charts.channels import Channels
+from engine.report.charts.figure_columns import part
+from engine.report.charts.kinds import JITTER, KINDS, LOOK, OPTIONS, ChartKind
+from engine.report.tables import is_numeric
 
 MOST_ROWS = 5000
 """More rows than this are sampled before they are drawn, and the caption says so."""
@@ -40,26 +41,21 @@ def draw(figure: Figure, table: pd.DataFrame, where: str = "") -> Chart:
     Raises TemplateError for an unknown kind, part, option or column, a missing part, and a table
     without rows.
     """
-    import altair as alt
-
-    from engine.report.marks import LOOK
-    from engine.report.parts import Parts
-
     kind = _checked_kind(figure, table, where)
     drawn, sampled = _capped(table.loc[:, list(dict.fromkeys(figure.columns.values()))])
-    parts, alt_text = Parts(figure, drawn), describe(figure, table)
-    chart = kind.draw(parts).properties(data=alt.NamedData(name="rows"))
-    if "facet" in parts:
-        by = parts.channel("facet", alt.Facet, "nominal", sort=parts.order("facet"))
+    channels = Channels(figure, drawn)
+    words = describe(figure, table)
+    chart = kind.draw(channels).properties(data=alt.NamedData(name="rows"))
+    if "facet" in channels:
+        by = channels.channel("facet", alt.Facet, "nominal", sort=channels.order("facet"))
         chart = chart.facet(by, columns=2)
-    spec = chart.properties(description=alt_text).configure(**LOOK).to_dict()
-    spec["data"] = {"name": "rows", "values": _values(figure, drawn)}  # after validation, which takes seconds
-    return Chart(spec, alt_text, sampled)
+    spec = chart.properties(description=words).configure(**LOOK).to_dict()
+    # The rows go in after Altair has validated the spec: validating each value of them takes seconds.
+    spec["data"] = {"name": "rows", "values": _values(figure, drawn)}
+    return Chart(spec, words, sampled)
 
 
-def _checked_kind(figure: Figure, table: pd.DataFrame, where: str):
-    from engine.report.marks import KINDS, OPTIONS
-
+def _checked_kind(figure: Figure, table: pd.DataFrame, where: str) -> ChartKind:
     _known("chart kind", [figure.kind], KINDS, where)
     kind = KINDS[figure.kind]
     parts = kind.needs + kind.may
@@ -108,7 +104,5 @@ def _capped(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 def _values(figure: Figure, table: pd.DataFrame) -> list[dict]:
     """Rows for the spec; what is not a finite number or text becomes null or text."""
     if figure.kind == "strip":
-        from engine.report.marks import JITTER
-
         table = table.assign(**{JITTER: [(row * 0.618034) % 1 for row in range(len(table))]})
     return json.loads(str(table.to_json(orient="records", date_format="iso", double_precision=10)))

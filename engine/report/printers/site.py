@@ -19,27 +19,26 @@ Classes, for the theme:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from engine.evidence.result import Figure
 from engine.evidence.verdicts import Verdict
-from engine.report.charts.draw import Chart
 from engine.report.citations import Reference
+from engine.report.claim_sentences import ClaimSentence, share_of
 from engine.report.escape import for_site, preformatted
-from engine.report.facts import (
-    Cited,
-    Facts,
-    claim_facts,
-    command_of,
-    number_facts,
-    share_of,
-)
 from engine.report.highlight import site_cell
 from engine.report.numbers import Number
+from engine.report.popovers import LabelledFacts, claim_facts, command_of, number_facts
+from engine.report.printers.html_parts import alt_text, description_list
+from engine.report.printers.markdown_blocks import block, bulleted, headed
 from engine.report.tables import Grid, markdown
 from engine.runs.ledger import Ledger, Replication
+
+if TYPE_CHECKING:
+    from engine.report.charts.draw import Chart
 
 
 class SitePrinter:
@@ -71,7 +70,7 @@ class SitePrinter:
         here = (number.name, number.entry.model)
         return next((c for c in self.ledger.comparisons if (c.name, c.model) == here), None)
 
-    def claim(self, cited: Cited, sentence: str) -> Markup:
+    def claim(self, cited: ClaimSentence, sentence: str) -> Markup:
         """The sentence, with the measured verdict on it in words."""
         target = self._popover(
             ("c", cited.id), lambda id: _dialog(id, f"Claim {cited.id}", "", claim_facts(cited))
@@ -96,7 +95,7 @@ class SitePrinter:
         """A figure that a script draws; without it the words and the data stay."""
         spec, alt = f"charts/{id}.json", for_site(chart.alt)
         caption = " ".join(for_site(t) for t in (figure.caption, chart.sampled) if t)
-        return _block(
+        return block(
             f'<figure class="mech-chart" id="{self._unique(f"chart-{id}")}" data-spec="{spec}">',
             f'<div class="mech-chart-view">{alt_text(chart.alt)}</div>',
             f"<figcaption><strong>{for_site(figure.title.rstrip('.'))}.</strong> {caption}",
@@ -111,18 +110,30 @@ class SitePrinter:
         box = f'<div class="mech-table" id="{self._unique(f"table-{id}")}" markdown="1">'
         link = _downloads((f"tables/{id}.csv", "All rows (CSV)" if note else "CSV"))
         below = f'<p class="mech-table-note">{for_site(title)}. {for_site(note)} {link}</p>'
-        return _block(box, "", self.grid(grid), "", below, "</div>")
+        return block(box, "", self.grid(grid), "", below, "</div>")
 
     def notice(self, text: str) -> Markup:
         """What stands in the place of a chart or table that cannot be shown."""
-        return _block(f'<p class="mech-notice">{for_site(text)}</p>')
+        return block(f'<p class="mech-notice">{for_site(text)}</p>')
 
-    def grid(self, grid: Grid) -> str:
-        return markdown(grid, site_cell)
+    def grid(self, grid: Grid) -> Markup:
+        return Markup(markdown(grid, site_cell))
+
+    def paragraph(self, text: str) -> Markup:
+        return for_site(text)
+
+    def items(self, texts: Iterable[str]) -> Markup:
+        return bulleted(for_site(text) for text in texts)
+
+    def facts(self, facts: LabelledFacts) -> Markup:
+        return description_list(facts)
+
+    def section(self, heading: str, blocks: Iterable[str]) -> Markup:
+        return headed(for_site(heading), blocks)
 
     def folded(self, title: str, body: str) -> Markup:
         """Detail that a reader opens."""
-        return _block(
+        return block(
             f'<details class="mech-fold" markdown="1"><summary>{for_site(title)}</summary>',
             "",
             body,
@@ -133,15 +144,15 @@ class SitePrinter:
     def code(self, text: str, language: str) -> Markup:
         """A text to copy, in which Markdown is not read."""
         pre = f'<pre><code class="language-{language}">{preformatted(text)}</code></pre>'
-        return _block(f'<div class="mech-copyable">{pre}{_COPY}</div>')
+        return block(f'<div class="mech-copyable">{pre}{_COPY}</div>')
 
-    def citation(self, references: list[Reference]) -> Markup:
+    def citation(self, references: Sequence[Reference]) -> Markup:
         links = [f'<a class="mech-citation" href="#{_anchor(r)}">{for_site(r.short)}</a>' for r in references]
         return Markup(f"({'; '.join(links)})")
 
-    def references(self, references: list[Reference]) -> Markup:
+    def references(self, references: Sequence[Reference]) -> Markup:
         items = [f'<li id="{_anchor(r)}">{_reference(r)}</li>' for r in references]
-        return _block('<ol class="mech-references">', *items, "</ol>")
+        return block('<ol class="mech-references">', *items, "</ol>")
 
     def end(self) -> str:
         """The popovers of the page, to stand after its last line."""
@@ -170,35 +181,19 @@ class SitePrinter:
 _COPY = '<button type="button" class="mech-copy" hidden>Copy</button>'
 
 
-def _block(*lines: str) -> Markup:
-    """HTML that stands between blank lines, as Python-Markdown wants it."""
-    return Markup("\n\n" + "\n".join(lines) + "\n\n")
-
-
-def _dialog(id: str, title: str, about: str, facts: Facts, command: str = "") -> Markup:
+def _dialog(id: str, title: str, about: str, facts: LabelledFacts, command: str = "") -> Markup:
     """A popover; in one line, so that no blank line ends its block of HTML."""
     lines = [
         f'<div popover id="{id}" class="mech-popover" role="dialog" aria-labelledby="{id}-title">',
         f'<p class="mech-popover-title" id="{id}-title">{for_site(title)}</p>',
         f"<p>{for_site(about)}</p>" if about else "",
-        facts_html(facts),
+        description_list(facts),
         f"<p>Measured by</p>{_command(command)}" if command else "",
         f'<button type="button" class="mech-close" popovertarget="{id}" popovertargetaction="hide">',
         "Close</button>",
         "</div>",
     ]
     return Markup("".join(lines))
-
-
-def facts_html(facts: Facts) -> Markup:
-    """Labelled facts as a description list."""
-    rows = "".join(f"<div><dt>{for_site(label)}</dt><dd>{for_site(text)}</dd></div>" for label, text in facts)
-    return Markup(f'<dl class="mech-facts">{rows}</dl>')
-
-
-def alt_text(words: str) -> Markup:
-    """What a chart shows, until a script has drawn it and says it itself."""
-    return Markup(f'<span class="mech-alt" role="img" aria-label="{for_site(words)}"></span>')
 
 
 def _command(command: str) -> str:

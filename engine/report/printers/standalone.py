@@ -1,154 +1,119 @@
-"""One run on one page: `mech report --run-id N`, self-contained HTML and Markdown.
+"""A page that needs nothing beside itself and no network: style, script, charts and data are inside.
 
-The HTML needs nothing beside itself and no network: style, script, charts and data are inside.
+Where the site opens a popover and links to files, this printer says the evidence in words and carries the
+data in its links.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from engine.evidence.result import Figure, Measurement
-from engine.report.charts.draw import Chart, draw, vega_bundle
+import pandas as pd
+from markupsafe import Markup
+
+from engine.evidence.result import Figure
+from engine.evidence.verdicts import Verdict
+from engine.report.charts.vega import vega_bundle
+from engine.report.citations import Reference
+from engine.report.claim_sentences import ClaimSentence, sentence_in_words, verdict_and_share
 from engine.report.escape import for_site, preformatted
-from engine.report.facts import Facts, command_of, provenance_facts
 from engine.report.highlight import site_cell
-from engine.report.numbers import digits_of, failed_checks, interval_of, is_withheld
-from engine.report.printers.site import alt_text, facts_html
-from engine.report.printers.standalone_style import SCRIPT, STYLE
-from engine.report.printers.text import TextPrinter
-from engine.report.tables import Grid, count_shown, grid_of
-from engine.runs.ledger import Entry
+from engine.report.numbers import Number, number_in_words
+from engine.report.popovers import LabelledFacts
+from engine.report.printers.html_parts import alt_text, description_list
+from engine.report.printers.standalone_assets import SCRIPT, STYLE
+from engine.report.tables import Grid
+
+if TYPE_CHECKING:
+    from engine.report.charts.draw import Chart
 
 
-def run_page(entry: Entry, experiment: Mapping[str, Any], *, slug: str = "") -> tuple[str, str]:
-    """(HTML, Markdown) of an entry and of its normalised experiment."""
-    parts = _parts(entry, experiment, slug)
-    title = f"{f'{slug}/' if slug else ''}{entry.label} on {entry.model}"
-    return _html(title, parts), _markdown(title, parts)
+class StandalonePrinter:
+    """Prints HTML; `tables` are what its links carry as CSV, by the ids that charts and tables are given."""
 
+    data = staticmethod(for_site)
 
-@dataclass(frozen=True)
-class _Drawn:
-    """A figure with its chart and the table that it draws, as CSV."""
+    def __init__(self, tables: Mapping[str, pd.DataFrame]) -> None:
+        self.tables = tables
+        self.charts: list[dict] = []  # in the order of their places on the page, as the script takes them
 
-    figure: Figure
-    chart: Chart
-    csv: str
+    def number(self, number: Number) -> Markup:
+        return number_in_words(number, for_site)
 
+    def claim(self, cited: ClaimSentence, sentence: str) -> Markup:
+        return sentence_in_words(cited, sentence)
 
-@dataclass(frozen=True)
-class _Listed:
-    """The first rows of a table, how many that is, and all of it as CSV."""
+    def verdict(self, verdict: Verdict) -> Markup:
+        return for_site(verdict_and_share(verdict))
 
-    name: str
-    grid: Grid
-    note: str
-    csv: str
+    def citation(self, references: Sequence[Reference]) -> Markup:
+        return Markup(f"({'; '.join(for_site(r.short) for r in references)})")
 
+    def paragraph(self, text: str) -> Markup:
+        return Markup(f"<p>{for_site(text)}</p>")
 
-@dataclass(frozen=True)
-class _Code:
-    text: str
-    language: str
+    def items(self, texts: Iterable[str]) -> Markup:
+        return _list(for_site(text) for text in texts)
 
+    def facts(self, facts: LabelledFacts) -> Markup:
+        return description_list(facts)
 
-@dataclass(frozen=True)
-class _Part:
-    """A heading with what stands under it."""
+    def grid(self, grid: Grid) -> Markup:
+        """A table in a box that scrolls, also by keyboard."""
+        right = [*grid.right, *[False] * (len(grid.headers) - len(grid.right))]
+        sides = [' class="right"' if r else "" for r in right]
+        head = "".join(
+            f'<th scope="col"{side}>{for_site(header)}</th>'
+            for header, side in zip(grid.headers, sides, strict=True)
+        )
+        body = "\n".join(f"<tr>{_cells(row, sides)}</tr>" for row in grid.rows)
+        label = for_site(", ".join(grid.headers))
+        return Markup(
+            f'<div class="scroll" tabindex="0" role="region" aria-label="Table of {label}">'
+            f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
+        )
 
-    heading: str
-    blocks: Sequence[str | Grid | Facts | _Drawn | _Listed | _Code]
+    def code(self, text: str, language: str) -> Markup:
+        return Markup(f'<pre tabindex="0"><code>{preformatted(text)}</code></pre>')
 
+    def chart(self, id: str, figure: Figure, chart: Chart, table_id: str) -> Markup:
+        """A place for the script to draw in; without one the words and the data stay."""
+        self.charts.append(chart.spec)
+        caption = " ".join(for_site(text) for text in (figure.caption, chart.sampled) if text)
+        return Markup(
+            f'<figure><div class="chart">{alt_text(chart.alt)}</div>'
+            f"<figcaption><strong>{for_site(figure.title.rstrip('.'))}.</strong> {caption} "
+            f"{self._csv(table_id)}</figcaption>"
+            f"<noscript><p>{for_site(chart.alt)}</p></noscript></figure>"
+        )
 
-def _parts(entry: Entry, experiment: Mapping[str, Any], slug: str) -> list[_Part]:
-    """The page from top to bottom, without the headings that have nothing under them."""
-    withheld = is_withheld(entry)
-    shown = {} if withheld else entry.measurements
-    parts = [
-        _Part("State", [_state(entry)]),
-        _Part("Findings", _measured(m for m in shown.values() if m.role != "control")),
-        _Part("Controls", _measured(m for m in shown.values() if m.role == "control")),
-        _Part("Checks", _checks(entry)),
-        _Part("Charts", [] if withheld else [_drawn(entry, f) for f in entry.figures.values()]),
-        _Part("Tables", [] if withheld else [_listed(entry, name) for name in entry.tables]),
-        _Part("Environment", [provenance_facts(entry.provenance)] if entry.provenance else []),
-        _Part(
-            "Experiment", [_Code(json.dumps(experiment, indent=2, ensure_ascii=False, default=str), "json")]
-        ),
-        _Part("Repeat", [_Code(command_of(entry, slug), "sh")]),
-    ]
-    return [part for part in parts if part.blocks]
+    def table(self, id: str, title: str, grid: Grid, note: str) -> Markup:
+        about = for_site(f"{title}. {note}".strip())
+        return self.grid(grid) + Markup(f"<p>{about} {self._csv(id)}</p>")
 
+    def notice(self, text: str) -> Markup:
+        return self.paragraph(text)
 
-def _state(entry: Entry) -> str:
-    if is_withheld(entry):
-        return f"withheld: {failed_checks(entry)}"
-    return f"{entry.state}: {entry.reason}" if entry.reason else entry.state
+    def folded(self, title: str, body: str) -> Markup:
+        return Markup(f"<details><summary>{for_site(title)}</summary>\n{body}\n</details>")
 
+    def section(self, heading: str, blocks: Iterable[str]) -> Markup:
+        body = "\n".join(blocks)
+        return Markup(f"<section>\n<h2>{for_site(heading)}</h2>\n{body}\n</section>")
 
-def _measured(measurements) -> list[Grid]:
-    rows = [_measurement(m) for m in measurements]
-    headers = ["Name", "Value", "95 % interval", "n", "Statistic", "What it is"]
-    return [Grid(headers, rows, [False, True, False, False, False, False])] if rows else []
+    def references(self, references: Sequence[Reference]) -> Markup:
+        return _list(for_site(f"{r.long} {r.url}".strip()) for r in references)
 
+    def end(self) -> str:
+        """The charts and what draws them, where there are any."""
+        return _scripts(self.charts) if self.charts else ""
 
-def _measurement(m: Measurement) -> list[str]:
-    value = f"{digits_of(m)} {m.quantity}".strip()
-    interval = interval_of(m) or ("counted by design" if m.exact else f"withheld: {m.note}")
-    return [m.name, value, interval, f"{m.n:,} ({m.unit})", m.statistic, m.about]
-
-
-def _checks(entry: Entry) -> list[Grid]:
-    rows = [
-        [c.name, c.about, f"{c.value:.2g}", f"{c.limit:.2g}", "passed" if c.passed else "failed"]
-        for c in entry.checks
-    ]
-    headers = ["Check", "What must hold", "Seen", "At most", "Outcome"]
-    return [Grid(headers, rows, [False, False, True, True, False])] if rows else []
-
-
-def _drawn(entry: Entry, figure: Figure) -> _Drawn:
-    table = entry.tables[figure.table]
-    return _Drawn(figure, draw(figure, table, entry.label), table.to_csv(index=False))
-
-
-def _listed(entry: Entry, name: str) -> _Listed:
-    table = entry.tables[name]
-    grid = grid_of(table)
-    return _Listed(name, grid, count_shown(len(grid.rows), len(table)), table.to_csv(index=False))
-
-
-def _markdown(title: str, parts: list[_Part]) -> str:
-    printer = TextPrinter()
-    lines = [f"# {printer.data(title)}"]
-    for part in parts:
-        lines += [f"## {part.heading}", *(_block_text(block, printer) for block in part.blocks)]
-    return "\n\n".join(str(line).strip("\n") for line in lines) + "\n"
-
-
-def _block_text(block, printer: TextPrinter) -> str:
-    match block:
-        case Grid():
-            return printer.grid(block)
-        case _Drawn():
-            return printer.chart("", block.figure, block.chart, "")
-        case _Listed():
-            return printer.table("", block.name, block.grid, block.note)
-        case _Code():
-            return printer.code(block.text, block.language)
-        case str():
-            return printer.data(block)
-    return "\n".join(f"- {printer.data(label)}: {printer.data(text)}" for label, text in block)
-
-
-def _html(title: str, parts: list[_Part]) -> str:
-    charts = [b.chart.spec for part in parts for b in part.blocks if isinstance(b, _Drawn)]
-    body = "\n".join(_part_html(part) for part in parts)
-    return f"""<!doctype html>
+    def page(self, title: str, body: str) -> str:
+        """The whole document around a printed body."""
+        return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -162,10 +127,25 @@ def _html(title: str, parts: list[_Part]) -> str:
 <h1>{for_site(title)}</h1>
 {body}
 </main>
-{_scripts(charts) if charts else ""}
+{self.end()}
 </body>
 </html>
 """
+
+    def _csv(self, table_id: str) -> str:
+        """A link that carries a whole table."""
+        csv = self.tables[table_id].to_csv(index=False)
+        data = base64.b64encode(csv.encode()).decode()
+        return f'<a download="{for_site(table_id)}.csv" href="data:text/csv;base64,{data}">CSV</a>'
+
+
+def _list(items: Iterable[Markup]) -> Markup:
+    lines = "".join(f"<li>{item}</li>" for item in items)
+    return Markup(f"<ul>{lines}</ul>" if lines else "")
+
+
+def _cells(row: Sequence[object], sides: Sequence[str]) -> str:
+    return "".join(f"<td{side}>{site_cell(cell)}</td>" for cell, side in zip(row, sides, strict=True))
 
 
 def _scripts(charts: list[dict]) -> str:
@@ -174,57 +154,3 @@ def _scripts(charts: list[dict]) -> str:
     library = vega_bundle().replace("</script", "<\\/script")
     data = f'<script type="application/json" id="charts">{specs}</script>'
     return f"{data}\n<script>{library}</script>\n<script>{SCRIPT}</script>"
-
-
-def _part_html(part: _Part) -> str:
-    blocks = "\n".join(_block_html(block) for block in part.blocks)
-    return f"<section>\n<h2>{for_site(part.heading)}</h2>\n{blocks}\n</section>"
-
-
-def _block_html(block) -> str:
-    match block:
-        case Grid():
-            return _grid_html(block)
-        case _Drawn():
-            return _drawn_html(block)
-        case _Listed():
-            note = (
-                f"<p>{for_site(f'{block.name}. {block.note}'.strip())} {_csv_link(block.name, block.csv)}</p>"
-            )
-            return _grid_html(block.grid) + note
-        case _Code():
-            return f'<pre tabindex="0"><code>{preformatted(block.text)}</code></pre>'
-        case str():
-            return f"<p>{for_site(block)}</p>"
-    return str(facts_html(block))
-
-
-def _drawn_html(drawn: _Drawn) -> str:
-    figure, alt = drawn.figure, for_site(drawn.chart.alt)
-    caption = " ".join(for_site(t) for t in (figure.caption, drawn.chart.sampled) if t)
-    return (
-        f'<figure><div class="chart">{alt_text(drawn.chart.alt)}</div>'
-        f"<figcaption><strong>{for_site(figure.title.rstrip('.'))}.</strong> {caption} "
-        f"{_csv_link(figure.table, drawn.csv)}</figcaption><noscript><p>{alt}</p></noscript></figure>"
-    )
-
-
-def _csv_link(name: str, csv: str) -> str:
-    data = base64.b64encode(csv.encode()).decode()
-    return f'<a download="{for_site(name)}.csv" href="data:text/csv;base64,{data}">CSV</a>'
-
-
-def _grid_html(grid: Grid) -> str:
-    """A table in a box that scrolls, also by keyboard."""
-    right = [*grid.right, *[False] * (len(grid.headers) - len(grid.right))]
-    side = [' class="right"' if r else "" for r in right]
-    head = "".join(f'<th scope="col"{s}>{for_site(h)}</th>' for h, s in zip(grid.headers, side, strict=True))
-    rows = [
-        "".join(f"<td{s}>{site_cell(c)}</td>" for c, s in zip(row, side, strict=True)) for row in grid.rows
-    ]
-    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-    label = for_site(", ".join(grid.headers))
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Table of {label}">'
-        f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
-    )

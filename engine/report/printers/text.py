@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from engine.evidence.result import Figure, Measurement
+from engine.evidence.result import Figure
 from engine.evidence.verdicts import Verdict
-from engine.report.charts.draw import Chart
 from engine.report.citations import Reference
+from engine.report.claim_sentences import ClaimSentence, sentence_in_words, verdict_and_share
 from engine.report.escape import for_text
-from engine.report.facts import Cited, share_of
 from engine.report.highlight import text_cell
-from engine.report.numbers import MARKERS, Number, counted, digits_of, interval_of
+from engine.report.numbers import Number, number_in_words
+from engine.report.popovers import LabelledFacts
+from engine.report.printers.markdown_blocks import block, bulleted, headed
 from engine.report.tables import Grid, markdown
+
+if TYPE_CHECKING:
+    from engine.report.charts.draw import Chart
 
 
 class TextPrinter:
@@ -24,67 +29,54 @@ class TextPrinter:
         self.data = data
 
     def number(self, number: Number) -> Markup:
-        """`0.50 (95 % CI 0.48 to 0.52, n = 20 prompts)`, with its source where that is not a run here."""
-        if number.measurement is None or number.state in MARKERS:
-            return Markup(number.text)
-        mark = " [published]" if number.state == "published" else ""
-        return self.data(_in_words(number.measurement, number.percent)) + Markup(mark)
+        return number_in_words(number, self.data)
 
-    def claim(self, cited: Cited, sentence: str) -> Markup:
-        if not cited.is_broken:
-            return Markup(sentence)
-        return Markup(
-            f"{sentence} [broken: the text says {cited.asserted}, measured {cited.verdict.verdict}]"
-        )
+    def claim(self, cited: ClaimSentence, sentence: str) -> Markup:
+        return sentence_in_words(cited, sentence)
 
     def verdict(self, verdict: Verdict) -> Markup:
-        share = share_of(verdict)
-        return Markup(f"{verdict.verdict}, {share}" if share else verdict.verdict)
+        return Markup(verdict_and_share(verdict))
 
     def chart(self, id: str, figure: Figure, chart: Chart, table_id: str) -> Markup:
         """The chart in words."""
         said = " ".join(t for t in (chart.alt, figure.caption, chart.sampled) if t)
-        return _block(f"[Chart] {self.data(said)}")
+        return block(f"[Chart] {self.data(said)}")
 
     def table(self, id: str, title: str, grid: Grid, note: str) -> Markup:
-        return _block(self.grid(grid), "", f"{self.data(title)}. {self.data(note)}".strip())
+        return block(self.grid(grid), "", f"{self.data(title)}. {self.data(note)}".strip())
 
     def notice(self, text: str) -> Markup:
-        return _block(f"[{self.data(text)}]")
+        return block(f"[{self.data(text)}]")
 
-    def grid(self, grid: Grid) -> str:
-        return markdown(grid, lambda cell: text_cell(cell, self.data))
+    def grid(self, grid: Grid) -> Markup:
+        return Markup(markdown(grid, lambda cell: text_cell(cell, self.data)))
+
+    def paragraph(self, text: str) -> Markup:
+        return self.data(text)
+
+    def items(self, texts: Iterable[str]) -> Markup:
+        return bulleted(self.data(text) for text in texts)
+
+    def facts(self, facts: LabelledFacts) -> Markup:
+        return bulleted(f"{self.data(label)}: {self.data(text)}" for label, text in facts)
+
+    def section(self, heading: str, blocks: Iterable[str]) -> Markup:
+        return headed(self.data(heading), blocks)
 
     def folded(self, title: str, body: str) -> Markup:
-        return _block(f"**{self.data(title)}**", "", body.strip("\n"))
+        return block(f"**{self.data(title)}**", "", body.strip("\n"))
 
     def code(self, text: str, language: str) -> Markup:
         fence = "```"
         while fence in text:
             fence += "`"
-        return _block(f"{fence}{language}", text.rstrip("\n"), fence)
+        return block(f"{fence}{language}", text.rstrip("\n"), fence)
 
-    def citation(self, references: list[Reference]) -> Markup:
+    def citation(self, references: Sequence[Reference]) -> Markup:
         return Markup(f"({'; '.join(self.data(r.short) for r in references)})")
 
-    def references(self, references: list[Reference]) -> Markup:
-        return _block(*(f"- {self.data(f'{r.long} {r.url}'.strip())}" for r in references))
+    def references(self, references: Sequence[Reference]) -> Markup:
+        return block(*(f"- {self.data(f'{r.long} {r.url}'.strip())}" for r in references))
 
     def end(self) -> str:
         return ""
-
-
-def _block(*lines: str) -> Markup:
-    return Markup("\n\n" + "\n".join(lines) + "\n\n")
-
-
-def _in_words(measurement: Measurement, percent: bool) -> str:
-    """`0.50 (95 % CI 0.48 to 0.52, n = 20 prompts)`; a count by design is its digits alone.
-
-    The quantity is left to the prose, which has words for it.
-    """
-    value, interval = digits_of(measurement, percent), interval_of(measurement, percent)
-    if measurement.exact:
-        return value
-    n = f"n = {counted(measurement.n, measurement.unit)}"
-    return f"{value} (95 % CI {interval}, {n})" if interval else f"{value} (no interval, {n})"

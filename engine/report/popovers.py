@@ -1,64 +1,18 @@
-"""What stands behind a number or a claim, as labelled facts in the order a sceptical reader asks for them."""
+"""What the popover of a number or a claim says, in the order in which a sceptical reader asks for it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from engine.evidence.printing import interval_text
 from engine.evidence.result import Measurement
-from engine.evidence.verdicts import Verdict
+from engine.report.claim_sentences import ClaimSentence, verdict_in_words
 from engine.report.numbers import MARKERS, Number, counted, digits_of, failed_checks, interval_of
-from engine.runs.ledger import Entry, Ledger, Provenance, Replication
-from engine.spec.models import Claim
+from engine.runs.ledger import Entry, Provenance, Replication
 
-Facts = list[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Cited:
-    """A claim as one sentence of the text cites it, with the verdict of the primary model and of all."""
-
-    id: str
-    claim: Claim
-    asserted: str
-    by_model: dict[str, Verdict]
-
-    @property
-    def verdict(self) -> Verdict:
-        """The primary model's, which is the one the prose speaks of."""
-        return next(iter(self.by_model.values()))
-
-    @property
-    def is_broken(self) -> bool:
-        """The text says one thing and the evidence another; what was not measured contradicts nothing."""
-        return self.verdict.verdict not in (self.asserted, "unmeasured")
+LabelledFacts = list[tuple[str, str]]
+"""What a description list shows: (label, text) from top to bottom."""
 
 
-def verdict_of(ledger: Ledger, claim: str, model: str) -> Verdict:
-    """The verdict on one model, `unmeasured` where none was reached."""
-    return ledger.verdicts.get(model, {}).get(claim) or Verdict(
-        claim, "unmeasured", None, "not evaluated", ""
-    )
-
-
-def share_of(verdict: Verdict) -> str:
-    """`99.2 %` of replicates; rounding never reaches a bound that the share does not. Empty for none."""
-    if verdict.share is None:
-        return ""
-    percent = 100 * verdict.share
-    text = f"{percent:.1f}".removesuffix(".0")
-    if text in ("0", "100") and percent != float(text):
-        return "less than 0.1 %" if text == "0" else "more than 99.9 %"
-    return f"{text} %"
-
-
-def why(verdict: Verdict) -> str:
-    """`holds in 99.2 % of replicates; reason`, as far as there is any of it."""
-    share = share_of(verdict)
-    return "; ".join(t for t in (f"holds in {share} of replicates" if share else "", verdict.reason) if t)
-
-
-def number_facts(number: Number, comparison: Replication | None) -> Facts:
+def number_facts(number: Number, comparison: Replication | None) -> LabelledFacts:
     """Value, interval, sampling, control, then the run that it came from."""
     entry, measurement = number.entry, number.measurement
     facts = [("Value", MARKERS[number.state])] if number.state in MARKERS else []
@@ -68,7 +22,7 @@ def number_facts(number: Number, comparison: Replication | None) -> Facts:
     return facts + (provenance_facts(entry.provenance) if entry.provenance else [("Model", entry.model)])
 
 
-def _measurement_facts(measurement: Measurement) -> Facts:
+def _measurement_facts(measurement: Measurement) -> LabelledFacts:
     quantity = f" {measurement.quantity}" if measurement.quantity else ""
     facts = [("Value", digits_of(measurement) + quantity)]
     if measurement.exact:
@@ -82,14 +36,14 @@ def _measurement_facts(measurement: Measurement) -> Facts:
     return facts + ([("Chosen on", measurement.chosen_on)] if measurement.chosen_on else [])
 
 
-def _control_fact(number: Number, measurement: Measurement) -> Facts:
+def _control_fact(number: Number, measurement: Measurement) -> LabelledFacts:
     if measurement.role == "control":
         return [("Role", "control: what chance or a known-good input gives")]
     control = number.entry.measurements.get(measurement.control)
     return [("Control", f"{measurement.control} {interval_text(control)}")] if control else []
 
 
-def _source_facts(number: Number, comparison: Replication | None) -> Facts:
+def _source_facts(number: Number, comparison: Replication | None) -> LabelledFacts:
     reason = number.entry.reason
     facts = {
         "measured": [],
@@ -108,7 +62,7 @@ def _compared(comparison: Replication) -> str:
     return "Replicated" if comparison.agrees else "Drift"
 
 
-def provenance_facts(provenance: Provenance) -> Facts:
+def provenance_facts(provenance: Provenance) -> LabelledFacts:
     """Run, spec, model, machine and date; the command stands by itself."""
     inputs = provenance.inputs
     model = f"{provenance.model}, hash {provenance.model_hash[:12] or 'unknown'}"
@@ -117,6 +71,7 @@ def provenance_facts(provenance: Provenance) -> Facts:
         ("Spec hash", provenance.spec_hash[:12]),
         ("Key", provenance.key[:12]),
         ("Model", f"{model}, {provenance.quantisation}" if provenance.quantisation else model),
+        ("Hook site", provenance.hook_site),
         ("Compared with", ", ".join(f"{name}, hash {h[:12]}" for name, h in provenance.second.items())),
         ("Number format", provenance.dtype),
         ("Device", provenance.device),
@@ -141,7 +96,7 @@ def command_of(entry: Entry, slug: str) -> str:
     return f"mech run --name {slug}/{entry.experiment} --model {entry.model}"
 
 
-def claim_facts(cited: Cited) -> Facts:
+def claim_facts(cited: ClaimSentence) -> LabelledFacts:
     """Predicate, requirements, and the verdict with its share on every model."""
     claim = cited.claim
     facts = [("Claim", claim.says)] if claim.says else []
@@ -149,10 +104,3 @@ def claim_facts(cited: Cited) -> Facts:
     facts += [("Requires", required) for required in claim.requires]
     facts += [("Registered", claim.registered)] if claim.registered else []
     return facts + [(f"On {model}", verdict_in_words(v)) for model, v in cited.by_model.items()]
-
-
-def verdict_in_words(verdict: Verdict) -> str:
-    """`supported (published): holds in 99.2 % of replicates; reason`."""
-    mark = " (published)" if verdict.source == "published" else ""
-    more = why(verdict)
-    return f"{verdict.verdict}{mark}: {more}" if more else f"{verdict.verdict}{mark}"

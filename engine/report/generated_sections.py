@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from markupsafe import Markup
 
 from engine.evidence.printing import interval_text
-from engine.evidence.verdicts import Verdict
-from engine.report.facts import command_of, day, failed_checks, verdict_of
-from engine.report.numbers import MARKERS, is_withheld
+from engine.report.claim_sentences import verdict_of
+from engine.report.numbers import MARKERS, failed_checks, is_withheld
+from engine.report.popovers import command_of, day
+from engine.report.printers.markdown_blocks import block, joined
+from engine.report.printers.printer import Printer
 from engine.report.tables import Grid
 from engine.runs.ledger import Entry, Ledger
 from engine.spec.load import dump
@@ -22,16 +24,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Printer(Protocol):
-    """What the sections need of a target."""
-
-    def data(self, value: object, /) -> Markup: ...
-    def grid(self, grid: Grid, /) -> str: ...
-    def folded(self, title: str, body: str, /) -> Markup: ...
-    def code(self, text: str, language: str, /) -> Markup: ...
-    def verdict(self, verdict: Verdict, /) -> Markup: ...
-
-
 def where_it_holds(ledger: Ledger, printer: Printer) -> Markup:
     """Claims down, models across, with the verdict and its share; the reasons beneath."""
     models = ledger.spec.models
@@ -40,8 +32,8 @@ def where_it_holds(ledger: Ledger, printer: Printer) -> Markup:
         verdicts = [printer.verdict(verdict_of(ledger, id, model)) for model in models]
         rows.append([claim.says or id, claim.holds, *verdicts])
     table = printer.grid(Grid(["Claim", "Holds where", *models], rows))
-    share = printer.data("Percentages: the share of bootstrap replicates in which the claim holds.")
-    return _blocks([table, share if rows else "", _list(printer, _reasons(ledger))])
+    share = printer.paragraph("Percentages: the share of bootstrap replicates in which the claim holds.")
+    return _blocks([table, share if rows else "", printer.items(_reasons(ledger))])
 
 
 def _reasons(ledger: Ledger) -> list[str]:
@@ -60,7 +52,7 @@ def how_measured(ledger: Ledger, printer: Printer) -> Markup:
     entries = [e for model in ledger.spec.models for e in ledger.entries if e.model == model]
     blocks = [_replicated(ledger, printer), printer.grid(_runs(entries))]
     if failed := [f"{e.label} on {e.model}: {failed_checks(e)}" for e in entries if is_withheld(e)]:
-        blocks.append(_list(printer, failed))
+        blocks.append(printer.items(failed))
     folds = {"Checks": _checks(entries), "Controls": _controls(entries), "Environment": _environment(entries)}
     blocks += [printer.folded(title, printer.grid(grid)) for title, grid in folds.items() if grid.rows]
     return _blocks(blocks)
@@ -75,7 +67,7 @@ def _replicated(ledger: Ledger, printer: Printer) -> str:
         f"Drift: {c.name} on {c.model}, published {c.published:.4g}, measured here {c.fresh:.4g}"
         for c in ledger.drifted
     ]
-    return "\n\n".join(t for t in (str(printer.data(said)), _list(printer, drifts)) if t)
+    return joined([printer.paragraph(said), printer.items(drifts)])
 
 
 def _by_sweep(
@@ -97,15 +89,29 @@ def _span(texts: Sequence[str]) -> str:
 
 
 def _runs(entries: Iterable[Entry]) -> Grid:
+    """A row for each experiment and model; hook sites only where a family reads one."""
     rows = []
     for label, model, state, runs in _by_sweep(entries, lambda e: [(_state(e), e.provenance)]):
         known = [run for run in runs if run]
+        sites = dict.fromkeys(run.hook_site for run in known if run.hook_site)
         ids = sorted(run.run_id for run in known if run.run_id)
         seconds = _seconds(sum(run.seconds for run in known)) if known else "–"
         dates = sorted(day(run.date) for run in known) or ["–"]
-        rows.append([label, model, state, _span([str(n) for n in ids] or ["–"]), seconds, _span(dates)])
-    headers = ["Experiment", "Model", "State", "Run", "Seconds", "Date"]
-    return Grid(headers, rows, [False, False, False, True, True, False])
+        run_span = _span([str(n) for n in ids] or ["–"])
+        rows.append([label, model, ", ".join(sites) or "–", state, run_span, seconds, _span(dates)])
+    grid = Grid(
+        ["Experiment", "Model", "Hook site", "State", "Run", "Seconds", "Date"],
+        rows,
+        [False, False, False, False, True, True, False],
+    )
+    return grid if any(row[2] != "–" for row in rows) else _without_column(grid, 2)
+
+
+def _without_column(grid: Grid, at: int) -> Grid:
+    """The grid less one of its columns."""
+    headers = [*grid.headers[:at], *grid.headers[at + 1 :]]
+    right = [*grid.right[:at], *grid.right[at + 1 :]]
+    return Grid(headers, [[*row[:at], *row[at + 1 :]] for row in grid.rows], right)
 
 
 def _seconds(value: float) -> str:
@@ -169,10 +175,6 @@ def repeat(ledger: Ledger, printer: Printer, template: Path) -> Markup:
     )
 
 
-def _list(printer: Printer, items: Sequence[str]) -> str:
-    return "\n".join(f"- {printer.data(item)}" for item in items)
-
-
 def _blocks(blocks: Iterable[Any]) -> Markup:
     """Blocks between blank lines."""
-    return Markup("\n\n" + "\n\n".join(str(b).strip("\n") for b in blocks if b) + "\n\n")
+    return block(joined(blocks))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import SiteError
-from engine.publish.build import build_site
+from engine.publish.mkdocs_site import build_site
 from tests.publish import made_up
 
 LOADED = r'<(?:script|img|iframe|link rel="?(?:stylesheet|icon|preconnect))[^>]*>'
@@ -16,7 +16,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import mkdocs.commands.build as mkdocs_build
-from engine.publish.build import build_site
+from engine.publish.mkdocs_site import build_site
 
 def slow(config):
     half = Path(config.site_dir)

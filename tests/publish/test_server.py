@@ -10,7 +10,7 @@ import pytest
 
 from engine.errors import SiteError, TemplateError
 from engine.publish.files import write_files
-from engine.publish.serve import serve, stamps
+from engine.publish.server import serve, stamps
 
 
 def free_port() -> int:

@@ -9,7 +9,8 @@ import altair as alt
 import pandas as pd
 
 from engine.evidence.result import Figure
-from engine.report.charts.columns import is_numeric, part, title_of
+from engine.report.charts.figure_columns import part, title_of
+from engine.report.tables import is_numeric
 
 GREY = "#888888"  # reads on white and on slate
 PALETTE = ["#2b83c4", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9"]
@@ -18,11 +19,12 @@ PANEL_WIDTH = 260  # Vega-Lite has no "container" width for panels
 FEW = 6  # this many words fit side by side under an axis
 
 
-class Parts:
+class Channels:
     """Channels are made by field name, so that no column name is ever read as Altair shorthand."""
 
     def __init__(self, figure: Figure, table: pd.DataFrame) -> None:
-        self.figure, self.table = figure, table
+        self.figure = figure
+        self.table = table
         self.options: dict[str, Any] = dict(figure.options)
 
     def __contains__(self, name: str) -> bool:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from engine.errors import SiteError
 from engine.publish.files import Content, write_files
-from engine.publish.page_cache import KeptPages
+from engine.publish.page_cache import PageCache
 from engine.report.grammar import keep_compiled
 from engine.runs.store.locks import held
 
 
 def build_site(
-    root: Path, files: Mapping[str, Content], out: Path | None = None, kept: KeptPages | None = None
+    root: Path, files: Mapping[str, Content], out: Path | None = None, kept: PageCache | None = None
 ) -> list[str]:
     """Write the generated `files` into site/ and build `out` (public/); returns the paths that changed.
 
@@ -27,7 +27,7 @@ def build_site(
     Raises SiteError with every complaint of the site builder.
     """
     out = (out or root / "public").resolve()
-    kept = kept or KeptPages()
+    kept = kept or PageCache()
     with _alone(root), _scratch(out) as scratch, kept.at_work():
         changed = write_files(root / "site", files)
         _run_mkdocs(root / "mkdocs.yml", scratch / "site", root / ".engine" / "templates", kept)
@@ -71,7 +71,7 @@ def _swap(fresh: Path, out: Path, previous: Path) -> None:
     fresh.rename(out)
 
 
-def _run_mkdocs(config_file: Path, out: Path, compiled: Path, kept: KeptPages) -> None:
+def _run_mkdocs(config_file: Path, out: Path, compiled: Path, kept: PageCache) -> None:
     """Build the site; the theme's templates are kept `compiled`, which saves a third of the time."""
     from mkdocs.commands.build import build
     from mkdocs.config import load_config

@@ -10,7 +10,7 @@ import pytest
 
 from engine.evidence.result import Check
 from engine.report.numbers import interval_of
-from engine.report.printers.standalone import run_page
+from engine.report.run_page import run_page
 from tests.report.conftest import NASTY, entry, measurements
 from tests.report.printers.test_site import Page
 

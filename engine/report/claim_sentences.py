@@ -1,0 +1,75 @@
+"""A claim as a sentence of the text cites it, and its verdicts in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from engine.evidence.verdicts import Verdict
+from engine.runs.ledger import Ledger
+from engine.spec.models import Claim
+
+
+@dataclass(frozen=True)
+class ClaimSentence:
+    """A claim as one sentence of the text cites it, with the verdict of the primary model and of all."""
+
+    id: str
+    claim: Claim
+    asserted: str
+    by_model: dict[str, Verdict]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The primary model's, which is the one the prose speaks of."""
+        return next(iter(self.by_model.values()))
+
+    @property
+    def is_broken(self) -> bool:
+        """The text says one thing and the evidence another; what was not measured contradicts nothing."""
+        return self.verdict.verdict not in (self.asserted, "unmeasured")
+
+
+def verdict_of(ledger: Ledger, claim: str, model: str) -> Verdict:
+    """The verdict on one model, `unmeasured` where none was reached."""
+    return ledger.verdicts.get(model, {}).get(claim) or Verdict(
+        claim, "unmeasured", None, "not evaluated", ""
+    )
+
+
+def share_of(verdict: Verdict) -> str:
+    """`99.2 %` of replicates; rounding never reaches a bound that the share does not. Empty for none."""
+    if verdict.share is None:
+        return ""
+    percent = 100 * verdict.share
+    text = f"{percent:.1f}".removesuffix(".0")
+    if text in ("0", "100") and percent != float(text):
+        return "less than 0.1 %" if text == "0" else "more than 99.9 %"
+    return f"{text} %"
+
+
+def why(verdict: Verdict) -> str:
+    """`holds in 99.2 % of replicates; reason`, as far as there is any of it."""
+    share = share_of(verdict)
+    return "; ".join(t for t in (f"holds in {share} of replicates" if share else "", verdict.reason) if t)
+
+
+def verdict_in_words(verdict: Verdict) -> str:
+    """`supported (published): holds in 99.2 % of replicates; reason`."""
+    mark = " (published)" if verdict.source == "published" else ""
+    more = why(verdict)
+    return f"{verdict.verdict}{mark}: {more}" if more else f"{verdict.verdict}{mark}"
+
+
+def verdict_and_share(verdict: Verdict) -> str:
+    """`supported, 99.2 %`."""
+    share = share_of(verdict)
+    return f"{verdict.verdict}, {share}" if share else verdict.verdict
+
+
+def sentence_in_words(cited: ClaimSentence, sentence: str) -> Markup:
+    """The sentence, and after a broken one what was measured instead."""
+    if not cited.is_broken:
+        return Markup(sentence)
+    return Markup(f"{sentence} [broken: the text says {cited.asserted}, measured {cited.verdict.verdict}]")

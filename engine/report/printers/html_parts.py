@@ -1,0 +1,19 @@
+"""Pieces of HTML that the site and a run's own page both have."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from engine.report.escape import for_site
+from engine.report.popovers import LabelledFacts
+
+
+def description_list(facts: LabelledFacts) -> Markup:
+    """Labelled facts as a description list."""
+    rows = "".join(f"<div><dt>{for_site(label)}</dt><dd>{for_site(text)}</dd></div>" for label, text in facts)
+    return Markup(f'<dl class="mech-facts">{rows}</dl>')
+
+
+def alt_text(words: str) -> Markup:
+    """What a chart shows, until a script has drawn it and says it itself."""
+    return Markup(f'<span class="mech-alt" role="img" aria-label="{for_site(words)}"></span>')

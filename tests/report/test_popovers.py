@@ -1,0 +1,28 @@
+"""What a popover says of a number: where in the model it was measured, among all else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from engine.report.popovers import provenance_facts
+from engine.report.render import render
+from tests.report.conftest import PROVENANCE
+
+
+def test_the_hook_site_is_told_as_it_was_resolved() -> None:
+    asked = {"family": "polysemanticity_sae", "hook_site": "blocks.15.hook_resid_pre"}
+    facts = dict(provenance_facts(replace(PROVENANCE, asked=asked)))
+    assert facts["Hook site"] == "blocks.15.hook_resid_pre"
+    assert list(facts).index("Hook site") == list(facts).index("Model") + 1
+
+
+def test_a_family_without_a_hook_site_has_no_such_fact() -> None:
+    assert "Hook site" not in dict(provenance_facts(replace(PROVENANCE, asked={"hook_site": None})))
+
+
+def test_the_popover_of_a_number_shows_the_hook_site(ledger) -> None:
+    first, *others = ledger.entries
+    read = replace(first.provenance, asked={"hook_site": "blocks.15.hook_resid_pre"})
+    ledger = replace(ledger, entries=(replace(first, provenance=read), *others))
+    page = render(ledger, "{{ lens.final_rank }}", "report.md").markdown
+    assert "<dt>Hook site</dt><dd>blocks.15.hook&#x5F;resid&#x5F;pre</dd>" in page
