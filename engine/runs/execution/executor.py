@@ -6,6 +6,7 @@ measures decides nothing: order, locks, reuse, failure and budget are the schedu
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -146,14 +147,14 @@ def used_runs(upstream: Mapping[str, StoredRun], load: Callable[[StoredRun], Res
 
 def seldom(send: Listener, seconds: float) -> Listener:
     """A listener that passes on at most one word in so many seconds, and every start."""
-    last = -seconds
+    last = -math.inf
 
     def listen(progress: TaskProgress) -> None:
         nonlocal last
         now = time.monotonic()
         if progress.phase == "start":
             # The first fraction of a run follows its start at once, and the time left is reckoned from it.
-            last = now - seconds
+            last = -math.inf
             send(progress)
         elif now - last >= seconds:
             last = now

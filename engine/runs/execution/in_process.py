@@ -51,6 +51,7 @@ class InProcessExecutor:
         if job is None:
             time.sleep(seconds)
             return []
+        # Forgotten first: an interrupt ends the run, and nobody is to begin it again.
         self.job = None
         answer = answer_task(
             self.bench,
@@ -63,5 +64,5 @@ class InProcessExecutor:
         return [answer]
 
     def close(self) -> None:
-        """Forget the model."""
+        """Forget the model: a notebook that measures goes on living, and needs the memory."""
         self.bench.model = None

@@ -102,6 +102,7 @@ class ProcessExecutor:
     def has_room(self, run: PlannedRun) -> bool:
         """Whether a process and the memory are free; the first run always has room."""
         busy = [worker.job.run for worker in self.workers if worker.job]
+        # Estimates of those that are out, not what is free now: they may not have loaded their models yet.
         taken = sum(other.estimate.memory_bytes for other in busy)
         fits = not busy or taken + run.estimate.memory_bytes <= self.memory_bytes
         return len(busy) < self.jobs and fits
@@ -150,6 +151,7 @@ class ProcessExecutor:
         self.workers.clear()
 
     def _new_worker(self) -> WorkerProcess:
+        # Not forked: torch's threads and locks do not survive a fork, and a model would be inherited.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, self.maker, self.threads), daemon=True)
@@ -194,7 +196,7 @@ def _work(connection: Connection, maker: Callable[[], Sources], threads: int) ->
     # Ctrl-C goes to every process of a terminal: the parent hears it and ends us, once.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    limit_threads(threads)
+    limit_threads(threads)  # before the sources import torch, which reads it once
     bench = Workbench(maker())
     listen = seldom(connection.send, PROGRESS_SECONDS)
     with suppress(EOFError, ConnectionError):

@@ -23,7 +23,8 @@ def device_name(device: str) -> str:
 
 def start_peak() -> None:
     """Begin to watch memory; where the system cannot, the peak is that of the whole process so far."""
-    if cuda := _cuda():
+    cuda = _cuda()
+    if cuda:
         cuda.reset_peak_memory_stats()
     try:
         Path("/proc/self/clear_refs").write_text(RESET_PEAK)
@@ -33,20 +34,25 @@ def start_peak() -> None:
 
 def peak_bytes() -> int:
     """The peak since `start_peak`, of the accelerator's memory where one is used, else of the process."""
-    if (cuda := _cuda()) and cuda.max_memory_allocated():
+    cuda = _cuda()
+    if cuda and cuda.max_memory_allocated():
         return cuda.max_memory_allocated()
     try:
+        # VmHWM and not getrusage, whose peak is never reset: it would be that of the largest run so far.
         status = Path("/proc/self/status").read_text()
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
     except (OSError, StopIteration):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # In bytes on macOS, in kilobytes elsewhere.
         return peak if sys.platform == "darwin" else peak * 1024
 
 
 def free_memory() -> None:
     """Let go of a model that nothing refers to any more."""
+    # Hooks and modules refer to each other, so that counting references alone lets go of neither.
     gc.collect()
-    if cuda := _cuda():
+    cuda = _cuda()
+    if cuda:
         cuda.empty_cache()
 
 

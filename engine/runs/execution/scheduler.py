@@ -122,7 +122,7 @@ class Scheduler:
 
     def task(self, run: PlannedRun) -> Task:
         """The run as it is measured, with the keys of the runs it uses as they are now."""
-        uses = {role: stored.key for role, stored in self._upstream(run).items()}
+        uses = {role: stored.key for role, stored in self.upstream(run).items()}
         inputs = replace(run.examined.inputs, uses=uses)
         folder = self.plan.investigations[run.name.slug].folder
         return Task(run.name, run.examined.experiment, inputs, folder, self.store.folder)
@@ -180,7 +180,7 @@ class Scheduler:
                 if found is not None:
                     self._reuse(run, found)
                     return True
-            job = Job(task, run, self._upstream(run), lock.log if lock else None)
+            job = Job(task, run, self.upstream(run), lock.log if lock else None)
             self.executor.begin(job)
             self.active[run.name] = ActiveJob(job, lock, stack.pop_all())
         return True
@@ -201,7 +201,7 @@ class Scheduler:
         found = self.store.find(inputs.key)
         return None if found and self.plan.fresh and found.id <= self.plan.newest_run else found
 
-    def _upstream(self, run: PlannedRun) -> dict[str, StoredRun]:
+    def upstream(self, run: PlannedRun) -> dict[str, StoredRun]:
         """The stored runs that this one uses, by role and label, each under the name that it is used by.
 
         The store may have it under another name, as a point of another sweep.

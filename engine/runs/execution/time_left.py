@@ -45,6 +45,7 @@ class TimeLeft:
 
     def progress(self, name: RunName, fraction: float) -> None:
         """So much of the run is done."""
+        # A word at 0 only says that something is being prepared: it has no pace.
         if name in self.begun and fraction > 0:
             self.paces[name] = (self.clock() - self.begun[name]) / min(fraction, 1.0)
 
@@ -72,8 +73,10 @@ class TimeLeft:
         going = [run for run in self.plan.to_measure if run.name not in ended]
         active = [self.of_run(run) for run in going if run.name in self.begun]
         waiting = [self.of_run(run) for run in going if run.name not in self.begun]
+        # What has outrun its estimate counts as nearly done: there is nothing better to say of it.
         lefts = [duration.seconds or LEAST_SECONDS for duration in active]
         together = sum(lefts) + sum(duration.seconds or 0.0 for duration in waiting) + self._loading(going)
+        # However many work at once, the build ends no earlier than the longest of them.
         seconds = max([LEAST_SECONDS, *lefts, together / max(len(active), 1)])
         return Duration(seconds, any(duration.is_guess for duration in (*active, *waiting)))
 
@@ -81,6 +84,7 @@ class TimeLeft:
         """Whether a run no longer fits the plan's budget; what was measured says so, never a guess alone."""
         spent = self.clock() - self.started
         whole = self._expected(run)
+        # A run that nobody can tell the length of may begin as long as any of the budget is left.
         needed = 0.0 if whole.is_guess else whole.seconds or 0.0
         return spent + needed > self.plan.budget_seconds
 

@@ -104,14 +104,19 @@ def storage_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        # SQLite has no class of its own for a full disk: "database or disk is full".
         full = "full" in str(error)
         raise (_full(folder) if full else unreadable(folder, error)) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise _full(folder) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            problem, hint = "the run store cannot be written", f"chmod -R u+w {folder}"
-            raise StoreError(problem, where=str(folder), seen=str(error), hint=hint) from error
+            raise StoreError(
+                "the run store cannot be written",
+                where=str(folder),
+                seen=str(error),
+                hint=f"chmod -R u+w {folder}",
+            ) from error
         raise
 
 

@@ -26,6 +26,7 @@ class Journal:
     def write(self, text: str) -> None:
         """One entry."""
         self.file.write(f"{time.monotonic() - self.started:8.1f} s  {text.rstrip()}\n")
+        # At once: of a killed run the log is what is left, and the parent reads it.
         self.file.flush()
 
     def progress(self, fraction: float, message: str) -> None:
@@ -45,6 +46,7 @@ def journal(path: Path, name: RunName) -> Iterator[Journal]:
     """The log at `path`; warnings given meanwhile go there and not to the screen."""
     with path.open("w", encoding="utf-8") as file, warnings.catch_warnings():
         log = Journal(file)
+        # Put back by `catch_warnings`. A warning belongs to its run, not among a build's lines of progress.
         warnings.showwarning = lambda message, category, *_, **__: log.write(
             f"{category.__name__}: {message}"
         )

@@ -21,11 +21,8 @@ import pytest
 from engine.errors import EngineError
 from engine.runs.execution import ray_cluster as on_ray
 from engine.runs.execution.events import Event
-from engine.runs.execution.in_process import InProcessExecutor
 from engine.runs.execution.ray_cluster import task_share
-from engine.runs.execution.ray_node import require_same_inputs
-from engine.runs.execution.scheduler import Scheduler, execute
-from engine.runs.execution.workbench import Workbench
+from engine.runs.execution.scheduler import execute
 from tests.runs.execution.test_processes import LONG, meanwhile, wait_for
 
 LACKS_RAY = importlib.util.find_spec("ray") is None and not os.environ.get("CI")  # where it must be
@@ -186,26 +183,6 @@ def test_a_run_too_large_for_every_node_is_left_out(ray_cluster: Any, toy: Any, 
     told = {name.label: outcome for name, outcome in outcomes.items()}
     assert "no node of the cluster has 1 CPU and 16.0 GB of memory" in told["large"].reason
     assert told["small"].run is not None
-
-
-def test_a_node_with_other_code_data_or_weights_refuses(toy: Any) -> None:
-    toy.spec(count={"prompts": "words.csv"})
-    plan = toy.plan()
-    with toy.store() as store:
-        executor = InProcessExecutor(Workbench(toy.sources()), store.load)
-        task = Scheduler(plan, store, executor).task(plan.runs[0])
-    require_same_inputs(toy.sources(), task)
-    toy.models(tiny={"hash": "ffff", "n_layers": 4})
-    with pytest.raises(EngineError, match=r"tiny has other bytes on this node(?s:.*)ffff, not aa11"):
-        require_same_inputs(toy.sources(), task)
-    toy.write("investigations/words/words.csv", "a,b\n1,2\n")
-    with pytest.raises(EngineError, match=r"words.csv is another file on this node"):
-        require_same_inputs(toy.sources(), task)
-    toy.edit("engine/lab/tools.py", "2 * k", "3 * k")
-    with pytest.raises(
-        EngineError, match=r"other code than the plan(?s:.*)tools\.py changed(?s:.*)same version"
-    ):
-        require_same_inputs(toy.sources(), task)
 
 
 @pytest.mark.parametrize(
