@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.errors import EngineError, nearest
-from engine.runs.investigation import Investigation, chosen_investigations
+from engine.runs.investigation import Investigation, canonical_models, chosen_investigations
 from engine.runs.planning.plan import Plan, make_plan
 from engine.runs.sources import project_sources
 from engine.runs.store.record import RunName
@@ -44,11 +44,12 @@ def run_selector(
     investigations: Sequence[Investigation], slugs: Sequence[str] | None, models: Sequence[str] | None
 ) -> Callable[[RunName], bool]:
     """Which runs the named investigations and --model choose; a name that is not there is refused."""
+    named_models = canonical_models(models or ())
     known_slugs = {investigation.slug for investigation in investigations}
     known_models = {model for investigation in investigations for model in investigation.spec.models}
     require(slugs or (), known_slugs, "investigation")
-    require(models or (), known_models, "model in any spec")
-    return lambda name: (not slugs or name.slug in slugs) and (not models or name.model in models)
+    require(named_models, known_models, "model in any spec")
+    return lambda name: (not slugs or name.slug in slugs) and (not models or name.model in named_models)
 
 
 @contextmanager

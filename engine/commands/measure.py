@@ -11,7 +11,7 @@ from engine.commands.console import Output, say
 from engine.commands.plan_text import plan_text
 from engine.commands.progress import run_progress
 from engine.runs.execution.scheduler import Event, Outcome, execute
-from engine.runs.investigation import Investigation
+from engine.runs.investigation import Investigation, canonical_models
 from engine.runs.planning.plan import Plan, PlannedRun, make_plan
 from engine.runs.sources import project_sources
 from engine.runs.store.record import RunName, StoredRun
@@ -101,10 +101,11 @@ def measure_selected(
     After a dry run the plan is what is handed back. Raises EngineError for a model that the spec does not
     have.
     """
-    require(options.models or (), set(investigation.spec.models), "model in the spec")
+    models = canonical_models(options.models or (), investigation.folder)
+    require(models, set(investigation.spec.models), "model in the spec")
 
     def select(run: RunName) -> bool:
-        return run.experiment in experiments and (not options.models or run.model in options.models)
+        return run.experiment in experiments and (not models or run.model in models)
 
     with open_store(root) as store:
         plan = make_plan([investigation], store, project_sources(), fresh=options.force, select=select)

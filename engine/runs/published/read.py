@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import StoreError
-from engine.evidence.result import Check, Figure, Measurement
 from engine.evidence.verdicts import Verdict
 from engine.runs.investigation import project_or_none
 from engine.runs.ledger import DisplayKind, Entry, Provenance
 from engine.runs.model_paths import canonical_model
 from engine.runs.published.csv_tables import PublishedTables
-from engine.runs.published.rounding import floats
+from engine.runs.published.rounding import with_floats
+from engine.runs.store.codec import check_from, figure_from, measurement_from
 
 FORMAT = 1
 MENDING = "take the committed file back with git checkout, or delete it and publish again"
@@ -79,17 +79,21 @@ def published_entry(run: PublishedRun, reason: str) -> Entry:
     with _blaming(path):
         data = run.data
         tables = PublishedTables(run.folder, data["tables"])
-        figures = {name: Figure(**figure) for name, figure in data["figures"].items()}
+        figures = {name: figure_from(figure) for name, figure in data["figures"].items()}
+        measurements = {
+            name: measurement_from({"name": name, **with_floats(fields)})
+            for name, fields in data["measurements"].items()
+        }
         return Entry(
             run.experiment,
             run.point,
             run.model,
             "published",
             reason,
-            {name: Measurement(name, **floats(m)) for name, m in data["measurements"].items()},
+            measurements,
             tables,
             {name: figure for name, figure in figures.items() if figure.table in tables},
-            tuple(Check(**check | {"value": float(check["value"])}) for check in data["checks"]),
+            tuple(check_from(check) for check in data["checks"]),
             run.provenance,
             _left_out(data),
         )

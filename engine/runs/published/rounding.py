@@ -10,7 +10,7 @@ DIGITS = 6
 
 
 def rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with floats at six significant digits, whole ones without a point, a check's NaN as text."""
+    """The fields with floats at six significant digits, whole ones without a point."""
     return {name: _short(v) if isinstance(v, float) else v for name, v in fields.items()}
 
 
@@ -26,7 +26,8 @@ def _short(value: float) -> float | int | str:
     return int(value) if value.is_integer() and abs(value) < 10**DIGITS else value
 
 
-def floats(measurement: Mapping[str, Any]) -> dict[str, Any]:
-    """A measurement's value and ends as floats again."""
-    numbers = {k: measurement[k] for k in ("value", "low", "high")}
-    return {**measurement, **{k: None if v is None else float(v) for k, v in numbers.items()}}
+def with_floats(measurement: Mapping[str, Any]) -> dict[str, Any]:
+    """A measurement's value and ends as floats again, where they were written without a point."""
+    numbers = {name: measurement[name] for name in ("value", "low", "high")}
+    again = {name: None if number is None else float(number) for name, number in numbers.items()}
+    return {**measurement, **again}

@@ -10,7 +10,6 @@ as they are, and those that the spec no longer has go. The folder is staged whol
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -19,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import StoreError
+from engine.evidence.result import Measurement
 from engine.evidence.verdicts import Verdict
 from engine.runs.ledger import DisplayItem, Entry, Ledger
 from engine.runs.published.csv_tables import csv_table, kinds_of
 from engine.runs.published.read import FORMAT, PublishedEvidence, file_stem, read_published
 from engine.runs.published.rounding import rounded, without_defaults
+from engine.runs.store.codec import check_data, fields_of, figure_data, measurement_data, plain
 from engine.runs.store.run_folder import sync_folder
 
 MAX_TABLE_BYTES = 200_000
@@ -48,7 +49,8 @@ def write_published(
     Raises StoreError where the folder cannot be written or a file is broken.
     """
     before = read_published(folder)
-    staged, old = folder.with_name(".published-new"), folder.with_name(".published-old")
+    staged = folder.with_name(".published-new")
+    old = folder.with_name(".published-old")
     try:
         for leftover in (staged, old):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -76,7 +78,8 @@ def _model_files(
     ledger: Ledger, model: str, before: PublishedEvidence, folder: Path, asked: Collection[DisplayItem] | None
 ) -> dict[str, bytes]:
     """The files of one model, by name; none where nothing was ever measured on it."""
-    runs, files = {}, {}
+    runs: dict[str, dict[str, Any]] = {}
+    files: dict[str, bytes] = {}
     for entry in (e for e in ledger.entries if e.model == model):
         kept = before.runs.get((entry.label, model))
         if entry.state == "measured":
@@ -93,14 +96,15 @@ def _model_files(
         return {}
     verdicts = dict(_verdicts(ledger, model, before))
     data = {"format": FORMAT, "model": model, "runs": runs, "verdicts": verdicts}
-    text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False, default=_plain)
+    text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False, default=plain)
     return files | {f"{file_stem(model)}.json": f"{text}\n".encode()}
 
 
 def _run_data(entry: Entry, asked: Collection[DisplayItem] | None) -> tuple[dict[str, Any], dict[str, bytes]]:
     """A measured entry as published data, and its tables' files."""
-    tables, files = {}, {}
-    figures = {name: _fields(figure) for name, figure in entry.figures.items()}
+    tables: dict[str, dict[str, Any]] = {}
+    files: dict[str, bytes] = {}
+    figures = {name: figure_data(figure) for name, figure in entry.figures.items()}
     shown = entry.tables.keys() if asked is None else _wanted(entry, figures, asked)
     for name, table in entry.tables.items():
         content, columns = csv_table(table) if name in shown else (b"", kinds_of(table))
@@ -109,22 +113,26 @@ def _run_data(entry: Entry, asked: Collection[DisplayItem] | None) -> tuple[dict
         note = note if name in shown else UNSHOWN
         tables[name] = {"file": "" if note else file, "columns": columns, "rows": len(table), "note": note}
         files |= {} if note else {file: content}
-    unwanted = ("name", "samples", "replicates")
-    measurements = {
-        name: without_defaults(rounded(_fields(measurement, but=unwanted)))
-        for name, measurement in entry.measurements.items()
-    }
-    provenance = {k: v for k, v in _fields(entry.provenance, but=("run_id",)).items() if k != "second" or v}
+    provenance = fields_of(entry.provenance, but=("run_id",))
+    if not provenance["second"]:
+        del provenance["second"]
     data = {
         "experiment": entry.experiment,
         "point": [list(pair) for pair in entry.point.items()],
-        "measurements": measurements,
-        "checks": [rounded(_fields(c)) for c in entry.checks],
+        "measurements": {name: _short_measurement(m) for name, m in entry.measurements.items()},
+        "checks": [rounded(check_data(check)) for check in entry.checks],
         "figures": figures,
         "tables": tables,
         "provenance": provenance | rounded({"seconds": provenance["seconds"]}),
     }
     return data, files
+
+
+def _short_measurement(measurement: Measurement) -> dict[str, Any]:
+    """A measurement as it is published: rounded, without its defaults, under its name and so without it."""
+    fields = without_defaults(rounded(measurement_data(measurement)))
+    del fields["name"]
+    return fields
 
 
 def _verdicts(ledger: Ledger, model: str, before: PublishedEvidence) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -163,15 +171,6 @@ def _report(ledger: Ledger, before: PublishedEvidence, changed: tuple[str, ...])
     notes = [f"{e.label} on {e.model} is not published: {e.reason}" for e in withheld]
     taken, kept = (tuple(f"{e.label} on {e.model}" for e in group) for group in (taken, kept))
     return PublishReport(changed, taken, kept, tuple(notes))
-
-
-def _fields(value: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name not in but}
-
-
-def _plain(value: Any) -> Any:
-    """A numpy scalar as Python's own number."""
-    return value.item()
 
 
 def _wanted(
