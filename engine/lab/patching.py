@@ -268,7 +268,7 @@ def _can_matter(runs: BothRuns, patches: Patches) -> Bool[Tensor, " patch"]:
     """False before the first differing token, and after the last attention has read the position."""
     # Up to the first differing token both runs have the same activations, and a patch changes nothing.
     differs = runs.pairs.first_difference().cpu()[patches.prompt] <= patches.position
-    # An earlier position reaches the last one through attention alone, at stage 2(n_layers - 1) at the latest.
+    # Attention alone carries an earlier position to the last one, at stage 2(n_layers - 1) at the latest.
     if patches.position == runs.last:
         return differs
     return differs & (patches.stage <= 2 * runs.model.n_layers - 2)
