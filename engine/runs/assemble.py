@@ -112,7 +112,8 @@ def _why_not(run: PlannedRun) -> str:
 def _since_published(run: PlannedRun) -> Iterator[str]:
     """What changed since the published numbers were measured, by kind."""
     assert run.examined.published is not None
-    then, now = run.examined.published.provenance.inputs, run.examined.inputs
+    then = run.examined.published.provenance.inputs
+    now = run.examined.inputs
     told = {"code": "code", "data": "data"}
     told |= {"model": "model bytes"} if now.model is not None else {}
     told |= {"second": f"bytes of {', '.join(now.second)}"} if all(now.second.values()) else {}
@@ -219,10 +220,12 @@ def _require_known_numbers(investigation: Investigation, entries: list[Entry]) -
 
 def _comparisons(run: PlannedRun, entry: Entry) -> Iterator[Replication]:
     """This entry's findings beside the published ones, unless those are this very run's."""
-    published, fresh = run.examined.published, _believed(entry).measurements
+    published = run.examined.published
+    fresh = _believed(entry).measurements
     if published is None or entry.state != "measured" or entry.provenance is None:
         return
-    then, now = published.provenance, entry.provenance
+    then = published.provenance
+    now = entry.provenance
     if (then.key, then.date) == (now.key, now.date):
         return
     for name, before in published_entry(published, "").measurements.items():

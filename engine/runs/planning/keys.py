@@ -94,7 +94,8 @@ def asked_otherwise(
     A parameter that the family has gained since and that the spec does not set (`written`) is no
     difference; nor is a relative hook site on a model whose depth is not known here.
     """
-    asked, given = published["parameters"], now["parameters"]
+    asked = published["parameters"]
+    given = now["parameters"]
     same = {name: value for name, value in given.items() if name in asked or name in written}
     present = {**now, "parameters": same}
     if "%" in (now.get("hook_site") or ""):
