@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-FAMILY, SPEC = "engine/families/count_words.py", "investigations/words/spec.yaml"
-
 
 def test_a_change_of_libraries_is_told_but_makes_nothing_stale(toy: Any) -> None:
     toy.build()

@@ -7,8 +7,6 @@ from typing import Any
 
 from engine.runs.planning.status_rows import status
 
-FAMILY, SPEC = "engine/families/count_words.py", "investigations/words/spec.yaml"
-
 
 def test_the_plan_and_the_status_are_plain_data(toy: Any) -> None:
     toy.build()
