@@ -22,13 +22,18 @@ class Bars:
 
     def __init__(self) -> None:
         self.tasks: dict[str, Any] = {}
-        self.started: dict[str, float] = {}
+        self.started: dict[str, tuple[float, float]] = {}  # when, and at which fraction
         self.last_line = time.monotonic()
         self.bars: RichProgress | None = None
 
-    def update(self, title: str, fraction: float, message: str = "") -> None:
-        """Show that `fraction` (0 to 1) of a task is done; the first word of a title begins it."""
-        began = self.started.setdefault(title, time.monotonic())
+    def update(
+        self, title: str, fraction: float, message: str = "", seconds_left: float | None = None
+    ) -> None:
+        """Show that `fraction` (0 to 1) of a task is done; the first word of a title begins it.
+
+        `seconds_left` is what the caller knows; else it is judged by what was done since the first word.
+        """
+        self.started.setdefault(title, (time.monotonic(), fraction))
         if sys.stdout.isatty():
             self.bars = self.bars or _terminal_bars()
             if title not in self.tasks:
@@ -36,8 +41,15 @@ class Bars:
             self.bars.update(self.tasks[title], completed=fraction, message=message)
         elif time.monotonic() - self.last_line >= LINE_SECONDS:
             self.last_line = time.monotonic()
-            left = (self.last_line - began) * (1 - fraction) / fraction if fraction > 0 else None
-            say(f"  {title}: {fraction:.0%} {message}, {human_seconds(left)} left".replace(" ,", ","))
+            left = self._seconds_left(title, fraction) if seconds_left is None else seconds_left
+            told = f"  {title}: {fraction:.0%} {message}".rstrip()
+            say(told if left is None else f"{told}, {human_seconds(left)} left")
+
+    def _seconds_left(self, title: str, fraction: float) -> float | None:
+        """None until something was done since the first word, which may come when much is done already."""
+        began, begun_at = self.started[title]
+        done = fraction - begun_at
+        return (time.monotonic() - began) * (1 - fraction) / done if done > 0 else None
 
     def end(self, title: str) -> None:
         """Take a task off the screen."""
@@ -103,7 +115,7 @@ class RunProgress:
     def __call__(self, event: Event) -> None:
         title = f"[{event.index}/{event.total}] {event.run.name}"
         if event.kind == "progress":
-            self.bars.update(title, event.fraction, event.message)
+            self.bars.update(title, event.fraction, event.message, event.seconds_left)
         elif event.kind == "fetch":
             self.bars.update(f"{title}: fetching", event.fraction, event.message)
         else:
