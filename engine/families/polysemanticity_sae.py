@@ -32,7 +32,6 @@ from engine.lab.activations import Activations
 from engine.lab.harvest import harvested, run_with_replacement
 from engine.lab.lab import Lab
 from engine.lab.profiles import known_answer
-from engine.lab.receipts import base_receipts_of_contexts
 from engine.lab.sparse.autoencoder import DEAD_AFTER_TOKENS, train
 from engine.lab.sparse.coder import Coder, random_coder
 from engine.lab.sparse.codes import Codes
@@ -80,9 +79,8 @@ def run(lab: Lab, params: Params) -> Result:
     # 1. Keep the activations at the hook site; hold contexts out.
     with lab.stage(0.3, "reading the corpus") as progress:
         acts = harvested(lab, [lab.hook_site], params, progress)
-    training_rows, held = hold_out(acts, params.held_out)
+    training_rows, held = hold_out(lab, acts, params.held_out)
     ev = Evidence("context", held.names)
-    ev.check(*base_receipts_of_contexts(lab.model, held.texts(8)[0]))
 
     # 2. Train on the other contexts; take the input's scaling into the weights.
     with lab.stage(0.8, "training") as progress:

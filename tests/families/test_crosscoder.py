@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from engine.errors import DataError, SpecError
 from engine.families import crosscoder
 from engine.families.crosscoder import Params, run, study
-from engine.families.crosscoder.evaluation import SourceData, misaligned
 from engine.families.crosscoder.planted_sources import planted_sources
+from engine.families.crosscoder.source_data import SourceData, misaligned
 from engine.lab.another import ExchangeLab
 from engine.lab.lab import Lab
 from engine.models.micro import micro_model
@@ -81,10 +81,10 @@ def test_tables_figures_and_arrays(result):
         draw(figure, result.tables[figure.table])
 
 
-def test_a_models_own_layers_with_their_receipts(of_a_model):
+def test_a_models_own_layers(of_a_model):
     found = of_a_model.measurements
     assert found["explained_variance"].value > found["random_explained_variance"].value
-    assert {check.name for check in of_a_model.checks} == {"hugging_face_logits", "alive"}
+    assert {check.name for check in of_a_model.checks} == {"alive"}
     assert of_a_model.failed_checks == []
     assert of_a_model.tables["by_site"]["site"].unique().tolist() == SITES
 
@@ -129,8 +129,7 @@ def test_two_models_of_different_widths(of_two_models):
     assert [site.split()[1] for site in sites] == ["blocks.1.hook_resid_post", "blocks.2.hook_resid_post"]
     assert of_two_models.arrays["directions"].shape == (16, 32 + 48)
     assert of_two_models.arrays["widths"].tolist() == [32, 48]
-    names = {check.name for check in of_two_models.checks}
-    assert names == {"hugging_face_logits", "second_hugging_face_logits", "alive"}
+    assert {check.name for check in of_two_models.checks} == {"alive"}
     assert of_two_models.failed_checks == []
     assert found["explained_variance_1"].value > found["random_explained_variance_1"].value
     assert {"error_ratio", "reconstruction_ratio"} <= set(of_two_models.tables["per_latent"])

@@ -42,8 +42,15 @@ def test_it_explains_more_than_chance_and_every_number_has_its_unit(result):
 
 
 def test_checks_pass(result):
-    assert {c.name for c in result.checks} >= {"identity_splice", "alive"}
+    assert {c.name for c in result.checks} == {"identity_splice", "alive"}
     assert not result.failed_checks
+
+
+def test_the_lab_is_given_the_receipts_of_held_out_contexts():
+    lab = sparse_lab()
+    run(lab, SMALL.model_copy(update={"epochs": 1}))
+    assert [check.name for check in lab.receipts] == ["hugging_face_logits", "hooks_fired"]
+    assert all(check.passed for check in lab.receipts)
 
 
 def test_arrays_are_the_dictionary_in_the_models_own_scale(result):

@@ -1,14 +1,12 @@
-"""A crosscoder measured on held-out contexts, and its nulls: random directions, and misaligned sources."""
+"""A crosscoder measured on held-out contexts, and one of random directions to read it against."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
 
 from engine.errors import DataError
 from engine.families.crosscoder.latent_scaling import (
@@ -18,63 +16,11 @@ from engine.families.crosscoder.latent_scaling import (
     ratio_to_own,
     same_directions,
 )
-from engine.families.crosscoder.sources import AlignedSources
+from engine.families.crosscoder.source_data import SourceData
 from engine.lab.sparse.architectures import batchtopk
 from engine.lab.sparse.crosscoder import Batch, Crosscoder, start
 from engine.lab.sparse.trainer import first_rows
 from engine.lab.sparse.widths import Widths, by_source, over_source
-
-HELD_ROWS = 4096  # rows measured at once
-
-Rows = Iterator[tuple[Batch, Tensor]]  # held-out rows, and the context of each
-
-
-@dataclass(frozen=True)
-class SourceData:
-    """Training batches and held-out rows with their contexts, anew at each call; names and widths of sources.
-
-    `one_basis` says whether a direction means the same in all of them.
-    """
-
-    train: Callable[[], Iterator[Batch]]
-    held: Callable[[], Rows]
-    n_steps: int
-    n_contexts: int
-    sources: list[str]
-    widths: Widths
-    one_basis: bool = True
-
-    def misaligned(self, seed: int) -> SourceData:
-        """The same with each source but the first in a random order of its own within each batch."""
-
-        def held() -> Rows:
-            contexts = (context for _, context in self.held())
-            rows = misaligned((rows for rows, _ in self.held()), self.widths, seed + 1)
-            return zip(rows, contexts, strict=True)
-
-        return replace(self, train=lambda: misaligned(self.train(), self.widths, seed), held=held)
-
-
-def source_data(
-    aligned: AlignedSources, held_out: float, batch_size: int, seed: int, epochs: int
-) -> SourceData:
-    """Activations to train on, `epochs` times in an order drawn by `seed`, and those held out."""
-    train_part, test_part = aligned.split(held_out)
-    context = torch.from_numpy(test_part.context).long()
-
-    def held() -> Rows:
-        for index in torch.arange(len(context)).split(HELD_ROWS):
-            yield test_part.rows(index), context[index]
-
-    return SourceData(
-        lambda: train_part.batches(batch_size, seed, epochs),
-        held,
-        train_part.n_tokens // batch_size * epochs,
-        test_part.n_contexts,
-        aligned.names,
-        aligned.widths,
-        aligned.one_basis,
-    )
 
 
 @dataclass(frozen=True)
@@ -105,12 +51,14 @@ class Evaluation:
     def cosines(self) -> tuple[Float[np.ndarray, " live"], Float[np.ndarray, " live"]]:
         """Products of each live latent's first and last direction, of one basis, and of their norms."""
         live = torch.from_numpy(self.live)
-        first, last = self.coder.directions[0][live], self.coder.directions[-1][live]
+        first = self.coder.directions[0][live]
+        last = self.coder.directions[-1][live]
         return (first * last).sum(dim=1).numpy(), self.norms[:, 0] * self.norms[:, -1]
 
 
 def evaluate(coder: Crosscoder, data: SourceData) -> Evaluation:
     """A crosscoder over held-out rows; DataError where no latent fires."""
+    # Into a source of another basis a direction is carried by what goes with it, learned on training rows.
     if data.one_basis:
         probes = same_directions(coder)
     else:
@@ -121,18 +69,15 @@ def evaluate(coder: Crosscoder, data: SourceData) -> Evaluation:
     if not live.any():
         expected = "latents that fire on held-out tokens"
         raise DataError("the crosscoder is dead", expected=expected, seen="none", hint="train on more tokens")
-    own, scales = coder.norms.argmax(dim=1), (held.error_scale, held.reconstruction_scale)
-    ratios = [ratio_to_own(scale, own).numpy()[live] for scale in scales]
-    return Evaluation(coder, held, live, coder.norms.numpy()[live], *ratios)
-
-
-def misaligned(batches: Iterator[Batch], widths: Widths, seed: int) -> Iterator[Batch]:
-    """Each source but the first in a random order of its own: a row's sources are of different tokens."""
-    generator = torch.Generator().manual_seed(seed)
-    for batch in batches:
-        first, *rest = batch.split(widths, dim=1)
-        orders = [torch.randperm(len(batch), generator=generator) for _ in rest]
-        yield torch.cat([first, *(part[order] for part, order in zip(rest, orders, strict=True))], dim=1)
+    own = coder.norms.argmax(dim=1)
+    return Evaluation(
+        coder=coder,
+        held=held,
+        live=live,
+        norms=coder.norms.numpy()[live],
+        error_ratio=ratio_to_own(held.error_scale, own).numpy()[live],
+        reconstruction_ratio=ratio_to_own(held.reconstruction_scale, own).numpy()[live],
+    )
 
 
 def random_crosscoder(batch: Batch, widths: Widths, n_features: int, k: int, seed: int) -> Crosscoder:
@@ -142,6 +87,7 @@ def random_crosscoder(batch: Batch, widths: Widths, n_features: int, k: int, see
     pre = torch.addmm(coder.b_enc, x, coder.enc.T)
     _, smallest = batchtopk.select(pre, coder.k, coder.norms.sum(dim=1))
     coder = replace(coder, threshold=smallest or 0.0)
+    # Least squares, source by source: the factor b that minimises |x - b x'|^2 is x . x' / |x'|^2.
     rebuilt = coder.encode(batch.float()) @ coder.dec
     products = by_source(rebuilt * x, widths).sum(dim=0)
     best = products / by_source(rebuilt.square(), widths).sum(dim=0).clamp_min(1e-12)

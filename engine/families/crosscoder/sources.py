@@ -6,7 +6,7 @@ each reads the text, its activations stay on the disk, where other runs find the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,9 +18,10 @@ from engine.errors import ModelError, SpecError
 from engine.evidence.result import Check
 from engine.lab.activations import BUFFER_BYTES, Activations, Index
 from engine.lab.another import another_model
-from engine.lab.harvest import harvest
+from engine.lab.harvest import harvested
 from engine.lab.lab import Lab
-from engine.lab.sparse.receipts import sae_receipts
+from engine.lab.receipts import base_receipts_of_contexts
+from engine.spec.family_params import HarvestParams
 from engine.spec.sites import resolve_site
 
 RECEIPT_CONTEXTS = 8
@@ -107,33 +108,35 @@ class AlignedSources:
 def read_aligned(
     lab: Lab,
     sites: Sequence[str],
+    params: HarvestParams,
     *,
     against: str | None = None,
-    tokens: int | None = None,
-    context_tokens: int = 128,
-    until: float = 0.3,
-) -> tuple[AlignedSources, list[Check]]:
-    """The lab's model at some sites over its text, then the model `against` at the same, with their receipts.
+    progress: Callable[..., None] = lambda fraction, message="": None,
+) -> AlignedSources:
+    """The lab's model at some sites over its text, then the model `against` at the same.
 
-    A relative depth is of each model's own. The second model reads first, so that what is wrong with it
-    shows at once. SpecError for a site that a model has not, or twice, and for tokenizers that differ;
-    ModelError where the second model cannot be had or cuts the text otherwise.
+    The lab is given the receipts of both. A relative depth is of each model's own. The second model reads
+    first, so that what is wrong with it shows at once. SpecError for a site that a model has not, or twice,
+    and for tokenizers that differ; ModelError where the second model cannot be had or cuts the text
+    otherwise.
     """
     _resolved(lab, sites)  # what the own model lacks shows before the other one is loaded
-    sources, checks = [], []
-    if against is not None:
-        with another_model(lab, against):
-            sources, checks = _read(lab, sites, tokens, context_tokens, (0.0, until / 2))
-            checks = [replace(check, name=f"second_{check.name}") for check in checks]
-    own, receipts = _read(lab, sites, tokens, context_tokens, (until / 2 if against else 0.0, until))
-    if sources:
-        require_aligned(own[0], sources[0])
-    return AlignedSources((*own, *sources)), [*receipts, *checks]
+    if against is None:
+        own, receipts = _read(lab, sites, params, progress)
+        lab.receipts += receipts
+        return AlignedSources(tuple(own))
+    with another_model(lab, against):
+        others, second = _read(lab, sites, params, lambda done, *words: progress(done / 2, *words))
+    own, receipts = _read(lab, sites, params, lambda done, *words: progress((1 + done) / 2, *words))
+    lab.receipts += [*receipts, *(replace(check, name=f"second_{check.name}") for check in second)]
+    require_aligned(own[0], others[0])
+    return AlignedSources((*own, *others))
 
 
 def require_aligned(first: Source, second: Source) -> None:
     """ModelError where the same row of two harvests is not the same token of the same context."""
-    ours, theirs = first.activations, second.activations
+    ours = first.activations
+    theirs = second.activations
     same = ours.contexts_per_shard == theirs.contexts_per_shard
     for name in ("ids", "starts", "lengths", "rows"):
         same = same and np.array_equal(getattr(ours.contexts, name), getattr(theirs.contexts, name))
@@ -146,21 +149,14 @@ def require_aligned(first: Source, second: Source) -> None:
 
 
 def _read(
-    lab: Lab, sites: Sequence[str], tokens: int | None, context_tokens: int, part: tuple[float, float]
+    lab: Lab, sites: Sequence[str], params: HarvestParams, progress: Callable[..., None]
 ) -> tuple[list[Source], list[Check]]:
     """What the lab's present model has at the sites, and receipts over the first contexts."""
-    name, resolved = lab.model.name, _resolved(lab, sites)
-    acts = harvest(
-        lab.model,
-        lab.text(),
-        resolved,
-        folder=lab.folder,
-        tokens=tokens,
-        context_tokens=context_tokens,
-        progress=lab.part(*part),
-    )
+    resolved = _resolved(lab, sites)
+    acts = harvested(lab, resolved, params, progress)
     texts, _ = acts.inputs(np.arange(min(RECEIPT_CONTEXTS, acts.n_contexts)))
-    return [Source(name, site, acts) for site in resolved], sae_receipts(lab.model, texts)
+    sources = [Source(lab.model.name, site, acts) for site in resolved]
+    return sources, base_receipts_of_contexts(lab.model, texts)
 
 
 def _resolved(lab: Lab, sites: Sequence[str]) -> list[str]:
@@ -171,6 +167,7 @@ def _resolved(lab: Lab, sites: Sequence[str]) -> list[str]:
         error.where = error.where or f"sites, in {lab.model.name}"
         raise
     if len(set(resolved)) < len(resolved):
-        where, seen = f"sites, in {lab.model.name}", ", ".join(resolved)
+        where = f"sites, in {lab.model.name}"
+        seen = ", ".join(resolved)
         raise SpecError("a site is given twice", where=where, expected="different sites", seen=seen)
     return resolved

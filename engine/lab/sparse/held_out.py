@@ -12,14 +12,24 @@ from torch import Tensor
 
 from engine.errors import DataError
 from engine.lab.activations import Activations
+from engine.lab.lab import Lab
+from engine.lab.receipts import base_receipts_of_contexts
 from engine.lab.sparse.coder import Coder
 from engine.lab.sparse.codes import Codes, joined
 
+RECEIPT_CONTEXTS = 8
 
-def hold_out(acts: Activations, fraction: float) -> tuple[Activations, HeldOutActivations]:
-    """The rows to train on, and those of other contexts to measure on; of several sites, the first."""
-    training_rows, held = acts.split(fraction)
-    return training_rows, HeldOutActivations.of(held, acts.site)
+
+def hold_out(lab: Lab, acts: Activations, fraction: float) -> tuple[Activations, HeldOutActivations]:
+    """The rows to train on, and those of other contexts to measure on; of several sites, the first.
+
+    The lab is given the receipts that every run over a corpus owes, of some contexts held out.
+    """
+    training_rows, rest = acts.split(fraction)
+    held = HeldOutActivations.of(rest, acts.site)
+    texts, _ = held.texts(RECEIPT_CONTEXTS)
+    lab.receipts += base_receipts_of_contexts(lab.model, texts)
+    return training_rows, held
 
 
 @dataclass(frozen=True)

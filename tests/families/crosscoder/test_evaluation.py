@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from engine.errors import DataError
-from engine.families.crosscoder.evaluation import SourceData, evaluate, random_crosscoder
+from engine.families.crosscoder.evaluation import evaluate, random_crosscoder
 from engine.families.crosscoder.planted_sources import planted_sources
+from engine.families.crosscoder.source_data import SourceData
 from engine.lab.sparse.crosscoder import train
 
 WIDTHS = (12, 20)
