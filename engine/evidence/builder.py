@@ -170,10 +170,10 @@ class Evidence:
         """Numerical identities without which no number of the run is shown."""
         self.record.checks.extend(checks)
 
-    def table(self, name: str, frame: pd.DataFrame) -> Table:
+    def table(self, name: str, frame: pd.DataFrame) -> EvidenceTable:
         """Keep a table, and say how it is drawn."""
         self.record.tables[name] = frame
-        return Table(name, self.record)
+        return EvidenceTable(name, self.record)
 
     def array(self, name: str, values: np.ndarray) -> None:
         """Keep an array for the runs that use this one."""
@@ -206,7 +206,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Table:
+class EvidenceTable:
     """A table that was kept, to be drawn in any number of ways; each gives the table back."""
 
     name: str
@@ -226,7 +226,7 @@ class Table:
         title: str,
         caption: str = "",
         **options: Any,
-    ) -> Table:
+    ) -> EvidenceTable:
         """A figure by kind; a part is a column, its title behind it where that differs: "layer: blocks read".
 
         With `band` the columns `low` and `high` are the interval. `options` are the chart's own, such as
