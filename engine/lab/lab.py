@@ -40,7 +40,6 @@ class Lab:
     prompts: PromptSet | None = None
     corpus: Corpus | None = None
     uses: dict[str, dict[Point, UsedRun]] = field(default_factory=dict)
-    seed: int = 0
     hook_site: str | None = None
     folder: Path | None = None
     progress: Callable[..., None] = _silent

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from engine.lab.used_run import Point, UsedRun
-from engine.runs.planning.keys import Inputs
+from engine.runs.planning.keys import RunInputs
 from engine.runs.planning.plan import PlannedRun
 from engine.runs.store.record import RunName, StoredRun
 from engine.spec.models import Experiment
@@ -32,7 +32,7 @@ class Task:
 
     name: RunName
     experiment: Experiment
-    inputs: Inputs
+    inputs: RunInputs
     folder: Path
     store_folder: Path
 
@@ -71,7 +71,7 @@ class RunOutput:
     """What a run gave; its inputs have the model's bytes and the hook site's layer, provenance the place."""
 
     result: Result
-    inputs: Inputs
+    inputs: RunInputs
     features: dict[str, float]
     provenance: dict[str, Any]
 
@@ -107,7 +107,7 @@ class Executor(Protocol):
         """Whether the run can be begun now."""
         ...
 
-    def resolve(self, task: Task, listen: Listener) -> Inputs | Answer:
+    def resolve(self, task: Task, listen: Listener) -> RunInputs | Answer:
         """The task's inputs, with what can be found out before it is begun; an answer where that fails.
 
         Called for a task whose key is unknown. Where it stays unknown, the run is measured without a lock.

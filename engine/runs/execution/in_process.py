@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.runs.execution.executor import Answer, Job, Listener, Task, used_runs
 from engine.runs.execution.workbench import Workbench, answer_task, failed_answer
-from engine.runs.planning.keys import Inputs
+from engine.runs.planning.keys import RunInputs
 from engine.runs.planning.plan import PlannedRun
 from engine.runs.store.record import StoredRun
 
@@ -34,7 +34,7 @@ class InProcessExecutor:
         """Whether no job was begun."""
         return self.job is None
 
-    def resolve(self, task: Task, listen: Listener) -> Inputs | Answer:
+    def resolve(self, task: Task, listen: Listener) -> RunInputs | Answer:
         """The inputs with the models' bytes: a model that was never seen is loaded here, before the lock."""
         try:
             return self.bench.resolved(task, listen)

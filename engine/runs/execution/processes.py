@@ -34,7 +34,7 @@ from engine.runs.execution.executor import (
 )
 from engine.runs.execution.resources import limit_threads
 from engine.runs.execution.workbench import Workbench, answer_task
-from engine.runs.planning.keys import Inputs
+from engine.runs.planning.keys import RunInputs
 from engine.runs.planning.plan import Plan, PlannedRun
 from engine.runs.sources import Sources
 from engine.runs.store.record import RunName, StoredRun
@@ -107,7 +107,7 @@ class ProcessExecutor:
         fits = not busy or taken + run.estimate.memory_bytes <= self.memory_bytes
         return len(busy) < self.jobs and fits
 
-    def resolve(self, task: Task, listen: Listener) -> Inputs:
+    def resolve(self, task: Task, listen: Listener) -> RunInputs:
         """The inputs as they are: this process loads no model, whoever measures will see its bytes."""
         return task.inputs
 

@@ -28,7 +28,7 @@ from engine.evidence.result import Result
 from engine.models.machine import size_text
 from engine.runs.execution.executor import Answer, Job, Listener, Task
 from engine.runs.execution.ray_node import Mailbox, measure_here
-from engine.runs.planning.keys import Inputs
+from engine.runs.planning.keys import RunInputs
 from engine.runs.planning.plan import PlannedRun
 from engine.runs.sources import Sources
 from engine.runs.store.record import RunName, StoredRun
@@ -194,7 +194,7 @@ class RayExecutor:
         )
         return len(self.submitted) < QUEUED * slots
 
-    def resolve(self, task: Task, listen: Listener) -> Inputs:
+    def resolve(self, task: Task, listen: Listener) -> RunInputs:
         """The inputs as they are: this process loads no model, the node that measures will see its bytes."""
         return task.inputs
 

@@ -24,7 +24,7 @@ from engine.runs.execution.ray_cluster import ray_executor
 from engine.runs.execution.time_left import TimeLeft
 from engine.runs.execution.workbench import Workbench, failure_of, reason_of
 from engine.runs.planning.code_hash import CodeBook
-from engine.runs.planning.keys import Inputs, explain
+from engine.runs.planning.keys import RunInputs, explain
 from engine.runs.planning.plan import Plan, PlannedRun
 from engine.runs.sources import Sources
 from engine.runs.store.record import RunName, RunRecord, StoredRun
@@ -195,7 +195,7 @@ class Scheduler:
             self._emit("wait", run, message="" if holder == str(os.getpid()) else holder)
         self.look_again[run.name] = time.monotonic() + LOOK_AGAIN_SECONDS
 
-    def _stored(self, inputs: Inputs) -> StoredRun | None:
+    def _stored(self, inputs: RunInputs) -> StoredRun | None:
         """The stored run with this key; of an earlier build only where the plan accepts those."""
         assert inputs.key is not None
         found = self.store.find(inputs.key)

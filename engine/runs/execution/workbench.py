@@ -22,7 +22,7 @@ from engine.errors import EngineError, ModelError, ResultError
 from engine.evidence.result import Result
 from engine.runs.execution.executor import Answer, Listener, RunOutput, Task, TaskProgress, UsedRuns
 from engine.runs.execution.resources import device_name, free_memory, peak_bytes, start_peak
-from engine.runs.planning.keys import Inputs
+from engine.runs.planning.keys import RunInputs
 from engine.runs.sources import Sources
 from engine.runs.store import run_folder
 from engine.runs.store.journal import Journal, journal
@@ -42,7 +42,7 @@ class Workbench:
     model: HookedModel | None = None
     unavailable: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def resolved(self, task: Task, listen: Listener) -> Inputs:
+    def resolved(self, task: Task, listen: Listener) -> RunInputs:
         """The inputs with the models' bytes and the hook site's layer; a model is loaded to see them."""
         second = {name: self._hash(name, task, listen) for name in task.inputs.second}
         inputs = replace(task.inputs, second=second)
@@ -102,7 +102,7 @@ class Workbench:
         return known or self.load(task, name, listen).hash
 
     def _result(
-        self, task: Task, inputs: Inputs, uses: UsedRuns, log: Journal, listen: Listener
+        self, task: Task, inputs: RunInputs, uses: UsedRuns, log: Journal, listen: Listener
     ) -> tuple[Result, dict[str, float]]:
         experiment = task.experiment
         family = self.sources.family(experiment.family)
@@ -117,7 +117,7 @@ class Workbench:
         return replace(found, checks=[*lab.receipts, *found.checks]), features
 
     def _lab(
-        self, task: Task, inputs: Inputs, params: Any, uses: UsedRuns, log: Journal, listen: Listener
+        self, task: Task, inputs: RunInputs, params: Any, uses: UsedRuns, log: Journal, listen: Listener
     ) -> Any:
         """The workplace of a run, with what it is measured on."""
         model = self.load(task, task.name.model, listen)
@@ -135,7 +135,6 @@ class Workbench:
             corpus=self.sources.load_corpus(corpus, task.folder, model) if corpus else None,
             folder=task.store_folder,
             uses={role: dict(by_point) for role, by_point in uses.items()},
-            seed=getattr(params, "seed", 0),
             hook_site=inputs.experiment["hook_site"],
             progress=progress,
         )

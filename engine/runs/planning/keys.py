@@ -22,7 +22,7 @@ def canonical(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class RunInputs:
     """What a run depends on: hashes, and in plain words where a person is to see what changed.
 
     `experiment` is the normalised experiment with its hook site resolved and without `uses`; `uses` holds
@@ -61,12 +61,12 @@ class Inputs:
         return {name: digest(canonical(part))[:12] for name, part in self.parts.items()}
 
 
-def inputs_from(parts: Mapping[str, Any]) -> Inputs:
-    """Inputs as they were stored."""
-    return Inputs(**parts)
+def inputs_from(parts: Mapping[str, Any]) -> RunInputs:
+    """A run's inputs as they were stored."""
+    return RunInputs(**parts)
 
 
-def explain(before: Inputs, now: Inputs) -> tuple[str, ...]:
+def explain(before: RunInputs, now: RunInputs) -> tuple[str, ...]:
     """Each input that changed, in words; empty where nothing did."""
     lines = [*experiment_changes(before.experiment, now.experiment), *_code_changes(before.code, now.code)]
     if now.model is not None and before.model != now.model:
@@ -127,7 +127,7 @@ def _code_changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator
             yield f"code: {name} {how}"
 
 
-def _data_changes(before: Inputs, now: Inputs) -> Iterator[str]:
+def _data_changes(before: RunInputs, now: RunInputs) -> Iterator[str]:
     """Changed bytes behind an unchanged choice; another choice is already told as a changed experiment."""
     for kind in before.data.keys() & now.data.keys():
         if before.data[kind] != now.data[kind] and before.experiment.get(kind) == now.experiment.get(kind):

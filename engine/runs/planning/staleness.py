@@ -22,7 +22,7 @@ from engine.runs.planning.cost import (
     past_run,
 )
 from engine.runs.planning.data_checks import DataChecks
-from engine.runs.planning.keys import Inputs, asked_otherwise, canonical, explain
+from engine.runs.planning.keys import RunInputs, asked_otherwise, canonical, explain
 from engine.runs.published.read import PublishedEvidence, PublishedRun, read_published
 from engine.runs.sources import ModelFacts, Sources
 from engine.runs.store.record import RunName, StoredRun
@@ -49,7 +49,7 @@ class RunStatus:
 
     name: RunName
     experiment: Experiment
-    inputs: Inputs
+    inputs: RunInputs
     needs: tuple[RunName, ...]
     state: RunState
     reason: str
@@ -231,7 +231,7 @@ class RunInspector:
             for role, other in experiment.uses.items()
             for used in self.points[name.slug, other, name.model]
         }
-        inputs = Inputs(
+        inputs = RunInputs(
             experiment={key: value for key, value in asked.items() if key != "uses"},
             code=self._code(experiment.family),
             model=self.facts(name.model, experiment.dtype).hash,
@@ -247,7 +247,12 @@ class RunInspector:
         )
 
     def _judged(
-        self, name: RunName, experiment: Experiment, inputs: Inputs, needs: tuple[RunName, ...], blocked: str
+        self,
+        name: RunName,
+        experiment: Experiment,
+        inputs: RunInputs,
+        needs: tuple[RunName, ...],
+        blocked: str,
     ) -> RunStatus:
         """Whether the store has this run with these inputs, and if not, why."""
         last = self.newest.get(name)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.runs.planning.keys import Inputs, inputs_from
+from engine.runs.planning.keys import RunInputs, inputs_from
 from engine.spec.points import point_label
 
 
@@ -39,7 +39,7 @@ class RunRecord:
 
     name: RunName
     family: str
-    inputs: Inputs
+    inputs: RunInputs
     provenance: dict[str, Any]
     features: dict[str, float] = field(default_factory=dict)
 

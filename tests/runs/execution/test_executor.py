@@ -9,7 +9,7 @@ import pytest
 from engine.evidence.result import Result
 from engine.runs.execution import executor
 from engine.runs.execution.executor import TaskProgress, seldom, used_runs
-from engine.runs.planning.keys import Inputs
+from engine.runs.planning.keys import RunInputs
 from engine.runs.store.record import RunName, RunRecord, StoredRun
 
 NAME = RunName("words", "count", (), "tiny")
@@ -36,7 +36,7 @@ def test_words_of_progress_are_thinned_and_no_start_is_lost(monkeypatch: pytest.
 def test_used_runs_are_by_role_and_point_with_what_they_were_measured_as() -> None:
     def stored(seed: int) -> StoredRun:
         name = RunName("words", "layer", (("seed", seed),), "tiny")
-        inputs = Inputs({"family": "count_words", "parameters": {"seed": seed}}, {}, "aa", {}, {})
+        inputs = RunInputs({"family": "count_words", "parameters": {"seed": seed}}, {}, "aa", {}, {})
         return StoredRun(seed, RunRecord(name, "count_words", inputs, {}), {})
 
     upstream = {f"saes: layer[seed={seed}]": stored(seed) for seed in (4, 2)} | {"one: layer": stored(7)}

@@ -12,7 +12,7 @@ from engine.runs.execution.executor import Answer, Job, TaskProgress
 from engine.runs.execution.in_process import InProcessExecutor
 from engine.runs.execution.scheduler import Scheduler
 from engine.runs.execution.workbench import Workbench
-from engine.runs.planning.keys import Inputs
+from engine.runs.planning.keys import RunInputs
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_model_that_was_never_seen_is_loaded_to_know_the_key(toy: Any, executo
     toy.spec(count={"hook_site": "blocks.50%.hook_resid_pre"})
     executor.bench.sources = toy.sources()
     resolved = executor.resolve(job_of(toy, executor).task, silent)
-    assert isinstance(resolved, Inputs)
+    assert isinstance(resolved, RunInputs)
     assert resolved.key is not None
     assert (resolved.model, resolved.experiment["hook_site"]) == ("dd44", "blocks.3.hook_resid_pre")
     assert toy.executed == []

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from engine.runs.planning.cost import CostEstimate
-from engine.runs.planning.keys import Inputs
+from engine.runs.planning.keys import RunInputs
 from engine.runs.planning.selection import Selection
 from engine.runs.planning.staleness import RunStatus
 from engine.runs.store.record import RunName
 from engine.spec.models import Experiment
 
-NO_INPUTS = Inputs({}, {}, None, {}, {})
+NO_INPUTS = RunInputs({}, {}, None, {}, {})
 
 
 def name(experiment: str, model: str = "tiny") -> RunName:

@@ -18,7 +18,7 @@ from pandas.testing import assert_frame_equal
 
 from engine.errors import ResultError, StoreError
 from engine.evidence.result import Check, Figure, Measurement, Result
-from engine.runs.planning.keys import Inputs
+from engine.runs.planning.keys import RunInputs
 from engine.runs.store.record import RunName, RunRecord
 from engine.runs.store.store import RunStore, StoredRun, open_store, rebuild
 
@@ -43,7 +43,7 @@ def a_result() -> Result:
 
 
 def a_record(key: str = "k1", model: str = "tiny") -> RunRecord:
-    inputs = Inputs({"family": "lens", "parameters": {"k": 8}}, {"engine/x.py": "11"}, "aa", {}, {})
+    inputs = RunInputs({"family": "lens", "parameters": {"k": 8}}, {"engine/x.py": "11"}, "aa", {}, {})
     provenance = {
         "key": key,
         "seconds": 1.5,
