@@ -39,10 +39,6 @@ class KVPrefix:
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
 
-    def rows(self, index: Int[Tensor, " row"] | Sequence[int]) -> KVPrefix:
-        """The prefix of a batch whose row r continues prompt index[r]."""
-        return KVPrefix(tuple(k[index] for k in self.keys), tuple(v[index] for v in self.values))
-
     def before(self, position: int) -> KVPrefix:
         """Only the positions before `position` (views, no copy)."""
         return KVPrefix(

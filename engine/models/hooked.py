@@ -153,10 +153,6 @@ class HookedModel:
         """
         return self.decoder.span(resid, attention_mask, first_position)
 
-    def attn_out(self, layer: int, z: Float[Tensor, "batch pos head d_head"]) -> Resid:
-        """What attention adds to the residual stream."""
-        return self.decoder.blocks[layer].attn_out(z)
-
     def mlp_out(self, layer: int, resid_mid: Resid) -> Resid:
         """What the MLP adds to the residual stream, given it with attention already added."""
         return self.decoder.blocks[layer].mlp_out(resid_mid)
@@ -191,12 +187,6 @@ class HookedModel:
         """
         extent = Extent(start, stop, attention_mask, first_position, prefix)
         return forward(self.decoder, resid, extent=extent).resid
-
-    def prefix_cache(
-        self, input_ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
-    ) -> KVPrefix:
-        """Every layer's keys and values of a base run over `input_ids`."""
-        return self.forward(input_ids, attention_mask=attention_mask, keep_prefix=True).prefix
 
     def sites(self, *kinds: SiteKind) -> list[Site]:
         """The sites of these kinds, in order of computation within each kind."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from engine.errors import ModelError
 from engine.models.anatomy import describe
+from engine.models.forward import KVPrefix
 from engine.models.hooked import HookedModel
 from engine.models.huggingface import Parity, build, parity, require_parity
 from engine.models.micro import micro_model
@@ -93,13 +94,14 @@ def test_one_prompts_prefix_serves_a_batch_and_rows_choose_prompts() -> None:
     run = m.forward(input_ids, read=m.sites(RESID_PRE), keep_prefix=True)
     stream = run.activations[Site(1, RESID_PRE)]
     changed = stream[:1, 2:] + torch.linspace(-1, 1, 5)[:, None, None]
-    one = m.prefix_cache(input_ids[:1])
+    one = m.forward(input_ids[:1], keep_prefix=True).prefix
     together = m.layers(changed, 1, first_position=2, prefix=one)
     for row in range(5):
         full = torch.cat((stream[:1, :2], changed[row : row + 1]), dim=1)
         assert furthest(together[row : row + 1], m.layers(full, 1)[:, 2:]) <= 1e-5
     rows = [2, 0, 2]
-    by_row = m.layers(stream[rows][:, 4:], 1, first_position=4, prefix=run.prefix.rows(rows).before(4))
+    by_prompt = KVPrefix(tuple(k[rows] for k in run.prefix.keys), tuple(v[rows] for v in run.prefix.values))
+    by_row = m.layers(stream[rows][:, 4:], 1, first_position=4, prefix=by_prompt.before(4))
     assert furthest(by_row, run.resid[rows][:, 4:]) <= 1e-5
 
 
@@ -182,7 +184,9 @@ def test_a_later_position_without_a_prefix_is_refused() -> None:
     with pytest.raises(ModelError, match="a prefix of at least 2 positions"):
         m.layers(resid[:, 2:], first_position=2)
     with pytest.raises(ModelError, match="seen: 1"):
-        m.layers(resid[:, 2:], first_position=2, prefix=m.prefix_cache(torch.tensor([[1]])))
+        m.layers(
+            resid[:, 2:], first_position=2, prefix=m.forward(torch.tensor([[1]]), keep_prefix=True).prefix
+        )
 
 
 def test_a_text_longer_than_the_context_is_refused() -> None:

@@ -169,6 +169,10 @@ MISTAKES = [
         LENS + "    hook_site: blocks.-1.hook_resid_pre\n",
         "7:16: experiments.a.hook_site: '-1' is not a layer",
     ),
+    (
+        LENS + "    hook_site: blocks.50%.attn.hook_pattern\n",
+        "7:16: experiments.a.hook_site: .*does not read.*nearest: blocks.50%.attn.hook_z",
+    ),
     # uses
     (
         LENS + "    uses: {it: b}\n  bb: {family: lens}\n",
