@@ -106,6 +106,7 @@ def engine(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Ca
 @pytest.fixture(scope="session")
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The calibrations of every family, run once for all projects."""
+    pytest.importorskip("torch", reason="the quick part of the suite goes without torch")
     from engine.runs.calibrations import FILE, calibrations
     from engine.runs.sources import project_sources
     from engine.runs.store.store import FOLDER
