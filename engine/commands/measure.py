@@ -10,7 +10,8 @@ from engine.commands.arguments import require
 from engine.commands.console import Output, say
 from engine.commands.plan_text import plan_text
 from engine.commands.progress import run_progress
-from engine.runs.execution.scheduler import Event, Outcome, execute
+from engine.runs.execution.events import Event, Outcome
+from engine.runs.execution.scheduler import execute
 from engine.runs.investigation import Investigation, canonical_models
 from engine.runs.planning.plan import Plan, PlannedRun, make_plan
 from engine.runs.sources import project_sources

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 
 from engine.commands.console import human_seconds, say
-from engine.runs.execution.scheduler import Event
+from engine.runs.execution.events import Event
 
 LINE_SECONDS = 10  # between two lines of progress where there is no terminal
 

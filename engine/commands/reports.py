@@ -17,7 +17,7 @@ from engine.report.charts.draw import Chart
 from engine.report.lint import Concern
 from engine.report.render import render
 from engine.runs.assemble import assemble
-from engine.runs.execution.scheduler import Outcome
+from engine.runs.execution.events import Outcome
 from engine.runs.ledger import Entry
 from engine.runs.planning.plan import Plan
 from engine.runs.sources import project_sources

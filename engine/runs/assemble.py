@@ -30,7 +30,7 @@ from engine.runs.store.store import RunStore
 from engine.spec.models import Claim
 
 if TYPE_CHECKING:
-    from engine.runs.execution.scheduler import Outcome
+    from engine.runs.execution.events import Outcome
 
 ROUNDING = 0.5 * 10 ** (1 - DIGITS)  # relative, of a published number
 

@@ -21,7 +21,8 @@ import yaml
 
 from engine.errors import ModelUnavailable
 from engine.runs.assemble import assemble
-from engine.runs.execution.scheduler import Event, Outcome, execute
+from engine.runs.execution.events import Event, Outcome
+from engine.runs.execution.scheduler import execute
 from engine.runs.investigation import Investigation, find_investigations
 from engine.runs.ledger import Ledger
 from engine.runs.planning.plan import Plan, make_plan

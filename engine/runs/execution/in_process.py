@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.runs.execution.executor import Answer, Job, Listener, Task, used_runs
+from engine.runs.execution.executor import Answer, Job, Listener, Task, seldom, used_runs
 from engine.runs.execution.workbench import Workbench, answer_task, failed_answer
 from engine.runs.planning.keys import RunInputs
 from engine.runs.planning.plan import PlannedRun
@@ -15,6 +15,8 @@ from engine.runs.store.record import StoredRun
 
 if TYPE_CHECKING:
     from engine.evidence.result import Result
+
+PROGRESS_SECONDS = 0.1  # between two words of progress
 
 
 @dataclass
@@ -51,6 +53,8 @@ class InProcessExecutor:
         if job is None:
             time.sleep(seconds)
             return []
+        # Families report progress as often as they like; whoever shows it need not keep up.
+        listen = seldom(listen, PROGRESS_SECONDS)
         # Forgotten first: an interrupt ends the run, and nobody is to begin it again.
         self.job = None
         answer = answer_task(

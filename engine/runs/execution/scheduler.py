@@ -140,10 +140,16 @@ class Scheduler:
         if why:
             self._leave(run, why, "unmeasured")
             return True
-        return self.executor.has_room(run) and self._is_begun(run)
+        if not self.executor.has_room(run):
+            return False
+        # The first run always fits, because the plan says so.
+        if self.numbers[run.name] > 1 and self.time_left.is_over_budget(run):
+            self._leave(run, OVER_BUDGET, "unmeasured")
+            return True
+        return self._is_begun(run)
 
     def _why_not(self, run: PlannedRun) -> str:
-        """Why a run cannot be measured now: its model, a run it uses, or the budget; empty where it can."""
+        """Why a run cannot be measured: its model, or a run it uses; empty where it can."""
         dtype = run.examined.experiment.dtype
         for model in (run.name.model, *run.examined.inputs.second):
             if (model, dtype) in self.unavailable:
@@ -152,9 +158,6 @@ class Scheduler:
             outcome = self.outcomes.get(used)
             if outcome is not None and outcome.run is None:
                 return f"uses {used.label}, which has no result: {outcome.reason.splitlines()[0]}"
-        # The first run always fits, because the plan says so.
-        if self.numbers[run.name] > 1 and self.time_left.is_over_budget(run):
-            return OVER_BUDGET
         return ""
 
     # locks and reuse

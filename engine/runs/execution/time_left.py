@@ -16,6 +16,8 @@ from engine.runs.store.record import RunName
 
 LEAST_SECONDS = 1.0  # left of a run that is not done, whatever its pace says
 
+Likeness = tuple[str, str, bool]  # family, model, whether the estimate is a guess
+
 
 @dataclass(frozen=True)
 class Duration:
@@ -59,20 +61,14 @@ class TimeLeft:
 
     def of_run(self, run: PlannedRun) -> Duration:
         """What is left of a run that goes on, or all of one to come."""
-        whole = self._expected(run)
-        if whole.seconds is None or run.name not in self.begun:
-            return whole
-        left = whole.seconds - (self.clock() - self.begun[run.name])
-        if run.name in self.paces:
-            return Duration(max(left, LEAST_SECONDS), is_guess=False)
-        # Longer than estimated, and not a word of progress yet: there is no telling.
-        return Duration(left if left > 0 else None, whole.is_guess)
+        return self._left(run, {})
 
     def of_plan(self, ended: Collection[RunName]) -> Duration:
         """What is left of all runs but those that ended, as many of them at once as there are now."""
+        factors: dict[Likeness, float | None] = {}
         going = [run for run in self.plan.to_measure if run.name not in ended]
-        active = [self.of_run(run) for run in going if run.name in self.begun]
-        waiting = [self.of_run(run) for run in going if run.name not in self.begun]
+        active = [self._left(run, factors) for run in going if run.name in self.begun]
+        waiting = [self._left(run, factors) for run in going if run.name not in self.begun]
         # What has outrun its estimate counts as nearly done: there is nothing better to say of it.
         lefts = [duration.seconds or LEAST_SECONDS for duration in active]
         together = sum(lefts) + sum(duration.seconds or 0.0 for duration in waiting) + self._loading(going)
@@ -83,32 +79,48 @@ class TimeLeft:
     def is_over_budget(self, run: PlannedRun) -> bool:
         """Whether a run no longer fits the plan's budget; what was measured says so, never a guess alone."""
         spent = self.clock() - self.started
-        whole = self._expected(run)
+        whole = self._whole(run, {})
         # A run that nobody can tell the length of may begin as long as any of the budget is left.
         needed = 0.0 if whole.is_guess else whole.seconds or 0.0
         return spent + needed > self.plan.budget_seconds
 
-    def _expected(self, run: PlannedRun) -> Duration:
-        """All of a run: by its own pace, else as estimated, times how far off its like's estimates are."""
+    def _left(self, run: PlannedRun, factors: dict[Likeness, float | None]) -> Duration:
+        whole = self._whole(run, factors)
+        if whole.seconds is None or run.name not in self.begun:
+            return whole
+        left = whole.seconds - (self.clock() - self.begun[run.name])
+        if run.name in self.paces:
+            return Duration(max(left, LEAST_SECONDS), is_guess=False)
+        # Longer than estimated, and not a word of progress yet: there is no telling.
+        return Duration(left if left > 0 else None, whole.is_guess)
+
+    def _whole(self, run: PlannedRun, factors: dict[Likeness, float | None]) -> Duration:
+        """All of a run: by its own pace, else as estimated, times how far off its like's estimates are.
+
+        `factors` remembers those of one moment: a plan may have hundreds of runs, of few families and models.
+        """
         if run.name in self.paces:
             return Duration(self.paces[run.name], is_guess=False)
-        factor = self._factor(run)
+        likeness = (run.examined.family, run.name.model, run.estimate.is_guess)
+        if likeness not in factors:
+            factors[likeness] = self._factor(*likeness)
+        factor = factors[likeness]
         if factor is None:
             return Duration(run.estimate.seconds, run.estimate.is_guess)
         return Duration(run.estimate.seconds * factor, is_guess=False)
 
-    def _factor(self, run: PlannedRun) -> float | None:
-        """How many times as long as estimated the runs like this one take; None where none was measured.
+    def _factor(self, family: str, model: str, is_guess: bool) -> float | None:
+        """How many times as long as estimated such runs take; None where none like them was measured.
 
-        Alike are first those of its family on its model, then those of its family. One guess is also like
+        Alike are first those of the family on the model, then those of the family. One guess is also like
         another, because all are made by one rule: if that is off on this machine, it is off for all of them.
         """
         measured = [self.by_name[name] for name in self.paces if name in self.by_name]
-        family = [other for other in measured if other.examined.family == run.examined.family]
-        alike = [other for other in family if other.name.model == run.name.model] or family
-        if not alike and run.estimate.is_guess:
-            alike = [other for other in measured if other.estimate.is_guess]
-        ratios = [self.paces[other.name] / max(other.estimate.seconds, 1e-3) for other in alike]
+        of_family = [run for run in measured if run.examined.family == family]
+        alike = [run for run in of_family if run.name.model == model] or of_family
+        if not alike and is_guess:
+            alike = [run for run in measured if run.estimate.is_guess]
+        ratios = [self.paces[run.name] / max(run.estimate.seconds, 1e-3) for run in alike]
         return statistics.median(ratios) if ratios else None
 
     def _loading(self, going: list[PlannedRun]) -> float:

@@ -6,13 +6,15 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.errors import EngineError, StoreError
-from engine.runs.execution.scheduler import Event, execute
+from engine.runs.execution.events import Event
+from engine.runs.execution.scheduler import execute
 
 ENGINE = Path(__file__).parents[3]
 
@@ -187,6 +189,17 @@ def test_a_run_that_takes_longer_than_estimated_leaves_later_ones_out(
     assert reasons[1] == "over the budget: the runs before it took longer than estimated"
     assert reasons[2].startswith("uses b, which has no result: over the budget")
     assert toy.executed == ["tiny k=8 seed=0"]
+
+
+def test_a_guess_that_is_larger_than_the_budget_leaves_no_run_out(toy: Any) -> None:
+    """The plan admitted the runs; only what was measured may send one away."""
+    toy.spec(a={}, b={"parameters": {"k": 2}})
+    plan = toy.plan()
+    assert all(run.estimate.is_guess for run in plan.runs)
+    runs = tuple(replace(run, estimate=replace(run.estimate, seconds=600.0)) for run in plan.runs)
+    with toy.store() as store:
+        outcomes = execute(replace(plan, runs=runs, budget_seconds=30.0), store, toy.sources())
+    assert all(outcome.run for outcome in outcomes.values())
 
 
 def test_an_interrupt_leaves_whole_runs_only(toy: Any) -> None:
