@@ -15,7 +15,7 @@ from engine.commands.calibrate import current_calibrations
 from engine.commands.console import Output, say
 from engine.commands.measure import MeasureOptions, execute_plan, show_plan
 from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models, Slugs, Verbose
-from engine.commands.reports import concerns, print_reports, write_site
+from engine.commands.reports import concerns, print_reports, write_site, wrong_templates
 from engine.publish.overview import Report
 from engine.report.lint import Concern
 from engine.runs.calibrations import calibrations
@@ -77,7 +77,10 @@ def build(
             return Output(data=_data(SiteBuild(plan)), as_json=json)
         built = carry_out(root, store, plan, options, context.obj.app, out)
     text = _text(built, out or root / "public")
-    return Output(text, _data(built), json, exit_status=1 if strict and built.needs_a_person else 0)
+    status = 1 if strict and built.needs_a_person else 0
+    if any(report.rendered.error for report in built.reports):
+        status = 2
+    return Output(text, _data(built), json, exit_status=status)
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,10 @@ def carry_out(
     out: Path | None = None,
 ) -> SiteBuild:
     """Measure what the plan decided, print every report and write the site to `out` (public/)."""
+    # Told before hours of measuring, not after; what is measured is stored, and the other reports stand.
+    if not options.json and any(run.decision == "measure" for run in plan.runs):
+        for error in wrong_templates(plan, store):
+            say(f"{error}\n")
     if plan.budget_seconds > 0:
         calibrated = current_calibrations(root, quiet=options.json)
     else:
@@ -118,6 +125,7 @@ def carry_out(
 def _text(built: SiteBuild, out: Path) -> list[str]:
     """How the build ended, and where to look."""
     text = [_report_text(report) for report in built.reports]
+    text += [f"not printed: {report.rendered.error}" for report in built.reports if report.rendered.error]
     text += [f"not measured: {name}: {reason.splitlines()[0]}" for name, reason in built.failed.items()]
     if built.concerns:
         kinds = Counter(concern.kind for concern in built.concerns)

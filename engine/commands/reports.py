@@ -15,7 +15,7 @@ from engine.publish.page_cache import PageCache
 from engine.publish.pages import site_files
 from engine.report.charts.draw import Chart
 from engine.report.lint import Concern
-from engine.report.render import render
+from engine.report.render import check_template, render, unprintable
 from engine.runs.assemble import assemble
 from engine.runs.execution.events import Outcome
 from engine.runs.ledger import Entry
@@ -37,9 +37,25 @@ def print_reports(
     for investigation in plan.investigations.values():
         ledger = assemble(investigation, store, plan, outcomes)
         path = investigation.template_path
-        rendered = render(ledger, template_text(path), path, drawn=drawn(path))
+        try:
+            rendered = render(ledger, template_text(path), path, drawn=drawn(path))
+        except EngineError as error:  # one wrong template leaves the others standing
+            rendered = unprintable(ledger, error, path)
         reports.append(Report(ledger, rendered, investigation.folder))
     return reports
+
+
+def wrong_templates(plan: Plan, store: RunStore) -> list[EngineError]:
+    """What the templates of a plan name wrongly, as far as it is known before anything is measured."""
+    wrong: list[EngineError] = []
+    for investigation in plan.investigations.values():
+        ledger = assemble(investigation, store, plan)
+        path = investigation.template_path
+        try:
+            wrong += check_template(ledger, template_text(path), path)
+        except EngineError as error:
+            wrong.append(error)
+    return wrong
 
 
 def template_text(path: Path) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,36 +96,50 @@ def parsed(text: str, where: str) -> nodes.Template:
     return tree
 
 
-def check_names(tree: nodes.Template, context: Mapping[str, Any], where: str) -> None:
-    """Refuse names that the context does not have, wherever they stand."""
+def wrong_names(
+    tree: nodes.Template,
+    context: Mapping[str, Any],
+    lookups: Mapping[str, Callable[[str], Any]],
+    where: str,
+) -> list[EngineError]:
+    """Every name that is not there, with its line and the nearest names, in branches that are not taken too.
+
+    `context` is what a template may name. `lookups` maps a function of it, or the name of an experiment, to
+    what finds a number, chart, table or claim that is named outright.
+    """
+    undefined = _undefined(tree, context, where)
+    return undefined + list(_not_found(tree, lookups, where))
+
+
+def _undefined(tree: nodes.Template, context: Mapping[str, Any], where: str) -> list[EngineError]:
+    """Names that the context does not have, from the first line to the last."""
     missing = meta.find_undeclared_variables(tree) - context.keys()
     used = [n for n in tree.find_all(nodes.Name) if n.ctx == "load" and n.name in missing]
-    if not used:
-        return
-    first = min(used, key=lambda n: n.lineno)
-    dashed = [name for name in context if name.startswith(f"{first.name}-")]
-    raise TemplateError(
-        f"{first.name!r} is not defined",
-        where=f"{where}:{first.lineno}",
+    return [_not_defined(n, context, where) for n in sorted(used, key=lambda n: n.lineno)]
+
+
+def _not_defined(used: nodes.Name, context: Mapping[str, Any], where: str) -> EngineError:
+    dashed = [name for name in context if name.startswith(f"{used.name}-")]
+    return TemplateError(
+        f"{used.name!r} is not defined",
+        where=f"{where}:{used.lineno}",
         expected="an experiment of this spec, or one of " + ", ".join(sorted(context)),
-        seen=first.name,
-        near=dashed or nearest(first.name, context),
+        seen=used.name,
+        near=dashed or nearest(used.name, context),
         hint=f'{{{{ number("{dashed[0]}.NAME") }}}}: a dash reads as a minus sign' if dashed else "",
     )
 
 
-def check_literals(tree: nodes.Template, lookups: Mapping[str, Callable[[str], Any]], where: str) -> None:
-    """Look up every number, chart, table and claim that is named outright, in untaken branches too.
-
-    `lookups` maps a function of the template, or the name of an experiment, to what finds its argument.
-    """
+def _not_found(
+    tree: nodes.Template, lookups: Mapping[str, Callable[[str], Any]], where: str
+) -> Iterator[EngineError]:
     assigned = {n.name for n in tree.find_all(nodes.Name) if n.ctx == "store"}
     for line, name, argument in named_outright(tree):
         if name in lookups and name not in assigned:
             try:
                 lookups[name](argument)
             except EngineError as error:
-                raise _placed(error, f"{where}:{line}") from error
+                yield _placed(error, f"{where}:{line}")
 
 
 def named_outright(tree: nodes.Template):

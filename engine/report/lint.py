@@ -28,6 +28,7 @@ ConcernKind = Literal[
     "number-in-code",
     "uncited-claim",
     "broken-sentence",
+    "broken-template",
     "failed-check",
     "drift",
     "failed-calibration",

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pandas as pd
 from markupsafe import Markup
 
-from engine.errors import TemplateError, nearest
+from engine.errors import EngineError, TemplateError, nearest
 from engine.evidence.printing import digits
 from engine.evidence.verdicts import VerdictName
 from engine.report.citations import Reference, references_beside
 from engine.report.claim_sentences import ClaimSentence, verdict_of, why
 from engine.report.escape import as_it_is
 from engine.report.generated_sections import how_measured, repeat, where_it_holds
-from engine.report.grammar import CITE_CLAIM, check_literals, check_names, parsed, rendered
+from engine.report.grammar import CITE_CLAIM, parsed, rendered, wrong_names
 from engine.report.lint import Concern, lint, unix_lines
 from engine.report.numbers import (
     MARKERS,
@@ -59,6 +59,7 @@ class RenderedReport:
     tables: dict[str, pd.DataFrame]
     concerns: list[Concern]
     headline: str
+    error: EngineError | None = None  # why the report could not be printed
 
 
 def render(
@@ -103,6 +104,37 @@ def asked_for(ledger: Ledger, template_text: str, path: Path | str) -> frozenset
     return frozenset(page.asked)
 
 
+def check_template(ledger: Ledger, template_text: str, path: Path | str) -> list[EngineError]:
+    """What a template and the headline name wrongly, as far as a ledger can know before a measurement.
+
+    Experiments, models and claims are known from the spec. Numbers, charts and tables are known where the
+    experiment was measured or published on some model; of one that never was, nothing is said.
+    """
+    page = _Survey(ledger, Path(path), TextPrinter(), references_beside(Path(path)), {})
+    texts = [
+        (unix_lines(template_text), str(path)),
+        (ledger.spec.headline, headline_place(path)),
+    ]
+    wrong: list[EngineError] = []
+    for text, where in texts:
+        try:
+            wrong += page.wrong_names(text, where)
+        except EngineError as error:  # it cannot be parsed, so that no more can be said of it
+            wrong.append(error)
+    return wrong
+
+
+def unprintable(ledger: Ledger, error: EngineError, path: Path | str) -> RenderedReport:
+    """What stands in the place of a report whose template is wrong: the error, and that nothing is lost."""
+    printer = SitePrinter(ledger)
+    told = printer.code(str(error), "text")
+    why = "This report cannot be printed, because its template names or says something that is not there."
+    kept = "Its numbers are not lost: they are printed as soon as the template is mended."
+    body = f"{printer.notice(why)}{told}{printer.paragraph(kept)}\n"
+    concern = Concern("broken-template", error.where or str(path), error.problem)
+    return RenderedReport(body, {}, {}, [concern], "", error)
+
+
 def headline_place(template: Path | str) -> str:
     """Where the headline of a template's investigation is written, for messages."""
     return f"{Path(template).parent / 'spec.yaml'} (headline)"
@@ -128,11 +160,14 @@ class _Page:
         """The template printed, with its references and its popovers after the last line."""
         self.where = where
         context = self.context()
-        tree = parsed(text, where)
-        check_names(tree, context, where)
-        check_literals(tree, self.lookups(), where)
+        if wrong := self.wrong_names(text, where):
+            raise wrong[0]
         body = rendered(_with_citations(text, where), where, context, self.finalize)
         return self._with_references(body) + self.printer.end()
+
+    def wrong_names(self, text: str, where: str) -> list[EngineError]:
+        """What the template names that is not there; nothing is printed."""
+        return wrong_names(parsed(text, where), self.context(), self.lookups(), where)
 
     def context(self) -> dict[str, Any]:
         """What a template can name; a function hides an experiment of the same name from the dotted form."""

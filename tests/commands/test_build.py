@@ -110,3 +110,21 @@ def test_a_build_killed_at_any_moment_loses_nothing(engine, project):
     assert len(engine("runs", "--json").json) == 1
     assert (project / "public/index.html").exists()
     assert not list(project.glob(".public-*"))
+
+
+def test_a_wrong_name_is_told_before_measuring_and_leaves_the_other_investigations_standing(engine, project):
+    planted = project / "investigations/planted"
+    wrong = project / "investigations/wrong"
+    shutil.copytree(planted, wrong)
+    with (wrong / "report.md").open("a") as template:
+        template.write("\n{{ lenz.anything }}\n")
+    answer = engine("build")
+    assert answer.code == 2
+    told = answer.out + answer.err
+    assert "'lenz' is not defined" in told and "nearest" in told
+    assert told.index("'lenz' is not defined") < told.index("building the site")
+    standing = (project / "public/investigations/planted/index.html").read_text()
+    assert 'data-verdict="supported"' in standing
+    place = (project / "public/investigations/wrong/index.html").read_text()
+    assert "cannot be printed" in place and "lenz" in place
+    assert engine("check").code == 1
