@@ -60,6 +60,10 @@ def _remove(site: Path, path: Path) -> None:
     path.unlink(missing_ok=True)
     _partial(path).unlink(missing_ok=True)
     for folder in path.parents:
-        if folder == site or any(folder.iterdir()):
+        if folder == site:
+            return
+        if not folder.is_dir():  # someone removed it by hand
+            continue
+        if any(folder.iterdir()):
             return
         folder.rmdir()

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,9 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> Non
     (tmp_path / "site").write_text("a file where the folder should be")
     with pytest.raises(SiteError, match="cannot be written"):
         write_files(tmp_path / "site", {"a.md": ""})
+
+
+def test_a_folder_that_someone_removed_by_hand_is_no_obstacle(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a/b/c.md": "text", "d.md": "text"})
+    shutil.rmtree(tmp_path / "a")
+    assert write_files(tmp_path, {"d.md": "text"}) == ["a/b/c.md"]
