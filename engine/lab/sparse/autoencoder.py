@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.errors import DataError
-from engine.lab.sparse.architectures import ArchitectureName
+from engine.lab.sparse.architectures.by_name import ArchitectureName
 from engine.lab.sparse.coder import Coder, check_width, unit_rows
 from engine.lab.sparse.gradients import AUX_COEFFICIENT, Objective, default_k_aux
 from engine.lab.sparse.trainer import Recipe, Training, TrainingOutcome, first_rows, take_steps

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.errors import DataError
-from engine.lab.sparse.architectures import ARCHITECTURES, TRAINABLE, ArchitectureName
+from engine.lab.sparse.architectures.by_name import ARCHITECTURES, TRAINABLE, ArchitectureName
 from engine.lab.sparse.codes import Codes
 
 

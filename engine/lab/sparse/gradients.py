@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from engine.lab.sparse.architectures import TRAINABLE, ArchitectureName
+from engine.lab.sparse.architectures.by_name import TRAINABLE, ArchitectureName
 from engine.lab.sparse.codes import Codes, weighted_sums
 from engine.lab.sparse.widths import Widths, norms_by_source
 

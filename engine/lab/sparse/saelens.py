@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.errors import DataError, nearest
-from engine.lab.sparse.architectures import ARCHITECTURES, SAELENS, jumprelu
+from engine.lab.sparse.architectures import jumprelu
+from engine.lab.sparse.architectures.by_name import ARCHITECTURES, SAELENS
 from engine.lab.sparse.coder import Coder
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"

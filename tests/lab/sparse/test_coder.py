@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.errors import DataError
-from engine.lab.sparse.architectures import ArchitectureName
+from engine.lab.sparse.architectures.by_name import ArchitectureName
 from engine.lab.sparse.coder import Coder, random_coder, unit_rows
 from engine.lab.sparse.codes import joined
 
