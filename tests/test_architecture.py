@@ -87,3 +87,73 @@ def test_a_broken_rule_is_seen(path: str, source: str, rule: str) -> None:
 )
 def test_what_is_allowed_passes(path: str, source: str) -> None:
     assert list(broken_rules(Path(path), source)) == []
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of modules that import each other, directly or not."""
+
+    def reached(start: str) -> set[str]:
+        found: set[str] = set()
+        left = [start]
+        while left:
+            new = graph[left.pop()] - found
+            found |= new
+            left += new
+        return found
+
+    reaches = {module: reached(module) for module in graph}
+    groups = {
+        frozenset(other for other in reaches[module] if module in reaches[other])
+        for module in graph
+        if module in reaches[module]
+    }
+    return sorted(sorted(group) for group in groups)
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    paths = {}
+    for path in ENGINE.rglob("*.py"):
+        parts = ("engine", *path.relative_to(ENGINE).with_suffix("").parts)
+        paths[".".join(parts).removesuffix(".__init__")] = path
+    return paths
+
+
+def imported(name: str, source: str, known: set[str]) -> set[str]:
+    """The modules of the package that a module imports, inside functions too, and not for types alone."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    found = set()
+    for dotted in imports(tree):
+        package = dotted.rpartition(".")[0]
+        found |= {dotted, package} & known
+    return found - {name}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    paths = modules()
+    graph = {n: imported(n, path.read_text(encoding="utf-8"), set(paths)) for n, path in paths.items()}
+    assert circles(graph) == []
+
+
+def test_a_circle_is_seen() -> None:
+    known = {"engine.a", "engine.b", "engine.c"}
+    later = "def f():\n    from engine.a import g"
+    graph = {
+        "engine.a": imported("engine.a", "from engine.b import f", known),
+        "engine.b": imported("engine.b", later, known),
+        "engine.c": imported("engine.c", "import engine.a\nif TYPE_CHECKING:\n    import engine.c", known),
+    }
+    assert circles(graph) == [["engine.a", "engine.b"]]
+
+
+def test_a_class_name_means_one_thing() -> None:
+    """A family's Params apart, of which each family has its own."""
+    places: dict[str, list[str]] = {}
+    for module, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name != "Params":
+                places.setdefault(node.name, []).append(module)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -109,16 +109,14 @@ class Workbench:
         given = with_point(experiment, dict(task.name.point)).parameters
         # Through JSON, because that is what a spec is: a parameter that only YAML has does not get this far.
         params = family.Params.model_validate_json(json.dumps(given), strict=True)
-        lab = self._lab(task, inputs, params, uses, log, listen)
+        lab = self._lab(task, inputs, uses, log, listen)
         # Before the run, which may put another model into the lab.
         features = self._features(task, lab)
         found = _validated(family.run(lab, params), str(task.name))
         # What every run owes is no family's business: the lab checked what it handed out.
         return replace(found, checks=[*lab.receipts, *found.checks]), features
 
-    def _lab(
-        self, task: Task, inputs: RunInputs, params: Any, uses: UsedRuns, log: Journal, listen: Listener
-    ) -> Any:
+    def _lab(self, task: Task, inputs: RunInputs, uses: UsedRuns, log: Journal, listen: Listener) -> Any:
         """The workplace of a run, with what it is measured on."""
         model = self.load(task, task.name.model, listen)
         prompts = task.experiment.prompts

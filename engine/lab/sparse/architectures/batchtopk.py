@@ -7,17 +7,16 @@ smallest activation that training kept. Source: Bussmann et al. 2024, arXiv 2412
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.lab.sparse.architectures import jumprelu
+from engine.lab.sparse.architectures.jumprelu import SAELENS, infer, save
 from engine.lab.sparse.codes import Codes, codes_at
 from engine.lab.sparse.select import largest
 
-SAELENS: str = jumprelu.SAELENS  # SAELens has it as a JumpReLU whose latents have one threshold
+# At inference it is a JumpReLU whose latents have one threshold, and SAELens has it as such.
+__all__ = ["SAELENS", "infer", "moved", "save", "select"]
 
 
 def select(
@@ -41,18 +40,6 @@ def moved(threshold: float | None, smallest: float, rate: float) -> float:
     """The running mean of the smallest activation, one batch further; it starts at the first one's."""
     before = smallest if threshold is None else threshold
     return before + rate * (smallest - before)
-
-
-def infer(pre: Float[Tensor, "row latent"], k: int, threshold: float | Tensor | None) -> Codes:
-    """The latents above the threshold, row by row."""
-    return jumprelu.infer(pre, k, threshold)
-
-
-def save(
-    k: int, threshold: float | Tensor | None, b_enc: Float[Tensor, " latent"]
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """As a JumpReLU of which every latent has the one threshold."""
-    return jumprelu.save(k, threshold, b_enc)
 
 
 def _largest_of_batch(values: Float[Tensor, "row latent"], k: int) -> Int[Tensor, " entry"]:

@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.lab.sparse.architectures import jumprelu
+from engine.lab.sparse.architectures.jumprelu import infer as above_threshold
 from engine.lab.sparse.codes import Codes
 
 SAELENS: str = "standard"
@@ -16,7 +16,7 @@ SAELENS: str = "standard"
 
 def infer(pre: Float[Tensor, "row latent"], k: int, threshold: float | Tensor | None) -> Codes:
     """The positive ones: a JumpReLU whose thresholds are 0."""
-    return jumprelu.infer(pre, k, None)
+    return above_threshold(pre, k, None)
 
 
 def save(
