@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -126,7 +125,10 @@ def main() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"mech-interpretability {installed_version('mech-interpretability')}")
+        # It reads mail headers, for which it loads as much as the rest of this module; help needs none of it.
+        from importlib.metadata import version
+
+        typer.echo(f"mech-interpretability {version('mech-interpretability')}")
         raise typer.Exit
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.commands.arguments import existing_parent, existing_spec
-from engine.commands.console import Output, Table, measurement_fields
+from engine.commands.console import Output, TextTable, measurement_fields
 from engine.commands.measure import MeasureOptions, SelectedRuns, measure_selected
 from engine.commands.options import Cluster, DryRun, Jobs, Json, Models, OutputFile, Verbose
 from engine.commands.point_table import PointRow, point_rows
@@ -169,12 +169,12 @@ def _is_shown(m: Measurement, live_only: bool) -> bool:
     return not live_only or m.exact or m.name.startswith((LIVE, "frac_alive"))
 
 
-def _comparison_text(comparisons: Sequence[dict[str, Any]]) -> list[str | Table]:
-    text: list[str | Table] = []
+def _comparison_text(comparisons: Sequence[dict[str, Any]]) -> list[str | TextTable]:
+    text: list[str | TextTable] = []
     for comparison in comparisons:
         text.append(f"\n{_heading(comparison)}: {_state(comparison)}")
         if comparison["numbers"]:
-            text.append(Table(["number", "value", "95 % interval", "n", "by chance"], _rows(comparison)))
+            text.append(TextTable(["number", "value", "95 % interval", "n", "by chance"], _rows(comparison)))
     return text
 
 

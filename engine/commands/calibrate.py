@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from engine import families as registry
-from engine.commands.console import Output, Table, say
+from engine.commands.console import Output, TextTable, say
 from engine.commands.options import Json
 from engine.commands.progress import progress
 from engine.evidence.result import Calibration
@@ -38,7 +38,7 @@ def calibrate(
     rows = [_cells(family, case) for family, cases in found.items() for case in cases]
     data = {family: [vars(c) | {"passed": c.passed} for c in cases] for family, cases in found.items()}
     passed = all(case.passed for cases in found.values() for case in cases)
-    table = Table(["family", "case", "expected", "seen", ""], rows)
+    table = TextTable(["family", "case", "expected", "seen", ""], rows)
     return Output([table], data, json, exit_status=0 if passed else 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from engine.commands.arguments import current_plan
-from engine.commands.console import Output, Table
+from engine.commands.console import Output, TextTable
 from engine.commands.options import Json, Slugs
 from engine.commands.reports import concerns, print_reports
 from engine.runs.calibrations import calibrations
@@ -30,7 +30,7 @@ def check(slugs: Slugs = None, json: Json = False) -> Output:
         reports = print_reports(plan, store)
     found = concerns(reports, calibrations(root, project_sources(), measure=False))
     if found:
-        table = Table(["what", "where", "why"], [(c.kind, c.where, c.message) for c in found])
+        table = TextTable(["what", "where", "why"], [(c.kind, c.where, c.message) for c in found])
         return Output([table], found, json, exit_status=1)
     names = ", ".join(plan.investigations) or "no investigation"
     return Output([f"nothing needs a person: {names}"], found, json)

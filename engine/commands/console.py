@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Rows under headers in aligned columns; the last one takes the rest of the line and is never cut."""
 
     headers: Sequence[str]
@@ -31,7 +31,7 @@ class Output:
     something needs a person.
     """
 
-    text: Sequence[str | Table] = ()
+    text: Sequence[str | TextTable] = ()
     data: Any = None
     as_json: bool = False
     exit_status: int = 0

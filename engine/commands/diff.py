@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from engine.commands.arguments import current_plan
-from engine.commands.console import Output, Table
+from engine.commands.console import Output, TextTable
 from engine.commands.options import Json, Slugs
 from engine.runs.assemble import assemble
 from engine.runs.investigation import find_root
@@ -25,9 +25,9 @@ def diff(slugs: Slugs = None, json: Json = False) -> Output:
     with current_plan(find_root(), slugs) as (store, plan):
         found = [c for i in plan.investigations.values() for c in assemble(i, store, plan).comparisons]
     agreeing = sum(comparison.agrees for comparison in found)
-    text: list[str | Table] = ["nothing to compare: no published number was measured here by another run"]
+    text: list[str | TextTable] = ["nothing to compare: no published number was measured here by another run"]
     if found:
-        table = Table(["number", "model", "published", "here", ""], [_cells(c) for c in found])
+        table = TextTable(["number", "model", "published", "here", ""], [_cells(c) for c in found])
         text = [table, f"replicated {agreeing} of {len(found)}"]
     return Output(text, found, json, exit_status=0 if agreeing == len(found) else 1)
 

@@ -20,7 +20,7 @@ from typing import Literal
 import psutil
 import typer
 
-from engine.commands.console import Output, Table, human_bytes
+from engine.commands.console import Output, TextTable, human_bytes
 from engine.commands.options import Json
 from engine.errors import EngineError
 from engine.models.cards import availability, cache_folder, is_cached, known_models
@@ -46,7 +46,7 @@ def doctor(json: Json = False) -> Output:
         root = None
     found = examine(root)
     rows = [(d.state, d.name, d.seen + (f"  -> {d.mend}" if d.mend else "")) for d in found]
-    text: list[str | Table] = [Table(["", "what", "seen"], rows)]
+    text: list[str | TextTable] = [TextTable(["", "what", "seen"], rows)]
     if root is None:
         text.append("\nthis is not inside a project: build, status and the like work in a clone only")
     works = all(diagnosis.state != "fail" for diagnosis in found)

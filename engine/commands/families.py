@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from engine import families as registry
-from engine.commands.console import Output, Table
+from engine.commands.console import Output, TextTable
 from engine.commands.options import Json
 
 app = typer.Typer(add_completion=False)
@@ -27,10 +27,10 @@ def families(
     described = {family: _describe(family) for family in chosen}
     if name:
         parameters = [tuple(row.values()) for row in described[name]["parameters"]]
-        table = Table(["parameter", "default", "what it is"], parameters)
+        table = TextTable(["parameter", "default", "what it is"], parameters)
         return Output([registry.docstring(name), "", table], described, json)
     rows = [(family, about["about"]) for family, about in described.items()]
-    return Output([Table(["family", "what it measures"], rows)], described, json)
+    return Output([TextTable(["family", "what it measures"], rows)], described, json)
 
 
 def _describe(name: str) -> dict[str, Any]:

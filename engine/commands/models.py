@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.commands.console import Output, Table, human_bytes
+from engine.commands.console import Output, TextTable, human_bytes
 from engine.commands.options import Json
 from engine.commands.progress import progress
 from engine.models.cards import availability, fits, is_cached, known_models, memory_needed
@@ -41,7 +41,7 @@ def models(context: typer.Context, json: Json = False) -> Output | None:
         for card in known_models()
     ]
     headers = ["model", "download", "memory", "licence", "here", "source"]
-    return Output([Table(headers, [_cells(row) for row in rows]), OTHERS], rows, json)
+    return Output([TextTable(headers, [_cells(row) for row in rows]), OTHERS], rows, json)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from engine.commands.console import Table, human_bytes, human_seconds
+from engine.commands.console import TextTable, human_bytes, human_seconds
 from engine.runs.planning.plan import Plan, PlannedRun
 from engine.runs.store.record import RunName
 
@@ -24,7 +24,7 @@ def plan_text(
     runs: Sequence[PlannedRun],
     asked: Collection[RunName] = (),
     verbose: bool = False,
-) -> list[str | Table]:
+) -> list[str | TextTable]:
     """What will happen to `runs`, and what that is expected to cost.
 
     Runs that are measured, or `asked` for by name, have rows, the points of a sweep one together; with
@@ -38,10 +38,10 @@ def plan_text(
         shown = sweeps([run for run in runs if run.decision == "measure" or run.name in asked])
     columns = {**DECISIONS, "measure": "to measure"}
     counts = investigation_counts(runs, columns, lambda run: run.decision, "reuse", _time)
-    text: list[str | Table] = [f"Plan (budget {budget}):", "", counts]
+    text: list[str | TextTable] = [f"Plan (budget {budget}):", "", counts]
     if shown:
         headers = ["experiment", "model", "decision", "time", "memory", "why"]
-        text += ["", Table(headers, [_row(points) for points in shown])]
+        text += ["", TextTable(headers, [_row(points) for points in shown])]
     text.append("")
     if plan.order:
         text.append(_total(plan))
@@ -85,7 +85,7 @@ def investigation_counts(
     column_of: Callable[[PlannedRun], str],
     settled: str,
     time_of: Callable[[Sequence[PlannedRun]], str] | None = None,
-) -> Table:
+) -> TextTable:
     """How many runs of each investigation fall into each column; those that are all `settled` share a row.
 
     `columns` are headers by what `column_of` gives; `time_of` adds a last column.
@@ -102,7 +102,7 @@ def investigation_counts(
         counts = Counter(map(column_of, its_runs))
         time = [time_of(its_runs)] if time_of else []
         rows.append([title, *(str(counts[column] or "-") for column in columns), *time])
-    return Table(["investigation", *columns.values(), *(["time"] if time_of else [])], rows)
+    return TextTable(["investigation", *columns.values(), *(["time"] if time_of else [])], rows)
 
 
 def _time(runs: Sequence[PlannedRun]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.commands.console import Table
+from engine.commands.console import TextTable
 from engine.commands.measure import SelectedRuns
 from engine.evidence.printing import digits
 from engine.evidence.result import Measurement
@@ -78,7 +78,7 @@ def csv_text(rows: Sequence[PointRow]) -> str:
     return out.getvalue()
 
 
-def point_text(rows: Sequence[PointRow]) -> list[str | Table]:
+def point_text(rows: Sequence[PointRow]) -> list[str | TextTable]:
     """The table, in as many parts below each other as the width of the screen asks for, then the reasons."""
     keys = _place_keys(rows)
     headers = [*keys, "run"]
@@ -86,10 +86,10 @@ def point_text(rows: Sequence[PointRow]) -> list[str | Table]:
     columns = [[name, *(_cell(row, name) for row in rows)] for name in measurement_names(rows)]
     width = shutil.get_terminal_size((110, 40)).columns
     taken = sum(max(map(len, column)) + 2 for column in zip(headers, *heads, strict=True))
-    text: list[str | Table] = []
+    text: list[str | TextTable] = []
     for part in _parts(columns, width - taken):
         lines = [[*head, *(column[i + 1] for column in part)] for i, head in enumerate(heads)]
-        text += ["", Table([*headers, *(column[0] for column in part)], lines)]
+        text += ["", TextTable([*headers, *(column[0] for column in part)], lines)]
     for row in rows:
         if row.reason:
             text.append(f"\n{row.name}: {'not measured: ' if row.run_id is None else ''}{row.reason}")

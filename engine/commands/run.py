@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.commands.arguments import existing_spec
-from engine.commands.console import Output, Table, measurement_fields
+from engine.commands.console import Output, TextTable, measurement_fields
 from engine.commands.measure import MeasureOptions, SelectedRuns, measure_selected
 from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models, Verbose
 from engine.errors import EngineError
@@ -76,7 +76,7 @@ def run(
 
 def run_numbers(selected: SelectedRuns) -> Output:
     """The numbers of each run, or why there are none; exit status 1 where some are missing or withheld."""
-    text: list[str | Table] = []
+    text: list[str | TextTable] = []
     data: list[dict[str, Any]] = []
     complete = True
     for planned in selected.runs:
@@ -94,7 +94,7 @@ def run_numbers(selected: SelectedRuns) -> Output:
         rows = [(m.role, m.name, interval_text(m)) for m in entry.measurements.values()]
         text += [
             f"\n{planned.name}, run {stored.id}{': ' + entry.reason if entry.reason else ''}",
-            Table(["role", "number", "value"], rows),
+            TextTable(["role", "number", "value"], rows),
             f"mech report --run-id {stored.id} writes it as a page",
         ]
     return Output(text, data, exit_status=0 if complete else 1)

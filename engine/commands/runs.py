@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.commands.arguments import current_plan
-from engine.commands.console import Output, Table, human_bytes, human_seconds, measurement_fields
+from engine.commands.console import Output, TextTable, human_bytes, human_seconds, measurement_fields
 from engine.commands.options import Json
 from engine.evidence.printing import interval_text, printable
 from engine.evidence.result import Check
@@ -37,7 +37,7 @@ def runs(context: typer.Context, json: Json = False) -> Output | None:
     if not rows:
         return Output(["nothing was measured here yet; engine build does"], rows, json)
     headers = ["run", "experiment", "model", "date", "took", "key"]
-    return Output([Table(headers, [_run_cells(row) for row in rows])], rows, json)
+    return Output([TextTable(headers, [_run_cells(row) for row in rows])], rows, json)
 
 
 def _run_data(store: RunStore, run: StoredRun) -> dict[str, Any]:
@@ -78,9 +78,9 @@ def runs_show(run_id: Annotated[int, typer.Argument(help="The run's id.")], json
     }
     text = [
         f"run {run.id}: {run.name}, {run.date}, {human_seconds(run.seconds)}\n",
-        Table(["role", "number", "value"], [(m.role, m.name, interval_text(m)) for m in measurements]),
+        TextTable(["role", "number", "value"], [(m.role, m.name, interval_text(m)) for m in measurements]),
         "",
-        Table(["check", "limit", "value"], [_check_cells(check) for check in result.checks]),
+        TextTable(["check", "limit", "value"], [_check_cells(check) for check in result.checks]),
         f"\n{log}".rstrip(),
     ]
     return Output(text, data, json)
@@ -126,14 +126,14 @@ def _delete(
 
 def _garbage_text(
     old: Sequence[StoredRun], unneeded: Sequence[activation_cache.HarvestFolder]
-) -> list[str | Table]:
+) -> list[str | TextTable]:
     rows = [("run", str(run.id), str(run.name)) for run in old]
     rows += [("activations", human_bytes(found.n_bytes), _activations_text(found)) for found in unneeded]
     size = sum(file["bytes"] for run in old for file in run.files.values())
     size += sum(found.n_bytes for found in unneeded)
     what = f"{len(old)} runs and {len(unneeded)} sets of activations"
     return [
-        Table(["what", "", "name"], rows),
+        TextTable(["what", "", "name"], rows),
         f"\n{human_bytes(size)} in {what}; engine runs gc --yes deletes them",
     ]
 

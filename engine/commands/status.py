@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from engine.commands.arguments import run_selector
-from engine.commands.console import Output, Table, human_bytes, human_seconds
+from engine.commands.console import Output, TextTable, human_bytes, human_seconds
 from engine.commands.options import Json, Models, Slugs, Verbose
 from engine.commands.plan_text import guess_note, investigation_counts, sweep_name, sweep_reason, sweeps
 from engine.lab.activation_cache import harvest_folders
@@ -52,7 +52,7 @@ def status(slugs: Slugs = None, model: Models = None, verbose: Verbose = False, 
 
 def _text(
     chosen: Sequence[tuple[PlannedRun, StatusRow]], *, everything: bool, verbose: bool
-) -> list[str | Table]:
+) -> list[str | TextTable]:
     """Counts by investigation, then a row for each experiment that would be measured, or for `everything`.
 
     The points of a sweep have one row together, with `verbose` one each.
@@ -61,10 +61,10 @@ def _text(
     runs = [run for run, _ in chosen]
     due = [run for run in runs if everything or _is_due(run, row_of[run.name])]
     shown = [[run] for run in runs] if verbose else sweeps(due)
-    text: list[str | Table] = [investigation_counts(runs, STATES, lambda run: run.state, "up to date")]
+    text: list[str | TextTable] = [investigation_counts(runs, STATES, lambda run: run.state, "up to date")]
     if shown:
         rows = [_cells(points, [row_of[run.name] for run in points]) for points in shown]
-        text += ["", Table(["experiment", "model", "state", "takes", "why"], rows)]
+        text += ["", TextTable(["experiment", "model", "state", "takes", "why"], rows)]
     if sum(map(len, shown)) < len(runs):
         text.append("\n--verbose lists every run.")
     return text

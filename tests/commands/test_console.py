@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.console import Output, Table, show
+from engine.commands.console import Output, TextTable, show
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Row:
     path: Path
 
 
-TABLE = Table(["name", "why"], [("a", "x" * 200), ("longer", "")])
+TABLE = TextTable(["name", "why"], [("a", "x" * 200), ("longer", "")])
 OUTPUT = Output(["first", TABLE], [Row(math.nan, Path("p"))])
 
 
