@@ -28,7 +28,7 @@ def build_site(
     """
     out = (out or root / "public").resolve()
     kept = kept or PageCache()
-    with _alone(root), _scratch(out) as scratch, kept.at_work():
+    with _alone(root), _scratch(out) as scratch:
         changed = write_files(root / "site", files)
         _run_mkdocs(root / "mkdocs.yml", scratch / "site", root / ".engine" / "templates", kept)
         _swap(scratch / "site", out, scratch / "previous")
@@ -82,9 +82,11 @@ def _run_mkdocs(config_file: Path, out: Path, compiled: Path, kept: PageCache) -
             templates = config.theme.get_env()
             keep_compiled(templates, compiled)
             kept.keep_listing(templates.loader)
+            kept.join(config)
             config.theme.get_env = lambda: templates
             build(config)
         except Exception as error:  # themes and extensions raise errors of their own
+            kept.clear()  # so that the next build complains again of what is still wrong
             seen = "\n            ".join(complaints) or str(error)
             raise SiteError(
                 "the site does not build",
