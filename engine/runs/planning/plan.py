@@ -143,7 +143,8 @@ def make_plan(
     found = {i.slug: i for i in investigations}
     examiner = RunInspector(store, sources)
     examined = [run for investigation in found.values() for run in examiner.examine(investigation)]
-    examiner.save()
+    examiner.save()  # what was read of code and data; no estimate needs it again
+    # Only now: an estimate learns from all published runs, which the loop above has read.
     estimates = {run.name: examiner.estimate(run) for run in examined}
     dtypes = {m: e.experiment.dtype for e in examined for m in (e.name.model, *e.inputs.second)}
     facts = {model: examiner.facts(model, dtype) for model, dtype in dtypes.items()}

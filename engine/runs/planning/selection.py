@@ -91,6 +91,7 @@ class _Spending:
     def bought(self, names: Iterable[RunName]) -> Iterator[RunName]:
         """These runs with what they need, the best first, as far as the budget goes."""
         waiting = set(names) - self.bought_runs
+        # By each run and each model, whose price falls once it is paid for.
         users: defaultdict[RunName | str, list[RunName]] = defaultdict(list)
         for name in sorted(waiting, key=lambda name: self.selection.wanted[name]):
             bundle = self.selection.bundle(name)
@@ -101,9 +102,11 @@ class _Spending:
         while queue:
             entry = heapq.heappop(queue)
             name = entry[-1]
+            # Queued again at a lower price since, or bought as a part of another: the older entry is void.
             if name in self.bought_runs or entry != self._entry(name):
                 continue
             price = self._price(name)
+            # What is left only shrinks, so this one comes back only if it becomes cheaper.
             if price > self.left:
                 continue
             parts = self._missing(name)

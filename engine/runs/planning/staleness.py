@@ -141,6 +141,7 @@ class RunInspector:
             facts = self.sources.model_facts(name, dtype)
             seen = [run.record for run in self.history if run.name.model == name]
             beside = [run.record.inputs.second for run in self.history if name in run.record.inputs.second]
+            # A model that was measured here and cannot be had now leaves its runs current: its bytes count.
             if facts.hash is None and seen:
                 layers = int(seen[-1].features.get("layers", 0)) or None
                 facts = replace(facts, hash=seen[-1].inputs.model, n_layers=facts.n_layers or layers)
@@ -258,6 +259,7 @@ class RunInspector:
         last = self.newest.get(name)
         unseen = "never measured here"
         draft = RunStatus(name, experiment, inputs, needs, "new", unseen, last=last, blocked=blocked)
+        # By key, not by name: a run that was renamed, or that two experiments share, is measured once.
         same = self.by_key.get(inputs.key or "", [])
         if whole := next((run for run in same if not self.store.damage(run)), None):
             return replace(draft, state="up to date", reason=f"run {whole.id}", current=whole)

@@ -60,6 +60,7 @@ def write_published(
         written = {}
         for model in ledger.spec.models:
             written |= _model_files(ledger, model, before, folder, asked)
+        # Staged whole, then swapped by two renames: a reader never sees half of what was published.
         changed = _update(staged, written)
         sync_folder(staged)
         if changed:

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from engine.runs.planning.keys import Inputs, asked_otherwise, explain, inputs_from
+from engine.runs.planning.keys import RunInputs, asked_otherwise, explain, inputs_from
 
 ASKED = {"hook_site": "blocks.2.hook_resid_pre", "parameters": {"k": 8}, "prompts": {"name": "facts"}}
-INPUTS = Inputs(ASKED, {"engine/lab/lab.py": "aa"}, "bb", {"prompts": "cc"}, {"saes: layer0[seed=3]": "dd"})
+INPUTS = RunInputs(
+    ASKED, {"engine/lab/lab.py": "aa"}, "bb", {"prompts": "cc"}, {"saes: layer0[seed=3]": "dd"}
+)
 
 
 def test_a_key_is_that_of_the_parts_and_of_nothing_else() -> None:
