@@ -11,9 +11,7 @@ from engine.errors import EngineError, SpecError, nearest
 from engine.runs.model_paths import canonical_model
 from engine.spec.load import load_spec, written_at
 from engine.spec.models import Experiment, Spec
-from engine.spec.points import FamilyCatalog
-
-SECOND_MODEL = "against"  # the parameter by which a family names a model to read beside its own
+from engine.spec.points import FamilyCatalog, second_model_field
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def load_investigation(path: Path, catalog: FamilyCatalog) -> Investigation:
     spellings = {canonical_model(model, folder, root): model for model in written.models}
     if len(spellings) < len(written.models):
         raise _named_twice(written.models, path, root)
-    spec = _with_canonical_models(written, folder, root)
+    spec = _with_canonical_models(written, folder, root, catalog)
     return Investigation(slug, folder, spec, path, folder / "report.md", spellings=spellings)
 
 
@@ -140,7 +138,7 @@ def project_or_none() -> Path | None:
         return None
 
 
-def _with_canonical_models(spec: Spec, folder: Path, root: Path | None) -> Spec:
+def _with_canonical_models(spec: Spec, folder: Path, root: Path | None, catalog: FamilyCatalog) -> Spec:
     """The spec with each model by its one name, also where an experiment names it."""
 
     def named(model: str) -> str:
@@ -150,10 +148,11 @@ def _with_canonical_models(spec: Spec, folder: Path, root: Path | None) -> Spec:
         models = experiment.models and [named(model) for model in experiment.models]
         parameters = dict(experiment.parameters)
         sweep = dict(experiment.sweep)
-        if isinstance(second := parameters.get(SECOND_MODEL), str):
-            parameters[SECOND_MODEL] = named(second)
-        if SECOND_MODEL in sweep:
-            sweep[SECOND_MODEL] = [named(str(second)) for second in sweep[SECOND_MODEL]]
+        second = second_model_field(experiment.family, catalog)
+        if isinstance(parameters.get(second), str):
+            parameters[second] = named(parameters[second])
+        if second in sweep:
+            sweep[second] = [named(str(model)) for model in sweep[second]]
         return experiment.model_copy(update={"models": models, "parameters": parameters, "sweep": sweep})
 
     experiments = {name: renamed(experiment) for name, experiment in spec.experiments.items()}
