@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 
+from tests.bench.rounds import moment, tell
+
 EMPTY_APP = """
 import sys, typer
 app = typer.Typer()
@@ -35,12 +37,23 @@ def timed(code: str) -> tuple[float, str]:
     return time.perf_counter() - started, done.stdout
 
 
+def help_seconds(rounds: int) -> tuple[float, float]:
+    """Median seconds of our help and of an empty Typer app's, interleaved."""
+    pairs = []
+    for number in range(1, rounds + 1):
+        now = moment()
+        pair = {"engine --help, s": timed(HELP)[0], "empty app, s": timed(EMPTY_APP)[0]}
+        tell("command line", number, rounds, pair | now)
+        pairs.append(tuple(pair.values()))
+    ours, empty = (statistics.median(side) for side in zip(*pairs, strict=True))
+    return ours, empty
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    pairs = [(timed(HELP)[0], timed(EMPTY_APP)[0]) for _ in range(rounds)]
-    ours, empty = (statistics.median(side) for side in zip(*pairs, strict=True))
+    ours, empty = help_seconds(rounds)
     print(f"engine --help {ours:.3f} s, empty Typer app {empty:.3f} s, ratio {ours / empty:.2f} (bar 1.4)")
     timed(BUILD)
     build = statistics.median(timed(BUILD)[0] for _ in range(3))

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,8 @@ from engine.lab.contexts import Contexts, cut
 from engine.lab.harvest import BATCH_TOKENS, harvest
 from engine.models.hooked import HookedModel
 from engine.models.load import load
-from tests.bench.patching import MODEL, matmul_peak, seconds
+from tests.bench.patching import MODEL
+from tests.bench.rounds import moment, seconds, tell
 
 CONTEXT_TOKENS = 128
 DEPTHS = (25, 50, 75)  # percent
@@ -66,7 +65,8 @@ def one_round(model: HookedModel, corpus: Corpus, layer: int, short: Any) -> dic
     """Both, back to back, and how far what they have of one context differs."""
     site = f"blocks.{layer}.hook_resid_pre"
     contexts = cut(corpus, model, context_tokens=CONTEXT_TOKENS)
-    load_average, peak, found = os.getloadavg()[0], matmul_peak(), {}
+    now = moment()
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
         theirs = seconds(lambda: bare(short, contexts))
         ours = seconds(
@@ -85,8 +85,7 @@ def one_round(model: HookedModel, corpus: Corpus, layer: int, short: Any) -> dic
         "our_tokens_per_second": len(corpus.ids) / ours,
         "ratio": ours / theirs,
         "difference": float((got - expected).abs().max()) / scale,
-        "gflops": peak,
-        "load": load_average,
+        **now,
     }
 
 
@@ -101,10 +100,9 @@ def measured(model: HookedModel, rounds: int, tokens: int) -> dict[str, Any]:
     layers = sorted({max(1, model.n_layers * depth // 100) for depth in DEPTHS})
     shortened = {layer: truncated(model, layer) for layer in layers}
     for number in range(rounds + 1):
-        told = f"harvest, round {number} of {rounds}" if number else "warming up"
-        print(told, file=sys.stderr, flush=True)
         for layer, short in shortened.items():
             result = one_round(model, corpus, layer, short)
+            tell("harvest", number, rounds, result)
             rows += [result] if number else []
     table = pd.DataFrame(rows).groupby("site", sort=False).median().reset_index()
     return {"model": model.name, "threads": torch.get_num_threads(), "harvest": table.to_dict("records")}

@@ -13,12 +13,10 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from engine.lab.patch_pairs import SITES, PatchPairs
 from engine.lab.patching import sweep
 from engine.models.hooked import HookedModel
 from engine.models.load import load
+from tests.bench.rounds import moment, seconds, tell
 
 MODEL = "smollm2-135m-instruct"
 TEXTS = {
@@ -45,18 +44,6 @@ TEXTS = {
     ),
 }
 ANSWERS = (" Paris", " Rome")
-
-
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def matmul_peak() -> float:
-    """GFLOP/s of a 2048 x 2048 fp32 product at this moment, the best of three."""
-    a = torch.randn(2048, 2048)
-    return 2 * 2048**3 / min(seconds(lambda: a @ a) for _ in range(3)) / 1e9
 
 
 def pair_of(model: HookedModel, name: str) -> PatchPairs:
@@ -113,7 +100,7 @@ class Contest:
     def round(self, site: str, n_cells: int, rng: np.random.Generator) -> dict[str, Any]:
         """One site measured by both, back to back, and how far they differ (of the runs' difference)."""
         cells, seen = self.cells(site, n_cells, rng), {}
-        load_average, peak = os.getloadavg()[0], matmul_peak()
+        now = moment()
         their_time = seconds(lambda: seen.update(theirs=self.theirs(site, cells)))
         our_time = seconds(lambda: seen.update(ours=sweep(self.model, self.pairs, sites=[site])))
         grid = seen["ours"].logit_diff[site][0]
@@ -124,8 +111,7 @@ class Contest:
             "their_ms": their_time / n_cells * 1e3,
             "our_ms": our_time / grid.size * 1e3,
             "difference": float(gap / abs(seen["ours"].source[0] - seen["ours"].base[0])),
-            "gflops": peak,
-            "load": load_average,
+            **now,
         }
 
 
@@ -133,12 +119,10 @@ def contests(model: HookedModel, rounds: int, n_cells: int) -> Iterator[dict[str
     """Every round of every site and pair, after one of each to warm up."""
     rng, all_of_them = np.random.default_rng(0), [Contest.of(model, name) for name in TEXTS]
     for number in range(rounds + 1):
-        print(
-            f"patching, round {number} of {rounds}" if number else "warming up", file=sys.stderr, flush=True
-        )
         for contest in all_of_them:
             for site in SITES:
                 result = contest.round(site, n_cells, rng)
+                tell("patching", number, rounds, result)
                 if number:
                     yield result
 

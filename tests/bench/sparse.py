@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.lab.sparse.synthetic import known_dictionary, sparse_batches
-from tests.bench.patching import matmul_peak
+from tests.bench.rounds import moment, tell
 
 CONTENDERS = Path(__file__).parent / "contenders"
 ROOT = Path(__file__).parents[2]
@@ -116,11 +116,11 @@ def contest(
     rows = []
     for number in range(rounds):
         for kind in kinds:
-            print(f"sparse coders, {kind}, round {number + 1} of {rounds}", file=sys.stderr, flush=True)
             for name, python, more in entrants(kind, pythons):
                 about = {"kind": kind, "contender": name, "round": number}
-                now = {"gflops": matmul_peak(), "load": os.getloadavg()[0]}
-                rows.append(about | now | one(name, python, settings | more | {"kind": kind}))
+                row = about | moment() | one(name, python, settings | more | {"kind": kind})
+                tell("sparse coders", number + 1, rounds, {k: v for k, v in row.items() if k != "round"})
+                rows.append(row)
     return rows
 
 
