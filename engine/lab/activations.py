@@ -84,6 +84,7 @@ class Activations:
         place = self._first_in_shard[there] + wanted - self._first_rows[context]
         out = torch.empty(len(wanted), self.widths[site])
         shards = there // self.contexts_per_shard
+        # Shard by shard: each is mapped once, and a page of it is read once.
         for shard in np.unique(shards).tolist():
             mine = np.flatnonzero(shards == shard)
             out[torch.from_numpy(mine)] = self.shard(shard)[site][torch.from_numpy(place[mine])].float()
@@ -112,6 +113,8 @@ class Activations:
         # same shards draw the same orders, so that their rows stay together.
         generator = torch.Generator().manual_seed(seed)
         for _ in range(epochs):
+            # Rows that fill no batch wait for the next group of shards, so that only an epoch's last batch is
+            # short.
             rest = torch.empty(0, len(several), self.widths[several[0]])
             for group in self._groups(several, buffer_bytes, generator):
                 buffer = self._together(several, group, rest)
@@ -129,6 +132,8 @@ class Activations:
         Contexts are pieces of documents: two pieces of one document may lie on either side.
         Raises DataError where either would be empty.
         """
+        # By context and not by token: tokens of one context see each other, so that one on either side would
+        # leak.
         n_held_out = round(held_out_fraction * len(self.chosen))
         if not 0 < n_held_out < len(self.chosen):
             expected = "a context for each side"
@@ -148,7 +153,7 @@ class Activations:
         shards, counts = np.unique(self.chosen // self.contexts_per_shard, return_counts=True)
         rows = np.add.reduceat(self.contexts.rows[self.chosen], np.cumsum(counts) - counts)
         of = dict(zip(shards.tolist(), rows.tolist(), strict=True))
-        room = buffer_bytes // (4 * len(sites) * self.widths[sites[0]])
+        room = buffer_bytes // (4 * len(sites) * self.widths[sites[0]])  # rows of fp32 that fit
         group: list[int] = []
         for at in torch.randperm(len(shards), generator=generator).tolist():
             shard = int(shards[at])

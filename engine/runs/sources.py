@@ -47,7 +47,7 @@ class Sources:
     """The other rooms as functions.
 
     `family(name)` has `Params` and `run(lab, params) -> Result`; `make_lab` takes the fields of
-    `engine.lab.another.ExchangeLab` by name; `check_prompts` and `check_corpus` read data through, raise
+    `engine.lab.second_model.ExchangeLab` by name; `check_prompts` and `check_corpus` read data through, raise
     DataError, and return how many prompts or tokens there are; `load_model(name, dtype, progress)` fetches
     too, and `progress` hears (what, done, total). `maker` makes the same sources in another process, to which
     it is sent by name.
@@ -181,6 +181,6 @@ def _load_model(name: str, dtype: str, progress: Callable[[str, int, int], None]
 
 
 def _make_lab(**fields: Any) -> Any:
-    from engine.lab.another import ExchangeLab
+    from engine.lab.second_model import ExchangeLab
 
     return ExchangeLab(**fields)

@@ -10,8 +10,8 @@ from engine.families import crosscoder
 from engine.families.crosscoder import Params, run, study
 from engine.families.crosscoder.planted_sources import planted_sources
 from engine.families.crosscoder.source_data import SourceData, misaligned
-from engine.lab.another import ExchangeLab
 from engine.lab.lab import Lab
+from engine.lab.second_model import ExchangeLab
 from engine.models.micro import micro_model
 from engine.report.charts.draw import draw
 from tests.families.sparse_lab import sparse_lab

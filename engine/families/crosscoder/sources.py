@@ -17,10 +17,10 @@ from torch import Tensor
 from engine.errors import ModelError, SpecError
 from engine.evidence.result import Check
 from engine.lab.activations import BUFFER_BYTES, Activations, Index
-from engine.lab.another import another_model
 from engine.lab.harvest import harvested
 from engine.lab.lab import Lab
 from engine.lab.receipts import base_receipts_of_contexts
+from engine.lab.second_model import another_model
 from engine.spec.family_params import HarvestParams
 from engine.spec.sites import resolve_site
 

@@ -106,11 +106,14 @@ def compare_seeds(
     def scrambled(features: Dictionary) -> Matching:
         return compared(permuted(features, generator), permuted(features, generator))
 
-    matched, pairs = [], list(combinations(saes, 2))
+    pairs = list(combinations(saes, 2))
+    matched = []
     for done, (a, b) in enumerate(pairs):
         progress(0.7 * done / len(pairs), f"seeds {a.seed} and {b.seed}")
-        matched.append(_each_kind((a, b), lambda kind, a=a, b=b: compared(a.of(kind), b.of(kind))))
+        matched.append(_each_aspect((a, b), lambda kind, a=a, b=b: compared(a.of(kind), b.of(kind))))
     progress(0.7, "random directions")
+    # The maximum over n random cosines grows with n: chance for live latents is drawn as wide as they are
+    # many.
     sizes = {latents: round(np.mean([sae.size(latents) for sae in saes])) for latents in LATENTS}
     d = saes[0].features["decoder"].shape[1]
     drawn = {
@@ -121,14 +124,14 @@ def compare_seeds(
         for n in sorted(set(sizes.values()))
     }
     progress(0.85, "permuted features")
-    shuffled = [_each_kind((sae,), lambda kind, sae=sae: scrambled(sae.of(kind))) for sae in saes]
+    shuffled = [_each_aspect((sae,), lambda kind, sae=sae: scrambled(sae.of(kind))) for sae in saes]
     return SeedComparison(
-        saes,
-        [(a.seed, b.seed) for a, b in pairs],
-        _by_kind(matched),
-        {latents: drawn[n] for latents, n in sizes.items()},
-        _by_kind(shuffled),
-        [random_pairing(a.features["decoder"], b.features["decoder"]) for a, b in pairs],
+        saes=saes,
+        pairs=[(a.seed, b.seed) for a, b in pairs],
+        matched=_by_aspect(matched),
+        random={latents: drawn[n] for latents, n in sizes.items()},
+        permuted=_by_aspect(shuffled),
+        paired=[random_pairing(a.features["decoder"], b.features["decoder"]) for a, b in pairs],
     )
 
 
@@ -138,16 +141,15 @@ def shared_fractions(decoder: Iterable[Matching], encoder: Iterable[Matching]) -
     return [float(shared(d, e).mean()) for d, e in both if d is not None and e is not None]
 
 
-def _each_kind(
+def _each_aspect(
     saes: Sequence[SeedDictionary], compare: Callable[[Aspect], Matching]
 ) -> dict[Aspect, Matching]:
     """A comparison of every kind; where all latents live, the live ones are not compared again."""
     found = {("all", side): compare(("all", side)) for side in SIDES}
-    again = all(sae.live.all() for sae in saes)
-    return found | {
-        ("live", side): found["all", side] if again else compare(("live", side)) for side in SIDES
-    }
+    if all(sae.live.all() for sae in saes):
+        return found | {("live", side): found["all", side] for side in SIDES}
+    return found | {("live", side): compare(("live", side)) for side in SIDES}
 
 
-def _by_kind(found: Sequence[dict[Aspect, Matching]]) -> dict[Aspect, list[Matching]]:
+def _by_aspect(found: Sequence[dict[Aspect, Matching]]) -> dict[Aspect, list[Matching]]:
     return {kind: [each[kind] for each in found] for kind in product(LATENTS, SIDES)}

@@ -92,7 +92,8 @@ class Crosscoder:
 
 def start(first: Batch, widths: Widths, n_features: int, k: int, seed: int) -> Crosscoder:
     """Random directions, for activations like `first`, which say their mean and scale."""
-    # Step 1, in double precision: sums of squares of massive activations.
+    # Step 1, in double precision: sums of squares of massive activations. Centred by a fixed mean, since a
+    # learned bias that is taken from every source's input would have to be found again for each.
     mean = first.double().mean(dim=0)
     spread = by_source((first.double() - mean).square(), widths).mean(dim=0)
     scale = over_source((mean_width(widths) / spread.clamp_min(1e-12)).sqrt(), widths)
@@ -130,6 +131,7 @@ def train(
     is no longer a number.
     """
     check_width(n_features, k)
+    # Steps 2 and 3: with several widths, decoder rows stay free and weigh in the selection.
     objective = Objective("batchtopk", k, widths, k_aux or default_k_aux(widths))
     noted = frozenset(range(1, n_steps + 1, NOTED_EVERY))
     recipe = Recipe(objective, lr, n_steps, dead_after_tokens, THRESHOLD_RATE, noted)

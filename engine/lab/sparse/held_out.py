@@ -77,6 +77,7 @@ class HeldOutActivations:
 
         Raises DataError where the longest context has no next token.
         """
+        # Of one length, so that losses are means over equally many tokens and batches need no padding.
         lengths = np.bincount(self.context, minlength=len(self.names))
         if lengths.max() < 2:
             raise DataError("no held-out context has a next token", expected="2 tokens or more", seen="1")

@@ -61,6 +61,8 @@ class Recipe:
         """The learning rate of step n, from 0."""
         warm_up = max(1.0, WARM_UP * self.n_steps)
         decay = max(1.0, DECAY * self.n_steps)
+        # Three lines of which the lowest holds: up from 1 / warm-up, 1, and down to 1 / decay at the last
+        # step.
         return self.lr * min(1.0, (n + 1) / warm_up, (self.n_steps - n) / decay)
 
 
@@ -114,6 +116,7 @@ class Training:
     def start(cls, recipe: Recipe, b_dec: Float[Tensor, " width"], n_features: int, seed: int) -> Training:
         """Before the first step; `b_dec` is where the decoder's bias starts, in scaled units."""
         weights = starting_weights(n_features, recipe.objective.widths, b_dec, seed)
+        # Fused: one pass over each weight and its moments, which are the most memory that a step touches.
         adam = torch.optim.Adam(weights.all(), lr=recipe.lr, fused=True)
         never = torch.zeros(n_features, dtype=torch.long, device=b_dec.device)
         return cls(recipe, weights, adam, seed, never, never.clone())
@@ -121,11 +124,12 @@ class Training:
     @torch.no_grad()
     def advance(self, x: Float[Tensor, "batch width"]) -> None:
         """One step on scaled activations."""
-        dead = self.dead
+        dead = self.dead  # before the step: those that AuxK is to revive in it
         done = step(self.weights, x, self.recipe.objective, dead)
         rate = self.recipe.rate(self.n_steps)
         for group in self.adam.param_groups:
             group["lr"] = rate
+        # The gradients were written by hand: Adam is given them where autograd would have left them.
         for weight, gradient in zip(self.weights.all(), done.gradients.all(), strict=True):
             weight.grad = gradient
         self.adam.step()
@@ -148,6 +152,7 @@ class Training:
         """Steps, tokens, when latents fired, and BatchTopK's threshold."""
         fired = done.codes.fired()
         self.fired += fired
+        # Counted in tokens, as Gao et al. do, so that the limit means the same for any batch size.
         self.silent_tokens = torch.where(fired > 0, 0, self.silent_tokens + rows)
         self.n_steps += 1
         self.n_tokens += rows
@@ -156,7 +161,7 @@ class Training:
 
     def _note(self, done: Step, rows: int, rate: float, aux_latents: int) -> None:
         """A row of the history; ResultError where the loss is no longer a number."""
-        loss = float(done.squared_error)
+        loss = float(done.squared_error)  # only here: on a device it waits for the step to end
         if not isfinite(loss):
             raise ResultError(
                 f"training lost its numbers at step {self.n_steps}",
@@ -212,6 +217,7 @@ def first_rows(
 
     `checked` gives back a batch, or raises where it has another shape.
     """
+    # What is read ahead is put back in front of the stream: it is trained on like the rest.
     held: list[Tensor] = []
     while len(held) < n_steps and sum(map(len, held)) < SCALED_ON_ROWS:
         batch = next(stream, None)

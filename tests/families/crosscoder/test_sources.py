@@ -12,7 +12,7 @@ from engine.families.crosscoder import sources as module
 from engine.families.crosscoder.sources import AlignedSources, read_aligned
 from engine.lab import harvest
 from engine.lab.activation_cache import harvest_folders
-from engine.lab.another import ExchangeLab
+from engine.lab.second_model import ExchangeLab
 from engine.models.hooked import HookedModel
 from engine.models.micro import micro_model
 from engine.spec.family_params import HarvestParams

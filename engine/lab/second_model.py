@@ -36,7 +36,11 @@ def another_model(lab: Lab, name: str) -> Iterator[None]:
     """
     if not isinstance(lab, ExchangeLab):
         raise SpecError("this workplace has one model", expected="an ExchangeLab", seen=type(lab).__name__)
-    own, text, size = lab.model.name, tokenizer_hash(lab.model.text), lab.model.text.get_vocab_size()
+    own = lab.model.name
+    text = tokenizer_hash(lab.model.text)
+    size = lab.model.text.get_vocab_size()
+    # The last reference here: `load` frees what nobody refers to before it reads the other model's bytes, so
+    # that the two are never in memory together.
     del lab.model
     lab.model = lab.load(name)
     if tokenizer_hash(lab.model.text) != text:

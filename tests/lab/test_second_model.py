@@ -6,8 +6,8 @@ import weakref
 import pytest
 
 from engine.errors import ModelUnavailable, SpecError
-from engine.lab.another import ExchangeLab, another_model
 from engine.lab.lab import Lab
+from engine.lab.second_model import ExchangeLab, another_model
 from engine.models.hooked import HookedModel
 from engine.models.micro import WORDS, micro_model
 
