@@ -10,13 +10,13 @@ from typing import Any
 
 from engine.errors import SiteError
 from engine.evidence.result import Calibration
+from engine.families import Declaration, declaration, names
 from engine.publish.files import Content
 from engine.publish.markdown import front_matter, plain
 from engine.publish.overview import Report, home_page, investigations_page, masthead
 from engine.publish.reference import calibrations_page, commands_page, family_pages, spec_page
 from engine.report.charts.vega import vega_bundle, vega_bundle_name
 
-ENGINE = Path(__file__).parent.parent
 VEGA = "javascripts/vega.js"
 HOME = "home.md"
 
@@ -28,20 +28,23 @@ def site_files(
     app: Any,
     schema: dict,
     calibrations: Mapping[str, Sequence[Calibration]],
-    families: Path = ENGINE / "families",
+    families: Mapping[str, Declaration] | None = None,
 ) -> dict[str, Content]:
     """The generated files of the site in `root`: overview, reports, reference, schema, chart library.
 
     `app` is the Typer app to document, `schema` the JSON Schema of a spec, `calibrations` those of each
-    family. Raises SiteError where the hand-written home page is missing.
+    family, `families` what each of them declares (by default the engine's own). Raises SiteError where the
+    hand-written home page is missing.
     """
+    if families is None:
+        families = {name: declaration(name) for name in names()}
     reports = [_marked(report, calibrations) for report in reports]
     files: dict[str, Content] = {
         "index.md": home_page(_home(root / "site"), reports),
         "investigations/index.md": investigations_page(reports),
         "reading-the-evidence/calibrations.md": calibrations_page(calibrations),
         "reference/commands.md": commands_page(app),
-        "reference/spec.md": spec_page(ENGINE / "spec" / "models.py"),
+        "reference/spec.md": spec_page(),
         "schema/investigation.json": _json(schema),
         VEGA: _vega(root / "site"),
     }

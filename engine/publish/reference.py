@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from inspect import cleandoc
-from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
 from engine.evidence.result import Calibration
-from engine.families import files as family_files
+from engine.families import Declaration
+from engine.publish.annotations import field_type, value_text
 from engine.publish.markdown import code, page, plain, row
+from engine.spec.inputs import Inputs, PromptKind, Uses
+from engine.spec.models import Claim, CorpusChoice, Experiment, PromptChoice, Spec
 
-
-@dataclass(frozen=True)
-class Field:
-    """One key that a person may write, as its pydantic class declares it."""
-
-    name: str
-    type: str
-    default: str  # empty where the key is required
-    about: str
+PROMPTS: dict[PromptKind, str] = {
+    "pairs": "a clean and a corrupted prompt of equal length, with the answer of each",
+    "contrast": "two texts with one difference",
+    "labelled": "texts with a label each",
+    "chat": "requests, put into the model's own chat template",
+}
 
 
 def commands_page(app: Any) -> str:
@@ -74,84 +74,83 @@ def _option(parameter: Any) -> str:
     return row(" ".join(code(n) for n in names), shown, plain(getattr(parameter, "help", None) or ""))
 
 
-def family_pages(folder: Path) -> dict[str, str]:
-    """The families' pages by path, read from the source files in `folder` without importing them."""
-    pages, rows = {}, [row("family", "what it measures"), row("---", "---")]
-    for name, source in family_files(folder).items():
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-        about, _, method = (ast.get_docstring(tree) or "").partition("\n")
-        body = [plain(about), plain(method.strip()), "## Parameters", _keys(_class(tree, "Params"))]
-        pages[f"reference/families/{name}.md"] = page(name, "\n\n".join(body), about=about)
-        rows.append(row(f"[{code(name)}]({name}.md)", plain(about)))
+def family_pages(families: Mapping[str, Declaration]) -> dict[str, str]:
+    """The families' pages by path, and a page that lists them."""
+    pages: dict[str, str] = {}
+    rows = [row("family", "what it measures"), row("---", "---")]
+    for name, family in families.items():
+        _, _, method = family.docstring.partition("\n")
+        body = [plain(family.about), plain(method.strip())]
+        body += ["## What it reads", _reads(family.inputs), "## Parameters", _keys(family.params)]
+        pages[f"reference/families/{name}.md"] = page(name, "\n\n".join(body), about=family.about)
+        rows.append(row(f"[{code(name)}]({name}.md)", plain(family.about)))
     intro = "A family is an experiment kind: a method, its controls and the calibration that it must pass."
     pages["reference/families/index.md"] = page("Families", f"{intro}\n\n" + "\n".join(rows), about=intro)
     return pages
 
 
-def spec_page(source: Path) -> str:
-    """Every key of a spec.yaml, read from the pydantic classes in `source`."""
-    tree = ast.parse(source.read_text(encoding="utf-8"))
-    parts = {"Spec": "The spec", "Experiment": "An experiment", "PromptChoice": "`prompts`"}
-    parts |= {"CorpusChoice": "`corpus`", "Claim": "A claim"}
+def _reads(inputs: Inputs) -> str:
+    """What an experiment of the family names besides parameters, by the key in spec.yaml."""
+    rows: list[str] = []
+    if inputs.prompts:
+        rows.append(row(code("prompts"), f"Prompts of the kind {inputs.prompts}: {PROMPTS[inputs.prompts]}."))
+    if inputs.corpus:
+        rows.append(row(code("corpus"), "The text that the model reads."))
+    if inputs.site:
+        rows.append(row(code("hook_site"), "Where in the model activations are read."))
+    for role, uses in inputs.uses.items():
+        rows.append(row(code(f"uses: {{{role}: ...}}"), _used(uses)))
+    if inputs.second_model:
+        key = code(f"parameters: {{{inputs.second_model}: ...}}")
+        rows.append(row(key, "A second model to compare with; it may be left out."))
+    if not rows:
+        return "Nothing but the model."
+    return "\n".join([row("key", "what it names"), row("---", "---"), *rows])
+
+
+def _used(uses: Uses) -> str:
+    """Which experiment fills a role, and what it hands over."""
+    experiment = f"An experiment of the family [{code(uses.family)}]({uses.family}.md)"
+    swept = f", swept over {code(uses.over)} alone, two values or more" if uses.over else ", a single run"
+    handed = " Its corpus and hook site are read here too, so neither is named again."
+    return f"{experiment}{swept}.{handed if uses.hands_over else ''}"
+
+
+def spec_page() -> str:
+    """Every key of a spec.yaml, as its pydantic classes declare them."""
+    parts: dict[type[BaseModel], str] = {
+        Spec: "The spec",
+        Experiment: "An experiment",
+        PromptChoice: "`prompts`",
+        CorpusChoice: "`corpus`",
+        Claim: "A claim",
+    }
     about = "Every key that an investigation's spec.yaml may have."
     body = [
         f"{about} Anything else is an error that names the file, the line and the nearest valid key. Editors "
         "that know YAML check it while you type, because each spec names the "
         "[JSON Schema](../schema/investigation.json) in its first line."
     ]
-    for name, title in parts.items():
-        node = _class(tree, name)
-        body += [f"## {title}", plain(ast.get_docstring(node) or ""), _keys(node)]
+    for model, title in parts.items():
+        body += [f"## {title}", plain(cleandoc(model.__doc__ or "")), _keys(model)]
     return page("spec.yaml", "\n\n".join(body), about=about)
 
 
-def _class(tree: ast.Module, name: str) -> ast.ClassDef:
-    empty = ast.ClassDef(name=name, bases=[], keywords=[], body=[], decorator_list=[])
-    return next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), empty)
-
-
-def fields(node: ast.ClassDef) -> list[Field]:
-    """The annotated fields of a class with their defaults and the docstring under each."""
-    found = []
-    for here, after in zip(node.body, [*node.body[1:], None], strict=True):
-        if isinstance(here, ast.AnnAssign) and isinstance(here.target, ast.Name):
-            described = _type(here.annotation), _default(here.value), _docstring(after)
-            found.append(Field(here.target.id, *described))
-    return found
-
-
-def _default(value: ast.expr | None) -> str:
-    """A default as written, also from inside a pydantic `Field(...)`; empty for none."""
-    if isinstance(value, ast.Call) and ast.unparse(value.func) == "Field":
-        named = (k.value for k in value.keywords if k.arg in ("default", "default_factory"))
-        return _default(next(iter([*value.args, *named]), None))
-    return ast.unparse(value) if value else ""
-
-
-def _type(annotation: ast.expr) -> str:
-    """A type as written, less the conditions of `Annotated`, which the docstring tells."""
-    return ast.unparse(_Bare().visit(annotation))
-
-
-class _Bare(ast.NodeTransformer):
-    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        self.generic_visit(node)
-        if isinstance(node.slice, ast.Tuple) and ast.unparse(node.value) == "Annotated":
-            return node.slice.elts[0]
-        return node
-
-
-def _docstring(node: ast.stmt | None) -> str:
-    text = node.value.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) else ""
-    return " ".join(cleandoc(text).split()) if isinstance(text, str) else ""
-
-
-def _keys(node: ast.ClassDef) -> str:
-    keys = fields(node)
-    if not keys:
+def _keys(model: type[BaseModel]) -> str:
+    """A table of a class's fields: its own first, then those that it shares with other classes."""
+    shared = {name for base in model.__mro__[1:] for name in getattr(base, "model_fields", {})}
+    names = sorted(model.model_fields, key=shared.__contains__)
+    if not names:
         return "None."
-    rows = [row(code(f.name), code(f.type), code(f.default) or "required", plain(f.about)) for f in keys]
+    rows = [_key(name, model.model_fields[name]) for name in names]
     return "\n".join([row("key", "type", "default", "what it does"), row("---", "---", "---", "---"), *rows])
+
+
+def _key(name: str, field: FieldInfo) -> str:
+    default = "required"
+    if not field.is_required():
+        default = code(value_text(field.get_default(call_default_factory=True)))
+    return row(code(name), code(field_type(field)), default, plain(field.description or ""))
 
 
 def calibrations_page(calibrations: Mapping[str, Sequence[Calibration]]) -> str:

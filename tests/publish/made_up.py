@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 import typer
+from pydantic import Field
 
 from engine.evidence.result import Calibration, Check, Figure, Measurement
 from engine.evidence.verdicts import Verdict
+from engine.families import Declaration
 from engine.publish.files import Content, generated
 from engine.publish.overview import Report
 from engine.publish.pages import site_files
 from engine.report.render import render
 from engine.runs.ledger import Entry, Ledger, Provenance, Replication
+from engine.spec.family_params import SeedParams
+from engine.spec.inputs import PAIRS, Inputs, Uses
 from engine.spec.models import Claim, Experiment, Spec
 
 REPOSITORY = Path(__file__).parents[2]
@@ -190,32 +195,38 @@ def calibrations() -> dict[str, list[Calibration]]:
     return {"logit_lens": [right], "circuit_patching": [wrong]}
 
 
-FAMILY = '''"""{name}: what a made-up method measures.
+FAMILY = """\
+{name}: what a made-up method measures.
 
 1. Run each prompt once.
 2. Compare `a | b` with <another>.
 """
 
 
-class Params(BaseModel, extra="forbid"):
+class Params(SeedParams):
     layers: Annotated[list[int] | None, Field(min_length=1)] = None
     """The layers to look at; all of them when left out."""
+    kind: Literal["topk", "batchtopk"] = "topk"
+    """Which activations are kept."""
     site: str
+    """Where to look."""
     depth: float = Field(0.5, ge=0, lt=1)
-'''
+    """How deep to look."""
 
 
-def families(root: Path) -> Path:
-    folder = root / "families"
-    folder.mkdir(exist_ok=True)
-    for name in ("logit_lens", "circuit_patching"):
-        (folder / f"{name}.py").write_text(FAMILY.format(name=name))
-    return folder
+def families() -> dict[str, Declaration]:
+    """Two families: one reads prompts, the other everything that there is to be read."""
+    uses = {"saes": Uses("logit_lens", over="seed", hands_over=True), "lens": Uses("logit_lens")}
+    everything = Inputs("labelled", corpus=True, site=True, uses=uses, second_model="site")
+    return {
+        name: Declaration(FAMILY.format(name=name), inputs, Params)
+        for name, inputs in [("circuit_patching", everything), ("logit_lens", Inputs(prompts=PAIRS))]
+    }
 
 
 def files(root: Path, *reports: Report) -> dict[str, Content]:
     parts = {"app": command_line(), "schema": {"title": "Spec"}, "calibrations": calibrations()}
-    return site_files(root, reports, families=families(root), **parts)
+    return site_files(root, reports, families=families(), **parts)
 
 
 def project(root: Path) -> Path:

@@ -1,10 +1,13 @@
-from pathlib import Path
+from typing import get_args
 
 import pytest
 from markdown import markdown
 
-from engine.publish.pages import ENGINE
-from engine.publish.reference import calibrations_page, commands_page, family_pages, spec_page
+from engine import families
+from engine.families import Declaration
+from engine.publish.reference import PROMPTS, calibrations_page, commands_page, family_pages, spec_page
+from engine.spec.family_params import FamilyParams
+from engine.spec.inputs import Inputs, PromptKind
 from engine.spec.models import Claim, CorpusChoice, Experiment, PromptChoice, Spec
 from tests.publish import made_up
 
@@ -28,23 +31,70 @@ def test_every_command_of_the_program_has_an_example() -> None:
     assert "\b" not in page
 
 
-def test_a_family_is_read_without_importing_it(tmp_path: Path) -> None:
-    pages = family_pages(made_up.families(tmp_path))
+def test_a_family_tells_its_method_and_parameters() -> None:
+    pages = family_pages(made_up.families())
     page = markdown(pages["reference/families/logit_lens.md"], extensions=["tables"])
     assert "<li>Compare <code>a | b</code> with &lt;another&gt;.</li>" in page
     assert "<td><code>list[int] | None</code></td>" in page
+    assert '<td><code>Literal["topk", "batchtopk"]</code></td>' in page
     assert "<td>The layers to look at; all of them when left out.</td>" in page
     assert "<td>required</td>" in page
     assert "<td><code>0.5</code></td>" in page
     assert "[`logit_lens`](logit_lens.md)" in pages["reference/families/index.md"]
 
 
+def test_parameters_that_families_share_come_after_a_familys_own() -> None:
+    page = family_pages(made_up.families())["reference/families/logit_lens.md"]
+    keys = [line.split("`")[1] for line in page.partition("## Parameters")[2].splitlines() if "| `" in line]
+    assert keys == ["layers", "kind", "site", "depth", "seed"]
+
+
+def test_a_family_says_what_it_reads() -> None:
+    pages = family_pages(made_up.families())
+    lens = pages["reference/families/logit_lens.md"]
+    assert "| `prompts` | Prompts of the kind pairs: a clean and a corrupted prompt" in lens
+    assert "`corpus`" not in lens
+    patching = pages["reference/families/circuit_patching.md"]
+    for key in ("prompts", "corpus", "hook_site", "uses: {saes: ...}", "parameters: {site: ...}"):
+        assert f"| `{key}` |" in patching, key
+    swept = "[`logit_lens`](logit_lens.md), swept over `seed` alone, two values or more."
+    assert f"{swept} Its corpus and hook site are read here too" in patching
+    assert "[`logit_lens`](logit_lens.md), a single run." in patching
+    nothing = {"lens": Declaration("A lens.", Inputs(), FamilyParams)}
+    assert (
+        "## What it reads\n\nNothing but the model.\n\n## Parameters\n\nNone."
+        in (family_pages(nothing)["reference/families/lens.md"])
+    )
+
+
+def test_every_kind_of_prompts_is_told() -> None:
+    assert set(PROMPTS) == set(get_args(PromptKind))
+
+
+def test_every_parameter_of_every_family_is_described() -> None:
+    declared = {name: families.declaration(name) for name in families.names()}
+    for name, page in family_pages(declared).items():
+        for line in page.splitlines():
+            assert not line.endswith("|  |"), f"{name}: {line}"
+    rows = family_pages(declared)["reference/families/polysemanticity_sae.md"]
+    for inherited in ("seed", "n_features", "epochs", "context_tokens"):
+        assert f"\n| `{inherited}` | " in rows
+
+
 @pytest.mark.parametrize("part", [Spec, Experiment, PromptChoice, CorpusChoice, Claim])
 def test_every_key_of_a_spec_is_described(part: type) -> None:
-    rows = spec_page(ENGINE / "spec" / "models.py").splitlines()
+    rows = spec_page().splitlines()
     for name in part.model_fields:
         described = [row for row in rows if row.startswith(f"| `{name}` |")]
         assert described and all(not row.endswith("|  |") for row in described), name
+
+
+def test_what_may_be_written_for_a_key_is_told_in_plain_types() -> None:
+    page = spec_page()
+    assert "| `title` | `str` | required |" in page
+    assert "| `prompts` | `str | PromptChoice | None` | `None` |" in page
+    assert "| `sweep` | `dict[str, list[bool | int | float | str]]` | `{}` |" in page
+    assert '| `dtype` | `Literal["float32", "bfloat16"]` | `"float32"` |' in page
 
 
 def test_calibrations_say_what_was_expected_and_seen() -> None:
