@@ -61,10 +61,6 @@ class Lab:
         yield progress
         self.staged = until
 
-    def part(self, start: float, end: float) -> Callable[..., None]:
-        """Progress of one part of the run, itself told from 0 to 1."""
-        return lambda fraction, message="": self.progress(start + (end - start) * fraction, message)
-
     def tokenized(self) -> PromptPairs:
         """The prompt pairs that fit the tokenizer; SpecError where the experiment names no prompts."""
         if self.prompts is None:
@@ -94,21 +90,17 @@ class Lab:
 
     def used(self, role: str) -> Result:
         """The one result this experiment builds on under that role; SpecError where none or several are."""
-        found = self.used_points(role)
+        found = self.used_runs(role)
         if len(found) > 1:
             seen = f"a sweep of {len(found)} points"
             raise SpecError(f"this family builds on one run as {role!r}", expected="no sweep", seen=seen)
-        return next(iter(found.values()))
+        return next(iter(found.values())).result
 
-    def used_points(self, role: str) -> dict[Point, Result]:
-        """The results of a swept experiment under that role, by sweep point in the sweep's order.
+    def used_runs(self, role: str) -> dict[Point, UsedRun]:
+        """The runs under that role, by sweep point in the sweep's order, each with what it was measured as.
 
         Raises SpecError where the spec names none.
         """
-        return {point: run.result for point, run in self.used_runs(role).items()}
-
-    def used_runs(self, role: str) -> dict[Point, UsedRun]:
-        """The runs under that role, each with the experiment it was measured as; SpecError as above."""
         if role not in self.uses:
             raise SpecError(
                 f"this family builds on another experiment as {role!r}",
@@ -122,7 +114,7 @@ class Lab:
 
         SpecError where there are fewer, or where they differ in anything else.
         """
-        points = self.used_points(role)
+        points = self.used_runs(role)
         swept = sorted({name for point in points for name, _ in point})
         if swept != [parameter] or len(points) < 2:
             of = f"{len(points)} run{'s' * (len(points) != 1)}"
@@ -132,4 +124,4 @@ class Lab:
                 seen=f"{of}, swept over {', '.join(swept) or 'nothing'}",
                 hint="for each value of anything else, one experiment and one of this family that uses it",
             )
-        return {dict(point)[parameter]: result for point, result in points.items()}
+        return {dict(point)[parameter]: run.result for point, run in points.items()}

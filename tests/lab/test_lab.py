@@ -30,7 +30,6 @@ def test_a_swept_experiment_is_used_point_by_point():
     swept: dict[Point, UsedRun] = {(("seed", seed),): UsedRun(Result()) for seed in (0, 1)}
     lab = Lab(micro_model(), uses={"saes": swept})
     assert lab.used_runs("saes") == swept
-    assert lab.used_points("saes") == {point: run.result for point, run in swept.items()}
     with pytest.raises(SpecError, match="a sweep of 2 points"):
         lab.used("saes")
 
@@ -43,13 +42,6 @@ def test_a_sweep_over_one_parameter_is_used_by_its_value():
         lab.used_over("saes", "n_features")
     with pytest.raises(SpecError, match="1 run, swept over nothing"):
         lab.used_over("one", "seed")
-
-
-def test_a_part_of_a_run_tells_its_own_progress():
-    told = []
-    lab = Lab(micro_model(), progress=lambda *words: told.append(words))
-    lab.part(0.2, 0.6)(0.5, "half of it")
-    assert told == [(pytest.approx(0.4), "half of it")]
 
 
 def test_a_stage_tells_its_own_progress_as_a_part_of_the_whole():
