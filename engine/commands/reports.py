@@ -13,7 +13,8 @@ from engine.publish.mkdocs_site import build_site
 from engine.publish.overview import Report
 from engine.publish.page_cache import PageCache
 from engine.publish.pages import site_files
-from engine.report.charts.draw import Chart
+from engine.report.charts.chart import Chart
+from engine.report.charts.chart_cache import ChartCache
 from engine.report.lint import Concern
 from engine.report.render import check_template, render, unprintable
 from engine.runs.assemble import assemble
@@ -33,15 +34,17 @@ def print_reports(
     drawn: Callable[[Path], dict[str, Chart]] = lambda path: {},
 ) -> list[Report]:
     """Every investigation's ledger, and its template printed from it; `drawn` keeps a template's charts."""
+    charts = ChartCache(store.folder / "charts")
     reports = []
     for investigation in plan.investigations.values():
         ledger = assemble(investigation, store, plan, outcomes)
         path = investigation.template_path
         try:
-            rendered = render(ledger, template_text(path), path, drawn=drawn(path))
+            rendered = render(ledger, template_text(path), path, drawn=drawn(path), chart_cache=charts)
         except EngineError as error:  # one wrong template leaves the others standing
             rendered = unprintable(ledger, error, path)
         reports.append(Report(ledger, rendered, investigation.folder))
+    charts.prune()
     return reports
 
 

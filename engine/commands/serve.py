@@ -20,7 +20,7 @@ from engine.evidence.result import Calibration
 from engine.publish.overview import Report
 from engine.publish.page_cache import PageCache
 from engine.publish.server import serve as serve_folder
-from engine.report.charts.draw import Chart
+from engine.report.charts.chart import Chart
 from engine.report.render import render
 from engine.runs.calibrations import calibrations
 from engine.runs.investigation import find_root

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from engine.errors import EngineError, TemplateError, nearest
 from engine.evidence.printing import digits
 from engine.evidence.verdicts import VerdictName
+from engine.report.charts.chart_cache import ChartCache
 from engine.report.citations import Reference, references_beside
 from engine.report.claim_sentences import ClaimSentence, verdict_of, why
 from engine.report.escape import as_it_is
@@ -38,7 +39,7 @@ from engine.report.tables import ROWS, count_shown, grid_of
 from engine.runs.ledger import DisplayItem, DisplayKind, Entry, Ledger
 
 if TYPE_CHECKING:
-    from engine.report.charts.draw import Chart
+    from engine.report.charts.chart import Chart
 
 __all__ = ["Concern", "RenderedReport", "asked_for", "render", "render_headline"]
 
@@ -70,18 +71,21 @@ def render(
     target: Literal["site", "text"] = "site",
     citations: Mapping[str, Reference] | None = None,
     drawn: dict[str, Chart] | None = None,
+    chart_cache: ChartCache | None = None,
 ) -> RenderedReport:
     """Print what the ledger knows into a template.
 
     `path` is the template's own, for messages, for the spec.yaml and, unless `citations` are given, the
-    references.bib beside it. `drawn` remembers charts by id, for the next printing of the same ledger.
+    references.bib beside it. `drawn` remembers charts by id, for the next printing of the same ledger, and
+    `chart_cache` by what they are drawn from, for the next process.
     `concerns` holds broken sentences and all that `lint` finds. Raises TemplateError with file:line and
     nearest names for whatever the template names that is not there.
     """
     path, text = Path(path), unix_lines(template_text)
     references = references_beside(path) if citations is None else citations
     printer = SitePrinter(ledger) if target == "site" else TextPrinter()
-    page = _Page(ledger, path, printer, references, drawn if drawn is not None else {})
+    drawn = drawn if drawn is not None else {}
+    page = _Page(ledger, path, printer, references, drawn, chart_cache or ChartCache())
     body = page.print(text, str(path))
     concerns = page.concerns + lint(text, path, ledger.spec.claims)
     concerns += lint(ledger.spec.headline, headline_place(path))
@@ -149,6 +153,7 @@ class _Page:
     printer: Printer
     known_references: Mapping[str, Reference]
     drawn: dict[str, Chart]
+    chart_cache: ChartCache = field(default_factory=ChartCache)
     charts: dict[str, dict] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     concerns: list[Concern] = field(default_factory=list)
@@ -247,13 +252,11 @@ class _Page:
         entry, figure = self._part("figures", name, model)
         if figure is None:
             return self.printer.notice(_absent("figures", name, entry))
-        from engine.report.charts.draw import draw  # loads altair, which only drawing needs
-
         table = entry.tables[figure.table]
         id = _id(name, entry, self.ledger)
         table_id = _id(f"{entry.label}.{figure.table}", entry, self.ledger)
         if id not in self.drawn:
-            self.drawn[id] = draw(figure, table)
+            self.drawn[id] = self.chart_cache.draw(figure, table)
         self.charts[id], self.tables[table_id] = self.drawn[id].spec, table
         return self.printer.chart(id, figure, self.drawn[id], table_id)
 

@@ -17,7 +17,7 @@ from engine.report.tables import Grid, count_shown, grid_of
 from engine.runs.ledger import Entry
 
 if TYPE_CHECKING:
-    from engine.report.charts.draw import Chart
+    from engine.report.charts.chart import Chart
 
 
 def run_page(entry: Entry, experiment: Mapping[str, Any], *, slug: str = "") -> tuple[str, str]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import altair as alt
 import pandas as pd
+from altair.utils.schemapi import debug_mode
 
 from engine.errors import TemplateError, nearest
 from engine.evidence.result import Figure
 from engine.report.charts.alt_text import describe
 from engine.report.charts.channels import Channels
+from engine.report.charts.chart import Chart
 from engine.report.charts.figure_columns import part
 from engine.report.charts.kinds import JITTER, KINDS, LOOK, OPTIONS, ChartKind
 from engine.report.tables import is_numeric
@@ -26,17 +27,11 @@ MOST_ROWS = 5000
 """More rows than this are sampled before they are drawn, and the caption says so."""
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A drawn figure: its Vega-Lite spec, what it shows in words, and what was left out, if anything."""
+def draw(figure: Figure, table: pd.DataFrame, where: str = "", *, validate: bool = False) -> Chart:
+    """The figure as a Vega-Lite 6 spec with its data inside.
 
-    spec: dict
-    alt: str
-    sampled: str
-
-
-def draw(figure: Figure, table: pd.DataFrame, where: str = "") -> Chart:
-    """The figure as a validated Vega-Lite 6 spec with its data inside.
+    To `validate` it against the schema of Vega-Lite takes as long as all the rest. The tests do it for every
+    kind, and the figure itself is checked here.
 
     Raises TemplateError for an unknown kind, part, option or column, a missing part, and a table
     without rows.
@@ -45,12 +40,13 @@ def draw(figure: Figure, table: pd.DataFrame, where: str = "") -> Chart:
     drawn, sampled = _capped(table.loc[:, list(dict.fromkeys(figure.columns.values()))])
     channels = Channels(figure, drawn)
     words = describe(figure, table)
-    chart = kind.draw(channels).properties(data=alt.NamedData(name="rows"))
-    if "facet" in channels:
-        by = channels.channel("facet", alt.Facet, "nominal", sort=channels.order("facet"))
-        chart = chart.facet(by, columns=2)
-    spec = chart.properties(description=words).configure(**LOOK).to_dict()
-    # The rows go in after Altair has validated the spec: validating each value of them takes seconds.
+    with debug_mode(validate):  # else Altair validates each part of a chart when it is made
+        chart = kind.draw(channels).properties(data=alt.NamedData(name="rows"))
+        if "facet" in channels:
+            by = channels.channel("facet", alt.Facet, "nominal", sort=channels.order("facet"))
+            chart = chart.facet(by, columns=2)
+        spec = chart.properties(description=words).configure(**LOOK).to_dict(validate=validate)
+    # The rows go in at the end: Altair would copy them at every step, and validate each value.
     spec["data"] = {"name": "rows", "values": _values(figure, drawn)}
     return Chart(spec, words, sampled)
 

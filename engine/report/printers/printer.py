@@ -16,7 +16,7 @@ from engine.report.popovers import LabelledFacts
 from engine.report.tables import Grid
 
 if TYPE_CHECKING:
-    from engine.report.charts.draw import Chart
+    from engine.report.charts.chart import Chart
 
 
 class Printer(Protocol):

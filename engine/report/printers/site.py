@@ -38,7 +38,7 @@ from engine.report.tables import Grid, markdown
 from engine.runs.ledger import Ledger, Replication
 
 if TYPE_CHECKING:
-    from engine.report.charts.draw import Chart
+    from engine.report.charts.chart import Chart
 
 
 class SitePrinter:

@@ -28,7 +28,7 @@ from engine.report.printers.standalone_assets import SCRIPT, STYLE
 from engine.report.tables import Grid
 
 if TYPE_CHECKING:
-    from engine.report.charts.draw import Chart
+    from engine.report.charts.chart import Chart
 
 
 class StandalonePrinter:

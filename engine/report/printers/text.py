@@ -19,7 +19,7 @@ from engine.report.printers.markdown_blocks import block, bulleted, headed
 from engine.report.tables import Grid, markdown
 
 if TYPE_CHECKING:
-    from engine.report.charts.draw import Chart
+    from engine.report.charts.chart import Chart
 
 
 class TextPrinter:

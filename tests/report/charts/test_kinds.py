@@ -25,6 +25,12 @@ def test_every_kind_compiles_and_carries_words_and_no_ink(name: str) -> None:
         assert spec["width"] == "container"
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_kind_is_valid_though_a_build_does_not_validate_it(name: str) -> None:
+    drawn = figure(*FIGURES[name])
+    assert draw(drawn, TABLE, validate=True) == draw(drawn, TABLE)
+
+
 def test_bars_of_one_colour_each_are_not_set_apart() -> None:
     one = TABLE.iloc[:3].assign(kind=["mlp", "head", "mlp"])
     assert "xOffset" not in json.dumps(draw(figure("bar", {**XY, "color": "kind"}), one).spec)
