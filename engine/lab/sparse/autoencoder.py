@@ -81,7 +81,9 @@ def train_several(
     width, and for k > n_features; ResultError where the loss is no longer a number.
     """
     check_width(n_features, k)
+    # One source: decoder rows of norm 1, and b_dec taken from the input.
     objective = Objective(architecture, k, (d,), k_aux or default_k_aux((d,)), aux_coefficient)
+    # Some hundred rows of history whatever the number of steps.
     every = max(1, n_steps // 100)
     noted = frozenset(range(every, n_steps + 1, every))
     recipe = Recipe(objective, lr, n_steps, dead_after_tokens, noted_steps=noted)
@@ -104,6 +106,7 @@ def finished(training: Training, scale: float) -> TrainingOutcome[Coder]:
     weights = training.weights
     objective = training.recipe.objective
     coder = Coder(
+        # Trained latent by latent, used "d latent".
         W_enc=weights.W_enc.detach().T.contiguous(),
         b_enc=weights.b_enc.detach(),
         W_dec=unit_rows(weights.W_dec.detach()),

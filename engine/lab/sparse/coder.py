@@ -36,6 +36,7 @@ class Coder:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
+        # Architectures that are read only, by thresholds, have no k: 1 passes.
         check_width(self.W_dec.shape[0], self.k if self.architecture in TRAINABLE else 1)
         latents, d = self.W_dec.shape
         wanted = [(d, latents), (latents,), (d,)]
@@ -58,6 +59,7 @@ class Coder:
 
     def pre_activations(self, x: Float[Tensor, "row d"]) -> Float[Tensor, "row latent"]:
         """What the codes are chosen from."""
+        # One fused product and sum: the dense encoder is the most expensive part of inference.
         return torch.addmm(self.b_enc, x * self.scale - self.b_dec, self.W_enc)
 
     def codes(self, x: Float[Tensor, "row d"]) -> Codes:
@@ -78,6 +80,8 @@ class Coder:
 
     def reconstruct(self, x: Float[Tensor, "*place d"]) -> Float[Tensor, "*place d"]:
         """Encoded and decoded, for splicing into a model."""
+        # Contexts and positions are all rows alike; back to the model's dtype so that a splice changes no
+        # dtype.
         rows = x.reshape(-1, self.d).to(self.W_dec.dtype)
         return self.decode_sparse(self.codes(rows)).reshape(x.shape).to(x.dtype)
 
@@ -86,6 +90,8 @@ class Coder:
 
         Pre-activations are linear in x, so that a scale s on the input divides biases and threshold by s.
         """
+        # (s x - b_dec) W + b_enc = s ((x - b_dec / s) W + b_enc / s): codes come out divided by s, which is
+        # what decoding divides by, so that decoder rows stay.
         threshold = None if self.threshold is None else self.threshold / self.scale
         biases = {"b_enc": self.b_enc / self.scale, "b_dec": self.b_dec / self.scale}
         return replace(self, **biases, threshold=threshold, scale=1.0)
@@ -113,4 +119,5 @@ def random_coder(d: int, n_features: int, k: int, *, seed: int, mean: Tensor | N
 
 def unit_rows(rows: Float[Tensor, "row d"]) -> Float[Tensor, "row d"]:
     """Each row divided by its norm."""
+    # A row of zeros stays zero instead of becoming NaN.
     return rows / rows.norm(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)

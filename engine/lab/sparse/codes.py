@@ -79,6 +79,8 @@ def weighted_sums(
     table: Float[Tensor, "row d"],
 ) -> Float[Tensor, "bag d"]:
     """For each bag of entries, the sum of table[index] times weight."""
+    # A bag is a row, its entries the active latents: torch's kernel gathers and sums without a row of
+    # products in between.
     return torch.nn.functional.embedding_bag(
         index, table, starts, mode="sum", per_sample_weights=weights, include_last_offset=True
     )
@@ -102,6 +104,7 @@ def joined(codes: Iterable[Codes]) -> Codes:
     held = list(codes)
     if not held:
         raise DataError("there are no codes", expected="at least one batch", seen="none")
+    # Each batch's starts count from 0: only the differences can be joined.
     counts = torch.cat([c.starts.diff() for c in held])
     starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     latents = torch.cat([c.latents for c in held])

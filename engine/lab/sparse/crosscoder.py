@@ -83,10 +83,13 @@ class Crosscoder:
     def encode(self, x: Batch) -> Float[Tensor, "batch latent"]:
         """Codes by the threshold on activation times decoder length, row by row."""
         codes = torch.addmm(self.b_enc, self.scaled(x), self.enc.T).relu_()
+        # As in training, what counts is how much of the output an activation makes, z_j times the sum of
+        # |d_j,s| over sources; what is kept keeps its own value.
         return codes * (codes * self.norms.sum(dim=1) > self.threshold)
 
     def decode(self, codes: Float[Tensor, "batch latent"]) -> Batch:
         """Activations in the model's own scale."""
+        # The inverse of `scaled`: scale first, then the mean.
         return torch.addmm(self.b_dec, codes, self.dec) / self.scale + self.mean
 
 
@@ -96,7 +99,10 @@ def start(first: Batch, widths: Widths, n_features: int, k: int, seed: int) -> C
     # learned bias that is taken from every source's input would have to be found again for each.
     mean = first.double().mean(dim=0)
     spread = by_source((first.double() - mean).square(), widths).mean(dim=0)
+    # scale_s^2 E|x_s - mean_s|^2 = the mean width, for every source s. A constant source stays at 0 and does
+    # not divide by it.
     scale = over_source((mean_width(widths) / spread.clamp_min(1e-12)).sqrt(), widths)
+    # The bias starts at zero, since the activations are centred already.
     weights = starting_weights(n_features, widths, torch.zeros(sum(widths)), seed)
     return Crosscoder(
         enc=weights.W_enc,
@@ -107,6 +113,7 @@ def start(first: Batch, widths: Widths, n_features: int, k: int, seed: int) -> C
         scale=scale.float(),
         widths=widths,
         k=k,
+        # Until training has seen a batch: whatever is positive is active.
         threshold=0.0,
     )
 
@@ -159,6 +166,7 @@ def train(
 def checked_batch(batch: Float[Tensor, ...], widths: Widths) -> Batch:
     """The batch in fp32; DataError where it does not hold two or more sources of these widths."""
     if batch.ndim == 2 and len(widths) > 1 and batch.shape[1] == sum(widths) and len(batch):
+        # The weights are fp32, and torch multiplies no mixed dtypes.
         return batch.float()
     seen = " x ".join(map(str, batch.shape))
     expected = f'"batch width", the width of two or more sources: {" + ".join(map(str, widths))}'

@@ -27,6 +27,7 @@ def hold_out(lab: Lab, acts: Activations, fraction: float) -> tuple[Activations,
     """
     training_rows, rest = acts.split(fraction)
     held = HeldOutActivations.of(rest, acts.site)
+    # On held-out contexts, which are what the run reports about.
     texts, _ = held.texts(RECEIPT_CONTEXTS)
     lab.receipts += base_receipts_of_contexts(lab.model, texts)
     return training_rows, held
@@ -55,9 +56,11 @@ class HeldOutActivations:
             site=site,
             rows=lambda index: acts.rows(site, index),
             inputs=lambda contexts: acts.inputs(contexts)[0],
+            # Rows have no BOS, but the model reads it: a splice leaves that position alone.
             first_position=acts.contexts.first_position,
             ids=acts.ids,
             context=acts.context.astype(np.int64),
+            # Where a context begins identifies it whatever else was harvested or held out.
             names=[f"token {start}" for start in acts.contexts.starts[acts.chosen].tolist()],
         )
 
@@ -70,6 +73,7 @@ class HeldOutActivations:
 
     def codes(self, coder: Coder) -> Codes:
         """The active latents of every row."""
+        # Batch by batch: only active latents are kept, dense codes of all rows would not fit.
         return joined(coder.codes(x) for x, _ in self.batches())
 
     def texts(self, limit: int) -> tuple[Int[Tensor, "context pos"], list[str]]:

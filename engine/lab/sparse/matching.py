@@ -62,6 +62,8 @@ class Matching:
 
     def best(self, statistic: str, at: float = NEAR) -> float:
         """A statistic of the best cosines, the mean of both directions."""
+        # Averaged over both directions, since best matches from A to B alone depend on which dictionary is
+        # named first.
         return (summary(self.a_to_b, statistic, at) + summary(self.b_to_a, statistic, at)) / 2
 
     def one_to_one(self, statistic: str, at: float = NEAR) -> float:
@@ -175,4 +177,5 @@ def _comparable(a: Dictionary, b: OtherDictionary) -> tuple[Dictionary, OtherDic
 
 def _blocks(a: Dictionary, b: OtherDictionary) -> Iterator[tuple[slice, Float[np.ndarray, "row b"]]]:
     for start in range(0, len(a), BLOCK):
+        # The last slice may reach past the end: numpy cuts it there.
         yield slice(start, start + BLOCK), a[start : start + BLOCK] @ b.T

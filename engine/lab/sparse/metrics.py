@@ -63,10 +63,13 @@ def reconstruction(
     for x, context in batches:
         residual = (x - reconstruct(x)).double().square().sum(dim=1)
         total = (x - mean).double().square().sum(dim=1)
+        # A token exactly at the mean has nothing to explain: the smallest positive divisor keeps it finite.
         per_token = 1 - residual / total.clamp_min(torch.finfo(torch.float32).tiny)
         rows = torch.stack([torch.ones_like(total), total, residual, per_token])
+        # Per context and not per token, since evidence is resampled by context; a context may span batches.
         sums.index_add_(1, context, rows.cpu())
     tokens, total, residual, per_token = sums.numpy()
+    # `not >` and not `<=`: a NaN among the activations fails here too.
     if not total.sum() > 0:
         raise DataError("the held-out activations are all the same", expected="a variance above 0", seen="0")
     return ReconstructionSums(tokens.astype(int), total, residual, per_token)
@@ -77,6 +80,7 @@ def mean_of(batches: Iterable[tuple[Tensor, Tensor]]) -> Float[Tensor, " d"]:
     sums: list[Tensor] = []
     n = 0
     for x, _ in batches:
+        # In double precision for the same reason as in `reconstruction`; back to fp32 only at the end.
         sums.append(x.double().sum(dim=0))
         n += len(x)
     if not n:
@@ -93,6 +97,7 @@ class PrincipalComponents:
 
     def reconstruct(self, rank: int) -> Reconstruct:
         """The best linear reconstruction of that rank, on the activations it was fitted to."""
+        # P = V V' projects on the first `rank` directions: x' = mean + P (x - mean).
         kept = self.directions[:, :rank]
         return lambda x: self.mean + (x - self.mean) @ kept @ kept.T
 
@@ -118,6 +123,7 @@ def principal(batches: Iterable[Float[Tensor, "_row d"]]) -> PrincipalComponents
     for x in batches:
         rows = x.double()
         first = rows.sum(dim=0) if first is None else first + rows.sum(dim=0)
+        # "d d", the only thing whose size does not depend on how many rows pass by.
         second = rows.T @ rows if second is None else second + rows.T @ rows
         n += len(x)
     if first is None or second is None:
@@ -136,6 +142,7 @@ class SpliceLosses:
     zero: Float[np.ndarray, " context"]
     ce: dict[str, Float[np.ndarray, " context"]]
     kl: dict[str, Float[np.ndarray, " context"]]
+    # A splice that is wired up wrongly shows here, before any loss is believed.
     identity_error: float
     """Largest logit change when the site's activations replace themselves, relative to the largest logit."""
 
@@ -155,15 +162,20 @@ def splice(
     """
     found: dict[str, list[Tensor]] = {}
     identity_error = 0.0
+    # Not 0, so that a model whose logits are all 0 does not divide by it below.
     largest = 1e-12
     for ids in batches:
         clean = clean_logits(ids).float()
+        # Spliced with itself the model must not change: this bounds what the splice adds of its own.
         itself = forward(ids, lambda x: x).float()
         identity_error = max(identity_error, float((itself - clean).abs().max()))
         largest = max(largest, float(clean.abs().max()))
+        # Logits at position t predict token t + 1: the targets are those from first_position + 1 on, and the
+        # logits of the last position have none.
         logprobs = clean[:, first_position:].log_softmax(-1)
         next_ids = ids[:, first_position + 1 :]
         found.setdefault("clean", []).append(_cross_entropy(logprobs, next_ids))
+        # Zeros are the worst replacement that the CE loss score is measured from.
         for name, reconstruct in {"zero": torch.zeros_like, **by}.items():
             spliced = forward(ids, reconstruct)[:, first_position:].float().log_softmax(-1)
             found.setdefault(f"ce {name}", []).append(_cross_entropy(spliced, next_ids))
@@ -179,6 +191,7 @@ def splice(
 
 def _cross_entropy(logprobs: Float[Tensor, "context pos vocab"], next_ids: Tensor) -> Tensor:
     """Mean surprise at the next token, nats: "context"."""
+    # The last position predicts a token that lies outside the context.
     return -logprobs[:, :-1].gather(2, next_ids[..., None].to(logprobs.device))[..., 0].mean(dim=1)
 
 
@@ -189,10 +202,12 @@ def nearest_cosines(W_dec: Float[Tensor, "latent d"], block: int = 2048) -> Floa
         return rows.new_full((len(rows),), -1.0)
     nearest = []
     for start in range(0, len(rows), block):
+        # A block of rows at a time: all cosines at once would take the square of the number of latents.
         cosines = rows[start : start + block] @ rows.T
         here = torch.arange(len(cosines))
         cosines[here, start + here] = -torch.inf  # a direction is no neighbour of itself
         nearest.append(cosines.amax(dim=1))
+    # Rounding may give a duplicate a cosine just above 1.
     return torch.cat(nearest).clamp(-1, 1)
 
 

@@ -19,6 +19,7 @@ def arrays_of(coder: Coder, firing_rate: Float[np.ndarray, " latent"]) -> dict[s
     """What a run holds of a coder: folded weights in fp32; threshold 0 where Top-K needs none."""
     coder = coder.folded()
     arrays = {name: getattr(coder, name).float().numpy() for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+    # Arrays of a run are always the same ones, so that readers need not know the architecture first.
     threshold = 0.0 if coder.threshold is None else float(coder.threshold)
     return arrays | {
         "firing_rate": firing_rate.astype(np.float32),

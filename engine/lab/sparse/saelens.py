@@ -25,7 +25,8 @@ from engine.lab.sparse.architectures import jumprelu
 from engine.lab.sparse.architectures.by_name import ARCHITECTURES, SAELENS
 from engine.lab.sparse.coder import Coder
 
-CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+CONFIG = "cfg.json"
+WEIGHTS = "sae_weights.safetensors"
 FORMAT_VERSION = "6.0.0"  # of SAELens, whose readers take a configuration without one to be older
 
 
@@ -37,6 +38,7 @@ def write_saelens(
     `metadata` are further fields such as context_size, prepend_bos and dataset_path. Raises DataError where
     the folder cannot be written.
     """
+    # The configuration says `normalize_activations: none`: the input's scale goes into biases and threshold.
     coder = coder.folded()
     architecture = ARCHITECTURES[coder.architecture]
     more_config, more_tensors = architecture.save(coder.k, coder.threshold, coder.b_enc)
@@ -46,14 +48,19 @@ def write_saelens(
         "d_sae": coder.n_features,
         "dtype": "float32",
         "device": "cpu",
+        # As `Coder.pre_activations` does: the decoder's bias is taken from the input before encoding.
         "apply_b_dec_to_input": True,
         "normalize_activations": "none",
+        # At hook_z the model has heads and their widths apart; SAELens flattens them for a coder that says
+        # so.
         "reshape_activations": "hook_z" if hook_name.endswith("hook_z") else "none",
         "metadata": {"sae_lens_version": FORMAT_VERSION, "model_name": model_name, "hook_name": hook_name}
         | metadata,
     } | more_config
     tensors = {
-        name: getattr(coder, name).float().contiguous() for name in ("W_enc", "b_enc", "W_dec", "b_dec")
+        # safetensors refuses views that are not contiguous, such as a transposed encoder.
+        name: getattr(coder, name).float().contiguous()
+        for name in ("W_enc", "b_enc", "W_dec", "b_dec")
     } | more_tensors
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,12 +102,16 @@ def _config(path: Path) -> dict[str, Any]:
         raise DataError("this configuration cannot be read", where=str(path), seen=str(error)) from None
     if not isinstance(config, dict):
         raise DataError("this is no configuration", where=str(path), expected="a JSON object", seen="a list")
+    # Older configurations have an activation function beside the architecture, under one of two names.
     activation = config.get("activation_fn", config.get("activation_fn_str", "relu"))
     if activation == "topk":
         config["architecture"] = "topk"
         config.setdefault("k", (config.get("activation_fn_kwargs") or {}).get("k"))
+    # An activation unknown here must not pass as ReLU: it becomes a name that no architecture has, and is
+    # refused by name.
     elif activation != "relu":
         config["architecture"] = f"{config.get('architecture', 'standard')} with {activation}"
+    # The default of configurations that are older than the field.
     return {"architecture": "standard"} | config
 
 
@@ -130,6 +141,7 @@ def _architecture(config: Mapping[str, Any], where: str) -> str:
 def _weights(path: Path, config: Mapping[str, Any], *, with_threshold: bool) -> dict[str, Tensor]:
     """The tensors in fp32, their names and shapes checked against the configuration."""
     try:
+        # Into fp32 at once, as everything that codes are computed with here.
         found = {name: tensor.float() for name, tensor in load_file(path).items()}
     except FileNotFoundError:
         raise DataError("the weights are missing", where=str(path), expected=WEIGHTS) from None
@@ -149,4 +161,5 @@ def _weights(path: Path, config: Mapping[str, Any], *, with_threshold: bool) -> 
             expected=", ".join(f"{name} {shape}" for name, shape in wrong.items()),
             seen=", ".join(f"{name} {seen.get(name, 'missing')}" for name in wrong),
         )
+    # Other tensors that a folder may hold are no part of a coder.
     return {name: found[name] for name in shapes}

@@ -29,7 +29,9 @@ def sparse_batches(
     generator = torch.Generator().manual_seed(seed)
     n, d = features.shape
     for _ in range(n_batches):
+        # Each feature by itself with probability active / n, so that no two go together.
         present = torch.rand(batch_size, n, generator=generator) < active / n
+        # Bounded away from 0, so that a present feature is never a matter of noise.
         strengths = 0.5 + torch.rand(batch_size, n, generator=generator)
         blur = noise * torch.randn(batch_size, d, generator=generator)
         yield (present * strengths) @ features + blur
@@ -63,6 +65,8 @@ def split_features(
             rows.append(parent[None])
             continue
         aside = torch.randn(children, len(parent), generator=generator)
+        # Gram-Schmidt against the parent, then child = cos * parent + sin * aside has norm 1 and the given
+        # cosine.
         aside = unit_rows(aside - (aside @ parent)[:, None] * parent)
         rows.append(cosine * parent + (1 - cosine**2) ** 0.5 * aside)
     return torch.cat(rows)

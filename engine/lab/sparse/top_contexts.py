@@ -55,7 +55,9 @@ def evenly_by_rate(codes: Codes, n: int) -> list[int]:
     """At most n live latents, evenly spaced from the one that fires most to the one that fires least."""
     fired = codes.fired().numpy()
     live = np.flatnonzero(fired)
+    # Stable, so that latents of one rate keep the order of their numbers on every machine.
     by_rate = live[np.argsort(-fired[live], kind="stable")]
+    # Fewer live latents than places give the same place twice: each is listed once.
     return by_rate[np.unique(np.linspace(0, len(live) - 1, n).astype(int))].tolist() if len(live) else []
 
 
@@ -63,6 +65,7 @@ class _LatentEntries:
     """Codes by latent, so that each latent's rows are at hand."""
 
     def __init__(self, codes: Codes, context: np.ndarray) -> None:
+        # Sorted once for all latents: a mask over all entries for each would be quadratic.
         order, starts = codes.by_latent()
         self.rows = codes.rows[order].numpy()
         self.values = codes.values[order].numpy()
@@ -85,6 +88,7 @@ class _LatentEntries:
         """The rows around one, first and past the last, all of its context."""
         low = max(0, row - around)
         high = min(len(self.context), row + around + 1)
+        # A context's rows are consecutive, so that the first and the last of the same one bound the window.
         same = np.flatnonzero(self.context[low:high] == self.context[row])
         return low + int(same[0]), low + int(same[-1]) + 1
 
@@ -92,6 +96,7 @@ class _LatentEntries:
         """The latent's activation on each row of a window."""
         rows = self.rows[self.of(latent)]
         values = self.values[self.of(latent)]
+        # Rows of one latent ascend (`by_latent` is stable): two searches find those of the window.
         here = slice(*np.searchsorted(rows, [first, last]))
         strengths = np.zeros(last - first)
         strengths[rows[here] - first] = values[here]

@@ -92,8 +92,11 @@ def starting_weights(n_features: int, widths: Widths, b_dec: Float[Tensor, " wid
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that devices start alike
     # Normal values of variance mean width / own width sum to one expected squared norm in every source.
     spread = over_source((mean_width(widths) / torch.tensor(widths)).sqrt(), widths)
+    # Drawn in fp32 and moved after, so that a seed means the same start for every dtype.
     drawn = torch.randn(n_features, sum(widths), generator=generator) * spread
     W_dec = unit_rows(drawn.to(b_dec))
+    # An encoder that starts as the decoder's transpose leaves fewer latents dead (Gao et al. 2024, section
+    # 2.4). A clone, since the two are trained apart from here on.
     return Weights(W_dec.clone(), W_dec, b_dec.new_zeros(n_features), b_dec.clone())
 
 
@@ -119,12 +122,15 @@ class Training:
         # Fused: one pass over each weight and its moments, which are the most memory that a step touches.
         adam = torch.optim.Adam(weights.all(), lr=recipe.lr, fused=True)
         never = torch.zeros(n_features, dtype=torch.long, device=b_dec.device)
+        # Every latent starts as if it had just fired: none is dead before `dead_after_tokens` tokens have
+        # passed.
         return cls(recipe, weights, adam, seed, never, never.clone())
 
     @torch.no_grad()
     def advance(self, x: Float[Tensor, "batch width"]) -> None:
         """One step on scaled activations."""
         dead = self.dead  # before the step: those that AuxK is to revive in it
+        # Step 2: loss and gradients.
         done = step(self.weights, x, self.recipe.objective, dead)
         rate = self.recipe.rate(self.n_steps)
         for group in self.adam.param_groups:
@@ -139,6 +145,7 @@ class Training:
             W_dec = self.weights.W_dec
             W_dec.div_(W_dec.norm(dim=1, keepdim=True))
         self._count(done, len(x))
+        # After the counting, so that the noted step is the number of steps done.
         if self.n_steps in (1, self.recipe.n_steps) or self.n_steps in self.recipe.noted_steps:
             self._note(done, len(x), rate, 0 if dead is None else int(dead.sum()))
 
@@ -146,6 +153,7 @@ class Training:
     def dead(self) -> Tensor | None:
         """The dead latents, or None where there cannot be any yet, which saves looking."""
         limit = self.recipe.dead_after_tokens
+        # Step 3. No latent can have been silent for longer than training has lasted.
         return self.silent_tokens >= limit if self.n_tokens >= limit else None
 
     def _count(self, done: Step, rows: int) -> None:
@@ -156,6 +164,7 @@ class Training:
         self.silent_tokens = torch.where(fired > 0, 0, self.silent_tokens + rows)
         self.n_steps += 1
         self.n_tokens += rows
+        # Step 4. Top-K has no threshold, and a batch without a positive activation has no smallest one.
         if done.smallest is not None:
             self.threshold = batchtopk.moved(self.threshold, done.smallest, self.recipe.threshold_rate)
 
@@ -202,10 +211,12 @@ def take_steps(
     done = 0
     for done, batch in enumerate(islice(stream, n_steps), 1):
         x = scaled(batch)
+        # All seeds see the same batches in the same order: they differ in their start only.
         for training in trainings:
             training.advance(x)
         if progress and (done % PROGRESS_EVERY == 0 or done == n_steps):
             progress(done / n_steps, f"training, step {done:,} of {n_steps:,}")
+    # Fewer steps would leave the learning rate above zero: that is no shorter training but an unfinished one.
     if done < n_steps:
         raise DataError("the activations ran out", expected=f"{n_steps:,} batches", seen=f"{done:,}")
 
@@ -219,6 +230,7 @@ def first_rows(
     """
     # What is read ahead is put back in front of the stream: it is trained on like the rest.
     held: list[Tensor] = []
+    # No more batches than there are steps, so that a short training does not read past its own data.
     while len(held) < n_steps and sum(map(len, held)) < SCALED_ON_ROWS:
         batch = next(stream, None)
         if batch is None:

@@ -20,6 +20,7 @@ def mean_width(widths: Widths) -> float:
 
 def by_source(x: Float[Tensor, "row width"], widths: Widths) -> Float[Tensor, "row source"]:
     """The sum over each source."""
+    # Widths may differ between sources, so that there is no axis to reshape into.
     return torch.stack([part.sum(dim=1) for part in x.split(widths, dim=1)], dim=1)
 
 

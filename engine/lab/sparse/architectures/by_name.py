@@ -49,8 +49,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     "jumprelu": jumprelu,
     "relu": relu,
 }
+# JumpReLU and ReLU need losses of their own, which gradients.py does not have.
 TRAINABLE: dict[str, TrainableArchitecture] = {"topk": topk, "batchtopk": batchtopk}
 SAELENS: dict[str, tuple[ArchitectureName, ReadableArchitecture]] = {
+    # A BatchTopK that SAELens wrote is a `jumprelu` there, and is read as one.
     topk.SAELENS: ("topk", topk),
     jumprelu.SAELENS: ("jumprelu", jumprelu),
     relu.SAELENS: ("relu", relu),

@@ -21,6 +21,7 @@ SAELENS: str = "jumprelu"
 def infer(pre: Float[Tensor, "row latent"], k: int, threshold: float | Tensor | None) -> Codes:
     """The latents above their thresholds, positive ones only; without one, what is positive."""
     bound = 0.0 if threshold is None else threshold
+    # Flat positions of "row latent" ascend row by row, as `codes_at` needs them.
     return codes_at((pre > bound).flatten().nonzero().flatten(), pre)
 
 
@@ -29,6 +30,7 @@ def save(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What a SAELens folder holds beyond the four weights: a threshold for each latent."""
     bound = 0.0 if threshold is None else threshold
+    # One number is spread over all latents; thresholds of their own stay as they are.
     return {}, {"threshold": (torch.zeros_like(b_enc) + bound).float()}
 
 

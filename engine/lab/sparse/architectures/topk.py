@@ -27,6 +27,7 @@ def select(
     `lengths`, of decoder rows that are not of norm 1, weigh in the choice.
     """
     weighted = pre if lengths is None else pre.relu() * lengths
+    # Chosen by weighted values, kept with their own: `codes_at` reads them from `pre`.
     return codes_at(largest(weighted, k), pre), None
 
 
@@ -49,11 +50,13 @@ def load(weights: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -
     much longer, make the same choice and decode to the same, so that the rescaling is taken into them.
     """
     k = config.get("k")
+    # A JSON true is an int to Python.
     if isinstance(k, bool) or not isinstance(k, int):
         raise DataError("a Top-K coder says its k", where=where, expected="a whole number", seen=repr(k))
     if not config.get("rescale_acts_by_decoder_norm"):
         return {**weights, "k": k}
     norms = weights["W_dec"].norm(dim=1)
+    # pre_j |d_j| = x . (w_j |d_j|) + b_j |d_j|, and z_j |d_j| times d_j / |d_j| is z_j d_j.
     rescaled = {
         "W_enc": weights["W_enc"] * norms,
         "b_enc": weights["b_enc"] * norms,
