@@ -41,7 +41,7 @@ def print_reports(
         path = investigation.template_path
         try:
             rendered = render(ledger, template_text(path), path, drawn=drawn(path), chart_cache=charts)
-        except EngineError as error:  # one wrong template leaves the others standing
+        except EngineError as error:  # one wrong template or claim leaves the others standing
             rendered = unprintable(ledger, error, path)
         reports.append(Report(ledger, rendered, investigation.folder))
     charts.prune()
@@ -49,7 +49,7 @@ def print_reports(
 
 
 def wrong_templates(plan: Plan, store: RunStore) -> list[EngineError]:
-    """What the templates of a plan name wrongly, as far as it is known before anything is measured."""
+    """What templates, claims and cards name wrongly, as far as it is known before anything is measured."""
     wrong: list[EngineError] = []
     for investigation in plan.investigations.values():
         ledger = assemble(investigation, store, plan)

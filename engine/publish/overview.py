@@ -64,8 +64,11 @@ def _answered_first(reports: Sequence[Report]) -> list[Report]:
 
 
 def _panel(report: Report) -> str:
-    cards = [_card(report, name) for name in report.ledger.spec.cards] if any(report.models.values()) else []
-    spec, id = report.ledger.spec, f"panel-{report.slug}"
+    spec = report.ledger.spec
+    id = f"panel-{report.slug}"
+    # A report that cannot be printed may have a card for a number that is not there.
+    with_cards = any(report.models.values()) and not report.rendered.error
+    cards = [_card(report, name) for name in spec.cards] if with_cards else []
     lines = [
         f'<section class="mech-panel" aria-labelledby="{id}">',
         f'<h2 id="{id}"><a href="investigations/{report.slug}/">{for_site(spec.title)}</a></h2>',

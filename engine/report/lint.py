@@ -29,6 +29,7 @@ ConcernKind = Literal[
     "uncited-claim",
     "broken-sentence",
     "broken-template",
+    "broken-claim",
     "failed-check",
     "drift",
     "failed-calibration",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pandas as pd
 from markupsafe import Markup
 
-from engine.errors import EngineError, TemplateError, nearest
+from engine.errors import ClaimError, EngineError, TemplateError, nearest
 from engine.evidence.printing import digits
 from engine.evidence.verdicts import VerdictName
 from engine.report.charts.chart_cache import ChartCache
@@ -79,13 +79,16 @@ def render(
     references.bib beside it. `drawn` remembers charts by id, for the next printing of the same ledger, and
     `chart_cache` by what they are drawn from, for the next process.
     `concerns` holds broken sentences and all that `lint` finds. Raises TemplateError with file:line and
-    nearest names for whatever the template names that is not there.
+    nearest names for whatever the template, the headline or a card names that is not there, ClaimError for
+    what a claim does.
     """
     path, text = Path(path), unix_lines(template_text)
     references = references_beside(path) if citations is None else citations
     printer = SitePrinter(ledger) if target == "site" else TextPrinter()
     drawn = drawn if drawn is not None else {}
     page = _Page(ledger, path, printer, references, drawn, chart_cache or ChartCache())
+    if wrong := wrong_in_spec(ledger, path):
+        raise wrong[0]
     body = page.print(text, str(path))
     concerns = page.concerns + lint(text, path, ledger.spec.claims)
     concerns += lint(ledger.spec.headline, headline_place(path))
@@ -101,8 +104,10 @@ def render_headline(ledger: Ledger, path: Path | str) -> str:
 def asked_for(ledger: Ledger, template_text: str, path: Path | str) -> frozenset[DisplayItem]:
     """The tables and figures that a template asks for, shown or not; nothing is drawn.
 
-    Raises TemplateError as `render` does.
+    Raises TemplateError and ClaimError as `render` does.
     """
+    if wrong := wrong_in_spec(ledger, path):
+        raise wrong[0]
     page = _Survey(ledger, Path(path), TextPrinter(), references_beside(Path(path)), {})
     page.print(unix_lines(template_text), str(path))
     return frozenset(page.asked)
@@ -119,7 +124,7 @@ def check_template(ledger: Ledger, template_text: str, path: Path | str) -> list
         (unix_lines(template_text), str(path)),
         (ledger.spec.headline, headline_place(path)),
     ]
-    wrong: list[EngineError] = []
+    wrong = wrong_in_spec(ledger, path)
     for text, where in texts:
         try:
             wrong += page.wrong_names(text, where)
@@ -128,14 +133,26 @@ def check_template(ledger: Ledger, template_text: str, path: Path | str) -> list
     return wrong
 
 
+def wrong_in_spec(ledger: Ledger, path: Path | str) -> list[EngineError]:
+    """What the claims and cards of a spec name that no run has measured."""
+    wrong: list[EngineError] = list(ledger.wrong_claims)
+    for name in ledger.spec.cards:
+        try:
+            ledger.number(name, where=f"{Path(path).parent / 'spec.yaml'}: cards.{name}")
+        except EngineError as error:
+            wrong.append(error)
+    return wrong
+
+
 def unprintable(ledger: Ledger, error: EngineError, path: Path | str) -> RenderedReport:
-    """What stands in the place of a report whose template is wrong: the error, and that nothing is lost."""
+    """What stands in the place of a report that cannot be printed: the error, and that nothing is lost."""
     printer = SitePrinter(ledger)
     told = printer.code(str(error), "text")
-    why = "This report cannot be printed, because its template names or says something that is not there."
-    kept = "Its numbers are not lost: they are printed as soon as the template is mended."
+    why = "This report cannot be printed, because its template or its spec names something that is not there."
+    kept = "Its numbers are not lost: they are printed as soon as this is mended."
     body = f"{printer.notice(why)}{told}{printer.paragraph(kept)}\n"
-    concern = Concern("broken-template", error.where or str(path), error.problem)
+    kind = "broken-claim" if isinstance(error, ClaimError) else "broken-template"
+    concern = Concern(kind, error.where or str(path), error.problem)
     return RenderedReport(body, {}, {}, [concern], "", error)
 
 

@@ -43,8 +43,8 @@ def assemble(
 ) -> Ledger:
     """The ledger of one investigation; `outcomes` are those of `execute`, if it ran.
 
-    Raises ClaimError for a claim on a number that no measured run has, StoreError for a published file
-    that is broken.
+    A claim on a number that no measured run has is among its `wrong_claims`. Raises StoreError for a
+    published file that is broken.
     """
     published = read_published(investigation.published_folder)
     found = [(run, _entry(run, store, (outcomes or {}).get(run.name))) for run in plan.of(investigation.slug)]
@@ -55,10 +55,10 @@ def assemble(
         }
         for model in investigation.spec.models
     }
-    _require_known_numbers(investigation, [entry for _, entry in found])
+    wrong_claims = tuple(_wrong_claims(investigation, [entry for _, entry in found]))
     comparisons = [c for run, entry in found for c in _comparisons(run, entry)]
     entries = tuple(_shown(entry) for _, entry in found)
-    return Ledger(investigation.slug, investigation.spec, entries, verdicts, tuple(comparisons))
+    return Ledger(investigation.slug, investigation.spec, entries, verdicts, tuple(comparisons), wrong_claims)
 
 
 def stored_entry(store: RunStore, run: StoredRun) -> Entry:
@@ -201,8 +201,11 @@ def _verdict(claim_id: str, claim: Claim, column: _Column) -> Verdict:
     return replace(before.verdict, claim=claim_id, source="published")
 
 
-def _require_known_numbers(investigation: Investigation, entries: list[Entry]) -> None:
-    """ClaimError where a claim names a number that its experiment, measured, has on no model."""
+def _wrong_claims(investigation: Investigation, entries: list[Entry]) -> Iterator[ClaimError]:
+    """The claims that name a number which its experiment, measured, has on no model.
+
+    They are told and not raised, so that one wrong claim leaves the other investigations standing.
+    """
     known: dict[str, set[str]] = {}
     for entry in entries:
         known.setdefault(entry.label, set()).update(entry.measurements)
@@ -210,7 +213,7 @@ def _require_known_numbers(investigation: Investigation, entries: list[Entry]) -
         for name in claim_names(claim):
             label, _, number = name.rpartition(".")
             if (numbers := known.get(label)) and number not in numbers:
-                raise ClaimError(
+                yield ClaimError(
                     f"{label} has no number {number!r}",
                     where=f"{investigation.spec_path}: claims.{claim_id}",
                     expected="one of " + ", ".join(sorted(numbers)),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from engine.errors import TemplateError, nearest
+from engine.errors import ClaimError, TemplateError, nearest
 from engine.spec.models import Spec
 from engine.spec.points import point_label
 
@@ -102,13 +102,18 @@ class Replication:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Entries, verdicts by model and claim id, and the comparison with the published numbers."""
+    """Entries, verdicts by model and claim id, and the comparison with the published numbers.
+
+    A ledger with `wrong_claims` (on numbers that are not there) is whole in all else, but no report is
+    printed from it until they are mended.
+    """
 
     slug: str
     spec: Spec
     entries: tuple[Entry, ...]
     verdicts: dict[str, dict[str, Verdict]]
     comparisons: tuple[Replication, ...] = ()
+    wrong_claims: tuple[ClaimError, ...] = ()
 
     @property
     def primary(self) -> str:

@@ -8,6 +8,7 @@ import pytest
 from engine.errors import SiteError, TemplateError
 from engine.publish.overview import REGISTERED, Report, home_page, investigations_page
 from engine.publish.pages import report_page
+from engine.report.render import render, unprintable
 from tests.publish import made_up
 
 
@@ -85,11 +86,17 @@ def test_what_has_no_number_yet_comes_last_and_without_cards(project: Path) -> N
     assert index.index("1 supported") < index.index(REGISTERED)
 
 
-def test_a_card_of_an_unknown_number_names_the_spec(project: Path) -> None:
+def test_a_report_with_a_card_of_an_unknown_number_stands_without_cards(project: Path) -> None:
     report = made_up.report(project)
     spec = report.ledger.spec.model_copy(update={"cards": {"lens.final_rnk": "Rank"}})
-    with pytest.raises(TemplateError, match=r"spec.yaml.*\n(.*\n)*.*nearest: final_rank"):
-        home_page("<!-- headline cards -->", [replace(report, ledger=replace(report.ledger, spec=spec))])
+    ledger = replace(report.ledger, spec=spec)
+    template = project / "investigations/fact-recall/report.md"
+    with pytest.raises(TemplateError, match=r"spec.yaml.*\n(.*\n)*.*nearest: final_rank") as caught:
+        render(ledger, "Nothing.", template)
+    wrong = replace(report, ledger=ledger, rendered=unprintable(ledger, caught.value, template))
+    home = home_page("<!-- headline cards -->", [wrong, made_up.report(project, "a-second-one")])
+    assert made_up.TITLE in home
+    assert home.count('class="mech-cards"') == 1
 
 
 def test_the_index_sorts_by_values_not_by_words(project: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.errors import TemplateError
-from engine.report.render import check_template, unprintable
+import pytest
+
+from engine.errors import ClaimError, TemplateError
+from engine.report.render import asked_for, check_template, render, unprintable
 from tests.report.conftest import entry
 
 TEMPLATE = """Rank {{ lens.final_rank }} and {{ lens.finalrank }}.
@@ -41,6 +43,24 @@ def test_the_headline_is_looked_at_and_syntax_is_told_alone(ledger) -> None:
     assert [error.where for error in told] == ["report.md:1", "spec.yaml (headline):1"]
 
 
+def test_what_claims_and_cards_name_wrongly_is_told_with_its_place(ledger) -> None:
+    spec = ledger.spec.model_copy(update={"cards": {"lens.fnal_rank": "Rank"}})
+    claim = ClaimError("lens has no number 'rnk'", where="spec.yaml: claims.rank-falls")
+    wrong = replace(ledger, spec=spec, wrong_claims=(claim,))
+    told = check_template(wrong, "Nothing.", "report.md")
+    assert [error.where for error in told] == [
+        "spec.yaml: claims.rank-falls",
+        "spec.yaml: cards.lens.fnal_rank",
+    ]
+    assert told[1].near[0] == "final_rank"
+    with pytest.raises(ClaimError, match="rnk"):
+        render(wrong, "Nothing.", "report.md")
+    with pytest.raises(ClaimError, match="rnk"):
+        asked_for(wrong, "Nothing.", "report.md")
+    with pytest.raises(TemplateError, match="fnal_rank"):
+        render(replace(wrong, wrong_claims=()), "Nothing.", "report.md")
+
+
 def test_a_template_without_mistakes_has_none(ledger) -> None:
     assert check_template(ledger, '{{ lens.final_rank }} {{ chart("lens.by_layer") }}', "report.md") == []
 
@@ -51,4 +71,12 @@ def test_the_place_of_a_wrong_report_tells_the_mistake(ledger) -> None:
     assert "report.md:3" in report.markdown and report.error is error
     assert [(concern.kind, concern.where) for concern in report.concerns] == [
         ("broken-template", "report.md:3")
+    ]
+
+
+def test_a_wrong_claim_is_a_concern_of_its_own_kind(ledger) -> None:
+    error = ClaimError("lens has no number 'rnk'", where="spec.yaml: claims.rank-falls")
+    report = unprintable(ledger, error, "report.md")
+    assert [(concern.kind, concern.where) for concern in report.concerns] == [
+        ("broken-claim", "spec.yaml: claims.rank-falls")
     ]

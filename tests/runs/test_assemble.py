@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ClaimError
 from engine.runs.assemble import assemble, stored_entry
 from engine.runs.execution.scheduler import execute
 from engine.runs.published.write import write_published
@@ -123,10 +122,17 @@ def test_a_run_damaged_since_the_plan_does_not_stop_the_others(toy: Any) -> None
 
 def test_a_claim_on_a_number_that_does_not_exist_names_those_that_do(toy: Any) -> None:
     toy.spec(claims={"more": {"holds": "count.scores > 1"}}, count={})
-    with pytest.raises(ClaimError) as caught:
-        toy.ledger()
-    assert caught.value.near[0] == "score"
-    assert caught.value.where.endswith("spec.yaml: claims.more")
+    ledger = toy.ledger()
+    (wrong,) = ledger.wrong_claims
+    assert wrong.near[0] == "score"
+    assert wrong.where.endswith("spec.yaml: claims.more")
+    assert ledger.verdicts["tiny"]["more"].verdict == "unmeasured"
+    assert ledger.entries[0].state == "measured"
+
+
+def test_a_claim_is_not_called_wrong_before_its_experiment_was_measured(toy: Any) -> None:
+    toy.spec(claims={"more": {"holds": "count.scores > 1"}}, count={})
+    assert toy.ledger(measure=False).wrong_claims == ()
 
 
 def test_a_published_verdict_serves_only_the_predicate_it_was_a_verdict_on(toy: Any) -> None:
