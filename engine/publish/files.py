@@ -27,6 +27,7 @@ def write_files(site: Path, files: Mapping[str, Content]) -> list[str]:
     """
     try:
         before = generated(site)
+        # Named before they exist, and struck off only once they are gone.
         _record(site, before | files.keys())
         written = [name for name, content in files.items() if _write(site / name, content)]
         obsolete = sorted(before - files.keys())
@@ -47,6 +48,7 @@ def _write(path: Path, content: Content) -> bool:
     if path.is_file() and path.read_bytes() == data:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Renamed into place, so that a site builder or a server beside us never reads half a page.
     _partial(path).write_bytes(data)
     _partial(path).replace(path)
     return True

@@ -108,7 +108,8 @@ def _card_number(measurement: Measurement | None, entry: Entry) -> list[str]:
 def _interval(measurement: Measurement) -> str:
     if measurement.exact:
         return "counted by design"
-    interval, n = interval_of(measurement), f"n = {counted(measurement.n, measurement.unit)}"
+    interval = interval_of(measurement)
+    n = f"n = {counted(measurement.n, measurement.unit)}"
     return f"95 % CI {interval}, {n}" if interval else f"interval withheld, {n}"
 
 
@@ -164,10 +165,12 @@ def investigations_page(reports: Sequence[Report]) -> str:
 
 
 def _row(report: Report) -> str:
-    ledger, spec = report.ledger, report.ledger.spec
+    ledger = report.ledger
+    spec = ledger.spec
     agreed, compared = ledger.replicated
     link = f'<a href="{report.slug}/">{for_site(spec.title)}</a><br><small>{for_site(spec.question)}</small>'
     supported = sum(verdict_of(ledger, id, ledger.primary).verdict == "supported" for id in spec.claims)
+    # (value to sort by, what is shown); -1 sets what was never compared apart from what never agreed.
     cells = [
         (spec.title, link),
         (report.headline, for_site(report.headline)),

@@ -55,7 +55,8 @@ def site_files(
 
 def report_files(report: Report) -> dict[str, Content]:
     """One report: its page, its spec to copy, its charts and its tables."""
-    here, rendered = f"investigations/{report.slug}", report.rendered
+    here = f"investigations/{report.slug}"
+    rendered = report.rendered
     files: dict[str, Content] = {f"{here}/index.md": report_page(report)}
     files[f"{here}/spec.yaml"] = (report.folder / "spec.yaml").read_bytes()
     files |= {f"{here}/charts/{id}.json": _json(chart) for id, chart in rendered.charts.items()}
@@ -68,7 +69,8 @@ def report_files(report: Report) -> dict[str, Content]:
 
 def report_page(report: Report) -> str:
     """The rendered report under its title, its question and a line that says how it stands."""
-    spec, body = report.ledger.spec, report.rendered.markdown.lstrip()
+    spec = report.ledger.spec
+    body = report.rendered.markdown.lstrip()
     heading = f"# {plain(spec.title)}"
     if body.startswith("# "):
         heading, _, body = body.partition("\n")
@@ -98,11 +100,13 @@ def _changelog(root: Path) -> dict[str, Content]:
 
 def _vega(site: Path) -> str:
     """The chart library; made anew, which takes seconds, only where its versions changed."""
-    stamp, made = f"/* {vega_bundle_name()} */\n", site / VEGA
+    stamp = f"/* {vega_bundle_name()} */\n"
+    made = site / VEGA
     if made.exists() and (text := made.read_text(encoding="utf-8")).startswith(stamp):
         return text
     return stamp + vega_bundle()
 
 
 def _json(value: dict) -> str:
+    # NaN is no JSON: a browser would refuse the whole file, so that it is refused here.
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"

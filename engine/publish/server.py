@@ -62,6 +62,7 @@ def _watch(root: Path, server: Server, rebuild: Rebuild, say: Callable[[str], No
         time.sleep(POLL_SECONDS)
         now = stamps(root)
         changed = {path for path, _ in seen.items() ^ now.items()}
+        # Before the rebuild: what is saved while it runs is a change of the next round.
         seen = now
         if not changed:
             continue
@@ -93,7 +94,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
     allow_reuse_address = True
-    version = time.time_ns()
+    version = time.time_ns()  # not from 0: a page left open by an earlier server reloads too
 
 
 def _listen(host: str, port: int, folder: Path) -> Server:

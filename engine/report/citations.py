@@ -66,9 +66,11 @@ class Reference:
     @property
     def url(self) -> str:
         """Its address, if it has one that a browser may follow."""
-        doi, eprint = self.fields.get("doi"), self.fields.get("eprint")
+        doi = self.fields.get("doi")
+        eprint = self.fields.get("eprint")
         url = self.fields.get("url") or (f"https://doi.org/{doi}" if doi else "")
         url = url or (f"https://arxiv.org/abs/{eprint}" if eprint else "")
+        # A bibliography comes from anywhere, and a `javascript:` address in it would run on the page.
         return url if url.startswith(("https://", "http://")) else ""
 
 
@@ -116,7 +118,8 @@ def _braced(text: str, start: int, where: str) -> tuple[str, int]:
 
 
 def _fields(text: str, where: str) -> dict[str, str]:
-    fields, at = {}, 0
+    fields: dict[str, str] = {}
+    at = 0
     while name := _FIELD.match(text, at):
         value, at = _value(text, name.end(), where)
         fields[name[1].lower()] = _plain(value)
@@ -143,6 +146,7 @@ def _value(text: str, at: int, where: str) -> tuple[str, int]:
 
 def _plain(value: str) -> str:
     """BibTeX's TeX as Unicode: accents, dashes and braces."""
+    # Accents and letters first, while their braces are still there to be read.
     value = re.sub(r"\\([`'^~\"=.]|[cvuHrk](?![A-Za-z]))\s*\{?\\?([A-Za-z])\}?", _accented, value)
     value = re.sub(r"\\(ss|ae|AE|aa|o|O|l|L|i)(?![A-Za-z])\s*", lambda m: _LETTERS[m[1]], value)
     value = value.replace("---", "—").replace("--", "–").replace("~", " ")

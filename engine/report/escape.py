@@ -12,12 +12,15 @@ import unicodedata
 
 from markupsafe import Markup
 
+# Also what extensions would read that the site does not load (smart dashes, emoji, bare addresses), so that
+# loading one of them opens nothing.
 _HAZARD = re.compile(
     r"""["'#$&(*+/<=>@\[\\\]^_`{|}~] | :(?=\S) | \A[:-] | -(?=-) | (?<=-)- | (?<=www)\.""", re.X
 )
 _LIST_MARK = re.compile(r"\A(\d+)([.)])(?=\s|\Z)")
 _BACKSLASHED = re.compile(r"([\\`*_{}\[\]<>#|~$@^&])")
 _CONTROLS = ("Cc", "Cs")
+# Marks of writing direction make a text read otherwise than it is stored.
 _DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
@@ -48,6 +51,7 @@ def preformatted(text: str) -> Markup:
 
 def one_line(value: object) -> str:
     """The text with line breaks shown as a sign, and control characters as the replacement character."""
+    # A line break would end the table row or the heading that the text stands in.
     return _printable(re.sub(r"\r\n|[\r\n\v\f\x85\u2028\u2029]", "⏎", str(value)))
 
 

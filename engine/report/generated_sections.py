@@ -130,6 +130,7 @@ def _checks(entries: Iterable[Entry]) -> Grid:
     for label, model, name, checks in _by_sweep(
         entries, lambda e: [(c.about or c.name, c) for c in e.checks]
     ):
+        # A failed one before all that passed: points of a sweep may be held to different limits.
         worst = max(checks, key=lambda c: (not c.passed, c.value))
         outcome = "passed" if worst.passed else "failed"
         rows.append([label, model, name, f"{worst.value:.2g}", f"{worst.limit:.2g}", outcome])

@@ -51,17 +51,19 @@ class Grammar(SandboxedEnvironment):
 
     def __init__(self, finalize: Callable[[Any], Any] | None = None) -> None:
         super().__init__(
-            undefined=StrictUndefined,
-            autoescape=True,
+            undefined=StrictUndefined,  # a misspelt name must not print as nothing
+            autoescape=True,  # behind `finalize`: what is not markup never becomes it
             finalize=finalize,
             extensions=[ClaimTag],
             keep_trailing_newline=True,
         )
+        # Lists of what is allowed: a filter that comes with a new Jinja stays out until someone has read it.
         self.filters = {name: self.filters[name] for name in FILTERS} | {"percent": percent}
         self.tests = {name: self.tests[name] for name in TESTS}
         self.globals = {"range": self.globals["range"]}
 
     def getattr(self, obj: Any, attribute: str) -> Any:
+        # Fields and methods of the engine's own classes are not the template's: `read` has a list of its own.
         if isinstance(obj, Number | ExperimentNumbers):
             return obj.read(attribute)
         return super().getattr(obj, attribute)
@@ -133,6 +135,7 @@ def _not_defined(used: nodes.Name, context: Mapping[str, Any], where: str) -> En
 def _not_found(
     tree: nodes.Template, lookups: Mapping[str, Callable[[str], Any]], where: str
 ) -> Iterator[EngineError]:
+    # A name that the template sets itself may hold anything by then; rendering says what it lacks.
     assigned = {n.name for n in tree.find_all(nodes.Name) if n.ctx == "store"}
     for line, name, argument in named_outright(tree):
         if name in lookups and name not in assigned:
@@ -145,6 +148,7 @@ def _not_found(
 def named_outright(tree: nodes.Template):
     """(line, name, argument) of each `name("argument")` and each `name.argument`."""
     for call in tree.find_all(nodes.Call):
+        # With `model=` it is looked up on another model, and which one may be known only while rendering.
         elsewhere = any(keyword.key == "model" for keyword in call.kwargs)
         first = call.args[0] if call.args and not elsewhere else None
         if isinstance(call.node, nodes.Name) and isinstance(first, nodes.Const):
@@ -158,6 +162,7 @@ def rendered(text: str, where: str, context: Mapping[str, Any], finalize: Callab
     """The template as text. TemplateError with file and line for whatever goes wrong in it."""
     grammar = Grammar(finalize)
     try:
+        # Compiled under the template's path, by which `_place` finds its lines in a traceback.
         code = grammar.compile(text, name=where, filename=where)
         return Template.from_code(grammar, code, grammar.make_globals(None)).render(context)
     except TemplateSyntaxError as error:
@@ -168,6 +173,7 @@ def rendered(text: str, where: str, context: Mapping[str, Any], finalize: Callab
         raise TemplateError(
             "a template may not reach for this", where=_place(error, where), seen=str(error)
         ) from error
+    # RuntimeError: a macro that calls itself without end is one.
     except (UndefinedError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
         problem = f"this cannot be rendered: {error}"
         raise TemplateError(problem, where=_place(error, where), seen=type(error).__name__) from error
@@ -181,6 +187,7 @@ def keep_compiled(environment: Environment, folder: Path) -> None:
 
 def _place(error: BaseException, where: str) -> str:
     """File and line, from the traceback that Jinja rewrites to the template's own lines."""
+    # The last is the innermost: a mistake inside of a macro is told there, and not where it is called.
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == where]
     return f"{where}:{lines[-1]}" if lines else where
 

@@ -68,6 +68,7 @@ _ALLOWED = [
         r"|§ ?)\d+(?:\.\d+)*(?:[–-]\d+)?\b",
         r"\b95\s?% (?:CI|confidence|interval|bootstrap)",
         r"(?<!\w)(?=[\w.-]*(?:[A-Z]\w*[A-Z]|\d))[A-Za-z][\w.]*(?:-[\w.]+)*[ \u00a0]\d+(?:\.\d+)?[MB]\b",
+        # Any word with what is joined to it; last, since it would take the `Figure` of `Figure 2` from above.
         r"(?<!\w)[^\W\d]\w*(?:[.\-_/]\w+)*",
     )
 ]
@@ -89,7 +90,8 @@ def lint(template_text: str, path: Path | str, claims: Iterable[str] = ()) -> li
     `claims` are the ids of the spec's claims, each of which some sentence must cite. Raises
     TemplateError where the template cannot be parsed.
     """
-    text, where = unix_lines(template_text), str(path)
+    text = unix_lines(template_text)
+    where = str(path)
     tree = parsed(text, where)
     found = [*_typed_in_prose(text, where), *_typed_in_tags(tree), *_numbers_in_code(text, where)]
     concerns = [
@@ -123,6 +125,7 @@ def _typed_in_prose(text: str, where: str) -> Iterator[LintLine]:
 
 def numerals(prose: str) -> Iterator[tuple[int, str]]:
     """(line, numeral) for each numeral that is no part of a name."""
+    # What is no prose goes first: an address may hold whatever the other patterns look for.
     for pattern in (*_NOT_PROSE, *_ALLOWED):
         prose = blanked(prose, pattern)
     for found in _NUMERAL.finditer(prose):
@@ -142,6 +145,7 @@ def _typed_in_tags(tree: nodes.Template) -> Iterator[LintLine]:
         for value in output.nodes:
             if isinstance(value, nodes.TemplateData) or any(_within(value, nodes.Name)):
                 continue
+            # As prose, so that `{{ "L9H6" }}` is the name that it is.
             constants = " ".join(str(c.value) for c in _within(value, nodes.Const))
             for _, numeral in numerals(constants):
                 yield value.lineno, "typed-number", _typed(numeral)

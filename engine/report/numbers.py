@@ -101,6 +101,7 @@ class Number:
         """One end of the interval, or the value; not a number where it is not to be had."""
         value = None if self.state in MARKERS else getattr(self.measurement, end)
         if value is None or self.measurement is None:
+            # Not a number: arithmetic goes on, and neither `> 1` nor `<= 1` holds in a template.
             return FormattedFloat(math.nan, MARKERS.get(self.state, "[no interval]"))
         return FormattedFloat(value, digits(value, self.measurement.low, self.measurement.high))
 
@@ -141,13 +142,13 @@ def failed_checks(entry: Entry) -> str:
 
 def digits_of(measurement: Measurement, percent: bool = False) -> str:
     """The value with the digits that its interval supports."""
-    low, high = measurement.low, measurement.high
-    return _scaled(measurement.value, low, high, percent)
+    return _scaled(measurement.value, measurement.low, measurement.high, percent)
 
 
 def interval_of(measurement: Measurement, percent: bool = False) -> str:
     """`0.48 to 0.52`, or empty where there is none."""
-    low, high = measurement.low, measurement.high
+    low = measurement.low
+    high = measurement.high
     if low is None or high is None:
         return ""
     return f"{_scaled(low, low, high, percent)} to {_scaled(high, low, high, percent)}"

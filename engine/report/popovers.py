@@ -14,7 +14,8 @@ LabelledFacts = list[tuple[str, str]]
 
 def number_facts(number: Number, comparison: Replication | None) -> LabelledFacts:
     """Value, interval, sampling, control, then the run that it came from."""
-    entry, measurement = number.entry, number.measurement
+    entry = number.entry
+    measurement = number.measurement
     facts = [("Value", MARKERS[number.state])] if number.state in MARKERS else []
     if measurement is not None and not facts:
         facts = _measurement_facts(measurement) + _control_fact(number, measurement)

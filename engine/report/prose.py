@@ -18,11 +18,14 @@ _CODE = re.compile(r"(?<!`)(`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)\1(?!`)", re.S)
 
 def without_tags(text: str, where: str) -> str:
     """The template with front matter, comments and tags blanked, and a sign where a value is printed."""
-    kept, at = [" " if c != "\n" else c for c in text], 0
+    kept = [" " if c != "\n" else c for c in text]
+    at = 0
     try:
         tokens = list(Grammar().lex(text))
     except TemplateSyntaxError as error:
         raise syntax_error(error, where) from error
+    # The lexer tells no positions and drops the white space that `{%-` strips, so that each piece is looked
+    # for from where the one before it ended.
     for _, kind, value in tokens:
         start = text.index(value, at)
         at = start + len(value)
@@ -35,6 +38,7 @@ def without_tags(text: str, where: str) -> str:
 
 def code_of(tagless: str) -> list[re.Match[str]]:
     """The code spans and fences of a template without tags."""
+    # Fences first: what looks like a code span inside of one is none.
     fences = list(_FENCE.finditer(tagless))
     return fences + list(_CODE.finditer(blanked(tagless, _FENCE)))
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Concern", "RenderedReport", "asked_for", "render", "render_headline"]
 
 _CITATION = re.compile(r"\[(@[\w:.+/-]*\w(?:\s*;\s*@[\w:.+/-]*\w)*)\]")
+# Stands for the list until everything is cited. Data cannot forge it: `escape` leaves no control character.
 _REFERENCES = "\x00references\x00"
 
 
@@ -82,7 +83,8 @@ def render(
     nearest names for whatever the template, the headline or a card names that is not there, ClaimError for
     what a claim does.
     """
-    path, text = Path(path), unix_lines(template_text)
+    path = Path(path)
+    text = unix_lines(template_text)
     references = references_beside(path) if citations is None else citations
     printer = SitePrinter(ledger) if target == "site" else TextPrinter()
     drawn = drawn if drawn is not None else {}
@@ -182,6 +184,7 @@ class _Page:
         """The template printed, with its references and its popovers after the last line."""
         self.where = where
         context = self.context()
+        # Before anything is rendered: a name in a branch that is not taken today may be taken tomorrow.
         if wrong := self.wrong_names(text, where):
             raise wrong[0]
         body = rendered(_with_citations(text, where), where, context, self.finalize)
@@ -220,6 +223,7 @@ class _Page:
         """How a value stands in the text: measurements with evidence, data escaped, floats in few digits."""
         if hasattr(value, "__html__"):
             return value
+        # Asked before `float`, which it is too: it has digits of its own.
         if isinstance(value, FormattedFloat):
             return Markup(value.text)
         if isinstance(value, float):
@@ -254,6 +258,7 @@ class _Page:
         known = known_one("this spec's claims", claim, self.ledger.spec.claims)
         known_one("the claim tag", asserted, get_args(VerdictName))
         sentence = caller().strip()
+        # A claim is printed as one inline element, which the end of a paragraph would tear apart.
         if re.search(r"\n[ \t]*\n", sentence) or not sentence:
             raise TemplateError(
                 "a claim tag holds one sentence", expected="text without an empty line", seen=sentence
@@ -297,6 +302,7 @@ class _Page:
         parts = getattr(entry, kind)
         if is_withheld(entry) or (kind, part) in entry.left_out:
             return entry, None
+        # Never measured and nothing published: nobody can tell yet whether there will be such a part.
         if not (parts or entry.left_out) and entry.state != "measured":
             return entry, None
         return entry, known_one(f"the {kind} of {label}", part, parts)
@@ -340,6 +346,7 @@ class _Survey(_Page):
 def _with_citations(text: str, where: str) -> str:
     """The template with each `[@key]` in its prose turned into a call, on the same line."""
     prose = without_code(without_tags(text, where))
+    # From the last to the first, so that the places of those before it stay right.
     for found in reversed(list(_CITATION.finditer(prose))):
         keys = ", ".join(f'"{key.strip()[1:]}"' for key in found[1].split(";"))
         text = f"{text[: found.start()]}{{{{ cite({keys}) }}}}{text[found.end() :]}"

@@ -28,6 +28,7 @@ def run_page(entry: Entry, experiment: Mapping[str, Any], *, slug: str = "") -> 
     charts = _charts(entry)
     html = StandalonePrinter(entry.tables)
     text = TextPrinter()
+    # The body before the page around it: printing it is what tells the printer of its charts.
     body = "\n".join(_sections(entry, experiment, slug, charts, html))
     markdown = joined([f"# {text.data(title)}", *_sections(entry, experiment, slug, charts, text)])
     return html.page(title, body), f"{markdown}\n"

@@ -45,6 +45,7 @@ def formatted(values: pd.Series) -> list[str]:
         return [_word(v) for v in values]
     finite = [abs(v) for v in values if math.isfinite(v)]
     largest = max(finite, default=0.0)
+    # Outside of this range decimals in common would print zeros, or digits that nobody reads.
     if largest and not 1e-4 <= largest < 1e7:
         return [f"{v:.3g}" if math.isfinite(v) else "–" for v in values]
     decimals = max(0, MOST_DIGITS - 1 - math.floor(math.log10(largest))) if largest else 0
@@ -59,8 +60,12 @@ def _word(value: object) -> str:
     """A value as a person writes it; the spaces at the ends of a token are made visible."""
     if isinstance(value, str):
         bare = value.strip(" ")
-        ends = len(value) - len(value.lstrip(" ")), len(value) - len(value.rstrip(" "))
-        return "␣" * ends[0] + bare + "␣" * ends[1] if bare else "␣" * len(value)
+        if not bare:
+            return "␣" * len(value)
+        before = len(value) - len(value.lstrip(" "))
+        after = len(value) - len(value.rstrip(" "))
+        return "␣" * before + bare + "␣" * after
+    # numpy's own bool is no subclass of Python's.
     if isinstance(value, bool) or type(value).__name__ == "bool":
         return "yes" if value else "no"
     return "–" if value is None or value is pd.NA or value != value else str(value)
@@ -69,9 +74,9 @@ def _word(value: object) -> str:
 def markdown(grid: Grid, escape: Callable[[object], str]) -> str:
     """A pipe table; what is not markup already is escaped."""
     right = list(grid.right) + [False] * (len(grid.headers) - len(grid.right))
-    lines = [grid.headers, ["---:" if r else "---" for r in right]]
-    body = [[_cell(c, escape) for c in row] for row in [grid.headers, *grid.rows]]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [body[0], lines[1], *body[1:]])
+    head, *body = ([_cell(c, escape) for c in row] for row in [grid.headers, *grid.rows])
+    sides = ["---:" if r else "---" for r in right]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, sides, *body])
 
 
 def _cell(cell: object, escape: Callable[[object], str]) -> str:

@@ -47,6 +47,7 @@ def _panels(figure: Figure, table: pd.DataFrame) -> str:
 
 def _series(figure: Figure, table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Name and rows of each series, in the order of the table."""
+    # A colour that repeats an axis marks no series of its own; that of a heatmap is its value.
     axes = {figure.columns.get("x"), figure.columns.get("y")}
     parts = ["facet"] if figure.kind == "heatmap" else ["facet", "color"]
     by = [c for p in parts if (c := figure.columns.get(p)) and c not in axes]
@@ -70,13 +71,16 @@ def _by_category(name: str) -> Callable[[Figure, pd.DataFrame], str]:
 
 
 def _line(figure: Figure, rows: pd.DataFrame) -> str:
-    x, y = figure.columns["x"], figure.columns["y"]
+    x = figure.columns["x"]
+    y = figure.columns["y"]
     rows = rows.dropna(subset=[x, y])
     rows = rows.sort_values(x, kind="stable") if is_numeric(column(rows, x)) else rows
     if len(rows) == 0:
         return "no values"
-    values, places = column(rows, y), _places(figure, rows, "x")
-    first, last = values.iloc[0], values.iloc[-1]
+    values = column(rows, y)
+    places = _places(figure, rows, "x")
+    first = values.iloc[0]
+    last = values.iloc[-1]
     verb = "rises" if last > first else "falls" if last < first else "goes"
     ends = f"{verb} from {short(first)} at {places[0]} to {short(last)} at {places[-1]}"
     return f"{ends}; {_extremes(values, places)}"
@@ -93,7 +97,8 @@ def _places(figure: Figure, rows: pd.DataFrame, *parts: str) -> list[str]:
 
 
 def _extremes(values: pd.Series, places: list[str]) -> str:
-    high, low = int(values.argmax()), int(values.argmin())
+    high = int(values.argmax())
+    low = int(values.argmin())
     return (
         f"highest {short(values.iloc[high])} at {places[high]}, "
         f"lowest {short(values.iloc[low])} at {places[low]}"
@@ -140,7 +145,9 @@ def _ecdf(figure: Figure, rows: pd.DataFrame) -> str:
 
 
 def _scatter(figure: Figure, rows: pd.DataFrame) -> str:
-    x, y = part(figure, rows, "x"), part(figure, rows, "y")
+    x = part(figure, rows, "x")
+    y = part(figure, rows, "y")
+    # Spearman: Pearson's correlation of the ranks, which a constant axis does not have.
     ranks = x.rank().corr(y.rank()) if x.nunique() > 1 and y.nunique() > 1 else float("nan")
     tied = "no rank correlation, one axis is constant" if ranks != ranks else f"rank correlation {ranks:.2f}"
     spans = [f"{title_of(figure, p)} {short(s.min())} to {short(s.max())}" for p, s in (("x", x), ("y", y))]

@@ -61,6 +61,7 @@ class Channels:
             scale = {"type": self._log_scale(name)}
         elif axis == "x" and not zero:
             scale |= {"nice": False, "padding": 8}
+        # There is no layer 2.5: whole numbers get no ticks between them.
         ticks = {"tickCount": 5} if log else {"tickMinStep": 1} if self.is_whole(name) else {}
         channel = getattr(alt, axis.upper())
         return self.channel(name, channel, "quantitative", scale=scale, axis=ticks, **more)
@@ -100,6 +101,7 @@ class Channels:
     def interval(self, axis: str, *, zero: bool = False) -> dict[str, Any]:
         """low and high along an axis, which keeps the title of its own part."""
         low = self.measured(axis, name="low", zero=zero)
+        # Layers share an axis, and Vega-Lite would write the titles of all of them along it.
         low.title = title_of(self.figure, axis)
         end = alt.X2 if axis == "x" else alt.Y2
         return {axis: low, f"{axis}2": end(field=self.field("high"))}
@@ -112,6 +114,7 @@ class Channels:
         """The reference line that the `rule` option asks for."""
         if "rule" not in self.options:
             return []
+        # Over one row: else the rule would be drawn once for each row of the table.
         line = alt.Chart().transform_aggregate(rows="count()").mark_rule(color=GREY, strokeDash=[4, 4])
         return [line.encode(**{axis: alt.datum(self.options["rule"])})]
 

@@ -28,7 +28,8 @@ def line(channels: Channels) -> Any:
     """A line with a point at every value, and a band where the interval is known."""
     x = channels.measured("x") if channels.is_numeric("x") else channels.listed("x")
     y = channels.measured("y")
-    layers, unnamed = channels.rule("y"), channels.color(legend=None)
+    layers = channels.rule("y")
+    unnamed = channels.color(legend=None)
     if channels.has_interval:
         band = alt.Chart().mark_area(opacity=0.22)
         layers.append(band.encode(x=x, **channels.interval("y"), **unnamed))
@@ -88,7 +89,8 @@ def heatmap(channels: Channels) -> Any:
 def strip(channels: Channels) -> Any:
     """Every unit as a point, spread sideways within its category, with the median as a bar."""
     along, across = value_and_category(channels.figure, channels.table)
-    listed, middle = channels.listed(across), channels.measured(along, aggregate="median")
+    listed = channels.listed(across)
+    middle = channels.measured(along, aggregate="median")
     aside = (alt.XOffset if across == "x" else alt.YOffset)(field=JITTER, type="quantitative")
     place = {across: listed, along: channels.measured(along), f"{across}Offset": aside}
     points = alt.Chart().mark_point(filled=True, size=28, opacity=0.7)

@@ -11,7 +11,8 @@ def vega_bundle_name() -> str:
     """The file name of the bundle with its versions in it; cheap, so that a site writes the file once."""
     import vl_convert
 
-    vega, embed = vl_convert.get_vega_version(), vl_convert.get_vega_embed_version()
+    vega = vl_convert.get_vega_version()
+    embed = vl_convert.get_vega_embed_version()
     return f"vega-{vega}-lite-{VEGA_LITE}-embed-{embed}.js"
 
 

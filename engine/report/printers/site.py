@@ -55,6 +55,7 @@ class SitePrinter:
     def number(self, number: Number) -> Markup:
         """A button with the digits, which opens the evidence."""
         target = self._popover(("n", number.entry.model, number.name), lambda id: self._evidence(id, number))
+        # The sign of a percentage does not stand at the start of a line.
         text = for_site(number.text.replace(" %", "\u00a0%"))
         return Markup(
             f'<button type="button" class="mech-number" data-state="{number.state}" '
@@ -75,7 +76,8 @@ class SitePrinter:
         target = self._popover(
             ("c", cited.id), lambda id: _dialog(id, f"Claim {cited.id}", "", claim_facts(cited))
         )
-        verdict, broken = cited.verdict.verdict, ' data-broken="true"' if cited.is_broken else ""
+        verdict = cited.verdict.verdict
+        broken = ' data-broken="true"' if cited.is_broken else ""
         words = f"broken: the text says {cited.asserted}, measured {verdict}" if cited.is_broken else verdict
         return Markup(
             f'<span class="mech-claim" data-claim="{for_site(cited.id)}" data-verdict="{verdict}" '
@@ -93,7 +95,8 @@ class SitePrinter:
 
     def chart(self, id: str, figure: Figure, chart: Chart, table_id: str) -> Markup:
         """A figure that a script draws; without it the words and the data stay."""
-        spec, alt = f"charts/{id}.json", for_site(chart.alt)
+        spec = f"charts/{id}.json"
+        alt = for_site(chart.alt)
         caption = " ".join(for_site(t) for t in (figure.caption, chart.sampled) if t)
         return block(
             f'<figure class="mech-chart" id="{self._unique(f"chart-{id}")}" data-spec="{spec}">',
@@ -164,13 +167,16 @@ class SitePrinter:
 
     def _popover(self, key: tuple[str, ...], make: Callable[[str], Markup]) -> str:
         if key not in self.id_of:
+            # The id comes first, because the popover names its own parts by it.
             id = self.id_of[key] = self._unique("mech-" + "-".join(key))
             self.popovers[id] = make(id)
         return self.id_of[key]
 
     def _unique(self, wanted: str) -> str:
+        # `layer0[seed=3]` and `layer0-seed-3` become one by this, so that copies are counted.
         base = re.sub(r"[^A-Za-z0-9_.-]+", "-", wanted).strip("-")
-        id, copies = base, 1
+        id = base
+        copies = 1
         while id in self.ids:
             copies += 1
             id = f"{base}-{copies}"

@@ -135,6 +135,7 @@ class StandalonePrinter:
     def _csv(self, table_id: str) -> str:
         """A link that carries a whole table."""
         csv = self.tables[table_id].to_csv(index=False)
+        # In base64 there is nothing to escape in an attribute, whatever a prompt holds.
         data = base64.b64encode(csv.encode()).decode()
         return f'<a download="{for_site(table_id)}.csv" href="data:text/csv;base64,{data}">CSV</a>'
 
@@ -150,6 +151,7 @@ def _cells(row: Sequence[object], sides: Sequence[str]) -> str:
 
 def _scripts(charts: list[dict]) -> str:
     """The charts as data, the library, and what draws them; no `</` that could end a script early."""
+    # In a script HTML entities are not read, so that JSON's own escapes keep a prompt's `</script>` apart.
     specs = json.dumps(charts).replace("<", "\\u003c")
     library = vega_bundle().replace("</script", "<\\/script")
     data = f'<script type="application/json" id="charts">{specs}</script>'

@@ -67,6 +67,7 @@ class TextPrinter:
         return block(f"**{self.data(title)}**", "", body.strip("\n"))
 
     def code(self, text: str, language: str) -> Markup:
+        # Longer than any row of backticks in the text, which would end the block.
         fence = "```"
         while fence in text:
             fence += "`"
