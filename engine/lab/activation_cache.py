@@ -48,12 +48,14 @@ def free(found: HarvestFolder) -> int:
     """Delete a harvest unless a process is at it; the bytes that this freed."""
     lock = lock_of(found.folder)
     try:
+        # A harvest that is being written is in use: it is passed over, not waited for.
         with FileLock(lock, timeout=0):
             # Renamed first: a harvest that looks now sees no folder, rather than one that shrinks.
             doomed = found.folder.with_name(f".old-{found.folder.name}")
             found.folder.rename(doomed)
             shutil.rmtree(doomed)
             lock.unlink(missing_ok=True)
+    # Another process may have freed it in between.
     except (Timeout, FileNotFoundError):
         return 0
     return found.n_bytes
@@ -68,6 +70,7 @@ def _harvest_folder(folder: Path) -> HarvestFolder:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        # A folder without a readable description was cut off early: listed, so that it can be freed.
         about = {}
     files = [path.stat().st_size for path in folder.iterdir()]
     return HarvestFolder(folder, about, sum(files), len(list(folder.glob("[0-9]*.safetensors"))))

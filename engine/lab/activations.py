@@ -61,6 +61,7 @@ class Activations:
     @property
     def ids(self) -> Int[np.ndarray, " row"]:
         """The token id of each row."""
+        # Contexts chosen are not consecutive after a split: piece by piece.
         pieces = [self.contexts.row_ids(c) for c in self.chosen.tolist()]
         return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int32)
 
@@ -146,17 +147,21 @@ class Activations:
 
     @staticmethod
     def _shaped(batch: Tensor, sites: str | Sequence[str]) -> Tensor:
+        # The axis of sources is there only for who asked for several.
         return batch[:, 0] if isinstance(sites, str) else batch
 
     def _groups(self, sites: list[str], buffer_bytes: int, generator: torch.Generator) -> Iterator[list[int]]:
         """The shards in random order, as many together as fit the buffer."""
         shards, counts = np.unique(self.chosen // self.contexts_per_shard, return_counts=True)
+        # `chosen` ascends, so that the contexts of one shard stand together and reduceat sums each run of
+        # them.
         rows = np.add.reduceat(self.contexts.rows[self.chosen], np.cumsum(counts) - counts)
         of = dict(zip(shards.tolist(), rows.tolist(), strict=True))
         room = buffer_bytes // (4 * len(sites) * self.widths[sites[0]])  # rows of fp32 that fit
         group: list[int] = []
         for at in torch.randperm(len(shards), generator=generator).tolist():
             shard = int(shards[at])
+            # A shard larger than the buffer still goes, alone: reading would stop otherwise.
             if group and sum(of[s] for s in group) + of[shard] > room:
                 yield group
                 group = []
@@ -168,6 +173,7 @@ class Activations:
         """What was left of the buffer, and the chosen rows of some shards at each site."""
         loaded = [self._of_shards(site, shards)[:, None] for site in sites]
         buffer = loaded[0] if len(loaded) == 1 else torch.cat(loaded, dim=1)
+        # No copy of the whole buffer where nothing was left over.
         return torch.cat((rest, buffer)) if len(rest) else buffer
 
     def _of_shards(self, site: str, shards: Sequence[int]) -> Tensor:
@@ -175,22 +181,27 @@ class Activations:
         owner = self.chosen // self.contexts_per_shard
         contexts = [np.flatnonzero(owner == shard) for shard in shards]
         first = self._first_rows.tolist()
+        # A shard's chosen contexts are neighbours among those chosen: their rows are one range.
         rows = [np.arange(first[c[0]], first[c[-1] + 1]) for c in contexts]
         return self.rows(site, np.concatenate(rows))
 
     def _require(self, site: str) -> None:
         if site not in self.sites:
-            near, known = nearest(site, self.sites), ", ".join(self.sites)
+            near = nearest(site, self.sites)
+            known = ", ".join(self.sites)
             raise SpecError(f"{site} was not harvested", expected=f"one of {known}", seen=site, near=near)
 
     @cached_property
     def _first_rows(self) -> Int[np.ndarray, " context_and_end"]:
         """The first row of each chosen context, and the number of rows at the end."""
+        # In 64 bits: the counts are 32-bit ones, and their sum over a large corpus need not fit.
         return np.append(0, np.cumsum(self.contexts.rows[self.chosen], dtype=np.int64))
 
     @cached_property
     def _first_in_shard(self) -> Int[np.ndarray, " all_contexts"]:
         """Where in its shard each context of the harvest begins."""
+        # Over all contexts, chosen or not: a split changes which rows are read, not where they lie in the
+        # file.
         ends = np.append(0, np.cumsum(self.contexts.rows, dtype=np.int64))
         context = np.arange(len(self.contexts))
         return ends[context] - ends[context - context % self.contexts_per_shard]

@@ -48,11 +48,14 @@ class Contexts:
     def row_ids(self, context: int) -> Int[np.ndarray, " row"]:
         """The tokens at the positions that count."""
         ids = self.ids[self.starts[context] : self.starts[context] + self.lengths[context]]
+        # The BOS's own id stands at its row, so that ids and rows stay aligned.
         return np.insert(ids, 0, self.bos or 0) if self.include_bos else ids
 
     def inputs(self, chosen: Int[np.ndarray, " batch"]) -> Int[Tensor, "batch pos"]:
         """Input ids of some contexts, BOS in front, padded on the right with token 0."""
         lead = int(self.bos is not None)
+        # Token 0 is any token: with padding on the right causal attention never shows it to a position that
+        # counts.
         padded = torch.zeros(len(chosen), lead + int(self.lengths[chosen].max()), dtype=torch.long)
         if self.bos is not None:
             padded[:, 0] = self.bos
@@ -85,6 +88,7 @@ def cut(
     bos = bos_of(model)
     if include_bos and bos is None:
         raise ModelError(f"{model.name} declares no BOS token", expected="include_bos: false")
+    # The BOS takes one of the positions the model has.
     room = context_tokens - (bos is not None)
     if room < 1 or context_tokens > model.anatomy.context_tokens:
         fits = f"from {1 + (bos is not None)} to {model.anatomy.context_tokens} tokens"
@@ -116,4 +120,5 @@ def cut(
 def bos_of(model: HookedModel) -> int | None:
     """The token that the model's configuration declares as its BOS."""
     declared = model.config.get("bos_token_id")
+    # A configuration may declare none: only one plain id can be put in front.
     return declared if isinstance(declared, int) else None

@@ -62,6 +62,7 @@ class Facts:
     def evidence(self) -> Evidence:
         """Evidence over these prompts, with how many were given, known, used and dropped, and why."""
         ev = Evidence("prompt", self.ids)
+        # What a limit left out is known all the same: it must not count as dropped for its content.
         known = len(self) + self.unused
         ev.count("prompts_given", self.given, "Prompts in the set, before any filter.")
         ev.count("prompts_known", known, "Prompts whose fact the model knows.")
@@ -91,7 +92,10 @@ class Facts:
         """For each prompt the answer of another, of its relation where one differs: the control's target."""
         chosen = self.prompts.answer.clone()
         for row, near in enumerate(_partners(self.ids, self.relations)):
+            # The first by hash among those whose answer differs: an order nobody chose, the same in every
+            # run.
             different = [i for i in near if self.prompts.answer[i] != self.prompts.answer[row]]
+            # Where all prompts share one answer, the wrong answer is the only other one there is.
             chosen[row] = self.prompts.answer[different[0]] if different else self.prompts.wrong_answer[row]
         return chosen
 
@@ -99,8 +103,11 @@ class Facts:
         """Rows with an unrelated prompt of equal length (neither answer its own), and that prompt's row."""
         p = self.prompts
         own = torch.stack((p.answer, p.wrong_answer), dim=1)
-        rows, partners = [], []
+        rows = []
+        partners = []
         for row, others in enumerate(_partners(self.ids, self.relations)):
+            # Of equal length, so that positions correspond; with neither of the two answers, so that nothing
+            # of the fact comes along by accident.
             fits = [i for i in others if p.last[i] == p.last[row] and p.answer[i] not in own[row]]
             rows += [row] if fits else []
             partners += fits[:1]
@@ -123,7 +130,10 @@ def known_facts(
     given = len(prompts) + len(prompts.dropped)
     answers = torch.stack((prompts.answer, prompts.wrong_answer), dim=1)
     rank, other = token_ranks(model, prompts.clean, prompts.last, answers).T
+    # `rank < other` as well: with a large known_rank both answers may pass, and the logit difference must
+    # have the right sign.
     kept = prompts.keep((rank <= known_rank) & (rank < other), "the model does not know the answer")
+    # On the corrupted prompt the two answers change their parts.
     if both_sides and len(kept):
         answers = torch.stack((kept.wrong_answer, kept.answer), dim=1)
         rank, other = token_ranks(model, kept.corrupted, kept.last, answers).T
@@ -152,8 +162,11 @@ def token_ranks(
     ranks = torch.zeros_like(tokens)
 
     def ranked(index: list[int]) -> Tensor:
+        # All of a group have one length, so that the last position of each is the last column.
         ids = input_ids[index, : int(last[index[0]]) + 1]
         logits = model.unembed(model.layers(model.embed(ids))[:, -1])
+        # Strictly larger: ties do not push a token down, so that the likeliest has rank 0 even with an equal
+        # one.
         return (logits[:, None] > logits.gather(1, tokens[index])[..., None]).sum(-1)
 
     groups = list(equal_length_groups(last, 16))
@@ -168,6 +181,8 @@ def _partners(ids: Sequence[str], relations: Sequence[str]) -> list[list[int]]:
     partners = []
     for row, relation in enumerate(relations):
         place = order.index(row)
+        # Around the circle from the prompt's own place, so that each prompt has another partner.
         others = order[place + 1 :] + order[:place]
+        # `sorted` is stable: within a relation and outside of it the order of hashes remains.
         partners.append(sorted(others, key=lambda i: relations[i] != relation))
     return partners

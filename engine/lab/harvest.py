@@ -74,9 +74,11 @@ def harvest(
     where the corpus is too short, SpecError for a site that cannot be read, StoreError where the disk is
     too full.
     """
+    # In the order asked for, each once, and by number: `50%` and its layer are one site on the disk.
     names = tuple(dict.fromkeys(readable_site(model, site) for site in sites))
     if not names:
         raise SpecError("no site to harvest", expected="at least one hook site", seen="none")
+    # Step 1.
     contexts = cut(corpus, model, context_tokens=context_tokens, tokens=tokens, include_bos=include_bos)
     job = HarvestJob(model, names, contexts, max(1, SHARD_TOKENS // context_tokens), progress)
     if folder is None:
@@ -88,6 +90,7 @@ def harvest(
         job.write(place, job.about(corpus))
     with suppress(OSError):
         os.utime(place / ABOUT)  # when it was last of use
+    # A mapped file takes addresses rather than memory; which was used longest ago is let go first.
     return job.activations(lru_cache(MAPPED_SHARDS)(lambda shard: _read(_file(place, shard))))
 
 
@@ -112,6 +115,7 @@ def harvested(
 def handed_over(lab: Lab, role: str) -> HarvestParams:
     """How the runs that are used under a role read their text and split it; they agree in this."""
     used = next(iter(lab.used_runs(role).values()))
+    # Read from what those runs were measured with, so that the rows held out from them stay held out.
     given = used.experiment.get("parameters", {})
     return HarvestParams(**{name: given[name] for name in HarvestParams.model_fields if name in given})
 
@@ -146,6 +150,7 @@ class HarvestJob:
     def about(self, corpus: Corpus) -> dict[str, Any]:
         """Everything that the numbers depend on, in words and hashes."""
         c = self.contexts
+        # In one integer type: the same cuts must give the same bytes whatever type they arrived in.
         cuts = np.concatenate((c.starts, c.lengths)).astype(np.int64).tobytes()
         return {
             "format": FORMAT,
@@ -174,6 +179,7 @@ class HarvestJob:
 
     def missing(self, place: Path) -> list[int]:
         """The shards that are not there."""
+        # Only whole shards have such a name: half-written ones are still called `.new-...`.
         there = {path.name for path in place.glob("[0-9]*.safetensors")}
         return [shard for shard in range(self.n_shards) if _file(place, shard).name not in there]
 
@@ -220,6 +226,7 @@ class HarvestJob:
         """The activations of one shard, computed: "row d" by site, and `ids`."""
         mine = self._in(shard)
         rows = self.contexts.rows[mine].astype(np.int64)
+        # Where each context's rows begin in the shard: the running sum without its own.
         first = np.cumsum(rows) - rows
         dtype = next(iter(self.model.weights.values())).dtype
         out = {site: torch.empty(int(rows.sum()), d, dtype=dtype) for site, d in self.widths.items()}
@@ -250,6 +257,7 @@ class HarvestJob:
         found = activations_at(self.model, self.contexts.inputs(contexts).to(self.model.device), self.sites)
         for site, values in found.items():
             for row, (start, n) in enumerate(zip(first.tolist(), rows.tolist(), strict=True)):
+                # What is beyond `n` is padding.
                 out[site][start : start + n] = values[row, lead : lead + n]
 
     def _in(self, shard: int) -> np.ndarray:
@@ -263,6 +271,7 @@ class HarvestJob:
     def _locked(self, path: Path) -> AbstractContextManager:
         lock = FileLock(path)
         try:
+            # Tried without waiting first, so that whoever has to wait is told why.
             return lock.acquire(timeout=0)
         except Timeout:
             self.progress(0.0, "waiting for another process that harvests the same activations")
@@ -275,6 +284,7 @@ def _file(place: Path, shard: int) -> Path:
 
 def _put(file: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
+    # In the same folder: a rename across file systems would be a copy, and no longer atomic.
     scratch = file.with_name(f".new-{os.getpid()}-{file.name}")
     try:
         with scratch.open("wb") as out:
@@ -301,6 +311,7 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def _unwritable(place: Path, problem: OSError) -> StoreError:
+    # EDQUOT too: a full quota of the user looks to them like a full disk.
     full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
     what = "the disk is full" if full else "activations cannot be written"
     hint = "make room; the harvest goes on after the last whole shard" if full else ""

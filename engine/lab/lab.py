@@ -85,6 +85,7 @@ class Lab:
             both_sides=both_sides,
             per_relation=per_relation,
         )
+        # Made here, where facts are handed out: a family cannot forget them.
         self.receipts += model_receipts(self.model, facts)
         return facts
 
@@ -115,6 +116,7 @@ class Lab:
         SpecError where there are fewer, or where they differ in anything else.
         """
         points = self.used_runs(role)
+        # All names of all points: a sweep over a second parameter would mix two causes.
         swept = sorted({name for point in points for name, _ in point})
         if swept != [parameter] or len(points) < 2:
             of = f"{len(points)} run{'s' * (len(points) != 1)}"

@@ -49,6 +49,7 @@ class PatchPairs:
 
     def first_difference(self) -> Int[Tensor, " prompt"]:
         """The first position whose tokens differ; no activation before it can."""
+        # argmax of 0s and 1s is the first 1.
         return (self.base != self.source).long().argmax(dim=1)
 
 
@@ -95,8 +96,10 @@ def logit_differences(
     model: HookedModel, resid: Float[Tensor, "row d_model"], direction: Float[Tensor, "row d_model"]
 ) -> Float[Tensor, " row"]:
     """answer - wrong answer in logits, of residual streams after the last block."""
+    # The product in fp32: a difference of two bf16 logits would lose most of its digits.
     return (model.final_norm(resid).float() * direction).sum(-1)
 
 
 def _like(per_prompt: np.ndarray, values: np.ndarray) -> np.ndarray:
+    # Broadcast over layers, positions and, for z, heads.
     return per_prompt.reshape(-1, *[1] * (values.ndim - 1))

@@ -31,8 +31,11 @@ from engine.models.micro import (
     word_tokenizer,
 )
 
-LAYER, HEAD = 1, 2
-N_LAYERS, N_HEADS, D_HEAD = 3, 4, 8
+LAYER = 1
+HEAD = 2
+N_LAYERS = 3
+N_HEADS = 4
+D_HEAD = 8
 SUBJECTS = ("France", "Spain", "Italy", "Germany", "Japan", "Egypt", "Peru", "Kenya")
 ANSWERS = ("Paris", "Madrid", "Rome", "Berlin", "Tokyo", "Cairo", "Lima", "Nairobi")
 OPENINGS = ("Fact", "Note", "Well", "Now")
@@ -44,6 +47,7 @@ def planted_lab() -> Lab:
     """The planted model with 32 prompts of its facts, half of them a relation of their own."""
     rows = []
     for opening, (i, subject) in product(OPENINGS, enumerate(SUBJECTS)):
+        # Another partner under each opening, never the subject itself (four openings, eight subjects).
         other = (i + 1 + OPENINGS.index(opening)) % len(SUBJECTS)
         rows.append(
             {
@@ -63,15 +67,21 @@ def planted_lab() -> Lab:
 def planted_model() -> HookedModel:
     """One token per word, one direction per token; only layer 1, head 2 writes anything."""
     text = word_tokenizer((*SUBJECTS, *ANSWERS, *OPENINGS, *FILLERS))
-    vocab, d_model = text.get_vocab_size(), N_HEADS * D_HEAD
+    vocab = text.get_vocab_size()
+    d_model = N_HEADS * D_HEAD
     shape = ModelShape(N_LAYERS, N_HEADS, N_HEADS, d_model, D_HEAD, d_model, vocab)
     anatomy = micro_anatomy("llama", shape)
     weights = _silent_weights(anatomy)
+    # One direction of its own for each token: nothing overlaps by accident.
     weights["model.embed_tokens.weight"] = torch.eye(d_model)[:vocab].clone()
     attention = f"model.layers.{LAYER}.self_attn"
     for i, (subject, answer) in enumerate(zip(SUBJECTS, ANSWERS, strict=True)):
+        # The head has as many dimensions as there are subjects: each gets one of them.
         unit = HEAD * D_HEAD + i
+        # Queries and keys are zero, so that attention is even: the value carries the subject to every later
+        # position.
         weights[f"{attention}.v_proj.weight"][unit, text.token_to_id(subject)] = 1.0
+        # The norm before the block makes a unit vector sqrt(d_model) long; this takes it back.
         weights[f"{attention}.o_proj.weight"][text.token_to_id(answer), unit] = STRENGTH / d_model**0.5
     return micro_from_weights(weights, anatomy, text, name="planted-facts")
 
@@ -93,8 +103,10 @@ def linear_model(architecture: DecoderStyle, *, mlps: bool = False, seed: int = 
     for name, weight in weights.items():
         if weight.ndim == 1 and name.endswith("weight"):
             weight.fill_(epsilon**0.5)
+        # Scores are then 0 whatever the keys: the pattern no longer depends on the activations.
         elif "q_proj" in name or (".mlp." in name and not mlps):
             weight.zero_()
+        # GPT-2's joint matrix: its first d_model columns are the queries.
         elif "c_attn" in name:
             weight[..., : shape.d_model] = 0.0
     return micro_from_weights(weights, anatomy, text, name=f"linear-{architecture}")
@@ -103,8 +115,11 @@ def linear_model(architecture: DecoderStyle, *, mlps: bool = False, seed: int = 
 def estimate_gap(model: HookedModel) -> float:
     """The largest difference of estimated from exact patching on one pair, relative to the largest effect."""
     texts = ("the city of Spain is red", "the city of France is red")
+    # The two texts differ in one token and are equally long, as a pair must be.
     base, source = (torch.tensor(model.token_ids([text])) for text in texts)
     pairs = PatchPairs(base, source, torch.tensor([base.shape[1] - 1]), torch.tensor([5]), torch.tensor([9]))
-    exact, estimate = sweep(model, pairs).logit_diff, estimated_sweep(model, pairs).logit_diff
+    exact = sweep(model, pairs).logit_diff
+    estimate = estimated_sweep(model, pairs).logit_diff
     gap = max(float(np.abs(exact[site] - estimate[site]).max()) for site in exact)
+    # Relative to the largest effect, since the size of a random model's logits means nothing.
     return gap / max(float(np.ptp(values)) for values in exact.values())

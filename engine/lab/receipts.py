@@ -42,9 +42,12 @@ def base_receipts(
     Logits against Hugging Face's, each prompt alone against the same in a padded batch, and a hook at every
     readable site.
     """
+    # Cut to their own length: no padding, and so no mask that could hide a fault.
     prompts = [input_ids[[row], : int(position) + 1] for row, position in enumerate(last)]
     alone = _last_logits(model, prompts, lambda ids: model.logits(ids))
+    # `use_cache=False`: a cache of keys and values would only take memory in one forward.
     theirs = _last_logits(model, prompts, lambda ids: model.hf(ids, use_cache=False).logits)
+    # Rounding grows with the logits: the limit is relative to the largest of them.
     limit = parity_limit(model.dtype, float(theirs.abs().max()))
     return [
         Check(
@@ -140,6 +143,7 @@ def _padded(
     model: HookedModel, input_ids: Int[Tensor, "prompt pos"], last: Int[Tensor, " prompt"]
 ) -> Float[Tensor, "prompt vocab"]:
     """Last-position logits in one batch that is padded by at least one position for every prompt."""
+    # One more, since the longest prompt would have no padding otherwise and its mask not be tested.
     ids = torch.nn.functional.pad(input_ids, (0, 1))
     mask = torch.arange(ids.shape[1])[None].to(ids.device) <= last[:, None]
     resid = model.forward(ids, attention_mask=mask.long()).resid

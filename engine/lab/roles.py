@@ -35,6 +35,7 @@ def subject_span(prompts: PromptPairs) -> tuple[Int[Tensor, " prompt"], Int[Tens
     if prompts.subject_first is not None and prompts.subject_last is not None:
         return prompts.subject_first.cpu(), prompts.subject_last.cpu()
     differs = (prompts.clean != prompts.corrupted).long().cpu()
+    # argmax gives the first maximum; on the flipped row that is the last differing position.
     return differs.argmax(1), differs.shape[1] - 1 - differs.flip(1).argmax(1)
 
 
@@ -42,7 +43,10 @@ def over_positions(
     values: Float[np.ndarray, "prompt layer pos *head"], asked: Bool[np.ndarray, "prompt pos"]
 ) -> Float[np.ndarray, "prompt layer *head"]:
     """Each prompt's mean over its positions of a role; NaN where it has none."""
+    # z has an axis of heads after the positions, the other sites have none.
     per_head = [1] * (values.ndim - 3)
+    # `where` and not a product: positions that were not patched are NaN, and NaN times 0 is NaN.
     kept = np.where(asked.reshape(len(asked), 1, -1, *per_head), values, 0.0)
+    # 0 / 0 is the NaN that says "no such position"; numpy would warn of it.
     with np.errstate(invalid="ignore"):
         return kept.sum(axis=2) / asked.sum(axis=1).reshape(-1, 1, *per_head)

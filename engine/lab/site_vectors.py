@@ -63,6 +63,7 @@ def run_with_replacement(
     def splice(value: Tensor) -> Tensor:
         flat = value.flatten(2)
         new = f(flat[:, first_position:]).to(value.dtype)
+        # Back in the site's own axes (heads apart at hook_z).
         return torch.cat((flat[:, :first_position], new), dim=1).view_as(value)
 
     run = model.forward(input_ids, edit={site_of(site, model.n_layers): splice})

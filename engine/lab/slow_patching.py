@@ -28,7 +28,10 @@ def patch_one(
     place: tuple[Any, ...] = (slice(None), position) if head is None else (slice(None), position, head)
     with torch.no_grad():
         _, cache = model.bridge.run_with_cache(
-            pairs.source[[pair], :length], names_filter=name, prepend_bos=False
+            # Only the one site is cached: this runs once for each patch.
+            pairs.source[[pair], :length],
+            names_filter=name,
+            prepend_bos=False,
         )
 
         def patch(activation: torch.Tensor, hook: object) -> torch.Tensor:

@@ -26,6 +26,7 @@ def side_by_side(
     threads = torch.get_num_threads()
     # Whether gradients are recorded is a setting of each thread, and a new thread records them.
     quietly = torch.no_grad()(work)
+    # On a GPU one stream does the work anyway: threads would only wait for each other.
     if threads == 1 or not device.startswith("cpu"):
         return [quietly(piece) for piece in pieces]
     torch.set_num_threads(1)
