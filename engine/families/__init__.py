@@ -93,6 +93,7 @@ def declaration(name: str) -> Declaration:
     try:
         exec(code, namespace)
         params = namespace["Params"]
+        # Annotations are strings in these files: they are resolved among the names that were executed.
         params.model_rebuild(force=True, _types_namespace=namespace)
         return Declaration(ast.get_docstring(tree) or "", namespace["inputs"], params)
     except (NameError, KeyError) as error:
@@ -139,6 +140,7 @@ def _names(node: ast.Assign) -> list[str]:
 
 def _is_literal(value: ast.expr) -> bool:
     """A literal, or a type such as `Literal["a", "b"]`."""
+    # Calls could run anything, attributes need a module that may not be light.
     return not any(isinstance(n, ast.Call | ast.Attribute | ast.Lambda) for n in ast.walk(value))
 
 

@@ -76,6 +76,8 @@ def run(lab: Lab, params: Params) -> Result:
 
     # 2, 3. Patch each pair in both directions; an effect is 0 for the run patched into, 1 for the other.
     with lab.stage(0.6, f"patching {len(facts)} prompts") as progress:
+        # Denoising's source run is the clean one and its base the corrupted one: these two are the scale's 1
+        # and 0.
         restored, clean, corrupted = patched(lab, facts, facts.denoising, params.everywhere, ROLES, progress)
     with lab.stage(0.9, f"patching {len(facts)} prompts") as progress:
         destroyed, _, _ = patched(lab, facts, facts.noising, params.everywhere, ENDS, progress)
@@ -92,6 +94,7 @@ def run(lab: Lab, params: Params) -> Result:
     z_of = {"exact": restored["z"], "noised": destroyed["z"], "estimate": estimate["z"]}
     z = at_role(z_of, facts, "last")
     layers = {name: choosing.best(curves["denoising"][place]) for name, place in PLACES.items()}
+    # Layer and head as one place, so that one argmax is taken over both.
     head = divmod(choosing.best(z["exact"].reshape(len(facts), -1)), lab.model.shape.n_heads)
     unrelated = from_another_fact(ev, lab, facts, clean, layers, head)
     for name, layer in layers.items():
@@ -111,12 +114,14 @@ def run(lab: Lab, params: Params) -> Result:
 
     chance = random_place(ev, restored, params.seed)
     by_mlp = curves["denoising"]["mlp_out", "subject last"]
+    # With an odd number of layers the middle one counts to the second half.
     middle = by_mlp.shape[1] // 2
     about = "Mean share restored at the subject's last token by one MLP of the {} half of the layers."
     for half, mlps in (("first", by_mlp[:, :middle]), ("second", by_mlp[:, middle:])):
         ev.finding(f"subject_mlp_{half}_half", mlps.mean(axis=1), about.format(half), control=chance)
 
     # 6. How well attribution patching estimates the heads' effects.
+    # Over layers and heads together, within each prompt.
     correlation = spearman(*(z[run].reshape(len(facts), -1) for run in ("estimate", "exact")))
     about = "Mean rank correlation, over heads at the last token, of attribution patching with exact effects."
     ev.finding("estimate_correlation", correlation, about)
@@ -159,6 +164,7 @@ def by_role(effects: Effects, facts: Facts) -> Curves:
     for site in ("resid_pre", "attn_out", "mlp_out"):
         for role in ROLES:
             curve = over_positions(effects[site], role_positions(facts.prompts, role))
+            # Roles that were not patched are NaN throughout, and have no curve.
             if np.isfinite(curve).any():
                 curves[site, role] = curve
     return curves
@@ -172,6 +178,7 @@ def at_role(effects: Effects, facts: Facts, role: str) -> Effects:
 
 def handover(ev: Evidence, curves: Curves, n_layers: int, suffix: str) -> None:
     """When the subject's last token stops carrying the fact, and when the prompt's last token has it."""
+    # The stream before block L has less than half of the effect from L on: L blocks have run.
     left = first_for_good(curves["resid_pre", "subject last"] < 0.5, never=n_layers)
     came = first_for_good(curves["resid_pre", "last"] >= 0.5, never=n_layers)
     for name, layers in (("subject_handover", left), ("last_takeover", came)):
@@ -192,12 +199,16 @@ def from_another_fact(
 ) -> dict[str, Measurement]:
     """The control of each chosen place: patched from another fact of equal length, on its pair's scale."""
     rows, partners = facts.unrelated()
+    # Into the same corrupted run and on the same scale; only the source is another fact's clean run.
     own = facts.denoising.rows(rows)
     pairs = PatchPairs(own.base, facts.prompts.clean[partners], own.last, own.answer, own.wrong_answer)
+    # resid_pre of block 0 is the embedding: it replaces the subject's token itself.
     places = {"subject_resid": ("resid_pre", "subject last", 0)}
     places |= {name: (*PLACES[name], layer) for name, layer in layers.items()}
     used = {layer for _, _, layer in places.values()} | {head[0]}
     asked = role_positions(facts.prompts, *ENDS)[rows]
+    # Scaled by the pair's own clean run: the unrelated source's logit difference of these answers means
+    # nothing.
     found = sweep(lab.model, pairs, positions=asked, layers=used).normalised(clean[rows])
 
     over = ev.over("prompt", [facts.ids[row] for row in rows])
@@ -216,6 +227,7 @@ def random_place(ev: Evidence, effects: Effects, seed: int) -> Measurement:
     """The control of a half: attn_out or mlp_out at a random layer and end, drawn for each prompt."""
     rng = np.random.default_rng(seed)
     parts = np.concatenate([effects["attn_out"], effects["mlp_out"]], axis=1)
+    # Only places that were patched have a value.
     drawn = [rng.choice(prompt[np.isfinite(prompt)]) for prompt in parts]
     about = "attn_out or mlp_out of a random layer, at the subject's last token or the prompt's."
     return ev.control("random_place_recovered", drawn, about)
@@ -263,6 +275,7 @@ def by_layer(ev: Evidence, curves: Curves) -> pd.DataFrame:
     """Each place's mean effect by layer, over the prompts that have such a position."""
     tables = []
     for (site, role), curve in curves.items():
+        # A prompt whose subject is one token has no "subject" position before its last.
         there = ~np.isnan(curve[:, 0])
         means = ev.where(there).by_layer(curve, "effect", site=site, token=role, prompts=int(there.sum()))
         tables.append(means)
@@ -272,6 +285,7 @@ def by_layer(ev: Evidence, curves: Curves) -> pd.DataFrame:
 def by_head(ev: Evidence, z: dict[str, np.ndarray]) -> pd.DataFrame:
     """Every head's mean effects: exact, noised and estimated."""
     n_prompts, _, n_heads = z["exact"].shape
+    # `by_layer` numbers the second axis: layer * n_heads + head, taken apart in the next line.
     heads = ev.by_layer(z["exact"].reshape(n_prompts, -1), "recovered")
     heads = heads.assign(layer=heads["layer"] // n_heads, head=heads["layer"] % n_heads)
     heads["name"] = [f"L{layer}H{head}" for layer, head in zip(heads["layer"], heads["head"], strict=True)]

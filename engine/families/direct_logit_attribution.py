@@ -57,6 +57,7 @@ def run(lab: Lab, params: Params) -> Result:
     with lab.stage(1.0, f"attributing {len(facts)} known facts"):
         directions = towards_answers(lab.model, facts)
         found = attribute(lab.model, facts.prompts.clean, facts.prompts.last, directions)
+    # Direction 0 is towards the prompt's own answer, direction 1 towards another prompt's.
     own = found.values[:, 0]
     total = found.logit_diff[:, 0]
 
@@ -66,11 +67,14 @@ def run(lab: Lab, params: Params) -> Result:
 
     # 5. Shares of the logit difference, and of the positive total.
     ev.finding("logit_diff", total, "Mean logit difference, answer minus wrong answer.", "logits")
+    # Writers that cancel make shares of the difference exceed 1; the positive total is at least as large as
+    # each part.
     positive = np.maximum(own, 0.0)
     for kind in ("mlp", "head", "embedding"):
         part = found.of_kind(kind)
         whose = f"what {NOUNS[kind]}s write"
         about = f"Share of the logit difference in {whose}."
+        # A ratio of means over prompts: single prompts may have a difference near 0.
         ev.finding(f"{kind}_share", own[:, part].sum(1), about, over=total)
         about = f"Share of the positive total in {whose}."
         ev.finding(f"{kind}_positive_share", positive[:, part].sum(1), about, over=positive.sum(1))
@@ -78,6 +82,7 @@ def run(lab: Lab, params: Params) -> Result:
     ev.finding("parts_for_80_percent", parts_for(positive, 0.8), about, "parts")
 
     # The MLP at a depth that was named beforehand, beside a part drawn at random for each prompt.
+    # A new part for each prompt, so that the control is an average part and not one lucky draw.
     drawn = np.random.default_rng(params.seed).choice(found.of_kind("mlp", "head"), size=len(facts))
     about = "What an MLP or head drawn at random for each prompt writes towards the answer."
     chance = ev.control("random_part_contribution", own[np.arange(len(facts)), drawn], about, "logits")
@@ -103,6 +108,7 @@ NOUNS: dict[ComponentKind, str] = {"mlp": "MLP", "head": "head", "embedding": "e
 
 def towards_answers(model: HookedModel, facts: Facts) -> torch.Tensor:
     """From wrong answer to answer, and from wrong answer to another prompt's: "prompt direction d_model"."""
+    # Logit difference = norm(x) . (W_U[:, answer] - W_U[:, wrong answer]), linear in what each part wrote.
     wrong = model.W_U[:, facts.prompts.wrong_answer].T
     targets = (facts.prompts.answer, facts.other_answers())
     return torch.stack([model.W_U[:, target].T - wrong for target in targets], dim=1)
@@ -113,6 +119,7 @@ def extremes(ev: Evidence, facts: Facts, found: Attribution, kind: ComponentKind
     choosing, measuring = facts.halves(ev)
     own, other = np.moveaxis(found.values[:, :2, found.of_kind(kind)], 1, 0)
     for end, sign, most in (("top", 1, "most"), ("bottom", -1, "least")):
+        # `best` takes the largest mean: the sign turns the one that writes least into it.
         place = choosing.best(sign * own)
         name = f"{end}_{kind}"
         writer = f"the {NOUNS[kind]} that writes {most} towards the answer"
@@ -129,7 +136,9 @@ def extremes(ev: Evidence, facts: Facts, found: Attribution, kind: ComponentKind
 
 def parts_for(positive: np.ndarray, share: float) -> np.ndarray:
     """How many of each row's entries, largest first, reach a share of its sum: "prompt"."""
+    # Sorted downwards by two negations.
     running = np.cumsum(-np.sort(-positive, axis=1), axis=1)
+    # The entry that reaches the share counts too; a row of zeros needs one.
     return 1 + (running < share * running[:, -1:]).sum(axis=1)
 
 
@@ -143,6 +152,7 @@ def draw(ev: Evidence, found: Attribution) -> None:
         towards_another_answer=found.values[:, 1].mean(axis=0),
     )
     ev.table("parts", parts)
+    # By size whatever the sign, then shown from the strongest writer to the strongest suppressor.
     by_size = np.argsort(-np.abs(parts["contribution"].to_numpy()), kind="stable")
     strongest = parts.iloc[by_size[:20]].nlargest(20, "contribution").reset_index(drop=True)
     ev.table("strongest", strongest).bar(
@@ -169,7 +179,8 @@ def calibrate() -> list[Calibration]:
     """The sum on random models of both architectures, and a planted head that writes all of the answer."""
     residue = max(_residue(micro_model(kind, n_layers=3)) for kind in ("llama", "gpt2"))
     found = {name: m.value for name, m in run(planted_lab(), Params()).measurements.items()}
-    place, wrong = 100 * found["top_head_layer"] + found["top_head_index"], found["top_head_other_answer"]
+    place = 100 * found["top_head_layer"] + found["top_head_index"]
+    wrong = found["top_head_other_answer"]
     planted = f"Head {HEAD} of layer {LAYER} alone writes the answer; layer times 100 plus head."
     return [
         known_answer("parts add up", "Relative to the logit difference, random models.", residue, 0, 1e-5),

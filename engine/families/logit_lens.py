@@ -58,6 +58,7 @@ def run(lab: Lab, params: Params) -> Result:
     with lab.stage(1.0, f"reading {len(facts)} known facts through the lens"):
         targets = torch.stack((facts.prompts.answer, facts.other_answers()), dim=1)
         reading = read_lens(lab.model, facts.prompts.clean, facts.prompts.last, targets)
+    # The last axis has the two targets: the own answer and another prompt's.
     rank, other_rank = np.moveaxis(reading.rank, 2, 0)
     logprob, other_logprob = np.moveaxis(reading.logprob, 2, 0)
     n_layers = lab.model.n_layers
@@ -103,6 +104,7 @@ def run(lab: Lab, params: Params) -> Result:
 
 def falls(rank: np.ndarray) -> np.ndarray:
     """By how much ln(1 + rank) falls through each block: "prompt layer" from "prompt layer+1"."""
+    # ln(1 + rank), since a fall from 1,000 to 100 tells as much as one from 100 to 10.
     return -np.diff(np.log1p(rank), axis=1)
 
 
@@ -157,6 +159,8 @@ def calibrate() -> list[Calibration]:
     model = micro_model("gpt2", n_layers=3)
     ids = torch.tensor(model.token_ids(["the capital city of France is the city of"]))
     with torch.no_grad():
+        # After the last block the lens applies the same norm and unembedding as the model: no difference but
+        # rounding.
         last_row = model.unembed(last_position_streams(model, ids)[:, -1])
         gap = float((last_row - model.hf(ids).logits[:, -1]).abs().max())
     rise = -found["other_log_rank_drop_specific_layer"].value

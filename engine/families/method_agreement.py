@@ -88,6 +88,7 @@ def shared_ids(used: dict[str, Result]) -> list[str]:
 
 def rows_of(result: Result, name: str, ids: list[str]) -> np.ndarray:
     """The rows of one of a run's arrays, in the order of `ids`."""
+    # Runs may have kept other prompts, or the same ones in another order: rows are found by id.
     place = {str(i): row for row, i in enumerate(result.tables["per_prompt"]["id"])}
     return result.arrays[name][[place[i] for i in ids]]
 
@@ -96,8 +97,10 @@ def layer_profiles(used: dict[str, Result], ids: list[str]) -> dict[str, np.ndar
     """By method, "prompt layer"."""
     attention, mlps = (rows_of(used["patching"], site, ids) for site in ("attn_out", "mlp_out"))
     return {
+        # n_layers + 1 readings: the gain through block L is reading L + 1 less reading L.
         "lens": np.diff(rows_of(used["lens"], "logprob", ids), axis=1),
         "attribution": rows_of(used["attribution"], "by_layer", ids),
+        # One block's two parts, each noised by itself: the sum is to first order what the block does.
         "patching": attention + mlps,
     }
 
@@ -106,6 +109,7 @@ def part_profiles(used: dict[str, Result], ids: list[str]) -> tuple[np.ndarray, 
     """Heads, then MLPs, by attribution and by patching: "prompt part" each."""
     kinds = used["attribution"].tables["parts"]["kind"].to_numpy()
     written = rows_of(used["attribution"], "contribution", ids)
+    # Heads before MLPs, in order of layer within each: the order of patching's parts below.
     attribution = np.concatenate([written[:, kinds == kind] for kind in KINDS], axis=1)
     z, mlps = (rows_of(used["patching"], site, ids) for site in ("z", "mlp_out"))
     return attribution, np.concatenate([z.reshape(len(z), -1), mlps], axis=1)
@@ -117,6 +121,7 @@ def correlated(
     """The rank correlation of two profiles, beside one side's places in another random order each prompt."""
     names = " and ".join(pair.split("_")[:2])
     about = f"Mean over prompts of the rank correlation, over {over}, of {names} profiles"
+    # `permuted` draws an order for each row: every prompt has its own.
     shuffled = spearman(rng.permuted(one, axis=1), other)
     chance = ev.control(f"{pair}_chance", shuffled, f"{about}, one side in random order.")
     ev.finding(f"{pair}_correlation", spearman(one, other), f"{about}.", control=chance)
@@ -124,6 +129,7 @@ def correlated(
 
 def overlap(one: np.ndarray, other: np.ndarray, top: int) -> np.ndarray:
     """The share of each prompt's `top` highest places on one side that are among those of the other."""
+    # Stable, so that ties go to the earlier part on every machine.
     best = [np.argsort(-side, axis=1, kind="stable")[:, :top] for side in (one, other)]
     return np.array([len(set(a) & set(b)) / len(a) for a, b in zip(*best, strict=True)])
 
@@ -136,6 +142,7 @@ def draw(
     named: pd.DataFrame,
 ) -> None:
     """Each method's profile as shares of its own total, and the parts by both methods."""
+    # Log-probabilities, logits and shares have no common unit: each profile is a share of its own total.
     scaled = {method: v / np.abs(v.mean(axis=0)).sum() for method, v in layers.items()}
     by_layer = [ev.by_layer(v, "share", method=method) for method, v in scaled.items()]
     ev.table("by_layer", pd.concat(by_layer, ignore_index=True)).line(
@@ -179,7 +186,8 @@ def calibrate() -> list[Calibration]:
 def _made_up(sign: float) -> dict[str, Result]:
     """Runs of 40 prompts, 6 layers, 2 heads a layer; patching is `sign` times the attribution."""
     rng = np.random.default_rng(0)
-    mlps, heads = rng.normal(size=(40, 6)), rng.normal(size=(40, 6, 2))
+    mlps = rng.normal(size=(40, 6))
+    heads = rng.normal(size=(40, 6, 2))
     attention = heads.sum(axis=2)
     gains = np.concatenate([np.zeros((40, 1)), mlps + attention], axis=1)
     prompts = {"per_prompt": pd.DataFrame({"id": [f"p{i}" for i in range(40)]})}

@@ -86,6 +86,8 @@ def run(lab: Lab, params: Params) -> Result:
     with lab.stage(0.8, "training") as progress:
         outcome = trained_on(training_rows, params, progress)
     coder = outcome.coder.folded()
+    # Fitted to the rows that the dictionary was trained on: both controls and dictionary are measured on
+    # contexts they never saw.
     components = principal(training_rows.batches(acts.site, params.batch_size, params.seed))
     chance = random_coder(acts.d, params.n_features, params.k, seed=params.seed, mean=components.mean)
     by: dict[str, Reconstruct] = {
@@ -139,6 +141,7 @@ def trained_on(acts: Activations, params: Params, progress: Callable[..., None])
         )
     batches = acts.batches(acts.site, params.batch_size, params.seed, params.epochs)
     return train(
+        # Whole batches only, as `n_steps` counts them: an epoch's last one may be short.
         (batch for batch in batches if len(batch) == params.batch_size),
         acts.d,
         params.n_features,
@@ -176,6 +179,8 @@ def explained_variance(
     mean = mean_of(held.batches())
     sums = {who: reconstruction(held.batches(), f, mean, len(held.names)) for who, f in by.items()}
     about = "1 - |x - x'|^2 / |x - mean|^2 {}{{}}."
+    # A ratio of sums: samples and divisors go apart, so that intervals resample contexts of unequal length
+    # rightly.
     together = {who: (s.total - s.residual, s.total) for who, s in sums.items()}
     beside_controls(ev, "explained_variance", together, about.format("of all tokens together"))
     each = {who: (s.per_token, s.tokens) for who, s in sums.items()}
@@ -225,6 +230,7 @@ def splicing(
     losses = splice(batches, lab.model.logits, forward, by, first_position=first)
     spliced = ev.over("context", names)
     about = "Share kept of the loss between zeros at the site and the model's own activations{}."
+    # The ratio of means over contexts, since a context's own denominator may be near 0.
     score = {who: (losses.zero - losses.ce[who], losses.zero - losses.clean) for who in by}
     beside_controls(spliced, "ce_loss_score", score, about)
     divergence = {who: (losses.kl[who], None) for who in by}
@@ -252,6 +258,7 @@ def geometry(ev: Evidence, coder: Coder, codes: Codes, chance: Coder) -> None:
     latents.finding("encoder_cosine", encoder[counted], about, statistic="median")
 
     largest = np.zeros(codes.n_latents)
+    # `maximum.at` and not indexing: a latent has many entries, and plain assignment would keep the last.
     np.maximum.at(largest, codes.latents.numpy(), codes.values.numpy())
     per_latent = {
         "latent": np.arange(codes.n_latents),

@@ -40,6 +40,7 @@ class Anatomy:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Anatomy:
+        # JSON has lists where the anatomy has tuples.
         rest = {
             "shape": ModelShape(**record["shape"]),
             "attention_scales": tuple(record["attention_scales"]),
@@ -65,6 +66,7 @@ def _llama(hf: Any) -> Anatomy:
     if _slides(config):
         raise _unsupported("attention", "full causal attention in every layer", "sliding windows")
     rotary = core.rotary_emb
+    # They change the frequencies with the length of the text; the plain path takes them once.
     if rotary.rope_type in ("dynamic", "longrope"):
         raise _unsupported("rotary embedding", "frequencies that do not change with length", rotary.rope_type)
     return Anatomy(
@@ -86,6 +88,7 @@ def _gpt2(hf: Any) -> Anatomy:
         raise _unsupported("attention", "causal self-attention alone", "cross-attention")
     return Anatomy(
         style="gpt2",
+        # A GPT-2 configuration may leave its MLP's width out: it is four times d_model then.
         shape=_shape(config, core.h[0].attn.head_dim, config.n_inner or 4 * config.n_embd),
         context_tokens=config.max_position_embeddings,
         norm_epsilon=core.ln_f.eps,
@@ -108,6 +111,7 @@ def _shape(config: Any, d_head: int, d_mlp: int) -> ModelShape:
 
 def _slides(config: Any) -> bool:
     """Whether any layer sees only a window of the past."""
+    # A configuration may name a window that no layer uses: where layers have their kinds, these decide.
     kinds = getattr(config, "layer_types", None)
     if kinds:
         return any(kind != "full_attention" for kind in kinds)

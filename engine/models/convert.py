@@ -29,6 +29,7 @@ def inspect_source(path: Path) -> None:
         raise _refusal(path, "a safetensors folder or a GGUF file", "a pickle, which can run code when read")
     with path.open("rb") as file:
         magic = file.read(4)
+    # By content and not by suffix: a pickle under another name must not reach a reader.
     if magic != GGUF_MAGIC:
         raise _refusal(path, f"a file that begins with {GGUF_MAGIC!r}", repr(magic))
     return None
@@ -54,13 +55,16 @@ def convert(source: Path, target: Path) -> Anatomy:
     with quiet(), contextlib.redirect_stderr(io.StringIO()):  # a bar of the GGUF reader knows no other way
         try:
             hf, tokenizer = _read_gguf(source) if source.is_file() else _read_folder(source)
+        # Not the file's fault: it must not be reported as damaged.
         except MemoryError:
             raise
         except Exception as problem:  # what a reader raises on broken bytes has no common base
             raise _refusal(source, "weights that transformers can read", _first_line(problem)) from problem
+        # Before anything is written: nothing is saved of an architecture that is not supported.
         anatomy = describe(hf)
         hf.save_pretrained(target)
         tokenizer.save_pretrained(target)
+    # Slow tokenizers save other files; the engine reads this one alone.
     if not (target / "tokenizer.json").is_file():
         raise _refusal(source, "a tokenizer that can be saved as tokenizer.json", type(tokenizer).__name__)
     return anatomy
@@ -101,6 +105,7 @@ class _GgufNames:
         architecture = metadata["general.architecture"]
         blocks = metadata[f"{architecture}.block_count"]
         self.config = AutoConfig.for_model(architecture, num_hidden_layers=blocks)
+        # Without storage: only the names of parameters are asked for.
         self.state_dict = empty(self.config, torch.float32).state_dict
 
     def named_children(self) -> list[tuple[str, Any]]:
@@ -112,7 +117,13 @@ def _read_folder(folder: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     hf = AutoModelForCausalLM.from_pretrained(
-        folder, dtype="auto", use_safetensors=True, local_files_only=True, trust_remote_code=False
+        # `use_safetensors` refuses pickles, `trust_remote_code` a repository's own Python; `dtype="auto"`
+        # keeps the file's own.
+        folder,
+        dtype="auto",
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
     )
     return hf, AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
@@ -126,6 +137,7 @@ def gguf_quantisation(file: Path) -> str:
         entry = GGUFReader(file).fields.get("general.file_type")
     if entry is None:
         return "dequantised from GGUF"
+    # `MOSTLY_Q4_1` and `ALL_F32`: the prefix says how many tensors have it.
     name = LlamaFileType(entry.contents()).name.removeprefix("MOSTLY_").removeprefix("ALL_")
     return "" if name in ("F32", "BF16", "F16") else f"dequantised from {name}"
 

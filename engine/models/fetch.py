@@ -46,6 +46,7 @@ def fetch(name: str, progress: ByteProgress | None = None) -> Path:
     card = find_card(name)
     tell = progress or (lambda what, done, total: None)
     with _plain_errors(card), _taking_turns(card, tell):
+        # Asked inside the turn: the fetch that was waited for may have brought the model.
         if not is_cached(card):
             _fetch(card, tell)
     return model_folder(card)
@@ -56,6 +57,7 @@ def _fetch(card: ModelCard, tell: ByteProgress) -> None:
         raise ModelUnavailable(
             f"not enough disk for {card.name}", seen=lack, hint="free some disk, or set MECH_CACHE"
         )
+    # Apart from the staging folder, which is emptied at each attempt: downloads outlive an interruption.
     downloads = cache_folder() / "downloads" / slug(card)
     downloads.mkdir(parents=True, exist_ok=True)
     with _staging(card) as staging:
@@ -65,6 +67,7 @@ def _fetch(card: ModelCard, tell: ByteProgress) -> None:
         model.mkdir()
         _convert(card, source, model, facts)
         _put_in_place(model, model_folder(card), staging)
+    # Only now that the model is in place is nothing of them needed any more.
     shutil.rmtree(downloads)
 
 
@@ -73,6 +76,8 @@ def _obtain(
 ) -> tuple[Path, dict[str, Any]]:
     """The source's weights on disk, with their hash and (from the hub) their commit."""
     if card.pins.path is not None:
+        # Before hashing: a file that changes while it is read has other stamps afterwards, and is converted
+        # anew.
         stamps = file_stamps(card.pins.path)
         return card.pins.path, {"stamps": stamps, "hash": hash_of(card.pins.path)}
     with _remembering(card):
@@ -117,6 +122,7 @@ def hash_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     names = ("config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
     files = sorted({*path.glob("*.safetensors"), *(path / name for name in names if (path / name).is_file())})
+    # As `sha256sum` lists them: a person can check it by hand.
     listing = "".join(f"{hash_of(file)}  {file.name}\n" for file in files)
     return hashlib.sha256(listing.encode()).hexdigest()
 
@@ -134,6 +140,8 @@ def _staging(card: ModelCard) -> Iterator[Path]:
 
 
 def _put_in_place(new: Path, place: Path, staging: Path) -> None:
+    # `replace` cannot put a folder over one that is not empty: the old one goes into staging first, and with
+    # it.
     if place.exists():
         place.replace(staging / "old")
     new.replace(place)
@@ -148,6 +156,7 @@ def _taking_turns(card: ModelCard, tell: ByteProgress) -> Iterator[None]:
     locks.mkdir(parents=True, exist_ok=True)
     lock = FileLock(locks / f"{slug(card)}.lock")
     try:
+        # Tried without waiting first, so that whoever has to wait is told why.
         lock.acquire(blocking=False)
     except Timeout:
         tell(f"waiting for another fetch of {card.name}", 0, 0)
@@ -166,10 +175,12 @@ def _watched(folder: Path, what: str, total: int, tell: ByteProgress) -> Iterato
     def watch() -> None:
         done = 0
         while not finished.is_set():
+            # Never backwards and never beyond the total: files are renamed and removed while they arrive.
             done = max(done, min(_bytes_in(folder), total))
             tell(what, done, total)
             finished.wait(POLL_SECONDS)
 
+    # By looking at the folder, since pip and the hub's client report progress each in its own way.
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
@@ -184,6 +195,7 @@ def _bytes_in(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):
+            # A file may be gone between the listing and the look at it.
             total += path.stat().st_size if path.is_file() else 0
     return total
 

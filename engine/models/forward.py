@@ -124,6 +124,7 @@ def read_activations(decoder: Decoder, resid: Resid, sites: Collection[Site]) ->
     """What is at some sites, computing nothing beyond the last of them; ModelError for one not reached."""
     left = set(sites)
     found: dict[Site, Tensor] = {}
+    # A generator is suspended between sites: leaving the loop leaves the later blocks uncomputed.
     for site, value in visited_sites(decoder, resid) if left else ():
         if site in left:
             found[site] = value
@@ -148,6 +149,7 @@ def differentiate(
         # Parameters require no gradient, so that the graph has to begin at the stream itself.
         run = forward(decoder, resid.detach().requires_grad_(), read=sites)
         values = objective(run.resid)
+        # `grad` and not `backward`: nothing accumulates in the leaf, and only these sites get a gradient.
         gradients = torch.autograd.grad(values.sum(), list(run.activations.values()))
     activations = {site: activation.detach() for site, activation in run.activations.items()}
     return Gradients(values.detach(), activations, dict(zip(activations, gradients, strict=True)))
@@ -164,6 +166,7 @@ def visited_sites(
 
     Each block's keys and values, those of the prefix included, are appended to `keys_and_values`.
     """
+    # The same for every block: masks and rotary angles depend on positions alone.
     span = decoder.span(resid, extent.attention_mask, extent.first_position)
     stop = len(decoder.blocks) if extent.stop is None else extent.stop
     for layer in range(extent.start, stop):
@@ -207,6 +210,7 @@ def _edited(edit: Mapping[Site, Edit], layer: int, kind: SiteKind, value: Tensor
             expected=f"{kind.axes}: {tuple(value.shape)}",
             seen=str(tuple(new.shape)),
         )
+    # An edit may compute in fp32; the blocks after it expect the model's dtype.
     return site, new.to(value.dtype)
 
 
@@ -224,6 +228,7 @@ def _query_key_value(
             expected=f"a prefix of at least {first} positions",
             seen="none" if prefix is None else str(prefix.keys[layer].shape[2]),
         )
+    # `expand` copies nothing: one base run's prefix serves a batch of patched runs.
     earlier_keys = prefix.keys[layer][:, :, :first].expand(len(key), -1, -1, -1)
     earlier_values = prefix.values[layer][:, :, :first].expand(len(value), -1, -1, -1)
     return query, torch.cat((earlier_keys, key), dim=2), torch.cat((earlier_values, value), dim=2)

@@ -48,6 +48,7 @@ class FrozenNorm:
     def apply(self, component: Float[Tensor, "*place d_model"]) -> Tensor:
         """What a component of the residual stream becomes; components add up, the bias comes once."""
         if self.centred:
+            # Centring is linear, so that each component may be centred by itself.
             component = component - component.mean(-1, keepdim=True)
         return component * self.scale * self.weight
 
@@ -97,6 +98,8 @@ class HookedModel:
         """The hooked model over the same parameters (seconds, the first time). Give it prepend_bos=False."""
         from engine.models.huggingface import boot, build
 
+        # A module tree of its own, since the bridge replaces submodules; eager attention, since it hooks the
+        # scores.
         return boot(build(self.config, self.weights, "eager"), self.tokenizer, self.name)
 
     @cached_property
@@ -117,6 +120,7 @@ class HookedModel:
 
     def token_strings(self, ids: Sequence[int]) -> list[str]:
         """Each token's own text, for labels: " Paris"."""
+        # One by one: a joint decode would not say where a token ends.
         return [self.decode([i]) for i in ids]
 
     def pad(
@@ -124,12 +128,15 @@ class HookedModel:
     ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"], Int[Tensor, " batch"]]:
         """Right-padded input ids, their attention mask, and the index of each last real position."""
         lengths = torch.tensor([len(row) for row in ids])
+        # Padded with 0, on the right: what id stands there does not matter, no real position sees it.
         padded = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
         mask = (torch.arange(padded.shape[1]) < lengths[:, None]).long()
         return padded.to(self.device), mask.to(self.device), (lengths - 1).to(self.device)
 
     def embed(self, input_ids: Int[Tensor, "batch pos"]) -> Resid:
         """The residual stream before block 0, learned positions included."""
+        # Learned positions end there, and rotary ones were never trained beyond: the second would fail
+        # silently.
         if input_ids.shape[1] > self.anatomy.context_tokens:
             raise ModelError(
                 f"a text is longer than {self.name} can read",

@@ -50,6 +50,7 @@ def resolve(card: ModelCard) -> tuple[str, int]:
 
 
 def _commit_and_size(card: ModelCard, info: Any) -> tuple[str, int]:
+    # At the top of the repository only: what subfolders hold is not downloaded (`ignore_patterns`).
     files = {f.rfilename: f.size or 0 for f in info.siblings or () if "/" not in f.rfilename}
     weights = [size for name, size in files.items() if name.endswith(".safetensors")]
     if not weights:
@@ -69,6 +70,7 @@ def download(card: ModelCard, commit: str, folder: Path) -> Path:
     try:
         snapshot_download(
             card.pins.repository,
+            # The commit and not the branch: a push between question and download would mix two versions.
             revision=commit,
             local_dir=folder,
             allow_patterns=list(WANTED),
@@ -78,6 +80,7 @@ def download(card: ModelCard, commit: str, folder: Path) -> Path:
             max_workers=2,
         )
     except OSError as problem:
+        # With a number it is the disk's: a full or read-only cache is reported as such further up.
         if problem.errno is not None:
             raise
         raise out_of_reach(card, str(problem).splitlines()[0]) from problem
@@ -106,9 +109,11 @@ def within(seconds: float, ask: Callable[[], T]) -> T:
     def run() -> None:
         try:
             answer.append(ask())
+        # Everything, since an exception in a thread would be printed and lost.
         except BaseException as error:
             problem.append(error)
 
+    # A daemon, so that a lookup that hangs does not keep the process from ending.
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)

@@ -76,7 +76,9 @@ def build(config: Mapping[str, Any], weights: Mapping[str, Tensor], attention: s
         from transformers import AutoConfig
 
         settings = AutoConfig.for_model(**{**config, "attn_implementation": attention})
+        # Without storage first: random initial weights would take the memory and time of a second model.
         hf = filled(empty(settings, next(iter(weights.values())).dtype), weights)
+    # Buffers are made on the CPU; the weights may lie on a GPU.
     hf.to(next(iter(weights.values())).device)
     return hf.requires_grad_(False)
 
@@ -86,14 +88,18 @@ def empty(config: Any, dtype: torch.dtype) -> Any:
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
 
+    # Buffers such as rotary frequencies are computed from the configuration and are in no weight file.
     with init_empty_weights(include_buffers=False):
         return AutoModelForCausalLM.from_config(config, dtype=dtype)
 
 
 def filled(hf: Any, weights: Mapping[str, Tensor]) -> Any:
     """An empty model with its parameters put in, none copied; ModelError where one is missing."""
+    # `assign` puts the tensors themselves in; not strict, since a tied head is in no file.
     hf.load_state_dict(dict(weights), strict=False, assign=True)
+    # Assigning put a new tensor into the embedding: the head has to be pointed at it again.
     hf.tie_weights()
+    # `strict=False` lets missing ones pass in silence: what is still without storage was not in the files.
     missing = [name for name, tensor in hf.named_parameters() if tensor.is_meta]
     if missing:
         raise ModelError("the weight files do not hold every parameter", seen=", ".join(missing[:3]))
@@ -109,6 +115,7 @@ def boot(hf: Any, tokenizer: Any, name: str) -> TransformerBridge:
         bridge = TransformerBridge.boot_transformers(
             name,
             hf_model=hf,
+            # A copy, since the bridge sets padding and special tokens on the one it is given.
             tokenizer=copy.deepcopy(tokenizer),
             device=str(parameter.device),
             dtype=parameter.dtype,
@@ -138,6 +145,7 @@ def require_parity(found: Parity, name: str, dtype: str) -> None:
     """ModelError where a path differs from the Hugging Face forward by more than rounding explains."""
     limit = parity_limit(dtype, found.largest_logit)
     for path, difference in (("plain", found.plain), ("bridge", found.bridge)):
+        # `not <=`, so that NaN fails as well.
         if not difference <= limit:
             raise ModelError(
                 f"the {path} logits of {name} do not equal the Hugging Face forward in {dtype}",

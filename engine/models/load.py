@@ -87,6 +87,7 @@ def _weights(folder: Path, dtype: torch.dtype, device: str) -> dict[str, Tensor]
     weights: dict[str, Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
         try:
+            # `to` gives back the tensor itself where nothing changes, so that a mapped one stays mapped.
             weights |= {name: tensor.to(device, dtype) for name, tensor in load_file(file).items()}
         except SafetensorError as problem:
             hint = f"remove {folder}; the model is then fetched again"
@@ -99,8 +100,10 @@ def _weights(folder: Path, dtype: torch.dtype, device: str) -> dict[str, Tensor]
 def _tokenizer(folder: Path) -> Any:
     from tokenizers import Tokenizer
 
+    # The tokenizer's own threads do not survive a fork, and it warns of it in every child.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     text = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    # A saved tokenizer may pad or cut by settings of its training; here both are the caller's.
     text.no_padding()
     text.no_truncation()
     return text
@@ -118,6 +121,7 @@ def _proved(model: HookedModel, folder: Path) -> Mapping[str, float]:
         require_parity(found, model.name, model.dtype)
         known[key] = asdict(found)
         with contextlib.suppress(OSError):  # a cache that is only lent: measure again next time
+            # Written beside and moved, since several processes may prove the same model at once.
             scratch = file.with_suffix(f".{os.getpid()}")
             scratch.write_text(json.dumps(known, indent=2) + "\n")
             scratch.replace(file)
@@ -126,6 +130,7 @@ def _proved(model: HookedModel, folder: Path) -> Mapping[str, float]:
 
 def _circumstances(model: HookedModel) -> str:
     """What parity depends on, in words."""
+    # The forward's own code belongs to what is proved: after a change of it parity is measured again.
     code = hashlib.sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in PLAIN_PATH))
     packages = " ".join(f"{p} {version(p)}" for p in ("torch", "transformers", "transformer-lens"))
     return f"{model.dtype} on {model.device}, {packages}, code {code.hexdigest()[:12]}"

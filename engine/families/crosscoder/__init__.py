@@ -111,6 +111,7 @@ def study(data: SourceData, params: Params, lab: Lab) -> Result:
         found = evaluate(outcome.coder, data)
         shuffled = evaluate(null.coder, aside)
         sizes = data.widths, params.n_features, params.k
+        # Another seed than the crosscoder's, whose starting directions it would be otherwise.
         drawn = random_crosscoder(next(data.train()), *sizes, seed=params.seed + 1)
         random = held_out(drawn, data.held(), data.n_contexts, drawn.dec)
     ev = Evidence("context")
@@ -202,7 +203,9 @@ def sparsity(ev: Evidence, found: Evaluation) -> None:
 def classes(found: Evaluation, params: Params) -> dict[str, Bool[np.ndarray, " live"]]:
     """Which live latents are shared, exclusive, and exclusive for real or falsely."""
     shared = found.relative.min(axis=1) >= params.shared_from
+    # The largest is 1 by construction: whether a latent has one source is decided by the second largest.
     exclusive = np.sort(found.relative, axis=1)[:, -2] <= params.exclusive_below
+    # Absolute: a direction that explains the negative of another source's error is there as well.
     real = np.abs(found.error_ratio) <= params.error_ratio
     real &= np.abs(found.reconstruction_ratio) <= params.reconstruction_ratio
     return {

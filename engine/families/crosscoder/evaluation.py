@@ -62,6 +62,8 @@ def evaluate(coder: Crosscoder, data: SourceData) -> Evaluation:
     if data.one_basis:
         probes = same_directions(coder)
     else:
+        # Training rows and not held-out ones: a regression fitted to the rows it is measured on would explain
+        # them by chance.
         rows, _ = first_rows(data.train(), data.n_steps, lambda batch: batch.float())
         probes = carried_directions(coder, rows)
     held = held_out(coder, data.held(), data.n_contexts, probes)
@@ -69,6 +71,7 @@ def evaluate(coder: Crosscoder, data: SourceData) -> Evaluation:
     if not live.any():
         expected = "latents that fire on held-out tokens"
         raise DataError("the crosscoder is dead", expected=expected, seen="none", hint="train on more tokens")
+    # A latent's own source is the one in which its decoder is longest.
     own = coder.norms.argmax(dim=1)
     return Evaluation(
         coder=coder,
@@ -82,9 +85,11 @@ def evaluate(coder: Crosscoder, data: SourceData) -> Evaluation:
 
 def random_crosscoder(batch: Batch, widths: Widths, n_features: int, k: int, seed: int) -> Crosscoder:
     """Random directions, with the threshold and for each source the scale that suit a batch best."""
+    # `start` fixes mean and scale, so that the control reads the same inputs as the crosscoder.
     coder = start(batch.float(), widths, n_features, k, seed)
     x = coder.scaled(batch.float())
     pre = torch.addmm(coder.b_enc, x, coder.enc.T)
+    # The threshold that keeps k latents a row on average on this batch, as training would have set it.
     _, smallest = batchtopk.select(pre, coder.k, coder.norms.sum(dim=1))
     coder = replace(coder, threshold=smallest or 0.0)
     # Least squares, source by source: the factor b that minimises |x - b x'|^2 is x . x' / |x'|^2.

@@ -29,6 +29,7 @@ class PlantedSources:
         generator = torch.Generator().manual_seed(seed)
         shape = n, len(self.directions)
         active = torch.rand(shape, generator=generator) < self.rate
+        # Away from 0, so that an active feature stands out from the noise.
         strength = active * (1 + torch.rand(shape, generator=generator))
         rows = strength @ self.directions
         return rows + NOISE * torch.randn(rows.shape, generator=generator)
@@ -45,8 +46,10 @@ def planted_sources(
     """Random unit directions: `n_shared` features in all sources, then `n_exclusive` in each source alone."""
     generator = torch.Generator().manual_seed(seed)
     n = n_shared + len(widths) * n_exclusive
+    # A shared feature has unrelated directions in the sources: only who fires when says that it is one.
     drawn = torch.randn(n, sum(widths), generator=generator).split(widths, dim=1)
     parts = [part / part.norm(dim=1, keepdim=True) for part in drawn]
+    # Floor division keeps the shared ones negative; what follows is 0, 1, ... by source.
     owner = (torch.arange(n) - n_shared).div(max(1, n_exclusive), rounding_mode="floor")  # below 0: shared
     for source, part in enumerate(parts):
         part[(owner >= 0) & (owner != source)] = 0

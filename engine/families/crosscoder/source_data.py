@@ -39,7 +39,9 @@ class SourceData:
         """The same with each source but the first in a random order of its own within each batch."""
 
         def held() -> Rows:
+            # Read twice, once for contexts and once for rows: each generator can be consumed only once.
             contexts = (context for _, context in self.held())
+            # Another seed than in training, so that the two do not repeat one order of rows.
             rows = misaligned((rows for rows, _ in self.held()), self.widths, seed + 1)
             return zip(rows, contexts, strict=True)
 
@@ -70,6 +72,7 @@ def misaligned(batches: Iterator[Batch], widths: Widths, seed: int) -> Iterator[
     """Each source but the first in a random order of its own: a row's sources are of different tokens."""
     generator = torch.Generator().manual_seed(seed)
     for batch in batches:
+        # The first stays where it is: only the order relative to it matters, and a row keeps one context.
         first, *rest = batch.split(widths, dim=1)
         orders = [torch.randperm(len(batch), generator=generator) for _ in rest]
         yield torch.cat([first, *(part[order] for part, order in zip(rest, orders, strict=True))], dim=1)

@@ -53,6 +53,7 @@ class AlignedSources:
     @property
     def one_basis(self) -> bool:
         """Whether a direction means the same in all sources: they are one model's residual stream."""
+        # Heads' values z lie in each head's own space, before W_O puts them into the stream.
         return self.one_model and not any(s.site.endswith("attn.hook_z") for s in self.sources)
 
     @property
@@ -87,6 +88,8 @@ class AlignedSources:
         Each source is shuffled by the same seed over the same groups of shards, so that rows stay together;
         the buffers of all take BUFFER_BYTES.
         """
+        # In rows, the same for every source: byte limits of their own would group shards differently, and
+        # rows would no longer meet.
         rows = BUFFER_BYTES // (4 * sum(self.widths))
         streams = [
             s.activations.batches(s.site, batch_size, seed, epochs, buffer_bytes=4 * rows * s.width)
@@ -126,6 +129,7 @@ def read_aligned(
         lab.receipts += receipts
         return AlignedSources(tuple(own))
     with another_model(lab, against):
+        # Each model's reading is half of the progress.
         others, second = _read(lab, sites, params, lambda done, *words: progress(done / 2, *words))
     own, receipts = _read(lab, sites, params, lambda done, *words: progress((1 + done) / 2, *words))
     lab.receipts += [*receipts, *(replace(check, name=f"second_{check.name}") for check in second)]
@@ -137,6 +141,7 @@ def require_aligned(first: Source, second: Source) -> None:
     """ModelError where the same row of two harvests is not the same token of the same context."""
     ours = first.activations
     theirs = second.activations
+    # Shards of unequal length would be shuffled in other groups even where contexts agree.
     same = ours.contexts_per_shard == theirs.contexts_per_shard
     for name in ("ids", "starts", "lengths", "rows"):
         same = same and np.array_equal(getattr(ours.contexts, name), getattr(theirs.contexts, name))
@@ -164,6 +169,7 @@ def _resolved(lab: Lab, sites: Sequence[str]) -> list[str]:
     try:
         resolved = [resolve_site(site, lab.model.n_layers) for site in sites]
     except SpecError as error:
+        # The same name may fit one model and not the other: the error says which.
         error.where = error.where or f"sites, in {lab.model.name}"
         raise
     if len(set(resolved)) < len(resolved):

@@ -75,6 +75,7 @@ def run(lab: Lab, params: Params) -> Result:
     # 3, 4. Find parents and children of the narrowest in the widest; the same by chance.
     with lab.stage(1.0, "relating the dictionaries"):
         kin = related(coders[narrow], codes[narrow], coders[wide], codes[wide])
+        # As wide and as sparse as the dictionary it stands beside, and centred by the same bias.
         drawn = random_coder(coders[wide].d, wide, coders[wide].k, seed=params.seed, mean=coders[wide].b_dec)
         random = related(coders[narrow], codes[narrow], drawn, held.codes(drawn))
         dealt = relabelled(codes[wide], params.seed)
@@ -106,6 +107,7 @@ def dictionaries(lab: Lab) -> dict[int, Coder]:
 
 def held_out_as_trained(lab: Lab, d: int, progress: Callable[..., None]) -> HeldOutActivations:
     """What the dictionaries were measured on: their text, their hook site, their split."""
+    # The text and the split of those runs and no others: contexts they were trained on are not held out.
     params = handed_over(lab, "saes")
     acts = harvested(lab, [lab.hook_site], params, progress)
     if acts.d != d:

@@ -46,6 +46,7 @@ class Kinship:
 
     def children(self, min_cosine: float, min_given: float) -> Int[np.ndarray, " live"]:
         """How many children each live parent has."""
+        # Counted over all parents, so that place and number agree, then cut down to live ones.
         of = self.nearest[self.is_child(min_cosine, min_given)]
         return np.bincount(of, minlength=len(self.parent_fired))[self.live_parents]
 
@@ -55,8 +56,11 @@ class Kinship:
         What is left is the parent's alone, or taken over by latents that point elsewhere (absorption, Chanin
         et al. 2024, arXiv 2409.14507).
         """
+        # A token is covered once, however many of a parent's children fire there: distinct (token, parent)
+        # are counted.
         child, place = self.matches.T
         places = np.unique(place[self.is_child(min_cosine, min_given)[child]])
+        # place = token * n_parents + parent: the remainder is the parent.
         hits = np.bincount(places % len(self.parent_fired), minlength=len(self.parent_fired))
         return (hits / np.maximum(self.parent_fired, 1))[self.live_parents]
 
@@ -87,6 +91,7 @@ def kinship(
     return Kinship(
         nearest=nearest,
         cosine=cosine,
+        # A dead child fires on nothing: 0 / 1, not 0 / 0.
         given_child=together / np.maximum(child_fired, 1),
         live_children=child_fired > 0,
         parent_fired=parent_codes.fired().numpy(),
@@ -104,16 +109,19 @@ def nearest_parents(
     nearest: list[Tensor] = []
     cosine: list[Tensor] = []
     for start in range(0, len(children), block):
+        # Blocks of children: all cosines at once would be the product of two widths.
         cosines = unit_rows(children[start : start + block]) @ rows.T
         top = cosines.max(dim=1)
         nearest.append(top.indices)
         cosine.append(top.values)
+        # Kept running over the blocks, since a parent's nearest child may be in any of them.
         best = torch.maximum(best, cosines.amax(dim=0))
     return torch.cat(nearest).numpy(), torch.cat(cosine).numpy(), best.numpy()
 
 
 def relabelled(codes: Codes, seed: int) -> Codes:
     """The codes with the latents' numbers shuffled: who fires when no longer goes with who points where."""
+    # Rows keep how many latents fire and how strongly; only the names are exchanged.
     new = torch.randperm(codes.n_latents, generator=torch.Generator().manual_seed(seed))
     latents = new[codes.latents]
     order = torch.argsort(codes.rows * codes.n_latents + latents)  # latents ascend within a row again

@@ -79,10 +79,12 @@ def run(lab: Lab, params: Params) -> Result:
             saes,
             np.random.default_rng(params.seed),
             chance_draws=params.chance_draws,
+            # Cubic in the width: beyond this, best matches only.
             one_to_one=len(saes[0].live) <= params.most_one_to_one,
             progress=progress,
         )
     # 4, 5. Each number averaged over pairs, which are resampled by seed; first of all what chance gives.
+    # Pairs that share a seed are not independent: intervals resample seeds, not pairs.
     ev = Evidence("seed", clusters=found.pairs)
     by_seed = ev.over("seed", [sae.seed for sae in saes])
     chance = of_random_directions(ev.over("draw"), found)

@@ -77,6 +77,7 @@ def seed_dictionaries(by_seed: Mapping[Scalar, Result]) -> list[SeedDictionary]:
 
 def _dictionary(seed: str, result: Result) -> SeedDictionary:
     require_arrays(result.arrays, ARRAYS, f"the run of seed {seed}")
+    # Firing rates of held-out tokens, as the run measured them.
     live = np.asarray(result.arrays["firing_rate"]) > 0
     if not live.any():
         raise DataError(
@@ -86,7 +87,10 @@ def _dictionary(seed: str, result: Result) -> SeedDictionary:
             hint="train on more tokens, or with another lr or k",
         )
     return SeedDictionary(
-        seed, {"decoder": result.arrays["W_dec"], "encoder": result.arrays["W_enc"].T}, live
+        # Encoder columns as rows, so that both sides are "latent d".
+        seed,
+        {"decoder": result.arrays["W_dec"], "encoder": result.arrays["W_enc"].T},
+        live,
     )
 
 
@@ -104,18 +108,21 @@ def compare_seeds(
         return match(a, b, one_to_one=one_to_one)
 
     def scrambled(features: Dictionary) -> Matching:
+        # Two permutations of one dictionary: what they agree in cannot come from its features.
         return compared(permuted(features, generator), permuted(features, generator))
 
     pairs = list(combinations(saes, 2))
     matched = []
     for done, (a, b) in enumerate(pairs):
         progress(0.7 * done / len(pairs), f"seeds {a.seed} and {b.seed}")
+        # `a=a, b=b` binds this pair: a plain closure would see the loop's last one.
         matched.append(_each_aspect((a, b), lambda kind, a=a, b=b: compared(a.of(kind), b.of(kind))))
     progress(0.7, "random directions")
     # The maximum over n random cosines grows with n: chance for live latents is drawn as wide as they are
     # many.
     sizes = {latents: round(np.mean([sae.size(latents) for sae in saes])) for latents in LATENTS}
     d = saes[0].features["decoder"].shape[1]
+    # Drawn once for each size, in ascending order: all and live latents share the draw where all are live.
     drawn = {
         n: [
             compared(random_directions(n, d, generator), random_directions(n, d, generator))
@@ -138,6 +145,7 @@ def compare_seeds(
 def shared_fractions(decoder: Iterable[Matching], encoder: Iterable[Matching]) -> list[float]:
     """Of each pair, the share of features shared on both sides; empty where no assignment was made."""
     both = [(d.assignment, e.assignment) for d, e in zip(decoder, encoder, strict=True)]
+    # `match` makes no assignment for wide dictionaries.
     return [float(shared(d, e).mean()) for d, e in both if d is not None and e is not None]
 
 
@@ -146,6 +154,7 @@ def _each_aspect(
 ) -> dict[Aspect, Matching]:
     """A comparison of every kind; where all latents live, the live ones are not compared again."""
     found = {("all", side): compare(("all", side)) for side in SIDES}
+    # The assignment is cubic in the width: the most expensive comparison is not made twice.
     if all(sae.live.all() for sae in saes):
         return found | {("live", side): found["all", side] for side in SIDES}
     return found | {("live", side): compare(("live", side)) for side in SIDES}
