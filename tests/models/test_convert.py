@@ -14,34 +14,16 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from engine.errors import ModelCorrupt, ModelError
-from engine.models import huggingface
-from engine.models.cards import availability, is_cached, model_hash, shape_of
 from engine.models.cards import find_card as card_of
+from engine.models.cards import is_cached, model_hash
 from engine.models.convert import convert
 from engine.models.fetch import fetch
-from engine.models.hooked import HookedModel
 from engine.models.huggingface import quiet
 from engine.models.load import load
-from engine.models.micro import micro_model
 from tests.models.conftest import write_gguf
 
 Leftovers = Callable[[], list[str]]
 WriteFolder = Callable[..., Path]
-
-
-@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_a_local_folder_becomes_the_model_it_holds(
-    cache: Path, tmp_path: Path, architecture: str, write_folder: WriteFolder
-) -> None:
-    name = str(write_folder(tmp_path / "mine", architecture, seed=3))
-    assert availability(name)[1].startswith("would be converted")
-    model = load(name)
-    original = micro_model(architecture, seed=3)  # pyright: ignore[reportArgumentType]
-    ids = torch.tensor(original.token_ids(["The capital city of France"]))
-    assert model.token_ids(["The capital city of France"]) == ids.tolist()
-    assert torch.allclose(model.logits(ids), original.logits(ids), atol=1e-5)
-    assert shape_of(name) == original.shape and model.quantisation == ""
-    assert model.tokenizer("France is")["input_ids"] == model.token_ids(["France is"])[0]
 
 
 def test_a_changed_folder_is_converted_again(
@@ -178,33 +160,3 @@ def test_damage_to_the_cache_is_said_or_mended(
     assert weights.read_bytes() == whole
     (weights.parent / "card.json").write_text("{")
     assert model_hash(name) is None
-
-
-def test_a_dtype_or_device_that_is_not_here_is_refused(cache: Path) -> None:
-    with pytest.raises(ModelError, match="float32 or bfloat16"):
-        load("smollm2-135m-instruct", dtype="float16")
-    if not torch.cuda.is_available():
-        with pytest.raises(ModelError, match="no CUDA device"):
-            load("smollm2-135m-instruct", device="cuda")
-
-
-def test_parity_is_remembered_by_circumstance_and_a_failure_is_not(
-    cache: Path, tmp_path: Path, write_folder: WriteFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name = str(write_folder(tmp_path / "mine"))
-    folder = fetch(name)
-    with monkeypatch.context() as patch, pytest.raises(ModelError, match="do not equal"):
-        patch.setattr(huggingface, "parity", lambda model: huggingface.Parity(0.1, 0.0, 1.0))
-        load(name)
-    assert not (folder / "parity.json").exists()
-    assert load(name).parity <= 5e-5
-    measured: list[str] = []
-
-    def measure(model: HookedModel) -> huggingface.Parity:
-        measured.append(model.dtype)
-        return huggingface.Parity(0.0, 0.0, 1.0)
-
-    monkeypatch.setattr(huggingface, "parity", measure)
-    load(name)
-    load(name, dtype="bfloat16")
-    assert measured == ["bfloat16"]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import subprocess
-import sys
 from functools import cache
 from typing import Any
 
@@ -13,10 +10,8 @@ import torch
 from torch import Tensor
 
 from engine.errors import ModelError
-from engine.models.anatomy import describe
 from engine.models.forward import KVPrefix
 from engine.models.hooked import HookedModel
-from engine.models.huggingface import Parity, build, parity, require_parity
 from engine.models.micro import micro_model
 from engine.models.sites import Site
 from engine.spec.sites import ATTN_OUT, MLP_OUT, READABLE_SITES, RESID_PRE, Z
@@ -142,42 +137,6 @@ def test_gradients_equal_hugging_faces(architecture: str) -> None:
     assert hooked.grad is not None and furthest(hooked.grad, ours.grad) <= 1e-5
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_parity_is_measured_and_a_wrong_constant_is_found(architecture: str) -> None:
-    m = model(architecture)
-    found = parity(m)
-    assert max(found.plain, found.bridge) <= 5e-5
-    assert dataclasses.replace(describe(m.hf), rotary_frequencies=()) == dataclasses.replace(
-        m.anatomy, rotary_frequencies=()
-    )
-    wrong = dataclasses.replace(m, anatomy=dataclasses.replace(m.anatomy, norm_epsilon=0.01))
-    with pytest.raises(
-        ModelError, match=r"the plain logits of micro-.* do not equal the Hugging Face forward"
-    ):
-        require_parity(parity(wrong), wrong.name, wrong.dtype)
-    with pytest.raises(ModelError, match="nan"):
-        require_parity(Parity(0.0, float("nan"), 1.0), "m", "float32")
-
-
-def test_all_three_models_share_their_parameters() -> None:
-    m = model("llama")
-    for name, parameter in m.hf.named_parameters():
-        assert parameter.data_ptr() == m.weights[name].data_ptr()
-        assert not parameter.requires_grad
-    held = {p.data_ptr() for p in m.bridge.original_model.parameters()}
-    assert held == {w.data_ptr() for w in m.weights.values()}
-
-
-def test_bfloat16_follows_hugging_face_too() -> None:
-    m = model("llama")
-    narrow = dataclasses.replace(
-        m, dtype="bfloat16", weights={name: weight.bfloat16() for name, weight in m.weights.items()}
-    )
-    found = parity(narrow)
-    require_parity(found, narrow.name, "bfloat16")
-    assert max(found.plain, found.bridge) <= 0.05
-
-
 def test_a_later_position_without_a_prefix_is_refused() -> None:
     m = model("gpt2")
     resid = m.embed(torch.tensor([[1, 2, 3]]))
@@ -192,57 +151,3 @@ def test_a_later_position_without_a_prefix_is_refused() -> None:
 def test_a_text_longer_than_the_context_is_refused() -> None:
     with pytest.raises(ModelError, match="at most 128 tokens"):
         model("gpt2").embed(torch.ones(1, 129, dtype=torch.long))
-
-
-def test_an_unknown_architecture_names_those_that_are_known() -> None:
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
-
-    small: dict[str, Any] = {
-        "num_hidden_layers": 1,
-        "hidden_size": 8,
-        "num_attention_heads": 2,
-        "intermediate_size": 8,
-    }
-    with pytest.raises(ModelError, match="LlamaForCausalLM"):
-        describe(GPTNeoXForCausalLM(GPTNeoXConfig(**small, vocab_size=8)))
-    with pytest.raises(ModelError, match="activation"):
-        describe(LlamaForCausalLM(LlamaConfig(**small, vocab_size=8, hidden_act="relu")))
-
-
-def test_weights_that_are_missing_are_named() -> None:
-    m = model("llama")
-    fewer = {name: w for name, w in m.weights.items() if "layers.2" not in name}
-    with pytest.raises(ModelError, match=r"model\.layers\.2"):
-        build(m.config, fewer)
-
-
-def test_rotary_frequencies_are_those_of_hugging_face() -> None:
-    m = model("llama")
-    assert describe(m.hf).rotary_frequencies == pytest.approx(m.anatomy.rotary_frequencies, rel=1e-6)
-
-
-def test_a_micro_model_needs_neither_transformers_nor_seconds() -> None:
-    code = """
-import sys, time, torch
-from engine.models.micro import micro_model
-start = time.perf_counter()
-model = micro_model()
-model.logits(torch.tensor(model.token_ids(["The cat sat"])))
-assert time.perf_counter() - start < 1
-assert not {"transformers", "transformer_lens"} & set(sys.modules)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_micro_model_is_its_seed() -> None:
-    ids = torch.tensor(model("llama").token_ids(TEXTS[:1]))
-    same, other = micro_model(n_layers=3, seed=1), micro_model(n_layers=3, seed=2)
-    assert torch.equal(same.logits(ids), model("llama").logits(ids))
-    assert not torch.allclose(other.logits(ids), same.logits(ids))
-
-
-def test_words_are_tokens_with_and_without_their_space() -> None:
-    m = model("llama")
-    assert m.token_ids(["Paris", " Paris"])[0] == m.token_ids([" Paris"])[0]
-    assert m.decode(m.token_ids(["Paris is in France"])[0]) == "Paris is in France"
-    assert m.token_strings(m.token_ids(["Atlantis is"])[0]) == ["<unk>", "is"]
