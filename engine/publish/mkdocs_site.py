@@ -13,6 +13,7 @@ from engine.errors import SiteError
 from engine.publish.files import Content, write_files
 from engine.publish.page_cache import PageCache
 from engine.report.grammar import keep_compiled
+from engine.report.json_cache import JsonCache
 from engine.runs.store.locks import held
 
 
@@ -21,13 +22,15 @@ def build_site(
 ) -> list[str]:
     """Write the generated `files` into site/ and build `out` (public/); returns the paths that changed.
 
-    A caller that builds again and again passes what it `kept`, and unchanged pages are not converted anew.
+    Unchanged pages are not converted anew: they lie in `.engine/pages`. A caller that builds again and again
+    passes what it `kept` in memory.
 
     Two builds at once take turns. A build that fails or is killed leaves the previous site as it was.
     Raises SiteError with every complaint of the site builder.
     """
     out = (out or root / "public").resolve()
     kept = kept or PageCache()
+    kept.disk = JsonCache(root / ".engine" / "pages")
     with _alone(root), _scratch(out) as scratch:
         changed = write_files(root / "site", files)
         _run_mkdocs(root / "mkdocs.yml", scratch / "site", root / ".engine" / "templates", kept)
@@ -85,6 +88,7 @@ def _run_mkdocs(config_file: Path, out: Path, compiled: Path, kept: PageCache) -
             kept.join(config)
             config.theme.get_env = lambda: templates
             build(config)
+            kept.save()
         except Exception as error:  # themes and extensions raise errors of their own
             kept.clear()  # so that the next build complains again of what is still wrong
             seen = "\n            ".join(complaints) or str(error)

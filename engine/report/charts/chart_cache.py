@@ -1,16 +1,13 @@
 """Drawn charts kept on disk, so that a chart of unchanged data costs one small file and no Altair.
 
 An entry is named by a hash over the figure, the bytes of the columns that it draws, the code that draws and
-the versions of Altair and pandas. So an entry is never out of date: whatever changes, it has another name.
+the versions of Altair and pandas.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
@@ -18,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.report.charts.chart import Chart
+from engine.report.json_cache import JsonCache
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,39 +23,34 @@ if TYPE_CHECKING:
     from engine.evidence.result import Figure
 
 CHARTS = Path(__file__).parent
-MOST_BYTES = 256 * 2**20
-"""More than this is not kept: the charts that were not shown for longest go first."""
 
 
 class ChartCache:
     """Charts by what they are drawn from, in `folder`; without a folder every chart is drawn anew."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder
+        self.kept = JsonCache(folder)
 
     def draw(self, figure: Figure, table: pd.DataFrame) -> Chart:
         """The chart as it was drawn before, or drawn now and kept. TemplateError as `draw` raises it."""
-        path = self.folder / f"{chart_hash(figure, table)}.json" if self.folder else None
-        if path and (chart := _read(path)):
-            return chart
-        from engine.report.charts.draw import draw  # loads altair, which only drawing needs
-
-        chart = draw(figure, table)
-        if path:
-            _keep(path, chart)
+        if self.kept.folder is None:
+            return _drawn(figure, table)
+        key = chart_hash(figure, table)
+        if fields := self.kept.get(key):
+            return Chart(**fields)
+        chart = _drawn(figure, table)
+        self.kept.put(key, asdict(chart))
         return chart
 
-    def prune(self, most_bytes: int = MOST_BYTES) -> None:
-        """Delete what was not used for longest, until `most_bytes` are left."""
-        found = []
-        for path in self.folder.glob("*") if self.folder else ():
-            with suppress(FileNotFoundError):  # another build prunes too
-                found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
-        for _, size, path in sorted(found, reverse=True):
-            most_bytes -= size
-            if most_bytes < 0:
-                with suppress(OSError):
-                    path.unlink()
+    def prune(self) -> None:
+        """Delete the charts that were not shown for longest, where there are many."""
+        self.kept.prune()
+
+
+def _drawn(figure: Figure, table: pd.DataFrame) -> Chart:
+    from engine.report.charts.draw import draw  # loads altair, which only drawing needs
+
+    return draw(figure, table)
 
 
 def chart_hash(figure: Figure, table: pd.DataFrame) -> str:
@@ -81,28 +74,3 @@ def _drawing_code() -> str:
     for path in (*sorted(CHARTS.glob("*.py")), CHARTS.parent / "tables.py"):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _read(path: Path) -> Chart | None:
-    """The chart in a file; None where there is none, or where it is damaged."""
-    try:
-        checksum, _, written = path.read_bytes().partition(b"\n")
-        if checksum != hashlib.sha256(written).hexdigest().encode():
-            return None
-        chart = Chart(**json.loads(written))
-    except (OSError, ValueError, TypeError):
-        return None
-    with suppress(OSError):
-        os.utime(path)  # so that `prune` sees that it is used
-    return chart
-
-
-def _keep(path: Path, chart: Chart) -> None:
-    """Write a chart whole or not at all; a folder that cannot be written costs time only."""
-    written = json.dumps(asdict(chart), ensure_ascii=False, separators=(",", ":")).encode()
-    checksum = hashlib.sha256(written).hexdigest().encode()
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-            file.write(checksum + b"\n" + written)
-        Path(file.name).replace(path)

@@ -135,7 +135,7 @@ def test_what_was_not_used_for_longest_is_deleted_first(tmp_path: Path, drawn: l
         os.utime(path, (1, 1))
     kept.draw(replace(FIGURE, title="Used"), TABLE)
     size = max(path.stat().st_size for path in tmp_path.iterdir())
-    kept.prune(size)
+    kept.kept.prune(size)
     assert len(list(tmp_path.iterdir())) == 1
     kept.draw(replace(FIGURE, title="Used"), TABLE)
     assert drawn == ["Old", "Used", "New"]
