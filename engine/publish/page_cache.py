@@ -201,7 +201,7 @@ def _toc_from_json(anchors: list[list[Any]]) -> TableOfContents:
     """The contents as mkdocs makes them, where the first of the uppermost headings is the active one."""
     found = TableOfContents([_anchor_from_json(*anchor) for anchor in anchors])
     for first in found.items[:1]:
-        first.active = True
+        first.active = True  # pyright: ignore[reportAttributeAccessIssue]
     return found
 
 
