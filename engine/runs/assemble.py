@@ -56,6 +56,7 @@ def assemble(
         for model in investigation.spec.models
     }
     wrong_claims = tuple(_wrong_claims(investigation, [entry for _, entry in found]))
+    # Before entries are made printable, which takes the interval from some numbers.
     comparisons = [c for run, entry in found for c in _comparisons(run, entry)]
     entries = tuple(_shown(entry) for _, entry in found)
     return Ledger(investigation.slug, investigation.spec, entries, verdicts, tuple(comparisons), wrong_claims)
@@ -94,6 +95,7 @@ def _entry(run: PlannedRun, store: RunStore, outcome: Outcome | None) -> Entry:
             point = dict(run.name.point)
             return replace(entry, experiment=run.name.experiment, point=point, model=run.name.model)
         except StoreError as error:
+            # Damaged since the plan looked: the published number serves, and the reason is told.
             why = f"run {stored.id} is damaged: {error.where} {error.seen}"
     if run.examined.published is not None:
         return published_entry(run.examined.published, "; ".join(filter(None, [why, *_since_published(run)])))
@@ -115,6 +117,7 @@ def _since_published(run: PlannedRun) -> Iterator[str]:
     then = run.examined.published.provenance.inputs
     now = run.examined.inputs
     told = {"code": "code", "data": "data"}
+    # Bytes that are not known here cannot be said to differ.
     told |= {"model": "model bytes"} if now.model is not None else {}
     told |= {"second": f"bytes of {', '.join(now.second)}"} if all(now.second.values()) else {}
     for kind, words in told.items():
@@ -192,9 +195,11 @@ def _verdict(claim_id: str, claim: Claim, column: _Column) -> Verdict:
     if why := column.missing(names):
         return Verdict(claim_id, "unmeasured", None, why, source="")
     entries = [entry for name in names if (entry := column.entry(name)) is not None]
+    # Published numbers have no samples: a claim that rests on one of them cannot be judged anew.
     if all(entry.state == "measured" for entry in entries):
         return judge(claim_id, claim, column.number, column.failed_checks)
     before = column.published.verdicts.get((column.model, claim_id))
+    # A verdict counts for the very predicate it was reached on, and for no later wording.
     if before is None or (before.holds, before.requires) != (claim.holds, tuple(claim.requires)):
         why = "it rests on published numbers, and no verdict on this predicate was published with them"
         return Verdict(claim_id, "unmeasured", None, why, source="")
@@ -212,6 +217,8 @@ def _wrong_claims(investigation: Investigation, entries: list[Entry]) -> Iterato
     for claim_id, claim in investigation.spec.claims.items():
         for name in claim_names(claim):
             label, _, number = name.rpartition(".")
+            # Not measured on any model: whether the number exists cannot be said, and the claim stays
+            # unmeasured.
             if (numbers := known.get(label)) and number not in numbers:
                 yield ClaimError(
                     f"{label} has no number {number!r}",
@@ -235,6 +242,7 @@ def _comparisons(run: PlannedRun, entry: Entry) -> Iterator[Replication]:
         m = fresh.get(name)
         if m is None or m.role != "finding" or m.low is None or m.high is None:
             continue
+        # The published value is a rounded one: half a unit of its last digit does not count against it.
         slack = ROUNDING * abs(before.value)
         agrees = m.low - slack <= before.value <= m.high + slack
         label = f"{entry.label}.{name}"

@@ -45,6 +45,7 @@ def calibrations(
         elif measure:
             found[name] = sources.family(name).calibrate()
             kept[name] = {"key": key, "cases": [asdict(case) for case in found[name]]}
+            # After each family: an interrupted round keeps what it has measured.
             _write(file, kept)
     book.save()
     return found
@@ -52,6 +53,7 @@ def calibrations(
 
 def _key(name: str, sources: Sources, book: CodeBook) -> str:
     files = (sources.family_file(name), *sources.shared_code)
+    # As whole files, since the code hash leaves out `calibrate` and micro.py, which are what runs here.
     whole = [
         f.read_text(encoding="utf-8")
         for f in (files[0], sources.package / "models" / "micro.py")
@@ -70,6 +72,7 @@ def _read(file: Path) -> dict[str, dict]:
 def _write(file: Path, kept: dict[str, dict]) -> None:
     try:
         file.parent.mkdir(exist_ok=True)
+        # Written beside and moved, so that a reader never sees half of it.
         partial = file.with_name(f".{file.name}.{os.getpid()}")
         partial.write_text(json.dumps(kept), encoding="utf-8")
         partial.replace(file)

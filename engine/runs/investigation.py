@@ -83,6 +83,7 @@ def find_investigation(root: Path, slug: str, catalog: FamilyCatalog) -> Investi
 def find_experiment(investigations: Iterable[Investigation], name: str) -> tuple[Investigation, str]:
     """The investigation and experiment that `mech run --name` means; SpecError with the nearest names."""
     known = {i.run_name(e): (i, e) for i in investigations for e in i.spec.experiments}
+    # By slug and experiment as well, also where the spec gives a name.
     known |= {f"{i.slug}/{e}": (i, e) for i, e in known.values()}
     if name in known:
         return known[name]
@@ -102,6 +103,7 @@ def load_investigation(path: Path, catalog: FamilyCatalog) -> Investigation:
     root = project_or_none()
     written = load_spec(path, catalog)
     spellings = {canonical_model(model, folder, root): model for model in written.models}
+    # Two spellings of one model have become one entry.
     if len(spellings) < len(written.models):
         raise _named_twice(written.models, path, root)
     spec = _with_canonical_models(written, folder, root, catalog)

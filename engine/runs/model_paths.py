@@ -39,6 +39,7 @@ def _local_path(written: str, folder: Path, root: Path | None) -> Path | None:
     existing = [place for place in places if place.exists()]
     if existing:
         return existing[0]
+    # An org/name of the hub looks like a path too: without one of these signs it is taken for an id.
     looks_like_one = written.startswith(PATH_STARTS) or written.endswith(".gguf")
     return places[0] if looks_like_one else None
 

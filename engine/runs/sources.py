@@ -136,6 +136,7 @@ def model_facts(name: str, dtype: str) -> ModelFacts:
     shape = shape_of(place)
     available, reason = availability(place, dtype)
     return ModelFacts(
+        # A pinned model's bytes are known before they are fetched.
         hash=model_hash(place) or card.pins.sha256 or None,
         n_layers=shape.n_layers if shape else None,
         n_params=card.n_params or 0,
@@ -159,6 +160,7 @@ def check_corpus(choice: CorpusChoice, folder: Path) -> int:
 
     characters = count_characters(choice, folder)
     whole = round(characters / CHARACTERS_PER_TOKEN)
+    # Packaged and hub corpora count no characters: then what is asked for is what is known.
     return min(whole, choice.tokens) if choice.tokens and whole else choice.tokens or whole
 
 
@@ -177,6 +179,7 @@ def _load_model(name: str, dtype: str, progress: Callable[[str, int, int], None]
     from engine.models.load import load
 
     model = load(located(name, project_or_none()), dtype=dtype, progress=progress)
+    # The model carries the name that specs and runs have, not the path that it was loaded from.
     return replace(model, name=name)
 
 

@@ -139,6 +139,7 @@ def used_runs(upstream: Mapping[str, StoredRun], load: Callable[[StoredRun], Res
     """The runs that a task uses, as its lab has them."""
     used: dict[str, dict[Point, UsedRun]] = {}
     for role_and_label, stored in upstream.items():
+        # `saes: layer0[seed=3]`: a lab knows a run by role and sweep point, not by its label.
         role = role_and_label.partition(":")[0]
         run = UsedRun(load(stored), stored.record.inputs.experiment)
         used.setdefault(role, {})[stored.name.point] = run

@@ -39,6 +39,7 @@ class InProcessExecutor:
     def resolve(self, task: Task, listen: Listener) -> RunInputs | Answer:
         """The inputs with the models' bytes: a model that was never seen is loaded here, before the lock."""
         try:
+            # The key needs the bytes of the models, and a lock is taken by key.
             return self.bench.resolved(task, listen)
         except Exception as error:
             return failed_answer(self.bench, task, error, log="", keep_error=self.debug)

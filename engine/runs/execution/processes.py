@@ -56,11 +56,14 @@ def process_executor(maker: Callable[[], Sources], jobs: int) -> ProcessExecutor
 def decide_jobs(plan: Plan) -> int:
     """How many processes this plan is worth here, by cores, memory and what of it is independent."""
     runs = plan.to_measure
+    # Each process pays for importing torch and for its own copy of the model.
     if len(runs) < 2 or plan.seconds < SECONDS_WORTH_A_PROCESS:
         return 1
+    # By the largest: any of the processes may be given it.
     largest = max(run.estimate.memory_bytes for run in runs)
     by_memory = MEMORY_SHARE * _free_memory() // max(largest, 1)
     names = {run.name for run in runs}
+    # What uses a run of this very plan waits for it, and keeps no process busy meanwhile.
     independent = sum(not names & {*run.examined.needs} for run in runs)
     return max(1, int(min(cores() // THREADS_WORTH_A_PROCESS, by_memory, independent)))
 
@@ -114,10 +117,12 @@ class ProcessExecutor:
     def begin(self, job: Job) -> None:
         """Hand the task to an idle process, best one that has its model, else to a new one."""
         idle = [worker for worker in self.workers if not worker.job]
+        # False sorts before True: who has the model already comes first, the order is kept otherwise.
         idle.sort(key=lambda worker: worker.model != model_of(job.run))
         worker = idle[0] if idle else self._new_worker()
         worker.job = job
         worker.model = model_of(job.run)
+        # An idle process may have died unheard: until it says a word, the run counts as not tried.
         worker.has_begun = not idle
         with suppress(OSError):  # it died while idle: `wait` will find its pipe closed
             worker.connection.send((job.task, job.upstream, job.log))
@@ -145,6 +150,7 @@ class ProcessExecutor:
     def close(self) -> None:
         """End every process."""
         for worker in self.workers:
+            # Killed, not asked: whoever closes has no use for what is being measured.
             worker.process.kill()
             worker.process.join()
             worker.connection.close()
@@ -220,5 +226,7 @@ def _end_with_parent() -> None:
     """End this process when its parent has gone, however that ended: it would measure for nobody."""
     parent = multiprocessing.parent_process()
     if parent is not None:
+        # Returns once the parent has gone. `_exit`, since the main thread computes on and would hear no
+        # exception.
         parent.join()
         os._exit(1)

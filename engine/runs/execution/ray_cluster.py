@@ -113,6 +113,7 @@ def _no_ray(address: str) -> str:
     except subprocess.TimeoutExpired:
         return f"no answer in {PROBE_SECONDS:.0f} s"
     lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+    # The last line of a traceback is the error itself.
     return lines[-1] if done.returncode else ""
 
 
@@ -146,9 +147,11 @@ def task_share(memory_bytes: int, nodes: list[dict[str, float]], n_runs: int) ->
     able = [node for node in nodes if TaskShare(1, memory_bytes, gpus).fits(node)]
     if not able:
         return TaskShare(1, memory_bytes, gpus)
+    # Cores for each task that a node has the memory for.
     by_memory = [node["CPU"] / max(1, node["memory"] // max(memory_bytes, 1)) for node in able]
     by_runs = sum(node["CPU"] for node in able) / max(n_runs, 1)
     smallest = min(node["CPU"] for node in able)
+    # Not more than the smallest able node has, or that node would never be given a task.
     cpus = min(smallest, max(*by_memory, by_runs))
     return TaskShare(max(1, int(cpus)), memory_bytes, gpus)
 
@@ -174,6 +177,7 @@ class RayExecutor:
         mailbox = self.ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here)
         self.mailbox = mailbox.remote()
         self.task = self.ray.remote(measure_here)
+        # Once for all tasks, and not a copy in each.
         self.lent_maker = self.ray.put(self.maker)
         self.looked = 0.0
 
@@ -260,6 +264,7 @@ class RayExecutor:
             if any(share.fits(node) for node in nodes):
                 self.homeless.pop(name, None)
             elif not self._has_patience(name):
+                # Answered for here: what still comes of it is not waited for.
                 del self.submitted[reference]
                 self.ray.cancel(reference, force=True)
                 why = _too_large(share, nodes)

@@ -54,8 +54,10 @@ def measure_here(
 
     They are arguments of their own, because Ray replaces a reference by its value at the top level only.
     """
+    # Before `maker` imports torch, which reads the limit once.
     limit_threads(threads)
     if not task.store_folder.is_dir():  # a disk that this node does not share
+        # In the node's own cache, where activations that it harvests serve its later tasks.
         task = replace(task, store_folder=cache_folder() / "cluster")
     bench = _BENCHES.setdefault(repr(maker), Workbench(maker()))
     by_run = {run.id: result for run, result in zip(upstream.values(), results, strict=True)}
@@ -88,6 +90,8 @@ def require_same_inputs(sources: Sources, task: Task) -> None:
         raise DataError(f"{corpus.name} is another text on this node", where=here, expected="the same")
     for name, then in {task.name.model: planned.model, **planned.second}.items():
         model = sources.model_facts(name, task.experiment.dtype).hash
+        # Where either does not know the bytes yet there is nothing to compare: the answer has those measured
+        # on.
         if then and model and model != then:
             seen = f"{model[:12]}, not {then[:12]}"
             raise ModelError(f"{name} has other bytes on this node", where=here, seen=seen)

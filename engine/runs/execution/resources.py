@@ -35,6 +35,7 @@ def start_peak() -> None:
 def peak_bytes() -> int:
     """The peak since `start_peak`, of the accelerator's memory where one is used, else of the process."""
     cuda = _cuda()
+    # A process may see a GPU and compute on the CPU: then nothing was allocated there.
     if cuda and cuda.max_memory_allocated():
         return cuda.max_memory_allocated()
     try:
@@ -59,6 +60,7 @@ def free_memory() -> None:
 def limit_threads(threads: int) -> None:
     """Let this process compute on so many cores at most; to be called before it imports torch or numpy."""
     for setting in THREAD_SETTINGS:
+        # A lower limit that a person has set stays.
         os.environ[setting] = str(min(threads, int(os.environ.get(setting) or threads)))
 
 

@@ -58,6 +58,7 @@ def execute(
         raise EngineError("no run can be measured so", where="--jobs", expected="1 or more", seen=str(jobs))
     if not plan.order:
         return {}
+    # At once, and not only when the first run has been measured.
     store.require_writable()
     _require_planned_code(plan, sources)
     executor = _executor(plan, store, sources, debug, jobs, cluster)
@@ -131,6 +132,7 @@ class Scheduler:
 
     def _is_settled(self, run: PlannedRun) -> bool:
         """Whether the run was begun now, or has its outcome; if not, it is to be looked at again."""
+        # Those of this plan only: what it does not measure was up to date when it was made.
         used = [name for name in run.examined.needs if name in self.numbers]
         if any(name not in self.outcomes for name in used):
             return False
@@ -185,6 +187,7 @@ class Scheduler:
                     return True
             job = Job(task, run, self.upstream(run), lock.log if lock else None)
             self.executor.begin(job)
+            # `pop_all`: the lock outlives this block, until the answer comes.
             self.active[run.name] = ActiveJob(job, lock, stack.pop_all())
         return True
 
@@ -201,6 +204,7 @@ class Scheduler:
     def _stored(self, inputs: RunInputs) -> StoredRun | None:
         """The stored run with this key; of an earlier build only where the plan accepts those."""
         assert inputs.key is not None
+        # With `fresh`, runs from before the plan do not count, those that another build made since do.
         found = self.store.find(inputs.key)
         return None if found and self.plan.fresh and found.id <= self.plan.newest_run else found
 
@@ -229,6 +233,7 @@ class Scheduler:
         """An answer: its output is stored, its failure remembered, its lock let go of."""
         active = self.active.pop(answer.name)
         run = active.job.run
+        # Whatever happens with the answer, its lock is let go of.
         with active.ending:
             if answer.output is None:
                 self._fail(run, answer)
@@ -242,9 +247,12 @@ class Scheduler:
     def _store(self, active: ActiveJob, output: RunOutput, log: str) -> None:
         """Put a run into the store, unless another build was faster with one whose key was unknown here."""
         run = active.job.run
+        # The keys of what it used as the scheduler knew them: whoever measures has no store.
         inputs = replace(output.inputs, uses=active.job.task.inputs.uses)
         assert inputs.key is not None
         lock = active.lock
+        # The model's bytes were seen only while measuring: the key is known now, and locked for the first
+        # time.
         if lock is None or lock.key != inputs.key:
             lock = active.ending.enter_context(self.store.lock(inputs.key))
             found = self._stored(inputs)
@@ -319,6 +327,7 @@ class Scheduler:
 
 def _require_planned_code(plan: Plan, sources: Sources) -> None:
     """Import the families now and see that their code is what the keys say, whoever edits it from here on."""
+    # Without the cache file: what counts is what lies on the disk at this moment.
     book = CodeBook(sources.package)
     for run in {run.examined.family: run for run in plan.to_measure}.values():
         family = run.examined.family

@@ -44,9 +44,11 @@ class Workbench:
 
     def resolved(self, task: Task, listen: Listener) -> RunInputs:
         """The inputs with the models' bytes and the hook site's layer; a model is loaded to see them."""
+        # The second model first: loading the own one last leaves it in memory for the run.
         second = {name: self._hash(name, task, listen) for name in task.inputs.second}
         inputs = replace(task.inputs, second=second)
         known = self.sources.model_facts(task.name.model, task.experiment.dtype).hash
+        # Bytes that are known need no loading here; the run loads the model when it begins.
         if known:
             return replace(inputs, model=known)
         model = self.load(task, task.name.model, listen)

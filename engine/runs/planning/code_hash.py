@@ -50,6 +50,7 @@ class CodeBook:
 
     def __post_init__(self) -> None:
         with suppress(OSError, ValueError, TypeError, AttributeError):
+            # Whatever is wrong with the cache, it is only a cache: everything is parsed anew.
             entries = json.loads(self.cache_file.read_text(encoding="utf-8")) if self.cache_file else {}
             self.known = {name: CodeFile(e[0], tuple(e[1])) for name, e in entries.items()}
 
@@ -62,12 +63,14 @@ class CodeBook:
             if file not in found:
                 found[file] = self.read(file)
                 waiting += self.files(found[file].imports)
+        # A file without code, such as an empty `__init__`, changes no number by being there.
         nothing = digest("")
         return {self.name(f): c.hash for f, c in sorted(found.items()) if c.hash != nothing}
 
     def read(self, file: Path) -> CodeFile:
         """What one file does and imports; EngineError where it is not Python."""
         text = file.read_text(encoding="utf-8")
+        # By content and not by date of change: a checkout touches files without changing them.
         entry = digest(f"{FORMAT} {self.name(file)}\n{text}")
         if entry not in self.known:
             try:
@@ -83,9 +86,12 @@ class CodeBook:
         files = []
         for module in modules:
             package, *parts = module.split(".")
+            # Libraries are told apart by their versions in provenance, not by the key.
             if package != self.package.name or parts[0] not in COUNTED_ROOMS:
                 continue
             stem = self.package.joinpath(*parts)
+            # Both, since a name may be a module or a package; a name inside of a module is neither, and falls
+            # away.
             files += [p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()]
         return [f for f in files if f.relative_to(self.package).as_posix() not in NOT_COUNTED]
 
@@ -102,6 +108,8 @@ class CodeBook:
             return
         with suppress(OSError):
             entries = {name: [c.hash, list(c.imports)] for name, c in self.known.items()}
+            # In the same folder and then moved: another plan reads the old cache or the new one, never half
+            # of one.
             handle, partial = tempfile.mkstemp(dir=self.cache_file.parent, prefix=".code-")
             with os.fdopen(handle, "w", encoding="utf-8") as out:
                 json.dump(entries, out)
@@ -118,6 +126,7 @@ def read_code(text: str) -> CodeFile:
     """The hash of a module without its words, and the modules that it imports."""
     tree = _WithoutWords().visit(ast.parse(text))
     tree.body = [n for n in tree.body if not (isinstance(n, ast.FunctionDef) and n.name == "calibrate")]
+    # `unparse` gives one text for every layout of the same code.
     return CodeFile(digest(ast.unparse(tree)), tuple(sorted(_imports(tree))))
 
 
@@ -125,11 +134,13 @@ class _WithoutWords(ast.NodeTransformer):
     """Drops docstrings and every other string that is only there to be read."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        # Attribute docstrings, the strings under a field or constant, go as well.
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if is_text else node
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
+        # A body that was a docstring alone would be no Python any more.
         if not isinstance(node, ast.Module) and getattr(node, "body", None) == []:
             node.body = [ast.Pass()]  # type: ignore[attr-defined]
         return node
@@ -143,4 +154,5 @@ def _imports(tree: ast.AST) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    # `engine.a.b` leads to engine.a, whose __init__ runs, and to engine.a.b.
     return {".".join(n.split(".")[:end]) for n in names for end in range(2, n.count(".") + 2)}

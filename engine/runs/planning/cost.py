@@ -111,6 +111,7 @@ class Costs:
         """How many times as long as published a run takes here, by the median; None where unknown."""
         mine = {p.name: p for p in self.here}
         pairs = [(mine[p.name], p) for p in self.published if p.name in mine]
+        # Only of equal experiments: more tokens take longer on any machine.
         ratios = [m.seconds / p.seconds for m, p in pairs if p.seconds > 0 and m.experiment == p.experiment]
         return statistics.median(ratios) if ratios else None
 
@@ -138,6 +139,8 @@ class Costs:
         """Seconds, spread and basis from the nearest past run; None where nothing like it was measured."""
         factor = self.machine_factor
         if own := _nearest(self._here_by_sweep, name):
+            # The factors of spread grow with the distance: the same here, as published, its family here, its
+            # family as published.
             return own.seconds * _data_ratio(own, experiment), 1.5, f"run {own.run_id} here"
         if own := _nearest(self._published_by_sweep, name):
             seconds = own.seconds * _data_ratio(own, experiment)
@@ -151,6 +154,7 @@ class Costs:
         return None
 
     def _memory(self, name: RunName, family: str, facts: ModelFacts) -> int:
+        # A peak that was seen says more than the size of the weights: activations and training count too.
         return self._peaks.get((family, name.model), facts.memory_bytes)
 
     @cached_property
@@ -227,6 +231,7 @@ def _data_ratio(past: PastRun, experiment: Mapping[str, Any]) -> float:
     """How much more data than then, where both name an amount."""
     before = _amount(past.experiment)
     now = _amount(experiment)
+    # Time grows in proportion to the data, about.
     return now / before if before and now else 1.0
 
 

@@ -48,6 +48,7 @@ class DataChecks:
 
     def __post_init__(self) -> None:
         with suppress(OSError, ValueError, TypeError):
+            # Whatever is wrong with the cache, it is only a cache: files are read through anew.
             entries = json.loads(self.cache_file.read_text(encoding="utf-8")) if self.cache_file else {}
             self.sound = {str(entry): int(amount) for entry, amount in entries.items()}
 
@@ -87,6 +88,7 @@ class DataChecks:
             if entry not in self.sound:
                 self._note(entry, self.sources.check_corpus(choice, folder))
         except DataUnavailable as error:
+            # Out of reach is no mistake of the spec: the run is not measurable here, and the plan goes on.
             return DataFacts("", choice.tokens or 0, f"{error.problem} ({error.seen})")
         except DataError as error:
             error.where = error.where or where

@@ -41,6 +41,7 @@ class RunInputs:
     def parts(self) -> dict[str, Any]:
         """Everything by kind; a second model only where there is one."""
         parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        # Runs that were stored before there were second models keep their keys.
         return {kind: part for kind, part in parts.items() if kind != "second" or part}
 
     @cached_property
@@ -71,6 +72,7 @@ def explain(before: RunInputs, now: RunInputs) -> tuple[str, ...]:
     lines = [*experiment_changes(before.experiment, now.experiment), *_code_changes(before.code, now.code)]
     if now.model is not None and before.model != now.model:
         lines.append("model bytes changed")
+    # Of models that both have: another second model is a changed parameter, which is told already.
     for name in before.second.keys() & now.second.keys():
         if now.second[name] is not None and before.second[name] != now.second[name]:
             lines.append(f"model bytes of {name} changed")
@@ -82,6 +84,7 @@ def explain(before: RunInputs, now: RunInputs) -> tuple[str, ...]:
 def experiment_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """`parameter k: 8 -> 16`, `hook_site: ...`, for everything the experiment says differently."""
     old, new = dict(_leaves(before)), dict(_leaves(now))
+    # `...` as the default, since None is a value that an experiment may have.
     paths = [p for p in sorted(old.keys() | new.keys()) if old.get(p, ...) != new.get(p, ...)]
     return [f"{_spoken(p)}: {_shown(old, p)} -> {_shown(new, p)}" for p in paths]
 
@@ -96,15 +99,18 @@ def asked_otherwise(
     """
     asked = published["parameters"]
     given = now["parameters"]
+    # A new parameter at its default asks for what was always done.
     same = {name: value for name, value in given.items() if name in asked or name in written}
     present = {**now, "parameters": same}
     if "%" in (now.get("hook_site") or ""):
         present["hook_site"] = published.get("hook_site")
+    # An input that experiments could not name then, and that this one leaves empty.
     gained = {name for name, value in now.items() if name not in published and not value}
     return experiment_changes(published, {k: v for k, v in present.items() if k not in gained})
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    # An empty mapping is a leaf: `{}` and a missing one differ.
     if isinstance(value, Mapping) and value:
         for name, item in value.items():
             yield from _leaves(item, f"{path}.{name}" if path else str(name))

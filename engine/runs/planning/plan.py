@@ -172,9 +172,11 @@ def _in_order(selection: Selection, budget: float) -> tuple[RunName, ...]:
     chosen = list(selection.within(budget))
     primaries = set(selection.primaries.values())
     models = list(dict.fromkeys(name.model for name in chosen))
+    # Stable: within primaries and others, models go in the order in which their first run was chosen.
     models.sort(key=lambda model: model not in primaries)
     place = {model: index for index, model in enumerate(models)}
     last = frozenset() if math.isinf(budget) else frozenset(filter(selection.is_guessed, chosen))
+    # Stable too, so that a run stays behind those it uses, which `within` gave before it.
     return tuple(sorted(chosen, key=lambda name: (name in last, place[name.model])))
 
 

@@ -32,6 +32,7 @@ class Selection:
         self.by_name = {run.name: run for run in self.examined}
         due = (run for run in self.examined if self._is_due(run))
         self.wanted = {run.name: index for index, run in enumerate(due)}
+        # Kept, since a run's bundle is asked for at each price of all that use it.
         self.bundles: dict[RunName, tuple[RunName, ...]] = {}
         self.sweep_seconds: defaultdict[tuple[str, str, str], float] = defaultdict(float)
         for name in self.wanted:
@@ -44,6 +45,7 @@ class Selection:
         shuts anything else out nor is shut out itself while the low end of its range fits what is left.
         """
         spending = _Spending(self, budget)
+        # Without a limit a guess shuts nothing out, and everything goes in one order.
         if math.isinf(budget):
             yield from spending.bought(self.wanted)
             return
@@ -56,6 +58,7 @@ class Selection:
             found: dict[RunName, None] = {}
             for used in self.by_name[name].needs:
                 if used in self.wanted or self.by_name[used].state != "up to date":
+                    # A dictionary as an ordered set: what is used stands before what uses it, each once.
                     found |= dict.fromkeys(self.bundle(used))
             self.bundles[name] = (*found, name)
         return self.bundles[name]
@@ -67,6 +70,7 @@ class Selection:
     def rank(self, name: RunName, cost: float) -> tuple[bool, float, float]:
         """Primary models first, then by what the run and all other points of its sweep cost."""
         sweep = self.sweep_seconds[_sweep(name)]
+        # A sweep counts as a whole, so that its points are measured together.
         return name.model != self.primaries[name.slug], max(sweep, cost), sweep
 
     def _is_due(self, run: RunStatus) -> bool:
@@ -117,6 +121,7 @@ class _Spending:
             yield from parts
             cheaper = {user for bought in (*parts, *models) for user in users[bought]}
             for user in cheaper - self.bought_runs:
+                # A heap cannot change an entry in place: a second one at the lower price goes before it.
                 heapq.heappush(queue, self._entry(user))
 
     def _missing(self, name: RunName) -> list[RunName]:

@@ -94,6 +94,7 @@ class RunInspector:
     @cached_property
     def newest(self) -> dict[RunName, StoredRun]:
         """The newest stored run of each name."""
+        # The history is oldest first: the last of a name stays.
         return {run.name: run for run in self.history}
 
     @cached_property
@@ -126,6 +127,7 @@ class RunInspector:
         self.pasts += [self._past(run, investigation) for run in published.runs.values()]
         found = {
             name: self._experiment(investigation, name, published)
+            # Those that are used first: their keys are part of the keys of what uses them.
             for name in experiment_order(investigation.spec)
         }
         return [run for name in investigation.spec.experiments for run in found[name]]
@@ -180,12 +182,15 @@ class RunInspector:
             blocked = f"{problem.problem} ({problem.seen})" if problem else blocked
             for point in points(experiment):
                 run = RunName(investigation.slug, name, tuple(point.items()), model)
+                # With the layer as a number: `50%` of 12 and of 24 layers are different experiments.
                 asked = normalised(experiment, point, self.sources.catalog) | {"hook_site": site}
                 second, out_of_reach = self._second(run, experiment, investigation, asked)
                 done = self._run(run, experiment, investigation, asked, second, blocked or out_of_reach)
                 found.append(_with_published(done, published))
                 self.done[run] = found[-1]
                 self.points[run.slug, name, model].append(run)
+        # Only where no model has the site is the spec wrong; on some models it is a run that cannot be
+        # measured.
         if (first := problems[0]) and all(problems):
             where = f"{investigation.spec_path}: experiments.{name}.hook_site"
             raise SpecError(first.problem, where=where, expected=first.expected, seen=first.seen)
@@ -226,6 +231,7 @@ class RunInspector:
         blocked: str,
     ) -> RunStatus:
         data, amounts, out_of_reach = self._data(experiment, investigation, name.experiment)
+        # The first reason found is the one told: that of the model.
         blocked = blocked or out_of_reach
         needs = {
             f"{role}: {used.label}": used
@@ -237,6 +243,7 @@ class RunInspector:
             code=self._code(experiment.family),
             model=self.facts(name.model, experiment.dtype).hash,
             data=data,
+            # By key and not by id: what a run builds on counts by what it is, wherever it was measured.
             uses={role: self.done[used].inputs.key for role, used in needs.items()},
             second=second,
         )
@@ -263,6 +270,7 @@ class RunInspector:
         same = self.by_key.get(inputs.key or "", [])
         if whole := next((run for run in same if not self.store.damage(run)), None):
             return replace(draft, state="up to date", reason=f"run {whole.id}", current=whole)
+        # The key is there and its files are not: nothing changed, and it has to be measured again.
         if same:
             draft = _stale(draft, (f"run {same[0].id} is damaged: {self.store.damage(same[0])}",))
         elif last:
@@ -276,6 +284,7 @@ class RunInspector:
         """What a published run teaches of costs; its models' size, where that is no longer known, is 0."""
         name = RunName(investigation.slug, run.experiment, tuple(run.point.items()), run.model)
         asked, n_params = run.provenance.asked, 0
+        # A published run may be of a model that this machine does not know.
         with suppress(ModelUnknown):
             dtype = asked.get("dtype", "float32")
             field = second_model_field(asked.get("family", ""), self.sources.catalog)
@@ -328,6 +337,7 @@ def _with_published(run: RunStatus, published: PublishedEvidence) -> RunStatus:
     found = published.runs.get((run.name.label, run.name.model))
     if found is None:
         return run
+    # Only what the spec says itself can contradict what was published; defaults may have come since.
     written = {*run.experiment.parameters, *dict(run.name.point)}
     if other := asked_otherwise(found.provenance.asked, run.inputs.experiment, written):
         return replace(run, unpublished=f"what is published answers another experiment ({_summary(other)})")

@@ -11,6 +11,7 @@ from engine.runs.planning.plan import Plan
 def unneeded_activations(plan: Plan, engine_folder: Path) -> list[HarvestFolder]:
     """The harvests that no run of a present spec would read: none that is still to be measured has both this
     model and this corpus."""
+    # What is up to date reads no activations again: only runs still to be measured need theirs.
     waiting = [run.examined.inputs for run in plan.runs if run.state != "up to date"]
     needed = {
         (str(model), inputs.data.get("corpus", ""))

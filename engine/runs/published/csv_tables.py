@@ -13,7 +13,9 @@ from pandas.api import types
 
 from engine.errors import StoreError
 
+# pandas' kinds that can hold gaps; its plain integers and booleans cannot.
 READ_AS = {"text": "str", "whole": "Int64", "number": "float64", "truth": "boolean"}
+# Back to the plain kinds where no cell is empty, so that what is read equals what was written.
 WITHOUT_GAPS = {"whole": "int64", "truth": "bool"}
 
 
@@ -60,6 +62,7 @@ def read_csv_table(folder: Path, entry: Mapping[str, Any]) -> pd.DataFrame:
     """A published table with its column types; StoreError where the file is missing or another one."""
     path = folder / entry["file"]
     kinds = entry["columns"]
+    # Text has no gaps: an empty cell there is empty text, and "NA" is a word (`keep_default_na=False`).
     gaps = {name: [""] for name, kind in kinds.items() if kind != "text"}
     dtypes = {name: READ_AS[kind] for name, kind in kinds.items()}
     try:

@@ -54,12 +54,14 @@ class PublishedEvidence:
 
 def read_published(folder: Path) -> PublishedEvidence:
     """All that is published in a folder; empty where there is none. StoreError names a broken file."""
+    # Before anything is listed: a publish that was killed may have left no folder under this name.
     recover(folder)
     runs: dict[tuple[str, str], PublishedRun] = {}
     verdicts: dict[tuple[str, str], PublishedVerdict] = {}
     for path in sorted(folder.glob("*.json")):
         data = _read(path)
         with _blaming(path):
+            # By the one name that specs have it under, however it was spelled when it was published.
             model = canonical_model(data["model"], folder.parent, project_or_none())
             for label, entry in data["runs"].items():
                 runs[label, model] = _run_from(entry, model, folder)
@@ -92,6 +94,7 @@ def published_entry(run: PublishedRun, reason: str) -> Entry:
             reason,
             measurements,
             tables,
+            # A figure without its table cannot be drawn.
             {name: figure for name, figure in figures.items() if figure.table in tables},
             tuple(check_from(check) for check in data["checks"]),
             run.provenance,
@@ -117,6 +120,7 @@ def _left_out(data: Mapping[str, Any]) -> dict[tuple[DisplayKind, str], str]:
 
 
 def _run_from(data: dict[str, Any], model: str, folder: Path) -> PublishedRun:
+    # An id counts in one store only, and a reader has another.
     provenance = Provenance(run_id=None, **data["provenance"])
     return PublishedRun(data["experiment"], dict(data["point"]), model, provenance, data, folder)
 

@@ -23,11 +23,13 @@ def _short(value: float) -> float | int | str:
     if not math.isfinite(value):
         return repr(value)
     value = float(f"{value:.{DIGITS}g}")
+    # `12` and not `12.0`: a diff shows the numbers that changed and no change of notation.
     return int(value) if value.is_integer() and abs(value) < 10**DIGITS else value
 
 
 def with_floats(measurement: Mapping[str, Any]) -> dict[str, Any]:
     """A measurement's value and ends as floats again, where they were written without a point."""
     numbers = {name: measurement[name] for name in ("value", "low", "high")}
+    # Ends may be missing, where a number has no interval.
     again = {name: None if number is None else float(number) for name, number in numbers.items()}
     return {**measurement, **again}

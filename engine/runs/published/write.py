@@ -52,9 +52,11 @@ def write_published(
     staged = folder.with_name(".published-new")
     old = folder.with_name(".published-old")
     try:
+        # Of a publish that was killed; `read_published` has put back what was worth it.
         for leftover in (staged, old):
             shutil.rmtree(leftover, ignore_errors=True)
         if folder.is_dir():
+            # From what is there, since files of other kinds are not ours and stay.
             shutil.copytree(folder, staged)
         staged.mkdir(exist_ok=True)
         written = {}
@@ -63,6 +65,7 @@ def write_published(
         # Staged whole, then swapped by two renames: a reader never sees half of what was published.
         changed = _update(staged, written)
         sync_folder(staged)
+        # Where nothing changed the folder stays the same one, down to its dates.
         if changed:
             if folder.is_dir():
                 folder.rename(old)
@@ -115,6 +118,7 @@ def _run_data(entry: Entry, asked: Collection[DisplayItem] | None) -> tuple[dict
         tables[name] = {"file": "" if note else file, "columns": columns, "rows": len(table), "note": note}
         files |= {} if note else {file: content}
     provenance = fields_of(entry.provenance, but=("run_id",))
+    # Left out where there is none, as files from before second models have it.
     if not provenance["second"]:
         del provenance["second"]
     data = {
@@ -142,6 +146,7 @@ def _verdicts(ledger: Ledger, model: str, before: PublishedEvidence) -> Iterator
         verdict: Verdict | None = ledger.verdicts.get(model, {}).get(claim)
         if verdict is not None and verdict.source == "measured" and verdict.verdict != "unmeasured":
             yield claim, _verdict_data(spec.holds, spec.requires, verdict)
+        # A verdict that was not reached anew stays with the predicate it was reached on.
         elif (kept := before.verdicts.get((model, claim))) is not None:
             yield claim, _verdict_data(kept.holds, kept.requires, kept.verdict)
 
@@ -159,6 +164,7 @@ def _update(staged: Path, written: Mapping[str, bytes]) -> tuple[str, ...]:
         (staged / name).unlink()
     for name, content in sorted(written.items()):
         path = staged / name
+        # Files that are equal are not written: they do not show as changed.
         if name not in present or path.read_bytes() != content:
             path.write_bytes(content)
             changed.append(name)

@@ -35,6 +35,7 @@ def fields_of(value: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """A numpy scalar as Python's own number, as `json.dumps(default=plain)` wants it."""
+    # `json.dumps` calls this only for what it cannot write itself; numpy's scalars are not Python's numbers.
     return value.item()
 
 
@@ -53,6 +54,7 @@ def measurement_from(
 def check_data(check: Check) -> dict[str, Any]:
     """A check; what is not finite is text, because JSON has no NaN and a failed check has to say it."""
     value = float(check.value)
+    # NaN and infinity are no JSON, and `allow_nan=False` refuses them when the file is written.
     return fields_of(check) | {"value": value if math.isfinite(value) else repr(value)}
 
 
@@ -90,6 +92,7 @@ def result_from(
     for row in data["measurements"]:
         samples = arrays.get(f"{SAMPLES}/{row['name']}")
         replicates = arrays.get(f"{REPLICATES}/{row['name']}")
+        # A result keeps the two apart: in the file they stand in one list.
         rows = controls if row["role"] == "control" else findings
         rows.append(measurement_from(row, samples, replicates))
     prefix = f"{ARRAYS}/"
@@ -133,6 +136,7 @@ def arrays_from_bytes(content: bytes) -> dict[str, np.ndarray]:
 def table_to_bytes(name: str, table: pd.DataFrame) -> bytes:
     """A table as parquet; ResultError names one that holds what cannot be stored."""
     try:
+        # Without the index, which is a count of rows and nothing that was measured.
         return table.to_parquet(index=False)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise ResultError(f"table {name!r} cannot be stored", seen=str(error)) from error

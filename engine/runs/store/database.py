@@ -25,6 +25,7 @@ def connect_for_writing(folder: Path) -> sqlite3.Connection:
     try:
         database = _connect(folder, "mode=rwc")
         with _closing_on_error(database):
+            # A database that SQLite has just made has version 0.
             if not _version(database):
                 database.execute("PRAGMA journal_mode = WAL")
                 # In one transaction with its version, so that a killed process leaves no half-made schema.
@@ -35,6 +36,7 @@ def connect_for_writing(folder: Path) -> sqlite3.Connection:
             database.execute("ROLLBACK")
         return database
     except sqlite3.OperationalError as error:
+        # SQLite has one class for all of these; only the words tell them apart.
         if "readonly" in str(error) or "unable to open" in str(error):
             raise PermissionError(errno.EACCES, str(error)) from error
         raise unreadable(folder, error) from error
@@ -45,6 +47,7 @@ def connect_for_writing(folder: Path) -> sqlite3.Connection:
 def connect_for_reading(folder: Path) -> sqlite3.Connection:
     """The database as it lies, with nothing written beside it; an empty one where there is none."""
     if not (folder / "runs.db").exists():
+        # With the schema, so that a reader asks the same questions of a store that is not there yet.
         empty = sqlite3.connect(":memory:", isolation_level=None)
         with _closing_on_error(empty):
             empty.executescript(SCHEMA)
@@ -75,6 +78,8 @@ def _closing_on_error(database: sqlite3.Connection) -> Iterator[None]:
 def _connect(folder: Path, how: str) -> sqlite3.Connection:
     # Transactions are begun by hand (isolation_level=None), so that each says what is written together.
     uri = f"{(folder / 'runs.db').resolve().as_uri()}?{how}"
+    # A URI, since `mode` and `immutable` can be said in no other way; a minute, for another build to finish
+    # writing.
     return sqlite3.connect(uri, uri=True, timeout=60, isolation_level=None)
 
 
@@ -93,6 +98,7 @@ def _examine(database: sqlite3.Connection, folder: Path) -> None:
             seen=f"format {version}",
             hint="install that version, or move the folder away and measure anew",
         )
+    # A broken page would otherwise be met in the middle of a build; one finding is enough to refuse.
     (state,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if state != "ok":
         raise sqlite3.DatabaseError(state)

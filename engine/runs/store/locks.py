@@ -16,6 +16,8 @@ def held(path: Path, on_wait: Callable[[str], None] | None = None) -> Iterator[N
         handle = _open(path)
         if not _taken(handle):
             if on_wait is not None:
+                # The holder writes its process id into the file once it has the lock; until then this is
+                # empty.
                 on_wait(os.pread(handle, 20, 0).decode(errors="replace"))
             fcntl.flock(handle, fcntl.LOCK_EX)
         # The last holder removed the file while this process waited: what it has locked now nobody else sees.
@@ -30,6 +32,7 @@ def held(path: Path, on_wait: Callable[[str], None] | None = None) -> Iterator[N
 def held_if_free(path: Path) -> Iterator[bool]:
     """Whether nobody held the lock; it is held in the body if so."""
     handle = _open(path)
+    # A lock on a file that was removed meanwhile counts as not free: the caller looks again soon.
     if not (_taken(handle) and _is_file(handle, path)):
         os.close(handle)
         yield False
@@ -63,6 +66,7 @@ def _taken(handle: int) -> bool:
 def _is_file(handle: int, path: Path) -> bool:
     """Whether the locked file is still the one at `path`, not one that its last holder removed."""
     try:
+        # By device and inode: the same path may be another file by now.
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
         return False
@@ -72,6 +76,7 @@ def _is_file(handle: int, path: Path) -> bool:
 def _releasing(handle: int, path: Path) -> Iterator[None]:
     """Note who holds the lock; remove its file while still holding it, so that nobody waits on a ghost."""
     try:
+        # The file may have a longer id of a holder that was killed.
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield

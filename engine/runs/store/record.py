@@ -62,6 +62,7 @@ def record_from(data: Mapping[str, Any]) -> RunRecord:
     """The record as it was stored."""
     name = data["name"]
     return RunRecord(
+        # JSON has made lists of tuples, and a name must be hashable.
         RunName(name["slug"], name["experiment"], tuple((k, v) for k, v in name["point"]), name["model"]),
         data["family"],
         inputs_from(data["inputs"]),
@@ -96,6 +97,7 @@ class StoredRun:
         return self.record.provenance["date"]
 
     def to_row(self) -> tuple[Any, ...]:
+        # The key has a column of its own, which is indexed; all else is read back from the record.
         return (self.id, self.key, json.dumps(self.record.to_json()), json.dumps(self.files), self.damage)
 
 

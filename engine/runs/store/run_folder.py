@@ -53,6 +53,7 @@ def write_run(folder: Path, record: RunRecord, result: Result) -> Files:
     for name, content in contents.items():
         _write(folder / name, content)
     files = {name: _seal(folder / name) for name in contents}
+    # result.json alone tells what the folder holds: the database can be made anew from such files.
     data = {"format": FORMAT, **record.to_json(), **result_data(result), "files": files}
     text = json.dumps(data, indent=1, allow_nan=False, default=plain)
     # result.json comes last: a folder that has it has everything that it lists.
@@ -89,6 +90,7 @@ def damage(folder: Path, files: Files) -> str:
     """What is wrong with a run's folder, in words; empty where it is whole."""
     for name, sealed in files.items():
         try:
+            # A plan looks at every run: reading gigabytes of arrays for each would take longer than the plan.
             if sealed["bytes"] > HASHED_BYTES:
                 _check_size(folder / name, (folder / name).stat().st_size, sealed)
             else:

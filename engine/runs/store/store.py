@@ -80,6 +80,7 @@ class RunStore:
         rows = self._ask("SELECT id, key, record, files, damage FROM runs WHERE id = ?", (id,))
         if rows:
             return run_from_row(rows[0])
+        # The newest few: a store may have thousands.
         known = [str(row[0]) for row in self._ask("SELECT id FROM runs ORDER BY id DESC LIMIT 8")]
         raise StoreError(
             f"there is no run {id}",
@@ -92,6 +93,7 @@ class RunStore:
         """The newest whole run with this key."""
         query = "SELECT id, key, record, files, damage FROM runs WHERE key = ? ORDER BY id DESC"
         runs = [run_from_row(row) for row in self._ask(query, (key,))]
+        # An older whole run with the same key has the same numbers: it serves where the newest is damaged.
         return next((run for run in runs if not self.damage(run)), None)
 
     def path(self, run: StoredRun) -> Path:
@@ -107,6 +109,7 @@ class RunStore:
         try:
             return run_folder.read_result(self.path(run), run.files)
         except StoreError as error:
+            # A store that cannot be written still says what is damaged.
             with suppress(StoreError):
                 self._condemn(run, f"{error.where} {error.seen}")
             raise
@@ -151,6 +154,7 @@ class RunStore:
     def put(self, lock: RunLock, record: RunRecord, result: Result) -> StoredRun:
         """Keep a finished run, whole or not at all; ResultError where it holds what cannot be stored."""
         with storage_errors(self.folder):
+            # On the disk before the transaction begins, which keeps every other writer waiting.
             files = run_folder.write_run(lock.staging, record, result)
             with self._transaction():
                 run = StoredRun(self._next_id(), record, files)
@@ -180,12 +184,15 @@ class RunStore:
                     with suppress(FileNotFoundError):
                         self.path(run).rename(doomed)
                     self.database.execute("DELETE FROM runs WHERE id = ?", (run.id,))
+                # Outside of the transaction, since it takes long; what is left of it the next `sweep`
+                # removes.
                 shutil.rmtree(doomed, ignore_errors=True)
                 freed += sum(file["bytes"] for file in run.files.values())
         return freed
 
     def superseded(self, current: Collection[str] = ()) -> list[StoredRun]:
         """Runs that a newer one of the same name replaced, except those whose key is still current."""
+        # Ids rise, so that the last of a name stays in the dictionary.
         newest = {run.name: run.id for run in self.runs() if not self.damage(run)}
         return [r for r in self.runs() if newest.get(r.name) != r.id and (r.key not in current or r.damage)]
 
@@ -212,6 +219,7 @@ class RunStore:
         """The lock that is held now, with an empty folder that goes when the stack closes."""
         staging = self.folder / "runs" / f"{STAGED}{key}"
         with storage_errors(self.folder):
+            # What a killed writer left under this key: its lock is ours now.
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir()
         stack.callback(shutil.rmtree, staging, ignore_errors=True)
@@ -226,6 +234,7 @@ class RunStore:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self.require_writable()
+        # The write lock at once: a transaction that reads first and writes later can fail in between.
         self.database.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -242,6 +251,7 @@ class RunStore:
         return max(used + folders, default=0) + 1
 
     def _insert(self, run: StoredRun) -> None:
+        # `IGNORE`: `sweep` may find a folder without a row that has one by the time it adopts it.
         self.database.execute("INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?)", run.to_row())
 
     def _adopt(self, path: Path) -> None:
@@ -300,6 +310,7 @@ def rebuild(root: Path) -> tuple[int, list[str]]:
     with storage_errors(folder):
         for name in ("runs.db", "runs.db-wal", "runs.db-shm"):
             if (folder / name).exists():
+                # With its WAL: beside a new database SQLite could replay the old one's.
                 (folder / name).rename(folder / f"{name}.broken-{stamp}")
     with open_store(root) as store:
         runs = store.runs()
