@@ -105,6 +105,15 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, each_page: list[str]) -
         assert browser.run("return document.documentElement.scrollWidth") == 390, page
 
 
+@pytest.mark.parametrize("width", [1280, 375])
+def test_no_word_of_a_reference_table_is_torn(browser: Browser, width: int) -> None:
+    browser.open("reference/families/logit_lens/", width=width)
+    torn = """return [...document.querySelectorAll("td code")]
+        .filter(c => !/\\s/.test(c.textContent) && c.getClientRects().length > 1).map(c => c.textContent)"""
+    assert browser.run("return document.querySelectorAll('td code').length") > 10
+    assert browser.run(torn) == []
+
+
 def test_on_a_phone_the_evidence_is_a_sheet_at_the_bottom(browser: Browser) -> None:
     browser.open(REPORT, width=390, height=844)
     browser.until("!!window.document$")

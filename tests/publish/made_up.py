@@ -212,6 +212,9 @@ class Params(SeedParams):
     """Where to look."""
     depth: float = Field(0.5, ge=0, lt=1)
     """How deep to look."""
+    everywhere: list[str] = ["blocks.25%.hook_resid_post", "blocks.75%.hook_resid_post"]
+    """Where else to look, from shallow to deep; words enough for the column to want all the room that there
+    is, and the name of a site as `blocks.50%.hook_resid_post` among them."""
 
 
 def families() -> dict[str, Declaration]:

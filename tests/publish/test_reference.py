@@ -46,7 +46,7 @@ def test_a_family_tells_its_method_and_parameters() -> None:
 def test_parameters_that_families_share_come_after_a_familys_own() -> None:
     page = family_pages(made_up.families())["reference/families/logit_lens.md"]
     keys = [line.split("`")[1] for line in page.partition("## Parameters")[2].splitlines() if "| `" in line]
-    assert keys == ["layers", "kind", "site", "depth", "seed"]
+    assert keys == ["layers", "kind", "site", "depth", "everywhere", "seed"]
 
 
 def test_a_family_says_what_it_reads() -> None:
