@@ -1,0 +1,36 @@
+"""Text from code, specs and data in a Markdown page."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from engine.publish.markdown import code, front_matter, page, plain, row
+
+
+def test_angle_brackets_are_text_outside_of_code() -> None:
+    assert plain("a <b> & `<c>`") == "a &lt;b&gt; &amp; `<c>`"
+
+
+@pytest.mark.parametrize(("text", "span"), [("", ""), ("x | y", "`x | y`"), ("a ` b", "`` a ` b ``")])
+def test_a_code_span_holds_whatever_it_is_given(text: str, span: str) -> None:
+    assert code(text) == span
+
+
+def test_a_bar_ends_no_cell_and_a_line_break_no_row() -> None:
+    assert row("a | b", "`int | None`", "one\n  two") == "| a \\| b | `int | None` | one two |"
+
+
+def test_front_matter_is_yaml_whatever_the_title_holds() -> None:
+    text = front_matter('A "title": with # signs', about="what\nfor", hide="toc")
+    _, meta, _ = text.split("---\n", 2)
+    assert yaml.safe_load(meta) == {
+        "title": 'A "title": with # signs',
+        "description": "what\nfor",
+        "hide": ["toc"],
+    }
+
+
+def test_a_page_is_front_matter_heading_and_body() -> None:
+    whole = page("T <b>", "\nbody\n\n", about="a")
+    assert whole.endswith("\n\n# T &lt;b&gt;\n\nbody\n")
