@@ -127,11 +127,14 @@ def tokenise(
     documents: list[np.ndarray] = []
     source = iter(texts)
     have = 0
+    # Some documents at a time, so that no more of a stream is read than is needed.
     while batch := list(itertools.islice(source, AT_ONCE)):
         for encoding in text.encode_batch(batch, add_special_tokens=False):
+            # A document without a token would begin where the next one does.
             if encoding.ids:
                 documents.append(np.array(encoding.ids, dtype=np.int32))
                 have += len(encoding.ids)
+        # After a whole batch; `_cut` takes off what is too much.
         if limit is not None and have >= limit:
             break
     ids = np.concatenate(documents) if documents else np.empty(0, dtype=np.int32)
@@ -140,6 +143,7 @@ def tokenise(
 
 def tokenizer_hash(text: Tokenizer) -> str:
     """A hash over a tokenizer's tokens and their ids: equal where stored ids mean the same."""
+    # By id, since a dictionary's order is the tokenizer's own business.
     vocabulary = sorted(text.get_vocab(with_added_tokens=True).items(), key=lambda pair: pair[1])
     return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()
 
@@ -154,7 +158,9 @@ def _packed_file(name: str) -> Path:
 
 def _packaged(name: str, model: HookedModel, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
     packed = read_packed(_packed_file(name))
+    # By the tokenizer and not by the model: models that share one share the stored ids.
     if tokenizer_hash(model.text) == corpus_card(name)["tokenizer_hash"]:
+        # Stored as 16-bit ids; every other source gives 32 bits.
         return _cut(packed.ids.astype(np.int32), packed.starts, limit)
     return tokenise(packed.texts(), model.text, limit)
 
@@ -199,6 +205,7 @@ def _whole_text(path: Path) -> Iterator[str]:
 
 
 def _jsonl(path: Path) -> Iterator[str]:
+    # In bytes, line by line, so that what is no UTF-8 is told with its line.
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             where = f"{path}:{number}"
@@ -206,6 +213,7 @@ def _jsonl(path: Path) -> Iterator[str]:
                 continue
             try:
                 row = json.loads(text)
+            # Brackets nested thousands deep end in a RecursionError.
             except (ValueError, RecursionError) as fault:
                 raise DataError("not valid JSON", where=where, seen=str(fault)) from None
             if not isinstance(row, dict):
@@ -226,6 +234,7 @@ def _parquet(path: Path) -> Iterator[str]:
         columns = file.schema_arrow.names
         if "text" not in columns:
             raise _no_text(str(path), columns, None)
+        # In batches: a parquet file may be larger than the memory.
         for batch in file.iter_batches(batch_size=1024, columns=["text"]):
             for text in batch.column(0).to_pylist():
                 if not isinstance(text, str):

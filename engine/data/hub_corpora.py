@@ -45,6 +45,7 @@ class HubCorpus:
     @property
     def hash(self) -> str:
         """A hash over what says which text this is."""
+        # The commit is among the fields: another commit is another text.
         return hashlib.sha256(json.dumps(vars(self), sort_keys=True).encode()).hexdigest()
 
     @property
@@ -63,12 +64,14 @@ class HubCorpus:
 
     def tokens(self, model: HookedModel, limit: int, tokenise: Tokenise) -> tuple[np.ndarray, np.ndarray]:
         """The first `limit` tokens, as kept from an earlier time or streamed now."""
+        # The tokenizer as a whole, rules of splitting included: they cut the same text into other tokens.
         text = hashlib.sha256(model.text.to_str().encode()).hexdigest()[:12]
         file = self.folder / f"{self.hash[:12]}-{text}-{limit}.npz"
         if file.is_file():
             with np.load(file) as kept:
                 return kept["ids"], kept["starts"]
         ids, starts = tokenise(self.texts(), model.text, limit)
+        # Written beside and moved: two runs may stream the same text at once.
         scratch = file.with_name(f".{os.getpid()}-{file.name}")
         np.savez(scratch, ids=ids, starts=starts)
         scratch.replace(file)
@@ -109,6 +112,7 @@ class HubCorpus:
         """The commit that the dataset's main branch is at now."""
         tried = self.folder / "out-of-reach"
         with suppress(OSError):
+            # Asked again only after a while: a plan of many runs would wait for each of them.
             if time.time() - tried.stat().st_mtime < OUT_OF_REACH_SECONDS:
                 raise self._out_of_reach(tried.read_text())
         from huggingface_hub import HfApi

@@ -82,6 +82,7 @@ def next_logits(model: HookedModel, cache: KeyValueCache, token: Tensor, positio
     """Logits "document vocab" after one more token of each document, whose keys and values are cached."""
     resid = model.decoder.embed(token[:, None])
     if model.decoder.position_embedding is not None:
+        # `embed` takes the first token of a text to be at position 0.
         resid = model.decoder.token_embedding[token][:, None] + model.decoder.position_embedding[position]
     span = model.span(resid, None, position)
     for layer, block in enumerate(model.decoder.blocks):
@@ -126,10 +127,12 @@ def sample_shard(
     for position in range(longest):
         token = draw(next_logits(model, cache, token, position), generator)
         open_ &= ~torch.isin(token, stops)
+        # The token that ended a document is not in `open_` any more, and so is never kept.
         for row in open_.nonzero().flatten().tolist():
             documents[rows[row]].append(int(token[row]))
         if not open_.any():
             break
+        # Not for every document that ends: the whole cache is copied.
         if open_.float().mean() < 1 - spare:
             live = open_.nonzero().flatten()
             cache.keep(live, position + 1)
@@ -193,6 +196,7 @@ def written(folder: Path) -> int:
 def write_shard(model: HookedModel, file: Path, seed: int, start: int, ends: Collection[int]) -> bool:
     """Sample one shard unless it is there or another process is at it; there whole or not at all."""
     with contextlib.suppress(Timeout), FileLock(file.with_suffix(".lock"), timeout=0):
+        # Under the lock: another process may have finished it since it was looked for.
         if file.is_file():
             return False
         put_shard(file, sample_shard(model, seed, start=start, ends=ends))
@@ -280,6 +284,7 @@ def token_bytes(text: Tokenizer) -> list[bytes]:
     """What each token of a byte-level BPE writes: its characters stand for bytes, as GPT-2's do
     (Radford et al. 2019), except those of added tokens, which stand for themselves."""
     added = {token.content for token in text.get_added_tokens_decoder().values()}
+    # GPT-2's table: printable bytes stand for themselves, the 68 others for characters from U+0100 on.
     plain = [b for b in range(256) if chr(b).isprintable() and b not in (0x20, 0xA0, 0xAD)]
     others = [b for b in range(256) if b not in plain]
     byte_of = {chr(b): b for b in plain} | {chr(256 + n): b for n, b in enumerate(others)}

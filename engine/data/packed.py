@@ -37,6 +37,7 @@ class PackedCorpus:
     def texts(self) -> list[str]:
         """Each document's text; a character that was cut in two becomes U+FFFD."""
         bounds = [*self.starts.tolist(), len(self.ids)]
+        # Joined before decoding: a character may be spread over several tokens.
         pieces = [self.vocabulary[i] for i in self.ids.tolist()]
         pairs = itertools.pairwise(bounds)
         return [b"".join(pieces[a:b]).decode("utf-8", "replace") for a, b in pairs]
@@ -61,6 +62,7 @@ def write_packed(
     archive = io.BytesIO()
     np.savez(
         archive,
+        # 16 bits hold vocabularies of up to 65,536 tokens.
         ids=np.array([token for document in documents for token in document], dtype=np.uint16),
         lengths=np.array([len(document) for document in documents], dtype=np.uint16),
         vocabulary=np.frombuffer(b"".join(vocabulary), dtype=np.uint8),
@@ -72,6 +74,7 @@ def write_packed(
 
 def starts_of(lengths: np.ndarray) -> Int[np.ndarray, " document"]:
     """Where documents of these lengths begin when they lie one after another."""
+    # In 64 bits: lengths are stored in 16, and their sum is not one of them.
     return np.cumsum(lengths, dtype=np.int64) - lengths
 
 

@@ -54,6 +54,7 @@ class PromptPairs:
         """The wanted pairs; the others join `dropped` with one reason. The width in tokens stays."""
         rows = wanted.cpu().numpy()
         gone = pd.DataFrame({"id": self.table["id"][~rows], "reason": reason})
+        # Every tensor is "prompt ..." along its first axis: none can be forgotten when a field is added.
         tensors = {name: t[wanted] for name, t in vars(self).items() if isinstance(t, Tensor)}
         return replace(
             self,
@@ -103,6 +104,7 @@ def _tokenized(table: pd.DataFrame, model: PairTokenizer) -> list[_TokenizedPair
         corrupted,
         _continuations(table, "answer", clean, model),
         _continuations(table, "wrong_answer", clean, model),
+        # Without subjects each pair has no spans, rather than the zip no pairs.
         zip(*spans, strict=True) if spans else [()] * len(table),
         strict=True,
     )
@@ -114,6 +116,8 @@ def _continuations(
 ) -> list[TokenIds]:
     """What the answer adds to the clean prompt: right for tokenizers that add a BOS to every text too."""
     whole = model.token_ids(list(table["clean"] + table[column]))
+    # Where the whole does not begin with the prompt's tokens, prompt and answer share one: there is no answer
+    # to itself.
     return [w[len(c) :] if w[: len(c)] == c else [] for c, w in zip(clean, whole, strict=True)]
 
 
@@ -123,6 +127,7 @@ def _spans(
     """The tokens of each subject's last occurrence; the space before a word belongs to its token."""
     texts = list(table[SUBJECTS[part]])
     subjects = list(table[part])
+    # The last occurrence, after which nothing of the subject is said any more.
     starts = [text.rindex(subject) for text, subject in zip(texts, subjects, strict=True)]
     before = model.token_ids([t[:i].removesuffix(" ") for t, i in zip(texts, starts, strict=True)])
     until = model.token_ids([t[: i + len(s)] for t, i, s in zip(texts, starts, subjects, strict=True)])
@@ -141,6 +146,7 @@ def _misfit(pair: _TokenizedPair, texts: Mapping[Hashable, str]) -> str:
     if pair.clean == pair.corrupted:
         return "clean and corrupted are the same tokens"
     for name, ids in (("answer", pair.answer), ("wrong_answer", pair.wrong_answer)):
+        # Before the next check, which would blame the answer for a space that the prompt took.
         if not ids and texts["clean"][-1].isspace():
             return (
                 f"the prompt's last space is in one token with {name} {texts[name]!r}: leave it to the answer"
@@ -186,6 +192,7 @@ def _assembled(
     def column(values: list[int]) -> Tensor:
         return torch.tensor(values, device=clean.device)
 
+    # `_misfit` has seen to it that both prompts have the subject at the same tokens.
     spans = [p.spans[0] for p in pairs if p.spans and p.spans[0]]
     return PromptPairs(
         table=table,

@@ -87,6 +87,7 @@ def _check(rows: list[Row]) -> None:
             _check_text(row, column)
         _check_pair(row)
         id = row.cells["id"]
+        # The id is the unit of sampling: used twice, one prompt would count as two.
         first = first_use.setdefault(id, row.where)
         if first != row.where:
             raise DataError(f"the id {id!r} is used twice", where=row.where, seen=f"first at {first}")
@@ -100,6 +101,7 @@ def _check_columns(row: Row) -> None:
             where=row.where,
             expected=f"the columns {', '.join(REQUIRED)}",
             seen=", ".join(map(str, row.cells)),
+            # A required column that is there is no misspelling of another one.
             near=[n for c in missing for n in nearest(c, set(map(str, row.cells)) - set(REQUIRED), limit=1)],
         )
 
@@ -144,6 +146,7 @@ def _as_spelled_in(prompt: str, subject: str) -> str | None:
     if composed not in unicodedata.normalize("NFC", prompt):
         return None
     # NFC changes lengths, so that a place in the composed prompt is none in the prompt itself: try stretches.
+    # From the end, since the last occurrence is meant.
     for start in reversed(range(len(prompt))):
         for end in range(start + 1, len(prompt) + 1):
             if unicodedata.normalize("NFC", prompt[start:end]) == composed:

@@ -48,11 +48,14 @@ def _row(where: str, cells: Cells) -> Row:
 
 
 def _csv(content: bytes, path: Path) -> Iterator[tuple[int, Cells]]:
+    # `newline=""` leaves line ends within quotes as they are; `strict` refuses stray quotes that would be
+    # guessed at.
     reader = csv.reader(io.StringIO(decoded(content, path), newline=""), strict=True)
     try:
         header = next(reader, [])
         for name in {n for n in header if header.count(n) > 1}:
             raise DataError(f"two columns are called {name!r}", where=f"{path}:1")
+        # A row may span lines: its number is that of its first one.
         line = reader.line_num + 1
         for values in reader:
             if values:
@@ -75,6 +78,7 @@ def _as_cells(header: list[str], values: list[str], where: str) -> Cells:
 
 
 def _jsonl(content: bytes, path: Path) -> Iterator[tuple[int, Cells]]:
+    # Split at \\n alone: `splitlines` would also cut at U+2028, which JSON allows within a text.
     for line, text in enumerate(decoded(content, path).split("\n"), start=1):
         if not text.strip():
             continue

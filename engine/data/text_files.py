@@ -27,6 +27,7 @@ def decoded(content: bytes, path: Path, first_line: int = 1) -> str:
 
     `first_line` is the number of the line that `content` begins at.
     """
+    # NUL is valid UTF-8: a text in UTF-16 and many binary files would pass below.
     if b"\0" in content:
         where = _place(content, content.index(b"\0"), path, first_line)
         raise DataError("a binary file", where=where, expected="text in UTF-8", seen="NUL bytes")
@@ -66,6 +67,7 @@ def _byte(content: bytes, at: int) -> str:
     """The offending byte, its column in bytes, and what a Windows editor would have meant by it."""
     column = at - content.rfind(b"\n", 0, at)
     seen = f"the byte 0x{content[at]:02x}, byte {column} of the line"
+    # Five bytes mean nothing in Windows-1252.
     with suppress(UnicodeDecodeError):
         character = content[at : at + 1].decode("cp1252")
         seen += f" ({character} in Windows-1252)"

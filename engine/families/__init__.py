@@ -58,6 +58,7 @@ def files(folder: Path = Path(__file__).parent) -> dict[str, Path]:
     """The file of every family in a folder, by name: `NAME.py`, or `NAME/__init__.py`."""
     found = {path.stem: path for path in folder.glob("*.py")}
     found |= {path.parent.name: path for path in folder.glob("*/__init__.py")}
+    # A leading underscore keeps a file of shared parts from being a family.
     return {name: found[name] for name in sorted(found) if not name.startswith("_")}
 
 

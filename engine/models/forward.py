@@ -151,6 +151,7 @@ def differentiate(
         values = objective(run.resid)
         # `grad` and not `backward`: nothing accumulates in the leaf, and only these sites get a gradient.
         gradients = torch.autograd.grad(values.sum(), list(run.activations.values()))
+    # Detached, so that the graph of the whole forward is let go of here.
     activations = {site: activation.detach() for site, activation in run.activations.items()}
     return Gradients(values.detach(), activations, dict(zip(activations, gradients, strict=True)))
 
@@ -178,6 +179,7 @@ def visited_sites(
         yield site, resid_pre
 
         # z_h = sum_k softmax(q_h k / sqrt(d_head)) v_k, each head's mixture of values
+        # An edit of resid_pre reaches queries, keys and values alike, as it does in TransformerLens.
         query, key, value = _query_key_value(block, layer, resid_pre, span, extent.prefix)
         if keys_and_values is not None:
             keys_and_values.append((key, value))

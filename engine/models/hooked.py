@@ -50,6 +50,7 @@ class FrozenNorm:
         if self.centred:
             # Centring is linear, so that each component may be centred by itself.
             component = component - component.mean(-1, keepdim=True)
+        # Without the bias, which belongs to no component and is added once.
         return component * self.scale * self.weight
 
 
@@ -220,6 +221,7 @@ class HookedModel:
 
     @property
     def W_U(self) -> Float[Tensor, "d_model vocab"]:
+        # Stored "vocab d_model", as a linear layer has it.
         return self.decoder.unembedding.weight.T
 
     def W_O(self, layer: int) -> Float[Tensor, "head d_head d_model"]:

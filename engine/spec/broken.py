@@ -63,9 +63,11 @@ def broken_yaml(error: yaml.MarkedYAMLError, text: str, file: str) -> SpecError:
     """The error for text that PyYAML could not parse, at the line to mend."""
     message = f"{error.context or ''} {error.problem or ''}"
     plain = Slip("", f"this is not YAML: {(error.problem or error.context or '').strip()}", "")
+    # PyYAML has one class for all of these: only its words tell them apart, the more special ones first.
     slip = next((s for s in SLIPS if s.sign in message), plain)
     mark = error.context_mark if slip.at_opening else error.problem_mark
     mark = mark or error.problem_mark or error.context_mark
+    # Some errors have no mark at all: the beginning of the file is the best that is known.
     line, column = (mark.line, mark.column) if mark else (0, 0)
     lines = text.splitlines()
     return SpecError(

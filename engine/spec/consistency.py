@@ -37,6 +37,7 @@ def inconsistencies(spec: Spec, data: dict[str, Any], catalog: FamilyCatalog) ->
 
 
 def _repeated(values: Sequence[Any], loc: Loc, what: str) -> Iterator[Problem]:
+    # As JSON, since to Python 1, 1.0 and True are equal and here they are different values.
     written = [json.dumps(value) for value in values]
     for i, value in enumerate(written):
         if value in written[:i]:
@@ -67,6 +68,7 @@ def _models(spec: Spec, experiment: Experiment, loc: Loc) -> Iterator[Problem]:
         if model not in spec.models:
             yield Problem((*loc, "models", i), _unknown("model of this spec", model, spec.models))
     for role, used in experiment.uses.items():
+        # That it does not exist is told elsewhere, once.
         if used not in spec.experiments:
             continue
         there = spec.experiments[used].models or spec.models
@@ -80,8 +82,10 @@ def _models(spec: Spec, experiment: Experiment, loc: Loc) -> Iterator[Problem]:
 
 
 def _sweep(experiment: Experiment, written: dict[str, Any], loc: Loc) -> Iterator[Problem]:
+    # In the data as written: the model has an empty sweep as its default too.
     if written.get("sweep") == {}:
         yield Problem((*loc, "sweep"), SpecError("an empty sweep", expected="parameter: [value, value, ...]"))
+    # Counted without making the points: three axes of a thousand values would fill the memory.
     if (count := n_points(experiment)) > MAX_POINTS:
         most = f"at most {MAX_POINTS:,} runs"
         error = SpecError("the sweep is too large", expected=most, seen=f"{count:,}")
@@ -102,6 +106,7 @@ def _family(experiment: Experiment, loc: Loc, catalog: FamilyCatalog) -> Iterato
     for key in strange:
         error = _unknown(f"parameter of {experiment.family}", key, fields)
         yield Problem((*loc, "sweep", key), error, True)
+    # Parameters that do not exist would be refused at every point again.
     if not strange and n_points(experiment) <= MAX_POINTS:
         yield from _parameters(experiment, loc, catalog)
 
@@ -109,6 +114,7 @@ def _family(experiment: Experiment, loc: Loc, catalog: FamilyCatalog) -> Iterato
 def _parameters(experiment: Experiment, loc: Loc, catalog: FamilyCatalog) -> Iterator[Problem]:
     """What the family refuses at any sweep point, each thing once."""
     model = catalog.params(experiment.family)
+    # One wrong value is wrong at many points of a sweep.
     told = set()
     for point in points(experiment):
         given = with_point(experiment, point).parameters
@@ -118,6 +124,7 @@ def _parameters(experiment: Experiment, loc: Loc, catalog: FamilyCatalog) -> Ite
             for problem in problems_of(error, model, given):
                 place = _written_at(problem.loc, experiment, point, loc)
                 fault = problem.error
+                # A rule between parameters has no key of its own: the point says which values broke it.
                 if not problem.loc and point:
                     fault = SpecError(f"{fault.problem}, at {point_label('', point)}")
                 if (place, fault.problem) not in told:
@@ -145,6 +152,8 @@ def _inputs(spec: Spec, experiment: Experiment, loc: Loc, catalog: FamilyCatalog
         if is_read and given is None:
             error = SpecError(f"{experiment.family} needs {NOUNS[key]}", expected=EXAMPLES[key], seen="none")
             yield Problem(loc, error)
+        # What the runs used hand over may be repeated, as `with_handed_over` writes it out; another value may
+        # not.
         elif not is_read and given is not None and given != getattr(handed_over, key, None):
             yield Problem((*loc, key), _unread(experiment.family, key, inputs), True)
     yield from _roles(spec, experiment, loc, inputs)
@@ -223,6 +232,7 @@ def handed_over_by(spec: Spec, experiment: Experiment, catalog: FamilyCatalog) -
 def with_handed_over(spec: Spec, catalog: FamilyCatalog) -> Spec:
     """The spec in which every experiment names the text and the hook site that it reads."""
     experiments = dict(spec.experiments)
+    # In this order what hands over has already been given its own.
     for name in experiment_order(spec):
         experiment = experiments[name]
         used = handed_over_by(spec.model_copy(update={"experiments": experiments}), experiment, catalog)
@@ -237,6 +247,7 @@ def _uses(spec: Spec) -> Iterator[Problem]:
     strangers = [use for use in uses if use[2] not in spec.experiments]
     for key, role, used in strangers:
         yield Problem(("experiments", key, "uses", role), _unknown("experiment", used, spec.experiments))
+    # An order is only defined where all that is used exists.
     if strangers:
         return
     try:
@@ -252,6 +263,7 @@ def _claims(spec: Spec) -> Iterator[Problem]:
         loc = ("claims", key)
         texts.append(((*loc, "holds"), claim.holds))
         texts += [((*loc, "requires", i), text) for i, text in enumerate(claim.requires)]
+    # Too many labels to list; that the sweep is too large is told already.
     if any(n_points(e) > MAX_POINTS for e in spec.experiments.values()):
         return
     labels = {name: [point_label(name, p) for p in points(e)] for name, e in spec.experiments.items()}
@@ -269,6 +281,7 @@ def _claims(spec: Spec) -> Iterator[Problem]:
 def _number(name: str, loc: Loc, labels: dict[str, list[str]]) -> Iterator[Problem]:
     """Whether `experiment.measurement` names an experiment, and a sweep point where there are several."""
     label, _, measurement = name.rpartition(".")
+    # `layer0[seed=3]` is a point of the experiment layer0.
     experiment = label.split("[")[0]
     if not label or not measurement:
         expected = "experiment.measurement, as in lens.commit_layer"

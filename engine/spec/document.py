@@ -40,6 +40,7 @@ PLAIN_SCALARS = [
 ]
 
 
+# PyYAML from a source build may lack libyaml: then both readers are the same.
 LIBYAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -51,6 +52,8 @@ class Reader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.depth += 1
+        # Composing recurses: without a floor, nested brackets end in Python's RecursionError, which has no
+        # line.
         if self.depth > MAX_DEPTH:
             raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=self.peek_event().start_mark)
         node = super().compose_node(parent, index)
@@ -74,6 +77,7 @@ class Writer(yaml.SafeDumper):
 
 
 for _tag, _pattern, _first in PLAIN_SCALARS:
+    # The writer too, so that it quotes what the readers would take for something else than text.
     for _side in (Reader, QuickReader, Writer):
         _side.add_implicit_resolver(CORE + _tag, re.compile(rf"^(?:{_pattern})$"), _first)
 
@@ -100,6 +104,7 @@ class Document:
         """The place of a value (or of its key), or of the nearest ancestor that is in the file."""
         if of_key and loc in self.keys:
             return self.keys[loc]
+        # What is missing has no place of its own: the mapping that lacks it has one.
         while loc and loc not in self.values:
             loc = loc[:-1]
         return self.values[loc]
@@ -132,6 +137,7 @@ def read_document(path: Path) -> Document:
 
 def read_values(text: str, where: str) -> list[Any]:
     """Values with commas between them, typed as in a spec; SpecError where they are none."""
+    # In brackets the values are a sequence, read by the rules of a spec.
     root = _compose(f"[{text}]", where)
     if not isinstance(root, yaml.SequenceNode):
         raise SpecError("these are no values", where=where, expected="VALUE,VALUE,...", seen=repr(text))
@@ -145,6 +151,7 @@ def _read_text(path: Path) -> str:
         raise SpecError("there is no such file", where=str(path), near=_beside(path)) from None
     except OSError as error:
         raise SpecError(f"the file cannot be read: {error.strerror}", where=str(path)) from None
+    # Before anything is parsed: places are kept for every value.
     if len(data) > MAX_BYTES:
         raise SpecError(
             "the file is too large for a spec",
@@ -153,6 +160,7 @@ def _read_text(path: Path) -> str:
             seen=f"{len(data):,} bytes",
         )
     try:
+        # Windows editors put a byte order mark in front; YAML would take it for text.
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
@@ -180,7 +188,9 @@ def _beside(path: Path) -> list[str]:
 
 def _compose(text: str, file: str) -> yaml.Node | None:
     """The nodes of a text. What libyaml refuses is read again by PyYAML, whose errors are retold."""
+    # Only where both readers agree on what a text is, and it is flat enough for one without a floor.
     if not READ_OTHERWISE.search(text) and _deepest(text) <= MAX_NESTING_READ_QUICKLY:
+        # Whatever it finds wrong is told in the words of the other reader, below.
         with suppress(yaml.YAMLError):
             quick = QuickReader(text)
             try:
@@ -213,8 +223,10 @@ class _Builder:
 
     def build(self, node: yaml.Node, loc: Loc, mark: yaml.Mark) -> Any:
         """The data of a node; `mark` is its own for scalars, its key's for what spans lines."""
+        # An alias is built each time that it is met: a few lines can stand for billions of values.
         self.count(node, len(loc))
         self.values[loc] = _place(mark, loc)
+        # By tag too: `!!python/...` makes a mapping node of another kind.
         if isinstance(node, yaml.MappingNode) and node.tag == CORE + "map":
             return self.mapping(node, loc)
         if isinstance(node, yaml.SequenceNode) and node.tag == CORE + "seq":
@@ -225,6 +237,7 @@ class _Builder:
 
     def count(self, node: yaml.Node, depth: int) -> None:
         self.built += 1
+        # Counted while it is built, since an alias within itself would never end.
         if depth > MAX_DEPTH or self.built > MAX_VALUES:
             limit = f"at most {MAX_DEPTH} levels and {MAX_VALUES:,} values"
             raise self.refuse("an alias expands without end", node, limit)
@@ -234,6 +247,7 @@ class _Builder:
         for name, (key, value) in self.pairs(node, len(loc)).items():
             spot = (*loc, name)
             self.keys[spot] = _place(key.start_mark, spot)
+            # What spans lines begins after its key: an error about it is better shown at the key.
             mark = value.start_mark if isinstance(value, yaml.ScalarNode) else key.start_mark
             data[name] = self.build(value, spot, mark)
         return data
@@ -243,13 +257,16 @@ class _Builder:
         self.count(node, depth)
         if not isinstance(node, yaml.MappingNode):
             raise self.refuse("<< merges mappings only", node, "an alias of a mapping, or a list of them")
-        own, merged = {}, {}
+        own = {}
+        merged = {}
         for key, value in node.value:
             if key.tag == CORE + "merge":
                 for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    # Of several sources the earlier one wins, as YAML's merge key has it.
                     merged = self.pairs(source, depth + 1) | merged
                 continue
             name = self.key(key)
+            # PyYAML itself would take the second one silently.
             if name in own:
                 first = own[name][0].start_mark.line + 1
                 raise self.refuse(f"the key {name!r} is given twice", key, "once", f"first on line {first}")
@@ -293,12 +310,14 @@ def _place(mark: yaml.Mark, loc: Loc) -> Place:
 
 def _whole_characters(text: str) -> str:
     """Text with JSON's surrogate pairs joined; UnicodeError for half of one."""
+    # JSON spells a character beyond U+FFFF as two escapes, which YAML reads as two characters.
     return text.encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 def _number(text: str) -> int | float:
     """A finite number; `1e6`, written without a point, is a whole one."""
     value = float(text)
+    # `1e999` is a number by its spelling and infinity by its value.
     if not math.isfinite(value):
         raise ValueError(text)
     return int(value) if "." not in text and value.is_integer() else value
@@ -328,5 +347,7 @@ def shown(value: Any) -> str:
         return "nothing"
     if isinstance(value, str):
         return one_line(repr(value))
+    # One line however long, which `one_line` then cuts.
     written = yaml.dump(value, Dumper=Writer, default_flow_style=True, width=10_000)
+    # PyYAML ends a document that is a single scalar with "...".
     return one_line(written.removesuffix("...\n"))

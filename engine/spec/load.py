@@ -30,6 +30,7 @@ def load_spec(path: str | Path, catalog: FamilyCatalog) -> Spec:
     """
     document = read_document(Path(path))
     problems = _top_level_problems(document)
+    # Each stage only where the one before found nothing: later problems would follow from earlier ones.
     if not problems:
         document = _with_models(_whole(document))
         spec, problems = _shaped(document)
@@ -48,6 +49,7 @@ def dump(spec: Spec) -> str:
 
 def written_at(path: Path, value: Any, places: Iterable[Loc]) -> str:
     """`file:line:column: path` of the first of these places with this value; else the file alone."""
+    # In the whole form, since places are asked for as that form has them.
     document = _with_models(_whole(read_document(path)))
     for loc in places:
         if loc in document.values and value_at(document.value, loc) == value:
@@ -96,6 +98,7 @@ def _whole(document: Document) -> Document:
     value = {"title": str(name), "question": "", **rest, "experiments": {key: experiment}}
 
     def moved(loc: Loc) -> Loc:
+        # Only where it hangs changes: line and column stay those of the file.
         return (*inner, *loc) if loc and loc[0] in EXPERIMENT_KEYS else loc
 
     root = document.values[()]
@@ -132,6 +135,7 @@ def _shaped(document: Document) -> tuple[Spec | None, list[Problem]]:
 def _error(problems: Iterable[Problem], document: Document) -> SpecError:
     """One error for all problems: itself if it is alone, else a list in the order of the file."""
     placed = [(document.place(p.loc, p.on_key), _placed(p, document)) for p in problems]
+    # By place, so that a person can go down the file.
     errors = [error for _, error in sorted(placed, key=lambda pair: (pair[0].line, pair[0].column))]
     if len(errors) == 1:
         return errors[0]

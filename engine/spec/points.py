@@ -38,6 +38,7 @@ def points(experiment: Experiment) -> list[Point]:
 
 def n_points(experiment: Experiment) -> int:
     """How many sweep points there are, without making them."""
+    # The empty product is 1: no sweep is one point.
     return math.prod(len(values) for values in experiment.sweep.values())
 
 
@@ -64,6 +65,7 @@ def normalised(experiment: Experiment, point: Mapping[str, Scalar], catalog: Fam
     Two experiments that would measure the same thing are equal here, however they are written; what
     only names them (`name`, `models`) is left out. Made for hashing.
     """
+    # As JSON, so that hashes do not depend on how Python shows a value.
     plain = experiment.model_dump(mode="json", exclude={"name", "models", "sweep", "parameters"})
     return plain | {"parameters": params_at(experiment, point, catalog).model_dump(mode="json")}
 
@@ -79,10 +81,12 @@ def second_model_field(family: str, catalog: FamilyCatalog) -> str:
 
 def experiment_order(spec: Spec) -> list[str]:
     """The experiments by name, each after those it uses; SpecError where they go in a circle."""
+    # Lists and not sets, so that the order is the same in every process.
     graph = {name: list(dict.fromkeys(e.uses.values())) for name, e in spec.experiments.items()}
     try:
         return list(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
+        # graphlib lists a circle from what is used to what uses it.
         circle = error.args[1][::-1]
         raise SpecError(
             "experiments use each other in a circle",

@@ -18,7 +18,8 @@ from engine.errors import SpecError, nearest
 from engine.spec.document import Loc, shown
 from engine.spec.models import DATE_PATTERN, NAME_PATTERN, TEXT_PATTERN
 
-A_LIST, A_MAPPING = "a list", "a mapping"
+A_LIST = "a list"
+A_MAPPING = "a mapping"
 EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -69,12 +70,15 @@ def problems_of(error: ValidationError, model: type[BaseModel], data: Any) -> li
     """Pydantic's findings about `data`, one problem a place, alternatives of a union joined by 'or'."""
     groups: dict[Loc, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
+        # A union reports one finding for each of its members, all at the same place.
         groups.setdefault(_loc_in(data, details), []).append(details)
     return [_problem(loc, group, model, data) for loc, group in groups.items()]
 
 
 def strictly(model: type[Model], data: Any) -> Model:
     """`data` as a model, nothing coerced: `"3"` and 3.0 are no whole numbers, 1 is not true."""
+    # Through JSON, where pydantic's strict mode lets a list stand for a tuple and a text for a date or a
+    # choice.
     return model.model_validate_json(json.dumps(data), strict=True)
 
 
@@ -88,8 +92,10 @@ def _loc_in(data: Any, details: ErrorDetails) -> Loc:
     """Pydantic's location without its labels for union members and keys."""
     loc: list[str | int] = []
     for step in details["loc"]:
+        # Keys of a document are always text; pydantic may report one as a number.
         key: Any = step if isinstance(data, list) else str(step)
         inside = key in data if isinstance(data, dict) else isinstance(key, int) and key < len(data)
+        # A step that leads nowhere in the data is a label of pydantic's: a union member, `[key]`.
         if inside:
             loc.append(key)
             data = data[key]
@@ -105,7 +111,8 @@ def value_at(data: Any, loc: Loc) -> Any:
 
 def _problem(loc: Loc, group: list[ErrorDetails], model: type[BaseModel], data: Any) -> Problem:
     first = group[0]
-    kind, context = first["type"], first.get("ctx", {})
+    kind = first["type"]
+    context = first.get("ctx", {})
     if kind == "extra_forbidden":
         return unknown_key(loc, list(_fields_at(model, loc[:-1])))
     if kind == "missing":
@@ -113,6 +120,7 @@ def _problem(loc: Loc, group: list[ErrorDetails], model: type[BaseModel], data: 
     if kind in ("value_error", "assertion_error"):
         seen = shown(value_at(data, loc)) if loc else ""
         return Problem(loc, SpecError(str(context["error"]), seen=seen))
+    # pydantic's mark for a key that does not fit, where its value would be meant otherwise.
     if first["loc"][-1] == "[key]":
         expected = _expected(first)
         return Problem(loc, SpecError(f"{loc[-1]!r} cannot be a key here", expected=expected), True)
@@ -126,8 +134,10 @@ def _missing(loc: Loc, names: list[str], fields: Mapping[str, FieldInfo]) -> Pro
 
 
 def _unfit(loc: Loc, group: list[ErrorDetails], value: Any) -> Problem:
+    # Members of a union often expect the same: said once, in their order.
     expected = list(dict.fromkeys(_expected(d) for d in group))
     wrong_kind = all(d["type"].endswith("_type") for d in group)
+    # pydantic lists the values of a Literal in quotes, in a sentence and not as data.
     choices = re.findall(r"'([^']*)'", " ".join(d.get("ctx", {}).get("expected", "") for d in group))
     error = SpecError(
         "the wrong kind of value" if wrong_kind else "a value that is not allowed",
@@ -145,13 +155,15 @@ def _either(choices: list[str]) -> str:
 
 
 def _expected(details: ErrorDetails) -> str:
-    kind, context = details["type"], details.get("ctx", {})
+    kind = details["type"]
+    context = details.get("ctx", {})
     if kind == "string_pattern_mismatch":
         return PATTERNS.get(context["pattern"], f"text that matches {context['pattern']}")
     if kind == "model_type":
         return "a name or a mapping" if context.get("class_name") in NAMED else A_MAPPING
     if kind in EXPECTED:
         return EXPECTED[kind].format(**context)
+    # Kinds that are not in the table: pydantic's own words, without its opening.
     return details["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
 
 
@@ -195,6 +207,7 @@ def _children(annotation: Any, step: str | int) -> Iterator[Any]:
         if _is_model(plain) and step in plain.model_fields:
             yield plain.model_fields[step].annotation
         arguments = typing.get_args(plain)
+        # Of a mapping only the values: its keys have no fields.
         yield from arguments[1:] if typing.get_origin(plain) is dict else arguments
 
 

@@ -31,10 +31,12 @@ def json_schema(catalog: FamilyCatalog) -> Schema:
         definitions |= _family_definitions(name, catalog.params(name), catalog.inputs(name))
     experiment["allOf"] = [_when_family(name) for name in catalog.names()]
     whole["properties"] = {"model": _model_name()} | whole["properties"]
+    # `model` may stand in its place: which of the two is said by `oneOf`.
     whole["required"].remove("models")
     schema = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Investigation",
+        # As `is_flat` in load.py tells the two forms apart.
         "if": {"required": ["family"], "not": {"required": ["experiments"]}},
         "then": _flat(whole, experiment),
         "else": whole | _one_of_model_or_models(),
@@ -75,6 +77,7 @@ def _family_definitions(name: str, params: type[BaseModel], inputs: Inputs | Non
     """What an experiment of one family may say, and the models nested in its parameters."""
     schema = params.model_json_schema(ref_template=f"#/$defs/{name}.{{model}}")
     nested = schema.pop("$defs", {})
+    # Not required under `parameters`, since a required parameter may be swept instead.
     required = schema.pop("required", [])
     fields = schema.get("properties", {})
     sweep = {
@@ -87,6 +90,7 @@ def _family_definitions(name: str, params: type[BaseModel], inputs: Inputs | Non
     if inputs is not None:
         reads = {"prompts": inputs.prompts is not None, "corpus": inputs.corpus, "hook_site": inputs.site}
         family["required"] = [key for key, is_read in reads.items() if is_read]
+        # `False` refuses the key: an input that the family would ignore.
         properties |= {key: False for key, is_read in reads.items() if not is_read}
     return {f"family.{name}": family} | {f"{name}.{key}": model for key, model in nested.items()}
 
@@ -106,9 +110,11 @@ def _for_editors(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     plain = {key: _for_editors(value) for key, value in schema.items()}
+    # pydantic leaves a mapping with patterned keys open to all others.
     if "patternProperties" in plain:
         plain["additionalProperties"] = False
     if plain.get("type") == "integer":
+        # What describes a value stays outside of `anyOf`, where editors look for it.
         about = {k: plain.pop(k) for k in ("title", "description", "default") if k in plain}
         return about | {"anyOf": [plain, UNDERSCORED]}
     return plain

@@ -90,6 +90,7 @@ def validate_site(site: str) -> str:
 
 def split_site(site: str) -> tuple[str, SiteKind]:
     """The depth as it is written ("6", "50%") and the kind; SpecError as `validate_site`."""
+    # Known to TransformerLens and outside of the blocks: told so, and not that it is misspelt.
     if site in [kind.name for kind in MODEL_SITES]:
         raise _not_readable(site, "0")
     match = BLOCK.fullmatch(site)
@@ -139,6 +140,7 @@ def resolve_site(site: str, n_layers: int) -> str:
 def _layer(depth: str, n_layers: int) -> int:
     if not depth.endswith("%"):
         return int(depth)
+    # In decimals: 29 % of 50 layers is 14.5, which binary floats put just below.
     exact = Decimal(depth[:-1]) * n_layers / 100
     return min(int(exact.to_integral_value(ROUND_HALF_UP)), n_layers - 1)
 

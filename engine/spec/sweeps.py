@@ -83,6 +83,7 @@ def swept_spec(spec: Spec, name: str, axes: Sequence[Axis], catalog: FamilyCatal
     plain = whole["experiments"][name]
     for axis in axes:
         if parameter := _parameter(axis):
+            # A parameter may not be both set and swept.
             plain.get("parameters", {}).pop(parameter, None)
             plain.setdefault("sweep", {})[parameter] = list(axis.values)
     experiments = {used: whole["experiments"][used] for used in _upstream(spec, name)}
@@ -111,6 +112,7 @@ def relocated(spec: Spec, source: Path, target: Path) -> Spec:
     for experiment in plain["experiments"].values():
         for data in (experiment.get("prompts"), experiment.get("corpus")):
             if data and (file := source / data["name"]).is_file():
+                # Only of files that are there: a packaged set has a name and no path.
                 data["name"] = os.path.relpath(file, target)
     return strictly(Spec, plain)
 
@@ -125,6 +127,7 @@ def write_spec(path: Path, spec: Spec, root: Path) -> None:
     if (root / "mkdocs.yml").is_file():
         lines.insert(0, f"# yaml-language-server: $schema={os.path.relpath(schema, path.resolve().parent)}")
     try:
+        # Written beside and moved: an editor or a build never reads half a spec.
         partial = path.with_name(f".{path.name}.new")
         partial.write_text("\n".join(lines), encoding="utf-8")
         partial.replace(path)
@@ -144,6 +147,7 @@ def _require_axes(axes: Sequence[Axis], fields: list[str]) -> None:
                 f"{axis.key!r} cannot be swept",
                 where=f"--axis {axis.key}",
                 expected="one of " + ", ".join(valid),
+                # `k` is most often meant as `parameters.k`, which is far from it in spelling.
                 near=nearest(axis.key, valid) or nearest(PARAMETERS + axis.key, valid),
             )
         if axis.key in [other.key for other in axes[:i]]:
@@ -161,7 +165,8 @@ def _upstream(spec: Spec, name: str) -> list[str]:
 def _varied(name: str, plain: dict[str, Any], axes: list[Axis]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The experiment once for each combination of hook sites and amounts of data, with a name for each."""
     for values in itertools.product(*(axis.values for axis in axes)):
-        varied, words = dict(plain), [name]
+        varied = dict(plain)
+        words = [name]
         for axis, value in zip(axes, values, strict=True):
             group, _, key = axis.key.partition(".")
             if key and not plain.get(group):
@@ -171,6 +176,7 @@ def _varied(name: str, plain: dict[str, Any], axes: list[Axis]) -> Iterator[tupl
                 )
             varied[group] = {**varied[group], key: value} if key else value
             words.append(f"{key}_{value}" if key else str(value))
+        # Several experiments cannot have one name.
         if len(words) > 1:
             varied.pop("name", None)
         yield _name_of(words), varied

@@ -78,6 +78,7 @@ class Params(HarvestParams, TrainingParams):
     @classmethod
     def _halfway(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Two models are compared half way up, where nothing else is said."""
+        # Before validation: only what was given says whether `sites` was left out.
         return ({"sites": ["blocks.50%.hook_resid_post"]} if given.get("against") is not None else {}) | given
 
     @field_validator("sites")
@@ -103,6 +104,7 @@ def study(data: SourceData, params: Params, lab: Lab) -> Result:
     aside = data.misaligned(params.seed)
     with lab.stage(0.6, "training") as progress:
         outcome = trained_on(data, params, progress)
+    # The same steps, seed and rows: only which rows go together differs.
     with lab.stage(0.9, "training on shuffled sources") as progress:
         null = trained_on(aside, params, progress)
 

@@ -74,5 +74,6 @@ def misaligned(batches: Iterator[Batch], widths: Widths, seed: int) -> Iterator[
     for batch in batches:
         # The first stays where it is: only the order relative to it matters, and a row keeps one context.
         first, *rest = batch.split(widths, dim=1)
+        # Within the batch: each source keeps its own rows, and only the pairing is lost.
         orders = [torch.randperm(len(batch), generator=generator) for _ in rest]
         yield torch.cat([first, *(part[order] for part, order in zip(rest, orders, strict=True))], dim=1)

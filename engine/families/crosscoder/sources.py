@@ -159,6 +159,7 @@ def _read(
     """What the lab's present model has at the sites, and receipts over the first contexts."""
     resolved = _resolved(lab, sites)
     acts = harvested(lab, resolved, params, progress)
+    # The first ones, so that both models are checked on the same text.
     texts, _ = acts.inputs(np.arange(min(RECEIPT_CONTEXTS, acts.n_contexts)))
     sources = [Source(lab.model.name, site, acts) for site in resolved]
     return sources, base_receipts_of_contexts(lab.model, texts)

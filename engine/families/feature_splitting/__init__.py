@@ -78,6 +78,8 @@ def run(lab: Lab, params: Params) -> Result:
         # As wide and as sparse as the dictionary it stands beside, and centred by the same bias.
         drawn = random_coder(coders[wide].d, wide, coders[wide].k, seed=params.seed, mean=coders[wide].b_dec)
         random = related(coders[narrow], codes[narrow], drawn, held.codes(drawn))
+        # Directions as trained, firing of other latents: a child that still passes both tests does so by
+        # chance.
         dealt = relabelled(codes[wide], params.seed)
         permuted = related(coders[narrow], codes[narrow], coders[wide], dealt)
     if not len(kin.live_parents):
@@ -102,6 +104,7 @@ def dictionaries(lab: Lab) -> dict[int, Coder]:
     """The dictionaries by width, narrowest first."""
     by_width = lab.used_over("saes", "n_features")
     coders = [coder_of(result.arrays, f"the run of {width} latents") for width, result in by_width.items()]
+    # By the width of the arrays themselves, whatever the sweep's label says.
     return {coder.n_features: coder for coder in sorted(coders, key=lambda c: c.n_features)}
 
 
@@ -212,6 +215,7 @@ def by_cosine(ev: Evidence, dictionaries: Mapping[str, Kinship], params: Params)
 def by_pair(ev: Evidence, coders: Mapping[int, Coder], codes: Mapping[int, Codes], params: Params) -> None:
     """Each width's dictionary with the next one's."""
     rows = []
+    # By width, narrowest first, as `dictionaries` has sorted them.
     for narrow, wide in pairwise(coders):
         kin = related(coders[narrow], codes[narrow], coders[wide], codes[wide])
         row = {"narrower": narrow, "wider": wide, "live_parents": len(kin.live_parents)}
@@ -239,6 +243,7 @@ def calibrate() -> list[Calibration]:
     shuffled = related(narrow, narrow_codes, wide, relabelled(wide_codes, seed=4))
     split = float((Params().children(kin) >= 2).mean())
     by_chance = float((Params().children(shuffled) >= 2).mean())
+    # The order in which `split_features` lays out the children of each parent.
     mothers = torch.arange(40).repeat_interleave(torch.tensor([2] * 20 + [1] * 20)).numpy()
     right = float((kin.nearest == mothers).mean())
     return [

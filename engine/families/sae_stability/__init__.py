@@ -87,6 +87,7 @@ def run(lab: Lab, params: Params) -> Result:
     # Pairs that share a seed are not independent: intervals resample seeds, not pairs.
     ev = Evidence("seed", clusters=found.pairs)
     by_seed = ev.over("seed", [sae.seed for sae in saes])
+    # Over draws and not over seeds, of which chance has none.
     chance = of_random_directions(ev.over("draw"), found)
     of_permuted_features(by_seed, found)
     about = "Mean cosine of decoder rows paired at random."
@@ -255,9 +256,12 @@ def calibrate() -> list[Calibration]:
     base = random_directions(96, 48, rng)
     order = rng.permutation(96)
     live = np.arange(96) < 64
+    # Live latents shared by all seeds, dead ones drawn anew for each: only the numbers of live ones must be
+    # 1.
     dead = {seed: np.where(live[:, None], base, random_directions(96, 48, rng)) for seed in range(4)}
     half = {seed: np.concatenate([base[:48], random_directions(48, 48, rng)]) for seed in range(4)}
     drawn = {seed: random_directions(96, 48, rng) for seed in range(4)}
+    # Twice as long and in another order: cosines see neither.
     same = numbers_of({0: base, 1: 2 * base[order]})
     chance = numbers_of(drawn)
     halves = numbers_of(half)
