@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -13,10 +13,9 @@ from engine.publish.mkdocs_site import build_site
 from engine.publish.overview import Report
 from engine.publish.page_cache import PageCache
 from engine.publish.pages import site_files
-from engine.report.charts.chart import Chart
-from engine.report.charts.chart_cache import ChartCache
 from engine.report.lint import Concern
-from engine.report.render import check_template, render, unprintable
+from engine.report.render import check_template, unprintable
+from engine.report.report_cache import ReportCache
 from engine.runs.assemble import assemble
 from engine.runs.execution.events import Outcome
 from engine.runs.ledger import Entry
@@ -31,20 +30,19 @@ def print_reports(
     plan: Plan,
     store: RunStore,
     outcomes: dict[RunName, Outcome] | None = None,
-    drawn: Callable[[Path], dict[str, Chart]] = lambda path: {},
 ) -> list[Report]:
-    """Every investigation's ledger, and its template printed from it; `drawn` keeps a template's charts."""
-    charts = ChartCache(store.folder / "charts")
+    """Every investigation's ledger, and its template printed from it, or kept from the last printing."""
+    cache = ReportCache(store.folder)
     reports = []
     for investigation in plan.investigations.values():
         ledger = assemble(investigation, store, plan, outcomes)
         path = investigation.template_path
         try:
-            rendered = render(ledger, template_text(path), path, drawn=drawn(path), chart_cache=charts)
+            rendered = cache.render(ledger, template_text(path), path)
         except EngineError as error:  # one wrong template or claim leaves the others standing
             rendered = unprintable(ledger, error, path)
         reports.append(Report(ledger, rendered, investigation.folder))
-    charts.prune()
+    cache.prune()
     return reports
 
 

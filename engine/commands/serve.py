@@ -1,12 +1,11 @@
 """`engine serve`: the whole site once, then what an edit touches.
 
-An edited template is printed again into the ledger that is there, its charts as they were drawn. Whatever
+An edited template is printed again from the ledger that is there, its charts as they were drawn. Whatever
 else changes (a spec, a run that was measured meanwhile, a published number) makes everything anew.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -20,11 +19,11 @@ from engine.evidence.result import Calibration
 from engine.publish.overview import Report
 from engine.publish.page_cache import PageCache
 from engine.publish.server import serve as serve_folder
-from engine.report.charts.chart import Chart
-from engine.report.render import render
+from engine.report.report_cache import ReportCache
 from engine.runs.calibrations import calibrations
 from engine.runs.investigation import find_root
 from engine.runs.sources import project_sources
+from engine.runs.store.store import FOLDER
 
 app = typer.Typer(add_completion=False)
 
@@ -47,7 +46,7 @@ def serve(
 
 @dataclass
 class LiveSite:
-    """A site that is served while it is written: reports and drawn charts by template, and pages as HTML.
+    """A site that is served while it is written: reports by template, and pages as HTML.
 
     `app` is the command line that the reference page describes.
     """
@@ -55,7 +54,6 @@ class LiveSite:
     root: Path
     app: typer.Typer
     reports: dict[Path, Report] = field(default_factory=dict)
-    drawn: defaultdict[Path, dict[str, Chart]] = field(default_factory=lambda: defaultdict(dict))
     calibrated: dict[str, list[Calibration]] = field(default_factory=dict)
     pages: PageCache = field(default_factory=PageCache)
 
@@ -68,17 +66,17 @@ class LiveSite:
         write_site(self.root, list(self.reports.values()), self.calibrated, self.app, kept=self.pages)
 
     def _print(self, templates: set[Path]) -> None:
+        cache = ReportCache(self.root / FOLDER)
         for path in templates:
             report = self.reports[path]
-            rendered = render(report.ledger, template_text(path), path, drawn=self.drawn[path])
+            rendered = cache.render(report.ledger, template_text(path), path)
             self.reports[path] = replace(report, rendered=rendered)
 
     def _everything(self) -> None:
         self.reports.clear()
-        self.drawn.clear()
         self.pages.clear()
         with current_plan(self.root) as (store, plan):
-            reports = print_reports(plan, store, drawn=self.drawn.__getitem__)
+            reports = print_reports(plan, store)
         self.calibrated = calibrations(self.root, project_sources(), measure=False)
         paths = (investigation.template_path for investigation in plan.investigations.values())
         self.reports = dict(zip(paths, reports, strict=True))

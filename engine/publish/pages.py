@@ -59,11 +59,8 @@ def report_files(report: Report) -> dict[str, Content]:
     rendered = report.rendered
     files: dict[str, Content] = {f"{here}/index.md": report_page(report)}
     files[f"{here}/spec.yaml"] = (report.folder / "spec.yaml").read_bytes()
-    files |= {f"{here}/charts/{id}.json": _json(chart) for id, chart in rendered.charts.items()}
-    tables = rendered.tables.items()
-    files |= {
-        f"{here}/tables/{id}.csv": table.to_csv(index=False, lineterminator="\n") for id, table in tables
-    }
+    files |= {f"{here}/charts/{id}.json": chart for id, chart in rendered.charts.items()}
+    files |= {f"{here}/tables/{id}.csv": table for id, table in rendered.tables.items()}
     return files
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 MOST_BYTES = 256 * 2**20
-"""More than this is not kept in one folder: what was not used for longest goes first."""
+"""In one folder no more than this is kept, beside what the last build used."""
 
 
 class JsonCache:
@@ -26,6 +26,7 @@ class JsonCache:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
+        self.used: set[str] = set()
 
     def get(self, key: str) -> Any:
         """The value under a key; None where there is none, or where its file is damaged."""
@@ -39,6 +40,7 @@ class JsonCache:
             value = json.loads(written)
         except (OSError, ValueError):
             return None
+        self.used.add(path.name)
         with suppress(OSError):
             os.utime(path)  # so that `prune` sees that it is used
         return value
@@ -47,6 +49,7 @@ class JsonCache:
         """Keep a value, whole or not at all, whenever this process is killed."""
         if self.folder is None:
             return
+        self.used.add(self._path(key).name)
         written = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
         checksum = hashlib.sha256(written).hexdigest().encode()
         with suppress(OSError):
@@ -56,14 +59,17 @@ class JsonCache:
             Path(file.name).replace(self._path(key))
 
     def prune(self, most_bytes: int = MOST_BYTES) -> None:
-        """Delete what was not used for longest, until `most_bytes` are left."""
+        """Delete what was not used for longest until `most_bytes` are left, but nothing that was used here.
+
+        A site larger than that would else find nothing at its next build.
+        """
         found = []
         for path in self.folder.glob("*") if self.folder else ():
             with suppress(OSError):  # another build prunes too
                 found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
         for _, size, path in sorted(found, reverse=True):
             most_bytes -= size
-            if most_bytes < 0:
+            if most_bytes < 0 and path.name not in self.used:
                 with suppress(OSError):
                     path.unlink()
 

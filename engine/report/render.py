@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,15 +51,15 @@ _REFERENCES = "\x00references\x00"
 
 @dataclass(frozen=True)
 class RenderedReport:
-    """A report in Markdown. `charts` are Vega-Lite specs and `tables` what can be downloaded, by id.
+    """A report in Markdown. `charts` are Vega-Lite specs and `tables` what can be downloaded, as text by id.
 
     The Markdown links to them as charts/ID.json and tables/ID.csv, relative to its own page.
     `headline` is plain text: escape it for the place where it is put.
     """
 
     markdown: str
-    charts: dict[str, dict]
-    tables: dict[str, pd.DataFrame]
+    charts: dict[str, str]
+    tables: dict[str, str]
     concerns: list[Concern]
     headline: str
     error: EngineError | None = None  # why the report could not be printed
@@ -71,14 +72,12 @@ def render(
     *,
     target: Literal["site", "text"] = "site",
     citations: Mapping[str, Reference] | None = None,
-    drawn: dict[str, Chart] | None = None,
     chart_cache: ChartCache | None = None,
 ) -> RenderedReport:
     """Print what the ledger knows into a template.
 
     `path` is the template's own, for messages, for the spec.yaml and, unless `citations` are given, the
-    references.bib beside it. `drawn` remembers charts by id, for the next printing of the same ledger, and
-    `chart_cache` by what they are drawn from, for the next process.
+    references.bib beside it. `chart_cache` keeps drawn charts for the next printing.
     `concerns` holds broken sentences and all that `lint` finds. Raises TemplateError with file:line and
     nearest names for whatever the template, the headline or a card names that is not there, ClaimError for
     what a claim does.
@@ -87,19 +86,20 @@ def render(
     text = unix_lines(template_text)
     references = references_beside(path) if citations is None else citations
     printer = SitePrinter(ledger) if target == "site" else TextPrinter()
-    drawn = drawn if drawn is not None else {}
-    page = _Page(ledger, path, printer, references, drawn, chart_cache or ChartCache())
+    page = _Page(ledger, path, printer, references, chart_cache or ChartCache())
     if wrong := wrong_in_spec(ledger, path):
         raise wrong[0]
     body = page.print(text, str(path))
     concerns = page.concerns + lint(text, path, ledger.spec.claims)
     concerns += lint(ledger.spec.headline, headline_place(path))
-    return RenderedReport(body, page.charts, page.tables, concerns, render_headline(ledger, path))
+    charts = {id: _json(chart.spec) for id, chart in page.charts.items()}
+    tables = {id: table.to_csv(index=False, lineterminator="\n") for id, table in page.tables.items()}
+    return RenderedReport(body, charts, tables, concerns, render_headline(ledger, path))
 
 
 def render_headline(ledger: Ledger, path: Path | str) -> str:
     """The spec's headline as plain text, its numbers with their intervals."""
-    page = _Page(ledger, Path(path), TextPrinter(as_it_is), {}, {})
+    page = _Page(ledger, Path(path), TextPrinter(as_it_is), {})
     return " ".join(page.print(ledger.spec.headline, headline_place(path)).split())
 
 
@@ -110,7 +110,7 @@ def asked_for(ledger: Ledger, template_text: str, path: Path | str) -> frozenset
     """
     if wrong := wrong_in_spec(ledger, path):
         raise wrong[0]
-    page = _Survey(ledger, Path(path), TextPrinter(), references_beside(Path(path)), {})
+    page = _Survey(ledger, Path(path), TextPrinter(), references_beside(Path(path)))
     page.print(unix_lines(template_text), str(path))
     return frozenset(page.asked)
 
@@ -121,7 +121,7 @@ def check_template(ledger: Ledger, template_text: str, path: Path | str) -> list
     Experiments, models and claims are known from the spec. Numbers, charts and tables are known where the
     experiment was measured or published on some model; of one that never was, nothing is said.
     """
-    page = _Survey(ledger, Path(path), TextPrinter(), references_beside(Path(path)), {})
+    page = _Survey(ledger, Path(path), TextPrinter(), references_beside(Path(path)))
     texts = [
         (unix_lines(template_text), str(path)),
         (ledger.spec.headline, headline_place(path)),
@@ -171,9 +171,8 @@ class _Page:
     path: Path
     printer: Printer
     known_references: Mapping[str, Reference]
-    drawn: dict[str, Chart]
     chart_cache: ChartCache = field(default_factory=ChartCache)
-    charts: dict[str, dict] = field(default_factory=dict)
+    charts: dict[str, Chart] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     concerns: list[Concern] = field(default_factory=list)
     cited: list[str] = field(default_factory=list)
@@ -277,10 +276,10 @@ class _Page:
         table = entry.tables[figure.table]
         id = _id(name, entry, self.ledger)
         table_id = _id(f"{entry.label}.{figure.table}", entry, self.ledger)
-        if id not in self.drawn:
-            self.drawn[id] = self.chart_cache.draw(figure, table)
-        self.charts[id], self.tables[table_id] = self.drawn[id].spec, table
-        return self.printer.chart(id, figure, self.drawn[id], table_id)
+        self.tables[table_id] = table
+        if id not in self.charts:
+            self.charts[id] = self.chart_cache.draw(figure, table)
+        return self.printer.chart(id, figure, self.charts[id], table_id)
 
     def table(
         self, name: str, *, columns: Sequence[str] | None = None, rows: int = ROWS, model: str = ""
@@ -357,6 +356,10 @@ def _broken(cited: ClaimSentence) -> str:
     more = why(cited.verdict)
     said = f"the sentence says that {cited.id!r} is {cited.asserted}, measured {cited.verdict.verdict}"
     return f"{said}: {more}" if more else said
+
+
+def _json(spec: dict) -> str:
+    return json.dumps(spec, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
 
 
 def _absent(kind: DisplayKind, name: str, entry: Entry) -> str:

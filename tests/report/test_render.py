@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from engine.errors import TemplateError
@@ -187,7 +189,7 @@ def test_charts_and_tables_are_named_for_download(ledger) -> None:
     rendered = render(ledger, template, PATH)
     assert list(rendered.charts) == ["lens.by_layer"]
     assert list(rendered.tables) == ["lens.by_layer", "lens.per_prompt"]
-    assert len(rendered.tables["lens.per_prompt"]) == 25
+    assert len(pd.read_csv(StringIO(rendered.tables["lens.per_prompt"]))) == 25
     assert 'data-spec="charts/lens.by_layer.json"' in rendered.markdown
     assert 'href="tables/lens.per_prompt.csv"' in rendered.markdown
     assert "| prompt | answer |" in rendered.markdown and "3 of 25 rows shown." in rendered.markdown

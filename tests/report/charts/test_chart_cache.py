@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -120,25 +119,6 @@ def test_a_figure_that_cannot_be_drawn_is_told_each_time_and_not_kept(tmp_path: 
         with pytest.raises(TemplateError, match="no column"):
             ChartCache(tmp_path).draw(figure("line", {"x": "layer", "y": "mean_rnk"}), TABLE)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    assert ChartCache(tmp_path / "file" / "charts").draw(FIGURE, TABLE).spec == draw(FIGURE, TABLE).spec
-
-
-def test_what_was_not_used_for_longest_is_deleted_first(tmp_path: Path, drawn: list[str]) -> None:
-    kept = ChartCache(tmp_path)
-    for title in ("Old", "Used", "New"):
-        kept.draw(replace(FIGURE, title=title), TABLE)
-    for path in tmp_path.iterdir():
-        os.utime(path, (1, 1))
-    kept.draw(replace(FIGURE, title="Used"), TABLE)
-    size = max(path.stat().st_size for path in tmp_path.iterdir())
-    kept.kept.prune(size)
-    assert len(list(tmp_path.iterdir())) == 1
-    kept.draw(replace(FIGURE, title="Used"), TABLE)
-    assert drawn == ["Old", "Used", "New"]
 
 
 def test_a_chart_that_is_kept_loads_no_altair(tmp_path: Path) -> None:

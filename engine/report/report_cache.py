@@ -1,0 +1,76 @@
+"""Printed reports kept on disk, so that a build prints only the reports that would say something new.
+
+A report is known by a hash over all that it is printed from: the template and what lies beside it, the
+ledger, and the engine's code with the libraries that print. Tables are not in the hash by themselves: a
+published one is a file beside the template, and a measured one belongs to a run, which never changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, fields
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from engine.report.charts.chart_cache import ChartCache
+from engine.report.json_cache import JsonCache
+from engine.report.lint import Concern
+from engine.report.render import RenderedReport, render
+from engine.runs.ledger import Entry, Ledger
+
+ENGINE = Path(__file__).parents[1]
+LIBRARIES = ("altair", "jinja2", "markupsafe", "numpy", "pandas")
+
+
+class ReportCache:
+    """Printed reports and drawn charts in a project's `.engine` folder; without one, nothing is kept."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.reports = JsonCache(folder and folder / "reports")
+        self.charts = ChartCache(folder and folder / "charts")
+
+    def render(self, ledger: Ledger, template_text: str, path: Path) -> RenderedReport:
+        """The report as it was printed before, or printed now and kept. Raises as `render` does."""
+        if self.reports.folder is None:
+            return render(ledger, template_text, path)
+        key = report_hash(ledger, template_text, path)
+        if found := self.reports.get(key):
+            concerns = [Concern(**concern) for concern in found.pop("concerns")]
+            return RenderedReport(concerns=concerns, **found)
+        report = render(ledger, template_text, path, chart_cache=self.charts)
+        self.reports.put(key, {name: value for name, value in asdict(report).items() if name != "error"})
+        return report
+
+    def prune(self) -> None:
+        """Delete what was not shown for longest, where there is much."""
+        self.reports.prune()
+        self.charts.prune()
+
+
+def report_hash(ledger: Ledger, template_text: str, path: Path) -> str:
+    """A hash over all that a report is printed from."""
+    folder = path.parent
+    digest = hashlib.sha256(_engine().encode())
+    for text in (str(path), template_text, *_told(ledger, "entries")):
+        digest.update(f"\0{text}".encode())
+    for file in sorted([folder / "spec.yaml", folder / "references.bib", *(folder / "published").rglob("*")]):
+        if file.is_file():
+            digest.update(f"\0{file.relative_to(folder)}\0".encode() + file.read_bytes())
+    for entry in ledger.entries:
+        digest.update("\0".join(_told(entry, "tables")).encode())
+    return digest.hexdigest()
+
+
+def _told(record: Ledger | Entry, without: str) -> list[str]:
+    """What a record says, field by field; samples are not in the `repr` of a measurement."""
+    return [f"{f.name}={getattr(record, f.name)!r}" for f in fields(record) if f.name != without]
+
+
+@cache
+def _engine() -> str:
+    """A hash over the engine's code and the versions of what it prints with."""
+    digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in LIBRARIES).encode())
+    for path in sorted(ENGINE.rglob("*.py")):
+        digest.update(f"\0{path.relative_to(ENGINE)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
