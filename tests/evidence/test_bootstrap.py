@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 from engine.errors import ResultError
-from engine.evidence import intervals, resampling
+from engine.evidence import intervals
 from engine.evidence.bootstrap import REPLICATES, count, difference, measure, rate
 from engine.evidence.result import Measurement
 
@@ -32,15 +32,6 @@ def test_a_measurement_says_what_it_is() -> None:
     assert replicates(m).shape == (REPLICATES,)
     assert [m.low, m.high] == pytest.approx(np.quantile(replicates(m), [0.025, 0.975]))
     assert m.note == "" and not m.exact
-
-
-def test_the_percentiles_before_they_are_spread_are_those_of_scipy() -> None:
-    sample = RNG.exponential(size=200)
-    units = resampling.units_of("m", 200, "prompt", None, None)
-    ours = np.quantile(resampling.resampled(resampling.weighted_means, sample, units), [0.025, 0.975])
-    theirs = scipy.stats.bootstrap((sample,), np.mean, method="percentile", rng=np.random.default_rng(1))
-    width = np.diff(theirs.confidence_interval)
-    assert np.abs(ours - theirs.confidence_interval).max() < 0.05 * width
 
 
 def test_a_symmetric_mean_is_spread_as_a_t_interval() -> None:
@@ -146,16 +137,6 @@ def test_a_ratio_whose_denominator_may_be_zero_has_no_interval() -> None:
     assert m.replicates is None and m.low is None and "denominator may be zero" in m.note
     with pytest.raises(ResultError, match="recovered divides by zero"):
         rate("recovered", [1.0, 2, 3], [1.0, 0, -1], unit="prompt")
-
-
-def test_correlations_are_those_of_the_resampled_rows() -> None:
-    columns = np.column_stack([RNG.integers(0, 6, size=25), RNG.normal(size=25)]).astype(float)
-    units = resampling.units_of("m", 25, "prompt", None, None)
-    counts = next(units.weights())[:40]
-    pearson = resampling.on_rows(lambda rows: np.corrcoef(rows.T)[0, 1])
-    spearman = resampling.on_rows(lambda rows: np.corrcoef(scipy.stats.rankdata(rows, axis=0).T)[0, 1])
-    assert np.allclose(resampling.weighted_pearson(counts, columns), pearson(counts, columns), atol=1e-5)
-    assert np.allclose(resampling.weighted_spearman(counts, columns), spearman(counts, columns), atol=1e-5)
 
 
 def test_a_function_of_the_rows_sees_each_as_often_as_it_was_drawn() -> None:
