@@ -38,8 +38,8 @@ def test_values_are_those_of_numpy_and_scipy() -> None:
         "median": (one, np.median(one)),
         "fraction": (hits, np.mean(hits)),
         "ratio": (two, two[:, 0].sum() / two[:, 1].sum()),
-        "pearson": (two, scipy.stats.pearsonr(*two.T).statistic),
-        "spearman": (two, scipy.stats.spearmanr(*two.T).statistic),
+        "pearson": (two, np.corrcoef(two.T)[0, 1]),
+        "spearman": (two, np.corrcoef(scipy.stats.rankdata(two, axis=0).T)[0, 1]),
     }
     assert set(expected) == set(ESTIMATORS)
     for statistic, (rows, value) in expected.items():

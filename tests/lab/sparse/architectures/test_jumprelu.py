@@ -1,8 +1,8 @@
-"""JumpReLU, and ReLU as the case without thresholds."""
+"""JumpReLU: a threshold for each latent, at inference and in a SAELens folder."""
 
 import torch
 
-from engine.lab.sparse.architectures import jumprelu, relu
+from engine.lab.sparse.architectures import jumprelu
 
 PRE = torch.tensor([[3.0, -1.0, 2.0], [0.5, 1.0, 2.5]])
 
@@ -10,11 +10,6 @@ PRE = torch.tensor([[3.0, -1.0, 2.0], [0.5, 1.0, 2.5]])
 def test_latents_above_their_own_threshold_keep_their_whole_pre_activation():
     codes = jumprelu.infer(PRE, 0, torch.tensor([1.0, -2.0, 2.0]))
     assert codes.dense().tolist() == [[3, 0, 0], [0, 1, 2.5]]
-
-
-def test_a_relu_keeps_what_is_positive():
-    assert torch.equal(relu.infer(PRE, 0, None).dense(), PRE.relu())
-    assert relu.save(0, None, torch.zeros(3)) == ({}, {})
 
 
 def test_thresholds_are_saved_latent_by_latent():
