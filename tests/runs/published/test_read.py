@@ -1,0 +1,170 @@
+"""What was committed with the text is read with suspicion: places, verdicts, notes, and what is broken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.errors import StoreError
+from engine.runs.published.read import MENDING, file_stem, published_entry, read_published, recover
+from engine.runs.published.write import write_published
+
+CLAIMS = {"more": {"holds": "count.score > count.chance", "requires": ["count.chance > 0"]}}
+
+
+@pytest.fixture
+def folder(toy: Any) -> Path:
+    """What the toy project has published: one run, one claim."""
+    toy.spec(claims=CLAIMS, count={})
+    place = toy.root / "investigations/words/published"
+    write_published(toy.ledger(), place)
+    return place
+
+
+def change(folder: Path, **run: Any) -> None:
+    """Put other values in the published run."""
+    data = json.loads((folder / "tiny.json").read_text())
+    data["runs"]["count"] |= run
+    (folder / "tiny.json").write_text(json.dumps(data))
+
+
+def only_run(folder: Path) -> Any:
+    (run,) = read_published(folder).runs.values()
+    return run
+
+
+def test_runs_go_by_label_and_model_and_verdicts_by_model_and_claim(folder: Path) -> None:
+    found = read_published(folder)
+    assert set(found.runs) == {("count", "tiny")}
+    run = found.runs["count", "tiny"]
+    assert (run.experiment, run.point, run.model, run.folder) == ("count", {}, "tiny", folder)
+    assert run.provenance.run_id is None  # run 1 there is another run here
+    assert run.provenance.asked["parameters"]["k"] == 8
+    (verdict,) = found.verdicts.values()
+    assert set(found.verdicts) == {("tiny", "more")}
+    assert (verdict.holds, verdict.requires) == ("count.score > count.chance", ("count.chance > 0",))
+    assert (verdict.verdict.verdict, verdict.verdict.share, verdict.verdict.source) == (
+        "supported",
+        1.0,
+        "published",
+    )
+
+
+def test_where_nothing_is_published_there_is_nothing(tmp_path: Path) -> None:
+    found = read_published(tmp_path / "published")
+    assert (found.runs, found.verdicts) == ({}, {})
+    assert not (tmp_path / "published").exists()
+
+
+def test_an_entry_says_why_it_was_not_measured_here_and_reads_its_tables_when_they_are_drawn(
+    folder: Path,
+) -> None:
+    entry = published_entry(only_run(folder), "the model is out of reach")
+    (folder / "tiny.count.words.csv").unlink()
+    assert (entry.state, entry.reason) == ("published", "the model is out of reach")
+    assert entry.measurements["score"].value == 25.5
+    assert entry.measurements["chance"].role == "control"
+    with pytest.raises(StoreError, match=r"tiny\.count\.words\.csv"):
+        entry.tables["words"]
+
+
+def test_a_table_that_was_left_out_takes_its_figure_along_and_both_say_why(folder: Path) -> None:
+    table = json.loads((folder / "tiny.json").read_text())["runs"]["count"]["tables"]["words"]
+    change(folder, tables={"words": table | {"file": "", "note": "too large"}})
+    entry = published_entry(only_run(folder), "")
+    assert "words" not in entry.tables
+    assert entry.figures == {}
+    assert entry.left_out == {("tables", "words"): "too large", ("figures", "scores"): "too large"}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem", "seen"),
+    [
+        ("{", "cannot be read", "Expecting property name"),
+        ("[]", "was not published by this engine", "a list"),
+        ('{"format": 2}', "was not published by this engine", "format 2"),
+        ("{}", "was not published by this engine", "format None"),
+        ('{"format": 1}', "lacks what it should hold", "KeyError: 'model'"),
+        ('{"format": 1, "model": "tiny", "runs": []}', "lacks what it should hold", "AttributeError"),
+    ],
+)
+def test_a_broken_file_is_named_with_what_was_seen_and_how_to_mend_it(
+    tmp_path: Path, content: str, problem: str, seen: str
+) -> None:
+    (tmp_path / "tiny.json").write_text(content)
+    with pytest.raises(StoreError, match=problem) as caught:
+        read_published(tmp_path)
+    assert caught.value.where == str(tmp_path / "tiny.json")
+    assert seen in caught.value.seen
+    assert caught.value.hint == MENDING
+    assert ("an object with format 1" in caught.value.expected) == ("by this engine" in problem)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"measurements": {"score": {"value": 1.0}}},
+        {"measurements": {"score": {"value": 1.0, "colour": "red"}}},
+        {"checks": [{"name": "identity"}]},
+        {"figures": {"scores": {"kind": "strip"}}},
+        {"tables": {"words": {}}},
+    ],
+    ids=lambda broken: next(iter(broken)),
+)
+def test_a_part_of_a_run_that_is_not_whole_names_the_file_when_it_is_shown(
+    folder: Path, broken: dict[str, Any]
+) -> None:
+    change(folder, **broken)
+    run = only_run(folder)  # other runs of the file are read all the same
+    with pytest.raises(StoreError, match="lacks what it should hold") as caught:
+        published_entry(run, "")
+    assert caught.value.where == str(folder / "tiny.json")
+
+
+def test_provenance_with_a_field_that_is_not_known_names_the_file(folder: Path) -> None:
+    change(folder, provenance={"colour": "red"})
+    with pytest.raises(StoreError, match="lacks what it should hold") as caught:
+        read_published(folder)
+    assert "colour" in caught.value.seen
+
+
+def test_other_files_in_the_folder_are_left_alone(folder: Path) -> None:
+    (folder / "README.md").write_text("by hand")
+    (folder / "notes.txt").write_text("{")
+    assert set(read_published(folder).runs) == {("count", "tiny")}
+
+
+@pytest.mark.parametrize(
+    ("text", "stem"),
+    [
+        ("smollm2-135m-instruct", "smollm2-135m-instruct"),
+        ("Qwen/Qwen2.5-1.5B", "Qwen-Qwen2.5-1.5B"),
+        ("./models/micro", "models-micro"),
+        ("swept[seed=1,k=3]", "swept-seed=1-k=3"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("a  <b>", "a-b"),
+    ],
+)
+def test_a_name_becomes_a_part_of_a_file_name_and_leads_nowhere_else(text: str, stem: str) -> None:
+    assert file_stem(text) == stem
+
+
+def test_a_publish_that_was_killed_between_its_renames_is_put_back(folder: Path) -> None:
+    before = (folder / "tiny.json").read_bytes()
+    old = folder.with_name(".published-old")
+    folder.rename(old)
+    assert set(read_published(folder).runs) == {("count", "tiny")}
+    assert (folder / "tiny.json").read_bytes() == before
+    assert not old.exists()
+
+
+def test_what_was_published_since_is_not_overwritten_by_what_was_left_behind(folder: Path) -> None:
+    old = folder.with_name(".published-old")
+    old.mkdir()
+    (old / "tiny.json").write_text("{}")
+    recover(folder)
+    assert old.is_dir()
+    assert set(read_published(folder).runs) == {("count", "tiny")}
