@@ -72,7 +72,9 @@ def run(lab: Lab, params: Params) -> Result:
     # 5. The blocks through which the rank falls most, chosen on one half and measured on the other.
     choosing, measuring = facts.halves(ev)
     steepest = choosing.best(falls(rank))
+    # What falls for another prompt's answer as well belongs to the kind of answer.
     specific = choosing.best(falls(rank) - falls(other_rank))
+    # Named before the measurement and not chosen: it is measured over all prompts.
     named = block_at_depth(params.named_depth, n_layers)
     choosing.choice("steepest_layer", steepest, "The block through which the answer's rank falls most.")
     about = "The block of the largest fall beyond another prompt's answer."

@@ -86,9 +86,10 @@ def run(lab: Lab, params: Params) -> Result:
     with lab.stage(0.8, "training") as progress:
         outcome = trained_on(training_rows, params, progress)
     coder = outcome.coder.folded()
-    # Fitted to the rows that the dictionary was trained on: both controls and dictionary are measured on
-    # contexts they never saw.
+    # Fitted to the rows that the dictionary was trained on, and like it measured on contexts that it never
+    # saw.
     components = principal(training_rows.batches(acts.site, params.batch_size, params.seed))
+    # Centred by the mean of the training rows, so that it is not judged by the offset that all rows share.
     chance = random_coder(acts.d, params.n_features, params.k, seed=params.seed, mean=components.mean)
     by: dict[str, Reconstruct] = {
         "random": chance.reconstruct,

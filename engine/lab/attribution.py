@@ -61,6 +61,7 @@ class Attribution:
 
     def by_layer(self, n_layers: int) -> Float[np.ndarray, "prompt direction layer"]:
         """What each block as a whole wrote."""
+        # Embeddings and the norm's bias have layer -1, and so belong to no block.
         layers = np.array([c.layer for c in self.components])
         return np.stack([self.values[..., layers == layer].sum(-1) for layer in range(n_layers)], axis=-1)
 
@@ -74,10 +75,12 @@ def attribute(
     """Every component's contribution at the last position along directions in the unembedding's input."""
     names = components(model)
     n_prompts, n_directions, _ = directions.shape
+    # In float64: what components add up to is compared with the logit difference.
     values = np.zeros((n_prompts, n_directions, len(names)))
     logit_diff = np.zeros((n_prompts, n_directions))
 
     def contributions(index: list[int]) -> tuple[Tensor, Tensor]:
+        # Cut to the group's one length: nothing is padded, and the last position is the last column.
         written, final = _writings(model, input_ids[index, : int(last[index[0]]) + 1])
         # With its scale frozen the final norm is linear:
         # norm(sum_c x_c) = sum_c (x_c * scale * weight) + bias

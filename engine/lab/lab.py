@@ -59,6 +59,7 @@ class Lab:
 
         progress(0.0)
         yield progress
+        # Not where the step raised, which ends the run.
         self.staged = until
 
     def tokenized(self) -> PromptPairs:

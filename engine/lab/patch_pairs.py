@@ -82,6 +82,7 @@ def empty_sweep(model: HookedModel, pairs: PatchPairs, sites: Sequence[str]) -> 
     n = len(pairs)
     grid = (n, model.n_layers, pairs.base.shape[1])
     shapes = {site: (*grid, model.shape.n_heads) if site == "z" else grid for site in sites}
+    # NaN and not 0: a place that was not patched must not look like one without an effect.
     nan = {site: np.full(shape, np.nan) for site, shape in shapes.items()}
     return Sweep(nan, np.full(n, np.nan), np.full(n, np.nan))
 

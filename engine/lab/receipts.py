@@ -96,6 +96,7 @@ def hooks_receipt(model: HookedModel, input_ids: Int[Tensor, "batch pos"]) -> Ch
     edits = {site: partial(counted, site) for site in sites}
     # `forward` raises where a hook is silent; a receipt counts, so that the numbers are withheld instead.
     read = {site for site, _ in visited_sites(model.decoder, model.embed(input_ids), edits)}
+    # More than once is wrong too: a replacement would then be applied to itself.
     silent = [site for site in sites if calls[site] != 1 or site not in read]
     about = f"Hooks that did not fire once in a forward, of one at each of {len(sites)} readable sites."
     return Check("hooks_fired", len(silent), 0, about)
@@ -103,6 +104,7 @@ def hooks_receipt(model: HookedModel, input_ids: Int[Tensor, "batch pos"]) -> Ch
 
 def model_receipts(model: HookedModel, facts: Facts) -> list[Check]:
     """The base receipts of a few of the prompts."""
+    # By hash, so that they are not the first of one relation.
     rows = hash_order(facts.ids)[:SAMPLED_PROMPTS]
     return base_receipts(model, facts.prompts.clean[rows], facts.prompts.last[rows])
 

@@ -23,6 +23,7 @@ def patch_one(
     head: int | None = None,
 ) -> float:
     """The logit difference of the base run with one activation of the source run in its place."""
+    # Without padding: the bridge then needs no mask.
     length = int(pairs.last[pair]) + 1
     name = str(Site(layer, PATCHED[site]))
     place: tuple[Any, ...] = (slice(None), position) if head is None else (slice(None), position, head)

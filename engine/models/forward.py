@@ -233,6 +233,7 @@ def _query_key_value(
     # `expand` copies nothing: one base run's prefix serves a batch of patched runs.
     earlier_keys = prefix.keys[layer][:, :, :first].expand(len(key), -1, -1, -1)
     earlier_values = prefix.values[layer][:, :, :first].expand(len(value), -1, -1, -1)
+    # Along the axis of keys: positions 0..first-1 of the base run, then those computed here.
     return query, torch.cat((earlier_keys, key), dim=2), torch.cat((earlier_values, value), dim=2)
 
 

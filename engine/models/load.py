@@ -52,6 +52,7 @@ def load(
         text=_tokenizer(folder),
         folder=folder,
     )
+    # Before anybody computes with it: a model whose paths differ is not handed out.
     proof = _proved(model, folder)
     return replace(model, parity=max(proof["plain"], proof["bridge"]))
 
@@ -119,6 +120,7 @@ def _proved(model: HookedModel, folder: Path) -> Mapping[str, float]:
     if key not in known:
         found = parity(model)
         require_parity(found, model.name, model.dtype)
+        # Only what has passed is kept: a failure is measured again, and raised again.
         known[key] = asdict(found)
         with contextlib.suppress(OSError):  # a cache that is only lent: measure again next time
             # Written beside and moved, since several processes may prove the same model at once.

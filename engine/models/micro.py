@@ -93,6 +93,7 @@ def random_weights(anatomy: Anatomy, seed: int) -> dict[str, Tensor]:
     def draw(name: str, size: tuple[int, ...]) -> Tensor:
         noise = torch.randn(size, generator=generator)
         if len(size) == 1:
+            # Not exactly 1 and 0, so that a test notices a norm's weight or a bias that was left out.
             return 0.1 * noise + (0.0 if name.endswith("bias") else 1.0)
         embeds = any(part in name for part in ("embed_tokens", "wte", "wpe"))
         # Entries of variance 1 / d_model keep a stream of unit variance near unit variance.
@@ -125,6 +126,7 @@ def _gpt2_sizes(anatomy: Anatomy) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "transformer.wpe.weight", (CONTEXT_TOKENS, s.d_model)
     for at in (f"transformer.h.{i}" for i in range(s.n_layers)):
         matrices = {
+            # Transformers' Conv1D stores "in out", the other way round than a linear layer.
             "attn.c_attn": (s.d_model, 3 * s.d_model),
             "attn.c_proj": (s.d_model, s.d_model),
             "mlp.c_fc": (s.d_model, s.d_mlp),

@@ -68,7 +68,8 @@ def stored_entry(store: RunStore, run: StoredRun) -> Entry:
 
 
 def _measured(store: RunStore, run: StoredRun) -> Entry:
-    result, record = store.load(run), run.record
+    result = store.load(run)
+    record = run.record
     inputs = record.inputs
     provenance = Provenance(run.id, asked=inputs.experiment, inputs=inputs.short, **record.provenance)
     return Entry(
@@ -147,7 +148,8 @@ class _Column:
     def __init__(
         self, model: str, found: list[tuple[PlannedRun, Entry]], published: PublishedEvidence
     ) -> None:
-        self.model, self.published = model, published
+        self.model = model
+        self.published = published
         self.entries = {entry.label: entry for run, entry in found if run.name.model == model}
 
     def entry(self, name: str) -> Entry | None:

@@ -257,6 +257,7 @@ def norms(latents: Evidence, of_shuffled: Evidence, found: Evaluation, shuffled:
 
 def per_latent(ev: Evidence, found: Evaluation, data: SourceData, members: dict[str, np.ndarray]) -> None:
     """A row for each live latent."""
+    # `np.select` takes the first that holds; exclusives are told real from false, the rest is in between.
     kinds = [members["shared"], members["real_exclusive"], members["false_exclusive"]]
     columns = {
         "latent": np.flatnonzero(found.live),

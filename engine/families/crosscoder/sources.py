@@ -132,6 +132,7 @@ def read_aligned(
         # Each model's reading is half of the progress.
         others, second = _read(lab, sites, params, lambda done, *words: progress(done / 2, *words))
     own, receipts = _read(lab, sites, params, lambda done, *words: progress((1 + done) / 2, *words))
+    # Under names of their own: both models owe the same checks.
     lab.receipts += [*receipts, *(replace(check, name=f"second_{check.name}") for check in second)]
     require_aligned(own[0], others[0])
     return AlignedSources((*own, *others))

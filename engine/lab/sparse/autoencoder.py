@@ -93,6 +93,7 @@ def train_several(
 
     # Step 1: in double precision, for the sum of squares of massive activations.
     first, stream = first_rows(iter(batches), n_steps, checked)
+    # scale^2 E|x|^2 = d; activations that are all 0 do not divide by it.
     scale = (d / first.double().square().sum(dim=1).mean().clamp_min(1e-12)).sqrt().item()
     # Step 2.
     mean = first.double().mean(dim=0).to(first.dtype) * scale

@@ -175,7 +175,7 @@ def splice(
         logprobs = clean[:, first_position:].log_softmax(-1)
         next_ids = ids[:, first_position + 1 :]
         found.setdefault("clean", []).append(_cross_entropy(logprobs, next_ids))
-        # Zeros are the worst replacement that the CE loss score is measured from.
+        # Zeros are one end of the scale of `ce_loss_score`, the clean run is the other.
         for name, reconstruct in {"zero": torch.zeros_like, **by}.items():
             spliced = forward(ids, reconstruct)[:, first_position:].float().log_softmax(-1)
             found.setdefault(f"ce {name}", []).append(_cross_entropy(spliced, next_ids))

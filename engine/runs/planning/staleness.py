@@ -283,7 +283,8 @@ class RunInspector:
     def _past(self, run: PublishedRun, investigation: Investigation) -> PastRun:
         """What a published run teaches of costs; its models' size, where that is no longer known, is 0."""
         name = RunName(investigation.slug, run.experiment, tuple(run.point.items()), run.model)
-        asked, n_params = run.provenance.asked, 0
+        asked = run.provenance.asked
+        n_params = 0
         # A published run may be of a model that this machine does not know.
         with suppress(ModelUnknown):
             dtype = asked.get("dtype", "float32")

@@ -39,9 +39,11 @@ def select(
 def moved(threshold: float | None, smallest: float, rate: float) -> float:
     """The running mean of the smallest activation, one batch further; it starts at the first one's."""
     before = smallest if threshold is None else threshold
+    # An exponential moving average: threshold <- (1 - rate) threshold + rate smallest.
     return before + rate * (smallest - before)
 
 
 def _largest_of_batch(values: Float[Tensor, "row latent"], k: int) -> Int[Tensor, " entry"]:
     """Flat positions, ascending, of the k times rows largest entries of the whole batch."""
+    # The batch as one row: flat positions of it are those of "row latent".
     return largest(torch.reshape(values, (1, -1)), k * len(values))
