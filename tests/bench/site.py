@@ -1,6 +1,6 @@
 """Seconds that a site of many investigations takes to build: cold, unchanged, and with one of them changed.
 
-    python tests/bench/site.py [N ...] [--profile FILE]
+    python -m tests.bench.site [N ...] [--profile FILE]
 
 Each N (63 and 200 by default) is a project of that many copies of `investigations/fact-recall` in a
 temporary folder, built by `engine build --budget 0` in a process of its own, as a person builds it. Every
@@ -16,8 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from tests.bench.rounds import moment, tell
+
+BENCH = "site"
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "investigations" / "fact-recall"
 BARS = "bars: 200 investigations within 60 s, unchanged within 5 % of cold, one changed within 3 s"
@@ -26,11 +30,16 @@ PROFILED = "import cProfile; cProfile.run({build!r}, {file!r})"
 
 
 def make_project(folder: Path, count: int) -> None:
-    """A project of `count` investigations that differ in their names only, with their published numbers."""
+    """A project of `count` investigations with their published numbers, each with charts of its own."""
     shutil.copy(ROOT / "mkdocs.yml", folder)
     shutil.copytree(ROOT / "site", folder / "site")
     for number in range(count):
-        shutil.copytree(TEMPLATE, folder / "investigations" / f"x-{number:03}")
+        copy = folder / "investigations" / f"x-{number:03}"
+        shutil.copytree(TEMPLATE, copy)
+        # A chart is kept by what it is drawn from, so that equal copies would be drawn once.
+        for published in (copy / "published").glob("*.json"):
+            text = published.read_text(encoding="utf-8")
+            published.write_text(text.replace('"title": "', f'"title": "{number}: '), encoding="utf-8")
 
 
 def build_seconds(folder: Path, profile: Path | None = None) -> float:
@@ -52,26 +61,29 @@ def change_one(folder: Path) -> None:
     report.write_text(report.read_text(encoding="utf-8") + "\nOne sentence more.\n", encoding="utf-8")
 
 
-def measure(count: int, profile: Path | None) -> None:
-    """Print the three times of a project of `count` investigations, and what they are of the cold one."""
+def measure(count: int, profile: Path | None = None) -> dict[str, float]:
+    """Seconds of the three builds of a project of `count` investigations, each printed when it is known."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_project(folder, count)
         cold = build_seconds(folder, profile)
-        print(f"{count} investigations, cold: {cold:.1f} s", flush=True)
+        tell(BENCH, 1, 1, {f"{count} investigations cold, s": cold, **moment()})
         unchanged = build_seconds(folder)
-        print(f"{count} investigations, unchanged: {unchanged:.1f} s, {unchanged / cold:.1%}", flush=True)
+        told = {f"{count} investigations unchanged, s": unchanged, "of cold": unchanged / cold}
+        tell(BENCH, 1, 1, told | moment())
         change_one(folder)
         changed = build_seconds(folder)
-        print(f"{count} investigations, one changed: {changed:.1f} s, {changed / cold:.1%}", flush=True)
+        told = {f"{count} investigations, one changed, s": changed, "of cold": changed / cold}
+        tell(BENCH, 1, 1, told | moment())
+    return {"cold": cold, "unchanged": unchanged, "changed": changed}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Seconds that a site takes to build.")
     parser.add_argument("counts", type=int, nargs="*", default=[63, 200])
     parser.add_argument("--profile", type=Path)
-    given = parser.parse_args()
-    print(f"{BARS}; load {os.getloadavg()[0]:.1f}", flush=True)
+    given = parser.parse_args(arguments)
+    print(BARS, flush=True)
     for count in given.counts:
         measure(count, given.profile if count == given.counts[0] else None)
 
