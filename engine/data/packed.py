@@ -74,7 +74,7 @@ def write_packed(
 
 def starts_of(lengths: np.ndarray) -> Int[np.ndarray, " document"]:
     """Where documents of these lengths begin when they lie one after another."""
-    # In 64 bits: lengths are stored in 16, and their sum is not one of them.
+    # In 64 bits: lengths are stored in 16, where their sum does not fit.
     return np.cumsum(lengths, dtype=np.int64) - lengths
 
 

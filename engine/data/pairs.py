@@ -127,7 +127,6 @@ def _spans(
     """The tokens of each subject's last occurrence; the space before a word belongs to its token."""
     texts = list(table[SUBJECTS[part]])
     subjects = list(table[part])
-    # The last occurrence, after which nothing of the subject is said any more.
     starts = [text.rindex(subject) for text, subject in zip(texts, subjects, strict=True)]
     before = model.token_ids([t[:i].removesuffix(" ") for t, i in zip(texts, starts, strict=True)])
     until = model.token_ids([t[: i + len(s)] for t, i, s in zip(texts, starts, subjects, strict=True)])

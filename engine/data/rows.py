@@ -78,7 +78,7 @@ def _as_cells(header: list[str], values: list[str], where: str) -> Cells:
 
 
 def _jsonl(content: bytes, path: Path) -> Iterator[tuple[int, Cells]]:
-    # Split at \\n alone: `splitlines` would also cut at U+2028, which JSON allows within a text.
+    # Split at \n alone: `splitlines` would also cut at U+2028, which JSON allows within a text.
     for line, text in enumerate(decoded(content, path).split("\n"), start=1):
         if not text.strip():
             continue

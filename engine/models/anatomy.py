@@ -63,6 +63,7 @@ def _llama(hf: Any) -> Anatomy:
     config = hf.config
     core = hf.model
     _require_activation(config.hidden_act, "llama")
+    # The plain path attends to all earlier positions: beyond the window its numbers would be others.
     if _slides(config):
         raise _unsupported("attention", "full causal attention in every layer", "sliding windows")
     rotary = core.rotary_emb
@@ -84,6 +85,7 @@ def _gpt2(hf: Any) -> Anatomy:
     config = hf.config
     core = hf.transformer
     _require_activation(config.activation_function, "gpt2")
+    # Its blocks would have a part that the plain path does not compute.
     if config.add_cross_attention:
         raise _unsupported("attention", "causal self-attention alone", "cross-attention")
     return Anatomy(

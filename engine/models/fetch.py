@@ -221,6 +221,7 @@ def _plain_errors(card: ModelCard) -> Iterator[None]:
     except EngineError:
         raise
     except OSError as problem:
+        # A full quota of the user looks to them like a full disk.
         if problem.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ModelUnavailable(
                 f"the disk filled up while {card.name} was fetched",

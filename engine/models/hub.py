@@ -80,7 +80,7 @@ def download(card: ModelCard, commit: str, folder: Path) -> Path:
             max_workers=2,
         )
     except OSError as problem:
-        # With a number it is the disk's: a full or read-only cache is reported as such further up.
+        # With a number it is the system's: a full or read-only cache is reported as such further up.
         if problem.errno is not None:
             raise
         raise out_of_reach(card, str(problem).splitlines()[0]) from problem

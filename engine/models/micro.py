@@ -92,6 +92,7 @@ def random_weights(anatomy: Anatomy, seed: int) -> dict[str, Tensor]:
 
     def draw(name: str, size: tuple[int, ...]) -> Tensor:
         noise = torch.randn(size, generator=generator)
+        # Vectors are norms' weights and biases; matrices are everything else.
         if len(size) == 1:
             # Not exactly 1 and 0, so that a test notices a norm's weight or a bias that was left out.
             return 0.1 * noise + (0.0 if name.endswith("bias") else 1.0)

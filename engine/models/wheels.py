@@ -74,6 +74,7 @@ def _pip_download(pin: str, target: Path, scratch: Path) -> subprocess.Completed
         # pip unpacks into TMPDIR, which may be a small memory disk: here it is on the cache's own.
         env=os.environ | {"TMPDIR": str(scratch)},
         stdin=subprocess.DEVNULL,
+        # pip says on stderr why it failed, and nothing of it belongs on a person's screen as it stands.
         capture_output=True,
         text=True,
     )

@@ -160,7 +160,7 @@ def _read_text(path: Path) -> str:
             seen=f"{len(data):,} bytes",
         )
     try:
-        # Windows editors put a byte order mark in front; YAML would take it for text.
+        # Windows editors put a byte order mark in front, which is no part of the text.
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
