@@ -1,5 +1,6 @@
 """Families that exist only here, and specs written to a temporary folder."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,6 +8,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field, model_validator
 
+from engine.errors import SpecError
 from engine.spec.inputs import Inputs
 from engine.spec.load import load_spec
 
@@ -70,3 +72,18 @@ def load(tmp_path: Path, catalog: Catalog) -> Callable:
         return load_spec(path, catalog)
 
     return write_and_load
+
+
+@pytest.fixture
+def told(load: Callable) -> Callable[[str], str]:
+    """What is said of a spec that is refused: with its file, and in no words of pydantic's."""
+
+    def refused(text: str) -> str:
+        with pytest.raises(SpecError) as caught:
+            load(text)
+        message = str(caught.value)
+        assert "spec.yaml:" in message
+        assert not re.search("pydantic|http|Input should|validation", message)
+        return message
+
+    return refused
