@@ -9,7 +9,7 @@ from engine.errors import DataError, SpecError
 from engine.families import crosscoder
 from engine.families.crosscoder import Params, run, study
 from engine.families.crosscoder.planted_sources import planted_sources
-from engine.families.crosscoder.source_data import SourceData, misaligned
+from engine.families.crosscoder.source_data import SourceData
 from engine.lab.lab import Lab
 from engine.lab.second_model import ExchangeLab
 from engine.models.micro import micro_model
@@ -93,16 +93,6 @@ def test_relative_depths_are_the_layers_they_name(of_a_model):
     sites = ["blocks.0%.hook_resid_post", "blocks.100%.hook_resid_post"]
     found = run(sparse_lab(None), PARAMS.model_copy(update={"sites": sites}))
     assert np.array_equal(found.arrays["directions"], of_a_model.arrays["directions"])
-
-
-def test_misaligned_sources_keep_their_rows_and_lose_their_partners():
-    rows = torch.arange(60, dtype=torch.float32).reshape(20, 3)
-    (shuffled,) = misaligned(iter([rows]), (1, 1, 1), seed=0)
-    assert torch.equal(shuffled[:, 0], rows[:, 0])
-    for source in (1, 2):
-        assert torch.equal(shuffled[:, source].sort(dim=0).values, rows[:, source])
-        assert not torch.equal(shuffled[:, source], rows[:, source])
-    assert not torch.equal(shuffled[:, 1] - rows[:, 1], shuffled[:, 2] - rows[:, 2])
 
 
 def test_impossible_sites_are_refused():
