@@ -56,6 +56,8 @@ def one_line(value: object) -> str:
 
 
 def _printable(text: str) -> str:
+    if text.isprintable():  # nearly all of it is, and no control or direction mark counts as printable
+        return text
     return "".join(
         "\ufffd" if c in _DIRECTIONS or (c != "\t" and unicodedata.category(c) in _CONTROLS) else c
         for c in text

@@ -97,10 +97,11 @@ def lint(template_text: str, path: Path | str, claims: Iterable[str] = ()) -> li
     concerns = [
         Concern(kind, f"{where}:{line}", message) for line, kind, message in sorted(found, key=lambda f: f[0])
     ]
+    cited = cited_claims(tree)
     return concerns + [
         Concern("uncited-claim", where, f"claim {claim!r} is registered, and no sentence cites it")
         for claim in claims
-        if claim not in cited_claims(tree)
+        if claim not in cited
     ]
 
 

@@ -31,7 +31,10 @@ def moment() -> dict[str, float]:
 def tell(bench: str, number: int, rounds: int, figures: Mapping[str, Any]) -> None:
     """Print one round's figures in one line; round 0 warms up."""
     place = f"round {number} of {rounds}" if number else "warming up"
-    told = (
-        f"{name} {value:.4g}" if isinstance(value, float) else str(value) for name, value in figures.items()
-    )
+    told = []
+    for name, value in figures.items():
+        if isinstance(value, float):
+            told.append(f"{name} {value:.4g}")
+        else:
+            told.append(value if isinstance(value, str) else f"{name} {value:,}")
     print(f"{bench}, {place}: {', '.join(told)}", flush=True)
