@@ -6,12 +6,13 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from engine.data.prompts import SUBJECTS, PromptSet
+from engine.data.prompts import SUBJECTS, PromptSet, cluster_labels
 from engine.errors import DataError
 
 TokenIds = list[int]
@@ -34,6 +35,7 @@ class PromptPairs:
 
     `subject_first` and `subject_last` say where the subject stands, in the clean and in the corrupted
     prompt alike: positions before, in and after it, up to `last`. None where the table has no subjects.
+    `cluster_column` is that of the prompt set.
     """
 
     table: pd.DataFrame
@@ -46,9 +48,20 @@ class PromptPairs:
     dropped: pd.DataFrame  # id, reason
     subject_first: Int[Tensor, " prompt"] | None = None
     subject_last: Int[Tensor, " prompt"] | None = None
+    cluster_column: str = ""
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """The id of each pair. Shape "prompt", text."""
+        return self.table["id"].astype(str).to_numpy(dtype=str)
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """The cluster of each pair, beside its id. Shape "prompt", text."""
+        return cluster_labels(self.table, self.cluster_column)
 
     def keep(self, wanted: Bool[Tensor, " prompt"], reason: str) -> PromptPairs:
         """The wanted pairs; the others join `dropped` with one reason. The width in tokens stays."""
@@ -92,7 +105,8 @@ def tokenize_pairs(prompts: PromptSet, model: PairTokenizer, *, strict: bool = F
     dropped = pd.DataFrame([(texts[r]["id"], why) for r, why in reasons.items()], columns=["id", "reason"])
     if not fits or (strict and reasons):
         raise _refusal(prompts, dropped)
-    return _assembled(prompts.table.iloc[[p.row for p in fits]].reset_index(drop=True), fits, dropped, model)
+    fitting = prompts.table.iloc[[p.row for p in fits]].reset_index(drop=True)
+    return replace(_assembled(fitting, fits, dropped, model), cluster_column=prompts.cluster_column)
 
 
 def _tokenized(table: pd.DataFrame, model: PairTokenizer) -> list[_TokenizedPair]:

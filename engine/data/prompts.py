@@ -4,6 +4,9 @@ A pair asks for `answer` in its clean prompt and for `wrong_answer` in its corru
 with the space they need. Whatever a prompt contains (markup, Markdown, template syntax) is data, and the
 model reads it to the letter. A subject is looked for in its prompt after NFC (Unicode Standard Annex 15),
 since an accented letter can be one code point or two and look the same; the table has it as the prompt does.
+
+Prompts of one cluster (a relation, a template, a subject) resemble each other: twenty capitals are not twenty
+independent observations of how facts are recalled. A set says which column holds the clusters.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from engine.data.rows import READERS, Cells, Row, read_rows
@@ -23,6 +27,8 @@ from engine.spec.models import PromptChoice
 
 REQUIRED = ("id", "relation", "clean", "corrupted", "answer", "wrong_answer")
 SUBJECTS = {"subject": "clean", "corrupted_subject": "corrupted"}  # each is a part of that prompt's text
+CLUSTER_COLUMNS = ("relation", "template", "subject", "document")
+"""The columns that clusters are looked for in, where the spec names none."""
 PACKAGED = Path(__file__).parent / "prompts"
 
 
@@ -31,13 +37,25 @@ class PromptSet:
     """The chosen pairs of one set.
 
     `table` has the columns id, relation, clean, corrupted, answer, wrong_answer, where known subject
-    and corrupted_subject, then any others of the file. `hash` covers the whole file.
+    and corrupted_subject, then any others of the file. `hash` covers the whole file. `cluster_column` is the
+    column whose equal entries make prompts one cluster; without one, each prompt is a cluster of its own.
     """
 
     name: str
     table: pd.DataFrame
     hash: str
     source: str
+    cluster_column: str = ""
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """The cluster of each prompt, beside its id. Shape "prompt", text."""
+        return cluster_labels(self.table, self.cluster_column)
+
+
+def cluster_labels(table: pd.DataFrame, column: str) -> np.ndarray:
+    """The cluster of each row by that column; by its id where no column is named. Shape "prompt", text."""
+    return table[column or "id"].astype(str).to_numpy(dtype=str)
 
 
 def prompt_set_names() -> list[str]:
@@ -57,7 +75,9 @@ def load_prompts(choice: PromptChoice, base: Path) -> PromptSet:
     names = dict.fromkeys([*REQUIRED, *(name for row in rows for name in row.cells)])
     table = pd.DataFrame([_subjects_as_spelled(row.cells) for row in rows], columns=list(names))
     source = "packaged with the engine" if path.parent == PACKAGED else f"the file {choice.name}"
-    return PromptSet(choice.name, _choose(table, choice, str(path)), data_hash(choice, base), source)
+    chosen = _choose(table, choice, str(path))
+    column = _cluster_column(chosen, choice, str(path))
+    return PromptSet(choice.name, chosen, data_hash(choice, base), source, column)
 
 
 def data_hash(choice: PromptChoice, base: Path) -> str:
@@ -174,6 +194,27 @@ def _choose(table: pd.DataFrame, choice: PromptChoice, where: str) -> pd.DataFra
     # In turns, one of each relation at a time, until the limit; then in the order of the file again.
     turn = chosen.groupby("relation").cumcount().sort_values(kind="stable")
     return chosen.loc[sorted(turn.index[: choice.limit])].reset_index(drop=True)
+
+
+def _cluster_column(table: pd.DataFrame, choice: PromptChoice, where: str) -> str:
+    """The column that holds the clusters: the one the spec names, else the first that tells prompts apart."""
+    if choice.clusters is None:
+        # A column with one entry throughout (the set's only relation) would make all prompts one cluster,
+        # of which nothing can be held out: the next one is looked at.
+        several = (c for c in CLUSTER_COLUMNS if c in table and len(set(table[c])) > 1)
+        return next(several, "")
+    if choice.clusters not in table:
+        raise DataError(
+            f"no column {choice.clusters!r} to take clusters from",
+            where=where,
+            expected=f"one of {', '.join(table.columns)}",
+            near=nearest(choice.clusters, table.columns),
+        )
+    for prompt, cluster in zip(table["id"], table[choice.clusters], strict=True):
+        if pd.isna(cluster) or not str(cluster).strip():
+            seen = f"nothing for the prompt {prompt!r}"
+            raise DataError(f"{choice.clusters} names no cluster", where=where, seen=seen)
+    return choice.clusters
 
 
 def _listed(columns: Iterable[str]) -> str:

@@ -18,19 +18,16 @@ from engine.errors import DataError
 from engine.evidence.builder import Evidence
 from engine.lab.groups import equal_length_groups
 from engine.lab.patch_pairs import PatchPairs
-from engine.lab.split import first_per_stratum, hash_order, selection_half
+from engine.lab.split import first_per_stratum, hash_order, selection_half, split_in_words
 from engine.lab.threads import side_by_side
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
 
 
-SPLIT = "every second prompt of each relation, by hash of its id"
-
-
 @dataclass(frozen=True)
 class Facts:
-    """Prompts whose answer the model knows; the unit of sampling is the prompt.
+    """Prompts whose answer the model knows; the unit of sampling is the prompt, in clusters.
 
     `given` is how many prompts there were, `unused` how many known ones a limit left out.
     """
@@ -55,9 +52,19 @@ class Facts:
         return [str(r) for r in self.table["relation"]]
 
     @cached_property
+    def clusters(self) -> list[str]:
+        """The cluster of each prompt, beside `ids`."""
+        return self.prompts.clusters.tolist()
+
+    @cached_property
     def selecting(self) -> np.ndarray:
-        """True for the half that layers and heads are chosen on. Shape "prompt"."""
-        return selection_half(self.ids, self.relations)
+        """True for the half that layers and heads are chosen on: whole clusters. Shape "prompt"."""
+        return selection_half(self.ids, self.clusters)
+
+    @property
+    def chosen_on(self) -> str:
+        """Which prompts chose and which measure, in words."""
+        return split_in_words(self.clusters, self.selecting, self.prompts.cluster_column)
 
     def evidence(self) -> Evidence:
         """Evidence over these prompts, with how many were given, known, used and dropped, and why."""
@@ -75,7 +82,8 @@ class Facts:
 
     def halves(self, ev: Evidence) -> tuple[Evidence, Evidence]:
         """The half of the prompts that layers and heads are chosen on, and the one they are measured on."""
-        return ev.where(self.selecting, chosen_on=SPLIT), ev.where(~self.selecting, chosen_on=SPLIT)
+        words = self.chosen_on
+        return ev.where(self.selecting, chosen_on=words), ev.where(~self.selecting, chosen_on=words)
 
     @property
     def denoising(self) -> PatchPairs:

@@ -61,7 +61,8 @@ def planted_lab() -> Lab:
                 "corrupted_subject": SUBJECTS[other],
             }
         )
-    return Lab(planted_model(), PromptSet("planted", pd.DataFrame(rows), "planted", "built in code"))
+    prompts = PromptSet("planted", pd.DataFrame(rows), "planted", "built in code", cluster_column="relation")
+    return Lab(planted_model(), prompts)
 
 
 def planted_model() -> HookedModel:

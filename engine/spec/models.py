@@ -33,6 +33,8 @@ class PromptChoice(Strict):
     """Only these relations; all of them when left out."""
     limit: Positive | None = None
     """At most this many prompts; all of them when left out."""
+    clusters: Text | None = None
+    """The column whose equal entries make prompts one cluster; the relation when left out."""
 
 
 class CorpusChoice(Strict):

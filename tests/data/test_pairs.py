@@ -41,7 +41,7 @@ class Pieces:
 def prompt_set(*rows: tuple[str, ...]) -> PromptSet:
     columns = ["id", "clean", "corrupted", "answer", "wrong_answer", "subject", "corrupted_subject"]
     table = pd.DataFrame(rows, columns=columns[: len(rows[0])])
-    return PromptSet("made-up", table.assign(relation="capital"), "hash", "a test")
+    return PromptSet("made-up", table.assign(relation="capital"), "hash", "a test", "answer")
 
 
 FRANCE = ("france", "In France, the city is", "In Spain, the city is", " Paris", " Madrid", "France", "Spain")
@@ -137,7 +137,8 @@ def test_nothing_left_is_an_error_that_names_the_pairs():
 def test_keeping_some_pairs_moves_the_others_to_dropped():
     pairs = tokenize_pairs(prompt_set(FRANCE, GERMANY), Pieces())
     known = pairs.keep(torch.tensor([False, True]), "the model does not know it")
-    assert list(known.table["id"]) == ["germany"] and known.table.index.tolist() == [0]
+    assert known.ids.tolist() == ["germany"] and known.table.index.tolist() == [0]
+    assert (pairs.clusters.tolist(), known.clusters.tolist()) == ([" Paris", " Berlin"], [" Berlin"])
     assert known.dropped.to_dict("records") == [{"id": "france", "reason": "the model does not know it"}]
     assert torch.equal(known.clean, pairs.clean[1:]) and known.subject_last is not None
     assert torch.equal(known.subject_last, torch.tensor([1]))

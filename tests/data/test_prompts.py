@@ -228,5 +228,35 @@ def test_reading_prompts_needs_no_torch_and_no_tokenizer(tmp_path: Path):
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+def clusters(folder: Path, rows: list[dict], **choice: object) -> tuple[str, list[str]]:
+    write(folder / "own.jsonl", rows)
+    prompts = load_prompts(PromptChoice.model_validate({"name": "own.jsonl"} | choice), folder)
+    return prompts.cluster_column, prompts.clusters.tolist()
+
+
+def test_a_set_names_its_clusters(tmp_path: Path):
+    rows = [
+        row | {"relation": kind, "template": f"t{i % 2}"}
+        for i, (row, kind) in enumerate(zip(pairs(4), "aabb", strict=True))
+    ]
+    assert clusters(tmp_path, rows) == ("relation", ["a", "a", "b", "b"])
+    assert clusters(tmp_path, rows, clusters="template") == ("template", ["t0", "t1", "t0", "t1"])
+    # The relation tells nothing apart where there is only one.
+    assert clusters(tmp_path, rows, relations=["a"]) == ("template", ["t0", "t1"])
+
+
+def test_without_clusters_each_prompt_is_its_own(tmp_path: Path):
+    assert clusters(tmp_path, pairs(3)) == ("", ["p0", "p1", "p2"])
+
+
+def test_a_cluster_column_that_is_not_there_or_empty_is_told(tmp_path: Path):
+    with pytest.raises(DataError, match="no column 'templat' to take clusters from") as caught:
+        clusters(tmp_path, pairs(template="t"), clusters="templat")
+    assert caught.value.near[0] == "template"
+    rows = [pairs()[0] | {"template": "t"}, pairs()[1] | {"template": " "}]
+    with pytest.raises(DataError, match="template names no cluster"):
+        clusters(tmp_path, rows, clusters="template")
+
+
 def test_packaged_sets_are_found_by_name():
     assert "facts" in prompt_set_names()

@@ -1,5 +1,7 @@
 """Which prompts count as known, and what becomes of the others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def with_wrong_answers(prompts: PromptSet, n: int) -> PromptSet:
     """The first n prompts ask for something the planted model does not say."""
     table = prompts.table.copy()
     table.loc[: n - 1, "answer"] = " Fact"
-    return PromptSet(prompts.name, table, prompts.hash, prompts.source)
+    return replace(prompts, table=table)
 
 
 def test_unknown_facts_are_dropped_counted_and_named(lab):
@@ -77,5 +79,12 @@ def test_the_halves_cover_every_prompt_once(lab):
     choosing, measuring = facts.halves(ev)
     assert np.array_equal(measuring.rows, ~choosing.rows)
     assert measuring.measured("n", np.ones(len(facts))).n == facts.selecting.sum() == 16
-    assert "second prompt" in measuring.measured("n", np.ones(len(facts))).chosen_on
+    assert "1 of 2 clusters (column relation)" in measuring.measured("n", np.ones(len(facts))).chosen_on
     assert ev.measured("n", np.ones(len(facts))).chosen_on == ""
+
+
+def test_no_relation_is_both_chosen_on_and_measured(lab):
+    facts = lab.known_facts()
+    relations = np.array(facts.relations)
+    assert facts.clusters == facts.relations
+    assert not set(relations[facts.selecting]) & set(relations[~facts.selecting])
