@@ -13,10 +13,11 @@ from engine.errors import ClaimError, SpecError, nearest
 from engine.evidence.claims import parse
 from engine.spec.document import Loc, shown
 from engine.spec.inputs import Inputs, Uses
-from engine.spec.models import Experiment, Spec
+from engine.spec.models import Claim, Experiment, Spec
 from engine.spec.points import FamilyCatalog, experiment_order, n_points, point_label, points, with_point
 from engine.spec.problems import Problem, problems_of, strictly
 from engine.spec.sites import validate_site
+from engine.spec.specifications import MAX_SPECIFICATIONS, claim_names, n_specifications, upstream
 
 MAX_POINTS = 10_000
 
@@ -34,6 +35,8 @@ def inconsistencies(spec: Spec, data: dict[str, Any], catalog: FamilyCatalog) ->
         yield from _inputs(spec, experiment, loc, catalog)
     yield from _uses(spec)
     yield from _claims(spec)
+    yield from _across(spec, catalog)
+    yield from _assumptions(spec)
 
 
 def _repeated(values: Sequence[Any], loc: Loc, what: str) -> Iterator[Problem]:
@@ -259,10 +262,11 @@ def _uses(spec: Spec) -> Iterator[Problem]:
 
 def _claims(spec: Spec) -> Iterator[Problem]:
     texts: list[tuple[Loc, str]] = []
-    for key, claim in spec.claims.items():
-        loc = ("claims", key)
+    for claim_id, claim in spec.claims.items():
+        loc = ("claims", claim_id)
         texts.append(((*loc, "holds"), claim.holds))
-        texts += [((*loc, "requires", i), text) for i, text in enumerate(claim.requires)]
+        for key in ("requires", "valid_if"):
+            texts += [((*loc, key, i), text) for i, text in enumerate(getattr(claim, key))]
     # Too many labels to list; that the sweep is too large is told already.
     if any(n_points(e) > MAX_POINTS for e in spec.experiments.values()):
         return
@@ -276,6 +280,86 @@ def _claims(spec: Spec) -> Iterator[Problem]:
         yield from itertools.chain.from_iterable(_number(name, loc, labels) for name in dict.fromkeys(names))
     for card in spec.cards:
         yield from _number(card, ("cards", card), labels)
+
+
+def _across(spec: Spec, catalog: FamilyCatalog) -> Iterator[Problem]:
+    """Whether the choices of each claim are parameters of what it rests on, with values that these take."""
+    for claim_id, claim in spec.claims.items():
+        loc = ("claims", claim_id, "across")
+        if claim.share < 1 and not claim.across:
+            error = SpecError("a share of specifications, of which there is one", expected="across: {...}")
+            yield Problem(("claims", claim_id, "share"), error, True)
+        if (count := n_specifications(claim)) > MAX_SPECIFICATIONS:
+            most = f"at most {MAX_SPECIFICATIONS:,} specifications"
+            yield Problem(loc, SpecError("too many combinations", expected=most, seen=f"{count:,}"))
+            continue
+        wrong = [problem for key in claim.across for problem in _choice(spec, claim, key, loc, catalog)]
+        yield from wrong or _combinations(spec, claim, loc, catalog)
+
+
+def _choice(spec: Spec, claim: Claim, key: str, loc: Loc, catalog: FamilyCatalog) -> Iterator[Problem]:
+    """Whether `experiment.parameter` can be chosen for a claim."""
+    name, _, parameter = key.partition(".")
+    yield from _repeated(claim.across[key], (*loc, key), "the value")
+    if name not in spec.experiments:
+        yield Problem((*loc, key), _unknown("experiment", name, spec.experiments), True)
+        return
+    experiment = spec.experiments[name]
+    # An unknown family is told elsewhere, once.
+    if experiment.family not in catalog.names():
+        return
+    fields = list(catalog.params(experiment.family).model_fields)
+    if parameter not in fields:
+        error = _unknown(f"parameter of {experiment.family}", parameter, fields)
+        yield Problem((*loc, key), error, True)
+    elif parameter in experiment.sweep:
+        expected = "a parameter that is not swept, or the sweep's points by name in the claim"
+        yield Problem((*loc, key), SpecError(f"{name} is swept over {parameter}", expected=expected), True)
+    elif name not in _rests_on(spec, claim):
+        hint = f"name a number of {name}, or of what builds on it, in the claim"
+        error = SpecError(f"the claim rests on nothing of {name}", expected="what can change it", hint=hint)
+        yield Problem((*loc, key), error, True)
+
+
+def _rests_on(spec: Spec, claim: Claim) -> set[str]:
+    """The experiments whose numbers a claim names, and those that these build on."""
+    # A claim that cannot be parsed, or circles of experiments, are told elsewhere.
+    try:
+        experiment_order(spec)
+        named = {name.split("[")[0].rpartition(".")[0] or name.split("[")[0] for name in claim_names(claim)}
+    except (ClaimError, SpecError, KeyError):
+        return set(spec.experiments)
+    known = [name for name in named if name in spec.experiments]
+    return {other for name in known for other in (name, *upstream(spec, name))}
+
+
+def _combinations(spec: Spec, claim: Claim, loc: Loc, catalog: FamilyCatalog) -> Iterator[Problem]:
+    """What a family refuses of the values that are chosen for it, each thing once."""
+    for name in dict.fromkeys(key.partition(".")[0] for key in claim.across):
+        experiment = spec.experiments[name]
+        if experiment.family not in catalog.names():
+            continue
+        chosen = {k.partition(".")[2]: v for k, v in claim.across.items() if k.partition(".")[0] == name}
+        swept = experiment.model_copy(update={"sweep": experiment.sweep | chosen})
+        for problem in _parameters(swept, ("",), catalog):
+            place = problem.loc[1:]
+            # `_parameters` finds a chosen value under the sweep that was made of it; what it finds elsewhere
+            # is wrong with the experiment itself, and told there.
+            if place[:1] == ("sweep",) and place[1] in chosen:
+                yield Problem((*loc, f"{name}.{place[1]}", *place[2:]), problem.error, problem.on_key)
+            elif place == ("parameters",):
+                yield Problem(loc, problem.error)
+
+
+def _assumptions(spec: Spec) -> Iterator[Problem]:
+    """What is said to stress an assumption must be there: a claim or an experiment of this spec."""
+    known = [*spec.claims, *spec.experiments]
+    for i, assumption in enumerate(spec.assumptions):
+        loc = ("assumptions", i, "stressed_by")
+        yield from _repeated(assumption.stressed_by, loc, "what stresses it")
+        for j, name in enumerate(assumption.stressed_by):
+            if name not in known:
+                yield Problem((*loc, j), _unknown("claim or experiment", name, known))
 
 
 def _number(name: str, loc: Loc, labels: dict[str, list[str]]) -> Iterator[Problem]:

@@ -12,9 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 TEXT_PATTERN = r"\S"
 DATE_PATTERN = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$"
+CHOICE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]*\.[A-Za-z_][A-Za-z0-9_]*$"
 
 Text = Annotated[str, StringConstraints(pattern=TEXT_PATTERN)]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Choice = Annotated[str, StringConstraints(pattern=CHOICE_PATTERN)]
 Date = Annotated[str, StringConstraints(pattern=DATE_PATTERN)]
 Scalar = bool | int | float | str
 Positive = Annotated[int, Field(gt=0)]
@@ -91,11 +93,47 @@ class Claim(Strict):
     holds: Text
     """What is claimed, in the claim language: `lens.commit_layer > lens.chance_commit_layer`."""
     requires: list[Text] = []
-    """Controls that must be supported first; until they are, the claim is undetermined."""
+    """Controls without which the claim cannot be supported; a contradiction stands without them."""
+    valid_if: list[Text] = []
+    """Predicates without which the claim says nothing either way, such as a positive control."""
+    population: Literal["these", "like-these"] = "like-these"
+    """What the claim is about: `these` clusters that were measured (the relations, templates, documents of
+    the spec), or more that are `like-these`, which clusters are then resampled for."""
+    about: Text | None = None
+    """The model that the statement was made about. On any other model it is `found here` or `not found here`:
+    a stand-in supports or contradicts nothing that was said of another model."""
+    across: dict[Choice, SweptValues] = {}
+    """Choices that the claim should survive, as `experiment.parameter: [values]`. Every combination is a
+    specification, measured like a sweep point; the claim is judged on each of them."""
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The share of the specifications that must agree: by default all of them."""
     registered: Date | None = None
     """The date on which it was written down, as 2026-01-31."""
     says: Text | None = None
     """The claim in words, for tables."""
+
+
+def _none(value: object) -> object:
+    """`none` says outright that there are none."""
+    return [] if value == "none" else value
+
+
+StressedBy = Annotated[
+    list[Name], BeforeValidator(_none, json_schema_input_type=Literal["none"] | list[Name])
+]
+
+
+class Assumption(Strict):
+    """What has to be so for the step from a number to its sentence to be valid."""
+
+    text: Text
+    """The assumption, as a sentence that could be false."""
+    kind: Literal["statistical", "internal", "construct", "external"] | None = None
+    """Which step needs it (Shadish, Cook & Campbell 2002): from samples to a number (`statistical`), from a
+    difference to its cause (`internal`), from a number to the notion that it stands for (`construct`), from
+    these models and data to others (`external`)."""
+    stressed_by: StressedBy
+    """The claims and experiments here that would come out otherwise were it false, or `none`."""
 
 
 class Spec(Strict):
@@ -111,6 +149,11 @@ class Spec(Strict):
     """The experiments by name."""
     claims: dict[Name, Claim] = {}
     """The claims by id, judged on every model."""
+    evidence: Literal["causal", "mixed", "correlational", "descriptive"] | None = None
+    """What kind of evidence this is: of interventions (`causal`), of what goes together (`correlational`), of
+    what is there (`descriptive`), or of several kinds (`mixed`)."""
+    assumptions: list[Assumption] = []
+    """What makes the step from number to sentence valid, each with what stresses it; the page shows them."""
     headline: str = ""
     """The answer in one sentence of template text, for cards and the index."""
     cards: dict[Text, Text] = {}

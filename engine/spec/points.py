@@ -49,8 +49,12 @@ def point_label(name: str, point: Mapping[str, object]) -> str:
 
 
 def with_point(experiment: Experiment, point: Mapping[str, Scalar]) -> Experiment:
-    """The experiment at one sweep point: its values among the parameters, and no sweep."""
-    return experiment.model_copy(update={"parameters": experiment.parameters | dict(point), "sweep": {}})
+    """The experiment at one sweep point: its values among the parameters, and no sweep.
+
+    A point may also say what another experiment, which this one builds on, was given (`patching.metric`).
+    """
+    own = {key: value for key, value in point.items() if "." not in key}
+    return experiment.model_copy(update={"parameters": experiment.parameters | own, "sweep": {}})
 
 
 def params_at(experiment: Experiment, point: Mapping[str, Scalar], catalog: FamilyCatalog) -> BaseModel:

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from engine.errors import SpecError, nearest
 from engine.spec.document import Loc, shown
-from engine.spec.models import DATE_PATTERN, NAME_PATTERN, TEXT_PATTERN
+from engine.spec.models import CHOICE_PATTERN, DATE_PATTERN, NAME_PATTERN, TEXT_PATTERN
 
 A_LIST = "a list"
 A_MAPPING = "a mapping"
@@ -48,6 +48,7 @@ EXPECTED = {
 }
 PATTERNS = {
     NAME_PATTERN: "a name of letters, digits, _ and -, not beginning with a digit",
+    CHOICE_PATTERN: "experiment.parameter, as in patching.metric",
     DATE_PATTERN: "a date such as 2026-01-31",
     TEXT_PATTERN: "text that is not blank",
 }

@@ -273,3 +273,75 @@ def test_text_and_site_go_along_a_chain_of_uses_and_the_spec_as_given_stays(cata
         assert filled[name].hook_site == "blocks.0.hook_resid_pre"
         assert filled[name].corpus == spec.experiments["first"].corpus
         assert spec.experiments[name].corpus is None
+
+
+CLAIMED = LENS + "claims: {late: {holds: a.x > 1}}\n"
+
+
+@pytest.mark.parametrize("named", ["[late]", "[a]", "[a, late]", "none", "[]"])
+def test_an_assumption_names_claims_and_experiments_or_none(load, named):
+    spec = load(CLAIMED + f"assumptions: [{{text: it is so, stressed_by: {named}}}]\n")
+    assert spec.assumptions[0].stressed_by == ([] if named in ("none", "[]") else re.findall(r"\w+", named))
+
+
+def test_what_stresses_an_assumption_must_be_there(load):
+    with pytest.raises(SpecError, match="unknown claim or experiment 'lat'") as error:
+        load(CLAIMED + "assumptions:\n  - text: it is so\n    stressed_by: [lat]\n")
+    assert "spec.yaml:10:19: assumptions[0].stressed_by[0]" in error.value.where
+    assert error.value.near[0] == "late"
+
+
+def test_what_a_claim_is_valid_under_is_read_as_its_requirements_are(load):
+    with pytest.raises(SpecError, match="unknown experiment 'b'") as error:
+        load(LENS + "claims: {late: {holds: a.x > 1, valid_if: [b.x > 1]}}\n")
+    assert "claims.late.valid_if[0]" in error.value.where
+
+
+CHOSEN = LENS + "claims:\n  late:\n    holds: a.x > 1\n    across: {CHOICES}\n"
+
+
+def test_choices_of_a_claim_are_let_through(load):
+    spec = load(CHOSEN.replace("CHOICES", "a.commit_rank: [0, 4], a.normalise: [true, false]"))
+    assert spec.claims["late"].across == {"a.commit_rank": [0, 4], "a.normalise": [True, False]}
+
+
+@pytest.mark.parametrize(
+    ("choices", "told", "place"),
+    [
+        ("b.commit_rank: [0, 4]", "unknown experiment 'b'", "claims.late.across.b.commit_rank"),
+        ("a.comit_rank: [0, 4]", "unknown parameter of lens 'comit_rank'", "claims.late.across.a.comit_rank"),
+        ("a.commit_rank: [0, -4]", "a value that is not allowed", "claims.late.across.a.commit_rank[1]"),
+        ("a.commit_rank: [0, x]", "the wrong kind of value", "claims.late.across.a.commit_rank[1]"),
+        ("a.commit_rank: [0, 0]", "the value 0 is given twice", "claims.late.across.a.commit_rank[1]"),
+        (f"a.seed: {list(range(1001))}", "too many combinations", "claims.late.across"),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_told_with_its_place(load, choices, told, place):
+    with pytest.raises(SpecError, match=re.escape(told)) as error:
+        load(CHOSEN.replace("CHOICES", choices))
+    assert error.value.where.endswith(": " + place)
+
+
+def test_a_choice_of_parameters_that_do_not_fit_each_other_is_told_with_the_combination(load):
+    text = CODER + "    parameters: {n_features: 64}\nclaims: {c: {holds: a.x > 1, across: CHOICES}}\n"
+    with pytest.raises(SpecError, match="is larger than n_features") as error:
+        load(text.replace("CHOICES", "{a.n_features: [16, 64], a.k: [8, 32]}"))
+    assert "n_features=16,k=32" in error.value.problem
+
+
+def test_what_is_swept_already_is_no_choice(load):
+    text = CHOSEN.replace("    family: lens\n", "    family: lens\n    sweep: {seed: [0, 1]}\n")
+    with pytest.raises(SpecError, match="a is swept over seed"):
+        load(text.replace("a.x", "a[seed=0].x").replace("CHOICES", "a.seed: [0, 1]"))
+
+
+def test_a_choice_that_cannot_change_the_claim_is_told(load):
+    with pytest.raises(SpecError, match="the claim rests on nothing of b"):
+        load(
+            CHOSEN.replace("claims:", "  b:\n    family: lens\nclaims:").replace("CHOICES", "b.seed: [0, 1]")
+        )
+
+
+def test_a_share_without_choices_is_told(load):
+    with pytest.raises(SpecError, match="a share of specifications, of which there is one"):
+        load(LENS + "claims: {late: {holds: a.x > 1, share: 0.5}}\n")

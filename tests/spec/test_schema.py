@@ -21,6 +21,11 @@ GOOD = [
     LENS
     + "claims: {c: {holds: a.x > 1, requires: [a.y < 2], registered: 2026-01-31, says: s}}\n"
     + "cards: {a.x: words}\n",
+    LENS
+    + "claims: {c: {holds: a.x > 1, valid_if: [a.y > 2], population: these, about: gpt2, share: 0.75, "
+    + "across: {a.commit_rank: [0, 4]}}}\n",
+    LENS + "evidence: causal\nassumptions: [{text: t, kind: construct, stressed_by: [a]}]\n",
+    LENS + "assumptions: [{text: t, stressed_by: none}]\n",
     CODER + "    parameters: {n_features: 64, learning_rate: 1e-4}\n",
     CODER + "    sweep: {n_features: [64, 128]}\n",
     FLAT,
@@ -52,6 +57,13 @@ BAD = [
     LENS + "    prompts: ''\n",
     LENS + "claims: {c: {requires: [a.x > 1]}}\n",
     LENS + "claims: {c: {holds: a.x > 1, registered: soon}}\n",
+    LENS + "claims: {c: {holds: a.x > 1, across: {commit_rank: [0, 4]}}}\n",
+    LENS + "claims: {c: {holds: a.x > 1, across: {a.commit_rank: [0, 0]}}}\n",
+    LENS + "claims: {c: {holds: a.x > 1, across: {a.commit_rank: [0, 4]}, share: 75}}\n",
+    LENS + "claims: {c: {holds: a.x > 1, population: everyone}}\n",
+    LENS + "evidence: strong\n",
+    LENS + "assumptions: [{text: t}]\n",
+    LENS + "assumptions: [{text: t, stressed_by: some}]\n",
     CODER,
     CODER + "    parameters: {n_features: many}\n",
     FLAT + "uses: {it: a}\n",
