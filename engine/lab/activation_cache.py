@@ -15,6 +15,8 @@ ABOUT = "about.json"
 """In each harvest's folder: what its numbers depend on."""
 FOLDER = "activations"
 """Under `.engine/`: where harvests lie."""
+FORMAT = 2
+"""Of the files: shards have a hash. Another number is another folder."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class HarvestFolder:
     @property
     def whole(self) -> bool:
         return self.n_shards == self.about.get("shards")
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether it was written in the format of today; if not, no run reads it again."""
+        return self.about.get("format") == FORMAT
 
     @property
     def needs(self) -> tuple[str, str]:
@@ -66,11 +73,17 @@ def lock_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
 
 
-def _harvest_folder(folder: Path) -> HarvestFolder:
+def description(folder: Path) -> dict[str, Any]:
+    """What a harvest was made from, as its folder says; empty where it does not say."""
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        # A folder without a readable description was cut off early: listed, so that it can be freed.
-        about = {}
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _harvest_folder(folder: Path) -> HarvestFolder:
+    # A folder without a readable description was cut off early: listed, so that it can be freed.
+    about = description(folder)
     files = [path.stat().st_size for path in folder.iterdir()]
     return HarvestFolder(folder, about, sum(files), len(list(folder.glob("[0-9]*.safetensors"))))

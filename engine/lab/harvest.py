@@ -3,9 +3,11 @@
 1. The corpus is cut into contexts (see `engine.lab.contexts`); a fixed number of them is a shard.
 2. Each shard is computed along the plain path, stopped at the last site, in batches of contexts of like
    length.
-3. It is written whole: beside its place, pushed to the disk, renamed. A killed harvest goes on after the
-   last whole shard, and what it then holds equals what an undisturbed one does, byte for byte.
-4. The folder's name is a hash over everything the numbers depend on, so that every run that asks for the same
+3. It is written whole, with a hash: beside its place, pushed to the disk, renamed. A killed harvest goes on
+   after the last whole shard, and what it then holds equals what an undisturbed one does, byte for byte.
+4. Whoever asks for a harvest has its hashes proved first (see `engine.lab.shards`). A shard that is damaged
+   is harvested anew, and that is told; so is the description of the harvest, where that is damaged.
+5. The folder's name is a hash over everything the numbers depend on, so that every run that asks for the same
    activations shares them. One process writes; others wait and then read.
 """
 
@@ -18,23 +20,21 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from engine.data.corpora import Corpus
 from engine.errors import SpecError, StoreError
-from engine.lab.activation_cache import ABOUT, FOLDER, lock_of
+from engine.lab.activation_cache import ABOUT, FOLDER, FORMAT, description, lock_of
 from engine.lab.activations import Activations
 from engine.lab.contexts import Contexts, cut
 from engine.lab.lab import Lab
+from engine.lab.shards import MISSING, put, shard_fault, shard_path, shard_reader, write_shard
 from engine.lab.site_vectors import activations_at, readable_site, run_with_replacement, width
 from engine.models.hooked import HookedModel
 from engine.spec.family_params import HarvestParams
@@ -45,10 +45,8 @@ SHARD_TOKENS = 16_384
 """Tokens of a shard: what a killed harvest loses at most, and what is read at once."""
 BATCH_TOKENS = 4_096
 """Tokens of a forward pass."""
-MAPPED_SHARDS = 64
-"""Files that are held mapped at a time."""
-FORMAT = 1
-"""Of the files; another number is another folder."""
+SHOWN_FAULTS = 3
+"""Damaged files that are told by name; of more, how many."""
 Progress = Callable[..., None]
 
 
@@ -85,13 +83,14 @@ def harvest(
         shards = [job.shard_with_progress(shard) for shard in range(job.n_shards)]
         return job.activations(shards.__getitem__)
     place = folder / FOLDER / job.key(corpus)
-    # Looked at without the lock: a folder that is whole stays so until somebody frees it.
-    if not job.is_whole(place):
-        job.write(place, job.about(corpus))
+    about = job.about(corpus)
+    # Looked at without the lock, all of it, while there is a model here to make anew what is damaged: what
+    # reads the shards later has none.
+    if job.faults(place, about):
+        job.write(place, about)
     with suppress(OSError):
         os.utime(place / ABOUT)  # when it was last of use
-    # A mapped file takes addresses rather than memory; which was used longest ago is let go first.
-    return job.activations(lru_cache(MAPPED_SHARDS)(lambda shard: _read(_file(place, shard))))
+    return job.activations(shard_reader(place))
 
 
 def harvested(
@@ -174,17 +173,20 @@ class HarvestJob:
         parts = {name: part for name, part in self.about(corpus).items() if name not in ("model", "corpus")}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
-    def is_whole(self, place: Path) -> bool:
-        return (place / ABOUT).is_file() and not self.missing(place)
+    def faults(self, place: Path, about: Mapping[str, Any]) -> dict[str, str]:
+        """What is wrong with each file of a harvest, by its name, in words; empty where it is whole."""
+        found = {} if _describes(place, about) else {ABOUT: "does not say what this harvest is of"}
+        found |= {shard_path(place, shard).name: why for shard, why in self.shard_faults(place).items()}
+        return found
 
-    def missing(self, place: Path) -> list[int]:
-        """The shards that are not there."""
-        # Only whole shards have such a name: half-written ones are still called `.new-...`.
-        there = {path.name for path in place.glob("[0-9]*.safetensors")}
-        return [shard for shard in range(self.n_shards) if _file(place, shard).name not in there]
+    def shard_faults(self, place: Path) -> dict[int, str]:
+        """What is wrong with each shard, in words: that it is missing, or how it is damaged."""
+        # Half-written shards are still called `.new-...`: what has a shard's name was once whole.
+        looked_at = {shard: shard_fault(shard_path(place, shard)) for shard in range(self.n_shards)}
+        return {shard: fault for shard, fault in looked_at.items() if fault}
 
     def write(self, place: Path, about: Mapping[str, Any]) -> None:
-        """Write the shards that are missing, this process alone; waits for another that is at it."""
+        """Write what is missing or damaged, this process alone; waits for another that is at it."""
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             # The lock lies beside the folder, so that freeing the folder does not pull it from under a
@@ -194,12 +196,14 @@ class HarvestJob:
                 # Nobody else writes now: what is half-written was left by a process that was killed.
                 for left_over in place.glob(".new-*"):
                     left_over.unlink()
-                missing = self.missing(place)  # again, for another may have been at it while we waited
-                self.require_room(place, missing)
+                # Again, for another may have been at it while we waited.
+                faults = self.shard_faults(place)
+                self.require_room(place, [*faults])
                 # First of all, so that a half-done harvest says which model and corpus it is of.
-                if not (place / ABOUT).is_file():
-                    _put(place / ABOUT, json.dumps(dict(about), indent=2).encode())
-                self._write_shards(place, missing)
+                if not _describes(place, about):
+                    self._tell({ABOUT: "is damaged"} if (place / ABOUT).exists() else {})
+                    put(place / ABOUT, json.dumps(dict(about), indent=2).encode())
+                self._write_shards(place, faults)
         except OSError as problem:
             raise _unwritable(place, problem) from problem
 
@@ -264,9 +268,29 @@ class HarvestJob:
         first = shard * self.contexts_per_shard
         return np.arange(first, min(first + self.contexts_per_shard, len(self.contexts)))
 
-    def _write_shards(self, place: Path, missing: Sequence[int]) -> None:
-        for shard in missing:
-            _put(_file(place, shard), save(self.shard_with_progress(shard)))
+    def _write_shards(self, place: Path, faults: Mapping[int, str]) -> None:
+        """Harvest the shards with a fault; each is replaced by a rename, so that who reads it now goes on."""
+        self._tell({shard_path(place, s).name: why for s, why in faults.items() if why != MISSING})
+        for shard in faults:
+            file = shard_path(place, shard)
+            write_shard(file, self.shard_with_progress(shard))
+            # Read back at once: a disk or memory that spoils what it is given would have us begin for ever.
+            if fault := shard_fault(file):
+                raise StoreError(
+                    "activations that were just written are damaged",
+                    where=str(file),
+                    seen=fault,
+                    hint="examine the disk and the memory of this machine",
+                )
+
+    def _tell(self, damaged: Mapping[str, str]) -> None:
+        """Say which files of the harvest are made anew, and why."""
+        if not damaged:
+            return
+        named = "; ".join(f"{file} {why}" for file, why in [*damaged.items()][:SHOWN_FAULTS])
+        more = len(damaged) - SHOWN_FAULTS
+        rest = f"; and {more} more" if more > 0 else ""
+        self.progress(0.0, f"harvested activations are damaged and made anew: {named}{rest}")
 
     def _locked(self, path: Path) -> AbstractContextManager:
         lock = FileLock(path)
@@ -278,36 +302,11 @@ class HarvestJob:
             return lock.acquire()
 
 
-def _file(place: Path, shard: int) -> Path:
-    return place / f"{shard:06}.safetensors"
-
-
-def _put(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    # In the same folder: a rename across file systems would be a copy, and no longer atomic.
-    scratch = file.with_name(f".new-{os.getpid()}-{file.name}")
-    try:
-        with scratch.open("wb") as out:
-            out.write(content)
-            out.flush()
-            # The bytes must be on the disk before the name is: after a power cut a file system may have kept
-            # the rename and lost what was written.
-            os.fsync(out.fileno())
-        scratch.rename(file)  # atomic within a folder; readers see all of it or nothing
-    except OSError:
-        with suppress(OSError):
-            scratch.unlink()
-        raise
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError) as problem:
-        hint = f"remove {file}; it is then harvested again"
-        raise StoreError(
-            "harvested activations are damaged", where=str(file), seen=str(problem), hint=hint
-        ) from problem
+def _describes(place: Path, about: Mapping[str, Any]) -> bool:
+    """Whether the description on the disk is this harvest's."""
+    # Another name for the same bytes shares the harvest, and leaves its description as it is.
+    names = {name: about[name] for name in ("model", "corpus")}
+    return description(place) | names == about
 
 
 def _unwritable(place: Path, problem: OSError) -> StoreError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from engine.lab.activation_cache import FORMAT
 from tests.runs.toy import Toy
 
 CORPUS = {"name": "words.csv", "tokens": 2}
@@ -16,6 +17,7 @@ def harvest(toy: Toy, name: str, model_hash: str = "", corpus_hash: str = "", n_
     folder = toy.root / ".engine/activations" / name
     folder.mkdir(parents=True)
     about = {
+        "format": FORMAT,
         "model": "tiny",
         "model_hash": model_hash or str(inputs.model),
         "corpus": "words.csv",

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from engine.lab.activation_cache import ABOUT, FOLDER, free, harvest_folders, lock_of
+from engine.lab.activation_cache import ABOUT, FOLDER, FORMAT, description, free, harvest_folders, lock_of
 
-MADE_FROM = {"model_hash": "m", "corpus_hash": "c", "shards": 2}
+MADE_FROM = {"format": FORMAT, "model_hash": "m", "corpus_hash": "c", "shards": 2}
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_harvest_that_lacks_a_shard_is_not_whole(tmp_path: Path, harvest: Path
     assert (found.n_shards, found.whole) == (1, False)
 
 
-@pytest.mark.parametrize("about", [None, "", "{"])
+@pytest.mark.parametrize("about", [None, "", "{", "[1]"])
 def test_a_folder_that_does_not_say_what_it_holds_is_listed_and_needed_by_nothing(
     tmp_path: Path, harvest: Path, about: str | None
 ) -> None:
@@ -48,6 +48,17 @@ def test_a_folder_that_does_not_say_what_it_holds_is_listed_and_needed_by_nothin
         (harvest / ABOUT).write_text(about)
     (found,) = harvest_folders(tmp_path)
     assert (dict(found.about), found.whole, found.needs) == ({}, False, ("None", "None"))
+
+
+def test_a_harvest_in_the_format_of_another_engine_is_not_readable(tmp_path: Path, harvest: Path) -> None:
+    assert harvest_folders(tmp_path)[0].is_readable
+    (harvest / ABOUT).write_text(json.dumps(MADE_FROM | {"format": FORMAT - 1}))
+    assert not harvest_folders(tmp_path)[0].is_readable
+
+
+def test_a_description_is_what_was_written_or_nothing(harvest: Path) -> None:
+    assert description(harvest) == MADE_FROM
+    assert description(harvest.parent) == {}
 
 
 def test_locks_and_what_is_not_there_are_no_harvests(tmp_path: Path, harvest: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -173,12 +174,140 @@ def test_a_disk_that_fills_up_keeps_whole_shards_only(tmp_path, monkeypatch):
     assert files(tmp_path / "full") == whole
 
 
-def test_a_damaged_shard_is_told(tmp_path):
-    taken(tmp_path)
-    file = next(tmp_path.rglob("000001.safetensors"))
+def spoil_payload(file: Path) -> None:
+    flip(file, -1)
+
+
+def spoil_header(file: Path) -> None:
+    flip(file, 12)
+
+
+def spoil_length(file: Path) -> None:
+    flip(file, 6)
+
+
+def spoil_end(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def spoil_all_but_the_start(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:40])
-    with pytest.raises(StoreError, match="damaged"):
-        taken(tmp_path).rows(SITE, [70])
+
+
+def spoil_by_another_shard(file: Path) -> None:
+    shutil.copy(file.with_name("000002.safetensors"), file)
+
+
+SPOILERS = {
+    spoil_payload: "is not what was written",
+    spoil_header: "damaged header",
+    spoil_length: "damaged header",
+    spoil_end: "bytes of numbers",
+    spoil_all_but_the_start: "damaged header",
+    spoil_by_another_shard: "is not what was written",
+}
+
+
+def flip(file: Path, at: int) -> None:
+    """One bit of a file, in its place."""
+    content = bytearray(file.read_bytes())
+    content[at] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"), SPOILERS.items(), ids=lambda value: getattr(value, "__name__", "")
+)
+def test_a_damaged_shard_is_harvested_anew_alone_and_that_is_told(tmp_path, monkeypatch, spoil, says):
+    taken(tmp_path)
+    before = files(tmp_path)
+    spoil(next(tmp_path.rglob("000001.safetensors")))
+    assert files(tmp_path) != before
+    told: list[str] = []
+    taken(tmp_path, progress=lambda fraction, message: told.append(message))
+    assert files(tmp_path) == before
+    assert len(told) == 2  # what is damaged, and one shard computed
+    assert told[0].startswith("harvested activations are damaged and made anew: 000001.safetensors ")
+    assert says in told[0]
+    monkeypatch.setattr(module, "activations_at", None)  # whole again: nothing is computed
+    taken(tmp_path)
+
+
+def test_of_many_damaged_shards_a_few_are_named_and_the_rest_counted(tmp_path):
+    taken(tmp_path)
+    before = files(tmp_path)
+    for file in tmp_path.rglob("00000[0-5].safetensors"):
+        spoil_payload(file)
+    told: list[str] = []
+    taken(tmp_path, progress=lambda fraction, message: told.append(message))
+    assert told[0].count("is not what was written") == 3
+    assert told[0].endswith("; and 3 more")
+    assert files(tmp_path) == before
+
+
+def test_a_missing_shard_is_harvested_without_a_word_of_damage(tmp_path):
+    taken(tmp_path)
+    before = files(tmp_path)
+    next(tmp_path.rglob("000001.safetensors")).unlink()
+    told: list[str] = []
+    taken(tmp_path, progress=lambda fraction, message: told.append(message))
+    assert len(told) == 1 and "damaged" not in told[0]
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 2}', None])
+def test_a_description_that_is_damaged_is_written_anew_and_the_shards_stay(tmp_path, monkeypatch, content):
+    taken(tmp_path)
+    before = files(tmp_path)
+    about = next(tmp_path.rglob("about.json"))
+    about.write_text(about.read_text().replace('"tokens": 9', '"tokens": 8') if content is None else content)
+    monkeypatch.setattr(module, "activations_at", None)
+    told: list[str] = []
+    taken(tmp_path, progress=lambda fraction, message: told.append(message))
+    assert told == ["harvested activations are damaged and made anew: about.json is damaged"]
+    assert files(tmp_path) == before
+
+
+def test_another_name_for_the_same_model_leaves_the_description_as_it_is(tmp_path, monkeypatch):
+    taken(tmp_path)
+    before = files(tmp_path)
+    monkeypatch.setattr(module, "activations_at", None)
+    renamed = replace(with_bos(), name="another-name")
+    harvest(renamed, CORPUS, [SITE], folder=tmp_path, context_tokens=16)
+    assert files(tmp_path) == before
+
+
+def test_damage_done_while_a_harvest_is_read_ends_the_run_and_the_next_one_mends_it(tmp_path):
+    found = taken(tmp_path)
+    expected = found.rows(SITE, range(200))
+    file = next(tmp_path.rglob("000001.safetensors"))
+    spoil_payload(file)
+    with pytest.raises(StoreError, match=r"000001.*damaged(?s:.)*not what was written(?s:.)*harvested anew"):
+        found.rows(SITE, range(200))
+    assert torch.equal(taken(tmp_path).rows(SITE, range(200)), expected)
+    # Whoever still has the first one reads what was mended.
+    assert torch.equal(found.rows(SITE, range(200)), expected)
+
+
+def test_a_harvest_that_is_freed_while_it_is_read_is_read_to_its_end(tmp_path):
+    found = taken(tmp_path)
+    expected = found.rows(SITE, range(200))
+    shutil.rmtree(tmp_path / "activations")
+    assert torch.equal(found.rows(SITE, range(200)), expected)
+    with pytest.raises(StoreError, match="is missing"):
+        found.rows(SITE, [found.n_tokens - 1])
+
+
+def test_a_disk_that_spoils_what_it_is_given_is_told_and_not_written_to_for_ever(tmp_path, monkeypatch):
+    write = module.write_shard
+
+    def spoiled(file: Path, arrays) -> None:
+        write(file, arrays)
+        spoil_payload(file)
+
+    monkeypatch.setattr(module, "write_shard", spoiled)
+    with pytest.raises(StoreError, match=r"just written(?s:.)*examine the disk"):
+        taken(tmp_path)
 
 
 def test_what_cannot_be_harvested_is_told(tmp_path):

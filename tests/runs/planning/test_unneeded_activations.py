@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from engine.lab.activation_cache import FORMAT
 from engine.runs.planning.unneeded_activations import unneeded_activations
 from tests.commands.harvests import CORPUS, harvest
 
@@ -40,6 +41,12 @@ def test_once_the_code_changed_the_text_is_read_again(reading: Any) -> None:
     reading.build()
     reading.edit("engine/lab/tools.py", "2 * k", "3 * k")
     assert unneeded(reading) == []
+
+
+def test_a_harvest_that_an_engine_of_another_format_wrote_is_read_by_nobody(reading: Any) -> None:
+    about = harvest(reading, "old") / "about.json"
+    about.write_text(about.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
+    assert unneeded(reading) == ["old"]
 
 
 def test_without_harvests_there_is_nothing_to_free(reading: Any) -> None:
