@@ -1,9 +1,11 @@
 """Corpora: running text for a model to read, packaged, from a person's own file, or from the hub.
 
-A corpus is a sequence of documents in the model's own tokens, without BOS or any other special token put
-in between. Whatever a document contains is data. Files hold one document (.txt) or one a row (.jsonl with
-a field `text`, .parquet with a column `text`). A hub corpus is streamed, its commit is recorded, and what
-was read of it is kept in the cache folder, so that a run repeats without the network.
+A corpus is a sequence of documents in the model's own tokens, without BOS or any other special token put in
+between. Whatever a document contains is data. Files hold one document (.txt) or one a row (.jsonl with a
+field `text`, .parquet with a column `text`). A document that comes again, token for token, is read again,
+since how often a text comes is part of a corpus, but it is one document where documents count. A hub corpus
+is streamed, its commit is recorded, and what was read of it is kept in the cache folder, so that a run
+repeats without the network.
 """
 
 from __future__ import annotations
@@ -116,7 +118,7 @@ def load_corpus(choice: CorpusChoice, base: Path, model: HookedModel) -> Corpus:
             seen=f"{len(ids):,} in the tokens of {model.name}",
             hint=f"tokens: {len(ids)} takes all of it",
         )
-    return Corpus(name, corpus_hash(choice, base), source, ids, starts)
+    return Corpus(name, corpus_hash(choice, base), source + _repeats(ids, starts), ids, starts)
 
 
 def tokenise(
@@ -141,11 +143,30 @@ def tokenise(
     return _cut(ids, starts_of(np.array([len(d) for d in documents], dtype=np.int64)), limit)
 
 
+def document_numbers(
+    ids: Int[np.ndarray, " token"], starts: Int[np.ndarray, " document"]
+) -> Int[np.ndarray, " document"]:
+    """A number for each document; documents of the same tokens have one, that of the first of them."""
+    first: dict[bytes, int] = {}
+    numbers = np.empty(len(starts), dtype=np.int64)
+    for number, document in enumerate(np.split(ids, starts[1:])):
+        # Digests and not the documents: a second copy of a large corpus would not fit.
+        digest = hashlib.blake2b(np.ascontiguousarray(document).data, digest_size=16).digest()
+        numbers[number] = first.setdefault(digest, number)
+    return numbers
+
+
 def tokenizer_hash(text: Tokenizer) -> str:
     """A hash over a tokenizer's tokens and their ids: equal where stored ids mean the same."""
     # By id, since a dictionary's order is the tokenizer's own business.
     vocabulary = sorted(text.get_vocab(with_added_tokens=True).items(), key=lambda pair: pair[1])
     return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()
+
+
+def _repeats(ids: np.ndarray, starts: np.ndarray) -> str:
+    """How many documents repeat an earlier one, in words; nothing where none does."""
+    repeats = len(starts) - len(np.unique(document_numbers(ids, starts)))
+    return f"; {repeats:,} of {len(starts):,} documents repeat another one" if repeats else ""
 
 
 def _cut(ids: np.ndarray, starts: np.ndarray, limit: int | None) -> tuple[np.ndarray, np.ndarray]:

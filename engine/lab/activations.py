@@ -1,4 +1,4 @@
-"""Harvested activations: rows of sharded files or of memory, gathered, shuffled and split by whole contexts.
+"""Harvested activations: rows of sharded files or of memory, gathered, shuffled and split by whole documents.
 
 A shard is a safetensors file with `ids` and one array "row d" per site, mapped from the file rather than
 read; it holds the contexts shard * contexts_per_shard and following. Nothing here keeps more in memory than
@@ -128,22 +128,23 @@ class Activations:
                 yield self._shaped(rest, sites)
 
     def split(self, held_out_fraction: float, seed: int = 0) -> tuple[Activations, Activations]:
-        """Training and held-out rows that share no context; the held-out contexts are drawn by `seed`.
+        """Training and held-out rows that share no document; the held-out documents are drawn by `seed`.
 
-        Contexts are pieces of documents: two pieces of one document may lie on either side.
-        Raises DataError where either would be empty.
+        `held_out_fraction` is of the contexts, met as nearly as whole documents allow. Raises DataError where
+        either side would be empty.
         """
-        # By context and not by token: tokens of one context see each other, so that one on either side would
-        # leak.
-        n_held_out = round(held_out_fraction * len(self.chosen))
-        if not 0 < n_held_out < len(self.chosen):
-            expected = "a context for each side"
-            seen = f"{held_out_fraction:g} of {len(self.chosen)} contexts"
-            raise DataError("too few contexts to hold some out", expected=expected, seen=seen)
-        order = np.random.default_rng(seed).permutation(self.chosen)
-        train = np.sort(order[n_held_out:])  # in the order of the corpus again, which reads files in sequence
-        held_out = np.sort(order[:n_held_out])
-        return replace(self, chosen=train), replace(self, chosen=held_out)
+        # By document and not by token or context: tokens of one context see each other, and contexts of one
+        # document tell of the same, so that one on either side would leak.
+        wanted = round(held_out_fraction * self.n_contexts)
+        documents, contexts = np.unique(self.contexts.documents[self.chosen], return_counts=True)
+        if not 0 < wanted < self.n_contexts or len(documents) < 2:
+            expected = "a document for each side"
+            seen = f"{held_out_fraction:g} of {self.n_contexts} contexts in {len(documents)} documents"
+            raise DataError("too few documents to hold some out", expected=expected, seen=seen)
+        drawn = _drawn(contexts, wanted, np.random.default_rng(seed))
+        held_out = np.isin(self.contexts.documents[self.chosen], documents[drawn])
+        # In the order of the corpus, which reads files in sequence.
+        return replace(self, chosen=self.chosen[~held_out]), replace(self, chosen=self.chosen[held_out])
 
     @staticmethod
     def _shaped(batch: Tensor, sites: str | Sequence[str]) -> Tensor:
@@ -205,3 +206,15 @@ class Activations:
         ends = np.append(0, np.cumsum(self.contexts.rows, dtype=np.int64))
         context = np.arange(len(self.contexts))
         return ends[context] - ends[context - context % self.contexts_per_shard]
+
+
+def _drawn(sizes: Int[np.ndarray, " document"], wanted: int, rng: np.random.Generator) -> list[int]:
+    """Documents in random order without those that would be too much; the smallest where all would be."""
+    drawn = []
+    room = wanted
+    order = rng.permutation(len(sizes)).tolist()
+    for document in order:
+        if sizes[document] <= room:
+            drawn.append(document)
+            room -= int(sizes[document])
+    return drawn or [int(sizes.argmin())]

@@ -3,6 +3,14 @@
 A context is a piece of one document, never of two, with the model's BOS in front where it declares one. The
 BOS makes the first position like no other (it takes the attention that has nowhere to go, and its activations
 are tens of times as large), so that its activations are left out unless they are asked for.
+
+Contexts of one document tell of the same things in the same words, so that what is held out is whole
+documents. A document is what the corpus says: a line of a JSONL file, a row of a dataset, a sample of the
+packaged corpus. Documents of the same tokens throughout are one document, however often the corpus repeats
+it: its text is read each time, but it lies on one side of a split and is one unit. Documents that share a
+part (a licence's header) stay several. A corpus of a single document (a .txt file) is a stream: there a
+document is a stretch of neighbouring contexts, and what runs over the edge of a stretch is not accounted
+for.
 """
 
 from __future__ import annotations
@@ -14,16 +22,20 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from engine.data.corpora import Corpus
+from engine.data.corpora import Corpus, document_numbers
 from engine.errors import DataError, ModelError
 from engine.models.hooked import HookedModel
+
+STRETCH_CONTEXTS = 16
+STRETCHES = 20  # at least so many, where there are as many contexts
 
 
 @dataclass(frozen=True)
 class Contexts:
     """Pieces of documents: context c is ids[starts[c] : starts[c] + lengths[c]], after `bos` if there is one.
 
-    `include_bos` says whether the BOS position counts among a context's rows.
+    `include_bos` says whether the BOS position counts among a context's rows. `documents` numbers the
+    document of each context.
     """
 
     ids: Int[np.ndarray, " token"]
@@ -31,6 +43,7 @@ class Contexts:
     lengths: Int[np.ndarray, " context"]
     bos: int | None
     include_bos: bool
+    documents: Int[np.ndarray, " context"]
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -114,7 +127,21 @@ def cut(
         lengths=np.minimum(left, room).astype(np.int32),
         bos=bos,
         include_bos=include_bos,
+        documents=_documents(corpus.ids[:total], starts, pieces),
     )
+
+
+def _documents(
+    ids: Int[np.ndarray, " token"],
+    starts: Int[np.ndarray, " document"],
+    pieces: Int[np.ndarray, " document"],
+) -> Int[np.ndarray, " context"]:
+    """The number of each context's document, documents of the same tokens having one number."""
+    if len(starts) == 1:
+        contexts = np.arange(pieces.sum())
+        # A short text is cut into short stretches, so that a tenth of it can be held out.
+        return contexts // max(1, min(STRETCH_CONTEXTS, len(contexts) // STRETCHES))
+    return np.repeat(document_numbers(ids, starts), pieces)
 
 
 def bos_of(model: HookedModel) -> int | None:

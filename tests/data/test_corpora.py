@@ -12,7 +12,14 @@ import pandas as pd
 import pytest
 
 from engine.data import corpora
-from engine.data.corpora import Corpus, corpus_hash, corpus_names, load_corpus, tokenizer_hash
+from engine.data.corpora import (
+    Corpus,
+    corpus_hash,
+    corpus_names,
+    document_numbers,
+    load_corpus,
+    tokenizer_hash,
+)
 from engine.data.packed import write_packed
 from engine.errors import DataError
 from engine.models.hooked import HookedModel
@@ -56,6 +63,13 @@ def test_every_format_gives_the_same_tokens(tmp_path: Path, model: HookedModel, 
     assert corpus.source == f"the file {name}"
     if name != "a.txt":
         assert [part.tolist() for part in np.split(corpus.ids, corpus.starts[1:])] == wanted
+
+
+def test_a_repeated_document_is_read_again_and_is_one_document(tmp_path: Path, model: HookedModel):
+    corpus = load(write(tmp_path / "a.jsonl", [*TEXTS, *TEXTS[:2]]), tmp_path, model)
+    assert len(corpus.starts) == 5
+    assert document_numbers(corpus.ids, corpus.starts).tolist() == [0, 1, 2, 0, 1]
+    assert corpus.source == "the file a.jsonl; 2 of 5 documents repeat another one"
 
 
 def test_a_limit_takes_exactly_so_many_tokens(tmp_path: Path, model: HookedModel):

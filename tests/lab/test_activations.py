@@ -1,6 +1,8 @@
-"""Harvested rows: gathered in order, every one once an epoch, split by whole contexts."""
+"""Harvested rows: gathered in order, every one once an epoch, split by whole documents."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,9 +59,12 @@ def test_every_row_comes_once_an_epoch_in_random_order(found, sites, buffer_byte
     assert not torch.equal(batches[0], other)
 
 
-def test_sides_of_a_split_share_no_context(found):
+def test_sides_of_a_split_share_no_document(found):
     train, held_out = found.split(0.25)
-    assert not set(train.chosen.tolist()) & set(held_out.chosen.tolist())
+    documents = found.contexts.documents
+    assert len(set(documents.tolist())) < found.n_contexts
+    assert not set(documents[train.chosen].tolist()) & set(documents[held_out.chosen].tolist())
+    assert len(held_out.chosen) == round(0.25 * found.n_contexts)
     assert len(train.chosen) + len(held_out.chosen) == found.n_contexts
     assert train.n_tokens + held_out.n_tokens == found.n_tokens
     both = torch.cat([side.rows(TWO, range(side.n_tokens)) for side in (train, held_out)])
@@ -69,8 +74,27 @@ def test_sides_of_a_split_share_no_context(found):
     assert found.split(0.25)[1].chosen.tolist() == held_out.chosen.tolist()
     assert found.split(0.25, seed=1)[1].chosen.tolist() != held_out.chosen.tolist()
     for fraction in (0.0, 1.0):
-        with pytest.raises(DataError, match="too few contexts"):
+        with pytest.raises(DataError, match="too few documents"):
             found.split(fraction)
+
+
+def of_documents(found: Activations, documents: list[int]) -> Activations:
+    """The first contexts, as if they were of these documents."""
+    numbers = np.zeros(found.n_contexts, dtype=np.int64)
+    numbers[: len(documents)] = documents
+    contexts = replace(found.contexts, documents=numbers)
+    return replace(found, contexts=contexts, chosen=np.arange(len(documents)))
+
+
+def test_one_document_however_often_repeated_cannot_be_divided(found):
+    with pytest.raises(DataError, match="too few documents to hold some out") as caught:
+        of_documents(found, [0] * 12).split(0.25)
+    assert caught.value.seen == "0.25 of 12 contexts in 1 documents"
+
+
+def test_where_every_document_is_too_large_the_smallest_is_held_out(found):
+    _, held_out = of_documents(found, [0] * 5 + [1] * 3 + [2] * 4).split(0.1)
+    assert held_out.chosen.tolist() == [5, 6, 7]
 
 
 def test_a_site_that_was_not_harvested_brings_the_nearest(found):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from engine.data.corpora import Corpus
 from engine.errors import DataError, ModelError
 from engine.lab.contexts import cut
 from engine.models.micro import micro_model
@@ -25,6 +28,28 @@ def test_every_token_is_in_one_context_and_no_context_in_two_documents(make, tok
     room = 16 - (contexts.bos is not None)
     assert contexts.lengths.max() <= room
     assert len(contexts) <= len(CORPUS.starts) + len(CORPUS.ids) // room
+
+
+def test_contexts_of_one_document_and_of_its_repeats_have_one_number():
+    once = made_up(6)
+    twice = replace(
+        once,
+        ids=np.concatenate([once.ids, once.ids]),
+        starts=np.concatenate([once.starts, once.starts + len(once.ids)]),
+    )
+    contexts = cut(twice, micro_model(), context_tokens=16)
+    owner = np.searchsorted(twice.starts, contexts.starts, side="right") - 1
+    assert contexts.documents.tolist() == (owner % 6).tolist()
+    # Only the last document is cut off by a limit, and is another one then.
+    assert len(set(cut(twice, micro_model(), context_tokens=16, tokens=2 * len(once.ids) - 1).documents)) == 7
+
+
+@pytest.mark.parametrize(("n_contexts", "stretch"), [(5, 1), (100, 5), (1000, 16)])
+def test_a_stream_without_documents_is_cut_into_stretches(n_contexts: int, stretch: int):
+    ids = np.arange(16 * n_contexts, dtype=np.int32) % 20
+    stream = Corpus("stream", "", "", ids, np.zeros(1, dtype=np.int64))
+    contexts = cut(stream, micro_model(), context_tokens=16)
+    assert contexts.documents.tolist() == [c // stretch for c in range(n_contexts)]
 
 
 def test_bos_leads_and_counts_only_where_it_is_included():

@@ -1,7 +1,7 @@
 """Crosscoder: which features do several layers, or two models, share, and which has one of them alone?
 
 1. Harvest the corpus's activations at two or more `sites`, or at one or more in this model and in a second
-   one, `against`, that shares its tokenizer; hold out whole contexts.
+   one, `against`, that shares its tokenizer; hold out whole documents.
 2. Train one BatchTopK crosscoder on all of these sources: a token's latents are the same in every one, and
    each latent has a decoder direction for each. Sources weigh the same, whatever their scale and width.
 3. On held-out contexts: explained variance by source (about the training mean), l0 and live latents.
@@ -92,7 +92,7 @@ class Params(HarvestParams, TrainingParams):
 
 def run(lab: Lab, params: Params) -> Result:
     """Train one crosscoder and its null, and measure both on contexts that they never saw."""
-    # 1. Harvest the sources; hold out whole contexts.
+    # 1. Harvest the sources; hold out whole documents.
     with lab.stage(0.3, "reading the corpus") as progress:
         aligned = read_aligned(lab, params.sites, params, against=params.against, progress=progress)
     return study(source_data(aligned, params.held_out, params), params, lab)

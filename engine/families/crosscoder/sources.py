@@ -98,7 +98,7 @@ class AlignedSources:
         return (torch.cat(batches, dim=1) for batches in zip(*streams, strict=True))
 
     def split(self, held_out_fraction: float) -> tuple[AlignedSources, AlignedSources]:
-        """Training and held-out rows that share no context; DataError where either would be empty."""
+        """Training and held-out rows that share no document; DataError where either would be empty."""
         halves = [s.activations.split(held_out_fraction) for s in self.sources]
         train, held_out = zip(*halves, strict=True)
         return self._with(train), self._with(held_out)

@@ -37,8 +37,9 @@ def hold_out(lab: Lab, acts: Activations, fraction: float) -> tuple[Activations,
 class HeldOutActivations:
     """Rows of activations with their token and context; `rows` fetches some of them by position.
 
-    `context` numbers the contexts from 0; `names` are their labels, the units of sampling. `inputs` gives
-    what the model reads of some contexts; its positions before `first_position` (a BOS) have no row.
+    `context` numbers the contexts from 0; `names` are their labels, the units of sampling, and `documents`
+    their clusters. `inputs` gives what the model reads of some contexts; its positions before
+    `first_position` (a BOS) have no row.
     """
 
     site: str
@@ -48,6 +49,7 @@ class HeldOutActivations:
     ids: Int[np.ndarray, " row"]
     context: Int[np.ndarray, " row"]
     names: list[str]
+    documents: list[str]
 
     @classmethod
     def of(cls, acts: Activations, site: str) -> HeldOutActivations:
@@ -62,6 +64,7 @@ class HeldOutActivations:
             context=acts.context.astype(np.int64),
             # Where a context begins identifies it whatever else was harvested or held out.
             names=[f"token {start}" for start in acts.contexts.starts[acts.chosen].tolist()],
+            documents=[f"document {i}" for i in acts.contexts.documents[acts.chosen].tolist()],
         )
 
     def batches(self, size: int = 4096) -> Iterator[tuple[Float[Tensor, "row d"], Int[Tensor, " row"]]]:
