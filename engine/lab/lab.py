@@ -117,8 +117,11 @@ class Lab:
         SpecError where there are fewer, or where they differ in anything else.
         """
         points = self.used_runs(role)
-        # All names of all points: a sweep over a second parameter would mix two causes.
-        swept = sorted({name for point in points for name, _ in point})
+        # A sweep over a second parameter would mix two causes. What all points share, such as the choice that
+        # a claim is tested under, is no cause of any difference.
+        values = [dict(point) for point in points]
+        names = sorted({name for point in values for name in point})
+        swept = [name for name in names if any(point.get(name) != values[0].get(name) for point in values)]
         if swept != [parameter] or len(points) < 2:
             of = f"{len(points)} run{'s' * (len(points) != 1)}"
             raise SpecError(

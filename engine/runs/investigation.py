@@ -141,7 +141,7 @@ def project_or_none() -> Path | None:
 
 
 def _with_canonical_models(spec: Spec, folder: Path, root: Path | None, catalog: FamilyCatalog) -> Spec:
-    """The spec with each model by its one name, also where an experiment names it."""
+    """The spec with each model by its one name, also where an experiment or a claim names it."""
 
     def named(model: str) -> str:
         return canonical_model(model, folder, root)
@@ -159,7 +159,11 @@ def _with_canonical_models(spec: Spec, folder: Path, root: Path | None, catalog:
 
     experiments = {name: renamed(experiment) for name, experiment in spec.experiments.items()}
     models = [named(model) for model in spec.models]
-    return spec.model_copy(update={"models": models, "experiments": experiments})
+    claims = {
+        claim_id: claim.model_copy(update={"about": claim.about and named(claim.about)})
+        for claim_id, claim in spec.claims.items()
+    }
+    return spec.model_copy(update={"models": models, "experiments": experiments, "claims": claims})
 
 
 def _named_twice(models: Sequence[str], path: Path, root: Path | None) -> SpecError:

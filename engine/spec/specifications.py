@@ -21,13 +21,16 @@ from engine.spec.points import FamilyCatalog, Point, params_at, point_label, poi
 
 MAX_SPECIFICATIONS = 1_000
 
+Settings = tuple[tuple[str, Scalar], ...]
+"""What a specification changes, by full name in alphabetical order: (("patching.metric", "kl"),)."""
+
 
 @dataclass(frozen=True)
 class Specification:
     """One combination: `choices` as the claim writes them, `settings` what of them differs from the spec."""
 
     choices: Mapping[str, Scalar]
-    settings: Mapping[str, Scalar]
+    settings: Settings
 
     def number(self, name: str, spec: Spec) -> str:
         """The number that stands for `experiment.measurement` under this specification."""
@@ -56,8 +59,8 @@ def specifications(spec: Spec, claim: Claim, catalog: FamilyCatalog) -> list[Spe
     for values in itertools.product(*claim.across.values()):
         choices = dict(zip(claim.across, values, strict=True))
         # In one order whatever the claim's is, so that equal combinations have one name.
-        settings = {key: choices[key] for key in sorted(choices) if choices[key] != own[key]}
-        found.append(Specification(choices, settings))
+        changed = tuple((key, choices[key]) for key in sorted(choices) if choices[key] != own[key])
+        found.append(Specification(choices, changed))
     return found
 
 
@@ -70,14 +73,12 @@ def own_value(spec: Spec, key: str, catalog: FamilyCatalog) -> Scalar:
     return params.model_dump(mode="json")[parameter]
 
 
-def settings_of(experiment: str, settings: Mapping[str, Scalar], spec: Spec) -> Point:
+def settings_of(experiment: str, settings: Settings, spec: Spec) -> Point:
     """What a specification changes for one experiment: its own parameters by name, others' in full."""
-    closure = {experiment, *upstream(spec, experiment)}
     changed: Point = {}
-    for key, value in settings.items():
+    for key, value in inherited(experiment, settings, spec):
         name, _, parameter = key.partition(".")
-        if name in closure:
-            changed[parameter if name == experiment else key] = value
+        changed[parameter if name == experiment else key] = value
     return changed
 
 
@@ -89,12 +90,12 @@ def upstream(spec: Spec, experiment: str) -> list[str]:
     return list(found)
 
 
-def specified_settings(spec: Spec, catalog: FamilyCatalog) -> dict[str, list[dict[str, Scalar]]]:
+def specified_settings(spec: Spec, catalog: FamilyCatalog) -> dict[str, list[Settings]]:
     """By experiment, the settings of its runs beyond those that the spec has itself, each once.
 
     Only of experiments that a claim with choices names, and of those that these build on.
     """
-    found: dict[str, list[dict[str, Scalar]]] = {name: [] for name in spec.experiments}
+    found: dict[str, list[Settings]] = {name: [] for name in spec.experiments}
     for claim in spec.claims.values():
         if not claim.across:
             continue
@@ -108,10 +109,10 @@ def specified_settings(spec: Spec, catalog: FamilyCatalog) -> dict[str, list[dic
     return found
 
 
-def inherited(experiment: str, settings: Mapping[str, Scalar], spec: Spec) -> dict[str, Scalar]:
-    """The part of the settings, by full name, that changes an experiment."""
+def inherited(experiment: str, settings: Settings, spec: Spec) -> Settings:
+    """The part of the settings that changes an experiment: its own, and those of what it builds on."""
     closure = {experiment, *upstream(spec, experiment)}
-    return {key: value for key, value in settings.items() if key.partition(".")[0] in closure}
+    return tuple((key, value) for key, value in settings if key.partition(".")[0] in closure)
 
 
 def claim_names(claim: Claim) -> list[str]:

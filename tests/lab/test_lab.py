@@ -44,6 +44,12 @@ def test_a_sweep_over_one_parameter_is_used_by_its_value():
         lab.used_over("one", "seed")
 
 
+def test_what_all_points_of_a_sweep_share_is_no_second_cause():
+    swept: dict[Point, UsedRun] = {(("seed", seed), ("k", 4)): UsedRun(Result()) for seed in (3, 1)}
+    lab = Lab(micro_model(), uses={"saes": swept})
+    assert list(lab.used_over("saes", "seed")) == [3, 1]
+
+
 def test_a_stage_tells_its_own_progress_as_a_part_of_the_whole():
     told = []
     lab = Lab(micro_model(), progress=lambda fraction, message="": told.append((round(fraction, 3), message)))

@@ -42,10 +42,10 @@ def test_every_combination_is_a_specification_and_the_last_choice_varies_fastest
 def test_what_the_spec_has_itself_is_no_setting(spec, catalog):
     found = specifications(spec, spec.claims["first"], catalog)
     assert [each.settings for each in found] == [
-        {"a.commit_rank": 0},
-        {},
-        {"a.commit_rank": 0, "c.k": 8},
-        {"c.k": 8},
+        (("a.commit_rank", 0),),
+        (),
+        (("a.commit_rank", 0), ("c.k", 8)),
+        (("c.k", 8),),
     ]
 
 
@@ -64,10 +64,10 @@ def test_under_the_specs_own_values_a_number_is_itself(spec, catalog):
 
 def test_claims_share_the_runs_of_equal_combinations(spec, catalog):
     found = specified_settings(spec, catalog)
-    assert found["c"] == [{"c.k": 8}]
-    assert found["b"] == [{"a.commit_rank": 0}]
+    assert found["c"] == [(("c.k", 8),)]
+    assert found["b"] == [(("a.commit_rank", 0),)]
     assert found["a"] == [
-        {"a.commit_rank": 0},
-        {"a.normalise": False},
-        {"a.commit_rank": 0, "a.normalise": False},
+        (("a.commit_rank", 0),),
+        (("a.normalise", False),),
+        (("a.commit_rank", 0), ("a.normalise", False)),
     ]

@@ -12,6 +12,8 @@ from engine.runs.planning.cost import CostEstimate
 from engine.runs.planning.staleness import RunStatus
 from engine.runs.store.record import RunName
 
+Sweep = tuple[str, str, str, bool]  # slug, experiment, model, and whether it is of a claim's specifications
+
 
 @dataclass
 class Selection:
@@ -34,9 +36,9 @@ class Selection:
         self.wanted = {run.name: index for index, run in enumerate(due)}
         # Kept, since a run's bundle is asked for at each price of all that use it.
         self.bundles: dict[RunName, tuple[RunName, ...]] = {}
-        self.sweep_seconds: defaultdict[tuple[str, str, str], float] = defaultdict(float)
+        self.sweep_seconds: defaultdict[Sweep, float] = defaultdict(float)
         for name in self.wanted:
-            self.sweep_seconds[_sweep(name)] += self.estimates[name].seconds
+            self.sweep_seconds[self._sweep(name)] += self.estimates[name].seconds
 
     def within(self, budget: float) -> Iterator[RunName]:
         """The runs that fit: primary models and cheap experiments first, each run after those it uses.
@@ -69,9 +71,13 @@ class Selection:
 
     def rank(self, name: RunName, cost: float) -> tuple[bool, float, float]:
         """Primary models first, then by what the run and all other points of its sweep cost."""
-        sweep = self.sweep_seconds[_sweep(name)]
+        sweep = self.sweep_seconds[self._sweep(name)]
         # A sweep counts as a whole, so that its points are measured together.
         return name.model != self.primaries[name.slug], max(sweep, cost), sweep
+
+    def _sweep(self, name: RunName) -> Sweep:
+        """What all points of a sweep on one model have in common: specifications do not make it dearer."""
+        return name.slug, name.experiment, name.model, bool(self.by_name[name].settings)
 
     def _is_due(self, run: RunStatus) -> bool:
         if run.blocked or (self.changed and run.state == "new") or not self.select(run.name):
@@ -141,8 +147,3 @@ class _Spending:
     def _startup(self, parts: list[RunName]) -> float:
         models = {part.model for part in parts} - self.loaded
         return sum(self.selection.model_seconds[model] for model in models)
-
-
-def _sweep(name: RunName) -> tuple[str, str, str]:
-    """What all points of a sweep on one model have in common."""
-    return name.slug, name.experiment, name.model

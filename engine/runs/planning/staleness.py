@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -32,10 +33,11 @@ from engine.spec.load import written_at
 from engine.spec.models import Experiment
 from engine.spec.points import experiment_order, normalised, points, second_model_field
 from engine.spec.sites import resolve_site
+from engine.spec.specifications import Settings, inherited, settings_of, specified_settings
 
 RunState = Literal["up to date", "stale", "new", "not measurable"]
 SHOWN_CHANGES = 3
-Sweep = tuple[str, str, str]  # slug, experiment, model
+OWN: Settings = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class RunStatus:
     published: PublishedRun | None = None
     unpublished: str = "nothing is published for it"
     amounts: Amounts = NOTHING_READ
+    settings: Settings = ()  # what a claim's specification changes, by full name; () is the spec's own run
 
     @property
     def family(self) -> str:
@@ -76,7 +79,7 @@ class RunInspector:
     store: RunStore
     sources: Sources
     done: dict[RunName, RunStatus] = field(default_factory=dict)
-    points: defaultdict[tuple[str, str, str], list[RunName]] = field(
+    points: defaultdict[tuple[str, str, str, Settings], list[RunName]] = field(
         default_factory=lambda: defaultdict(list)
     )
     pasts: list[PastRun] = field(default_factory=list)
@@ -125,8 +128,10 @@ class RunInspector:
         """Every run of the investigation, in the order of the spec."""
         published = read_published(investigation.published_folder)
         self.pasts += [self._past(run, investigation) for run in published.runs.values()]
+        self._require_models_spoken_of(investigation)
+        specified = specified_settings(investigation.spec, self.sources.catalog)
         found = {
-            name: self._experiment(investigation, name, published)
+            name: self._experiment(investigation, name, specified[name], published)
             # Those that are used first: their keys are part of the keys of what uses them.
             for name in experiment_order(investigation.spec)
         }
@@ -166,10 +171,20 @@ class RunInspector:
         memory = max([cost.memory_bytes, *(other.memory_bytes for other in beside)])
         return replace(cost, seconds=cost.seconds + fetch, memory_bytes=memory)
 
+    def _require_models_spoken_of(self, investigation: Investigation) -> None:
+        """ModelUnknown where a claim is `about` a model that no source has: it would be tested nowhere."""
+        for claim_id, claim in investigation.spec.claims.items():
+            if claim.about and claim.about not in investigation.spec.models:
+                self._facts(investigation, claim.about, "float32", [("claims", claim_id, "about")])
+
     def _experiment(
-        self, investigation: Investigation, name: str, published: PublishedEvidence
+        self,
+        investigation: Investigation,
+        name: str,
+        specified: Sequence[Settings],
+        published: PublishedEvidence,
     ) -> list[RunStatus]:
-        """The runs of one experiment; those that it uses were looked at before."""
+        """The runs of one experiment and those that specifications add; what it uses was looked at before."""
         experiment = investigation.spec.experiments[name]
         found: list[RunStatus] = []
         problems: list[SpecError | None] = []
@@ -180,15 +195,18 @@ class RunInspector:
             problems.append(problem)
             blocked = "" if facts.available else facts.reason
             blocked = f"{problem.problem} ({problem.seen})" if problem else blocked
-            for point in points(experiment):
+            # A specification is measured at every sweep point, as the experiment itself is.
+            for settings, point in itertools.product([OWN, *specified], points(experiment)):
+                point = point | settings_of(name, settings, investigation.spec)
                 run = RunName(investigation.slug, name, tuple(point.items()), model)
                 # With the layer as a number: `50%` of 12 and of 24 layers are different experiments.
                 asked = normalised(experiment, point, self.sources.catalog) | {"hook_site": site}
                 second, out_of_reach = self._second(run, experiment, investigation, asked)
-                done = self._run(run, experiment, investigation, asked, second, blocked or out_of_reach)
+                why_not = blocked or out_of_reach
+                done = self._run(run, settings, experiment, investigation, asked, second, why_not)
                 found.append(_with_published(done, published))
                 self.done[run] = found[-1]
-                self.points[run.slug, name, model].append(run)
+                self.points[run.slug, name, model, settings].append(run)
         # Only where no model has the site is the spec wrong; on some models it is a run that cannot be
         # measured.
         if (first := problems[0]) and all(problems):
@@ -224,6 +242,7 @@ class RunInspector:
     def _run(
         self,
         name: RunName,
+        settings: Settings,
         experiment: Experiment,
         investigation: Investigation,
         asked: dict[str, Any],
@@ -236,7 +255,9 @@ class RunInspector:
         needs = {
             f"{role}: {used.label}": used
             for role, other in experiment.uses.items()
-            for used in self.points[name.slug, other, name.model]
+            for used in self.points[
+                name.slug, other, name.model, inherited(other, settings, investigation.spec)
+            ]
         }
         inputs = RunInputs(
             experiment={key: value for key, value in asked.items() if key != "uses"},
@@ -250,9 +271,8 @@ class RunInspector:
         for used in needs.values():
             if self.done[used].state == "not measurable":
                 blocked = blocked or f"uses {used.label}: {self.done[used].reason}"
-        return replace(
-            self._judged(name, experiment, inputs, tuple(needs.values()), blocked), amounts=amounts
-        )
+        judged = self._judged(name, experiment, inputs, tuple(needs.values()), blocked)
+        return replace(judged, amounts=amounts, settings=settings)
 
     def _judged(
         self,
