@@ -26,7 +26,7 @@ from engine.errors import EngineError
 from engine.models.cards import availability, cache_folder, is_cached, known_models
 from engine.runs.investigation import find_root
 
-CORE = ("torch", "transformers", "transformer-lens", "gguf", "mkdocs", "mkdocs-material", "altair", "pandas")
+CORE = ("torch", "transformers", "transformer-lens", "gguf", "mkdocs", "mkdocs-material", "pandas")
 
 
 app = typer.Typer(add_completion=False)

@@ -1,7 +1,7 @@
 """`engine serve`: the whole site once, then what an edit touches.
 
-An edited template is printed again from the ledger that is there, its charts as they were drawn. Whatever
-else changes (a spec, a run that was measured meanwhile, a published number) makes everything anew.
+An edited template is printed again from the ledger that is there. Whatever else changes (a spec, a run that
+was measured meanwhile, a published number) makes everything anew.
 """
 
 from __future__ import annotations

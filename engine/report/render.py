@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import pandas as pd
 from markupsafe import Markup
@@ -16,7 +16,8 @@ from markupsafe import Markup
 from engine.errors import ClaimError, EngineError, TemplateError, nearest
 from engine.evidence.printing import digits
 from engine.evidence.verdicts import VerdictName
-from engine.report.charts.chart_cache import ChartCache
+from engine.report.charts.chart import Chart
+from engine.report.charts.draw import draw
 from engine.report.citations import Reference, references_beside
 from engine.report.claim_sentences import ClaimSentence, verdict_of, why
 from engine.report.escape import as_it_is
@@ -38,9 +39,6 @@ from engine.report.printers.text import TextPrinter
 from engine.report.prose import without_code, without_tags
 from engine.report.tables import ROWS, count_shown, grid_of
 from engine.runs.ledger import DisplayItem, DisplayKind, Entry, Ledger
-
-if TYPE_CHECKING:
-    from engine.report.charts.chart import Chart
 
 __all__ = ["Concern", "RenderedReport", "asked_for", "render", "render_headline"]
 
@@ -72,12 +70,11 @@ def render(
     *,
     target: Literal["site", "text"] = "site",
     citations: Mapping[str, Reference] | None = None,
-    chart_cache: ChartCache | None = None,
 ) -> RenderedReport:
     """Print what the ledger knows into a template.
 
     `path` is the template's own, for messages, for the spec.yaml and, unless `citations` are given, the
-    references.bib beside it. `chart_cache` keeps drawn charts for the next printing.
+    references.bib beside it.
     `concerns` holds broken sentences and all that `lint` finds. Raises TemplateError with file:line and
     nearest names for whatever the template, the headline or a card names that is not there, ClaimError for
     what a claim does.
@@ -86,7 +83,7 @@ def render(
     text = unix_lines(template_text)
     references = references_beside(path) if citations is None else citations
     printer = SitePrinter(ledger) if target == "site" else TextPrinter()
-    page = _Page(ledger, path, printer, references, chart_cache or ChartCache())
+    page = _Page(ledger, path, printer, references)
     if wrong := wrong_in_spec(ledger, path):
         raise wrong[0]
     body = page.print(text, str(path))
@@ -171,7 +168,6 @@ class _Page:
     path: Path
     printer: Printer
     known_references: Mapping[str, Reference]
-    chart_cache: ChartCache = field(default_factory=ChartCache)
     charts: dict[str, Chart] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     concerns: list[Concern] = field(default_factory=list)
@@ -278,7 +274,7 @@ class _Page:
         table_id = _id(f"{entry.label}.{figure.table}", entry, self.ledger)
         self.tables[table_id] = table
         if id not in self.charts:
-            self.charts[id] = self.chart_cache.draw(figure, table)
+            self.charts[id] = draw(figure, table)
         return self.printer.chart(id, figure, self.charts[id], table_id)
 
     def table(

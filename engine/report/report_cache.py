@@ -13,22 +13,20 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from engine.report.charts.chart_cache import ChartCache
 from engine.report.json_cache import JsonCache
 from engine.report.lint import Concern
 from engine.report.render import RenderedReport, render
 from engine.runs.ledger import Entry, Ledger
 
 ENGINE = Path(__file__).parents[1]
-LIBRARIES = ("altair", "jinja2", "markupsafe", "numpy", "pandas")
+LIBRARIES = ("jinja2", "markupsafe", "numpy", "pandas")
 
 
 class ReportCache:
-    """Printed reports and drawn charts in a project's `.engine` folder; without one, nothing is kept."""
+    """Printed reports in a project's `.engine` folder; without one, nothing is kept."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.reports = JsonCache(folder and folder / "reports")
-        self.charts = ChartCache(folder and folder / "charts")
 
     def render(self, ledger: Ledger, template_text: str, path: Path) -> RenderedReport:
         """The report as it was printed before, or printed now and kept. Raises as `render` does."""
@@ -38,14 +36,13 @@ class ReportCache:
         if found := self.reports.get(key):
             concerns = [Concern(**concern) for concern in found.pop("concerns")]
             return RenderedReport(concerns=concerns, **found)
-        report = render(ledger, template_text, path, chart_cache=self.charts)
+        report = render(ledger, template_text, path)
         self.reports.put(key, {name: value for name, value in asdict(report).items() if name != "error"})
         return report
 
     def prune(self) -> None:
         """Delete what was not shown for longest, where there is much."""
         self.reports.prune()
-        self.charts.prune()
 
 
 def report_hash(ledger: Ledger, template_text: str, path: Path) -> str:

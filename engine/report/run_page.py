@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.evidence.result import Measurement
+from engine.report.charts.chart import Chart
+from engine.report.charts.draw import draw
 from engine.report.numbers import digits_of, failed_checks, interval_of, is_withheld
 from engine.report.popovers import command_of, provenance_facts
 from engine.report.printers.markdown_blocks import joined
@@ -15,9 +17,6 @@ from engine.report.printers.standalone import StandalonePrinter
 from engine.report.printers.text import TextPrinter
 from engine.report.tables import Grid, count_shown, grid_of
 from engine.runs.ledger import Entry
-
-if TYPE_CHECKING:
-    from engine.report.charts.chart import Chart
 
 
 def run_page(entry: Entry, experiment: Mapping[str, Any], *, slug: str = "") -> tuple[str, str]:
@@ -38,8 +37,6 @@ def _charts(entry: Entry) -> dict[str, Chart]:
     """The figures that may be shown, each drawn once for both printers."""
     if is_withheld(entry) or not entry.figures:
         return {}
-    from engine.report.charts.draw import draw  # loads altair, which only drawing needs
-
     return {
         name: draw(figure, entry.tables[figure.table], entry.label) for name, figure in entry.figures.items()
     }

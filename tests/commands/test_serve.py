@@ -39,10 +39,9 @@ def refuse(*_: object, **__: object) -> None:
     raise AssertionError("this was made already")
 
 
-def test_an_edited_sentence_is_printed_with_the_charts_that_were_drawn(
+def test_an_edited_sentence_is_printed_from_the_ledger_that_is_there(
     site: LiveSite, template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.report.charts.draw.draw", refuse)
     monkeypatch.setattr("engine.commands.serve.current_plan", refuse)
     template.write_text(template.read_text() + "\n\nA sentence of its own.\n")
     site.rebuild({template})

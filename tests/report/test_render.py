@@ -329,7 +329,7 @@ ASKING = """\
 
 
 def test_what_a_template_asks_for_is_known_without_drawing_it(ledger, monkeypatch) -> None:
-    monkeypatch.setattr("engine.report.charts.draw.draw", None)
+    monkeypatch.setattr("engine.report.render.draw", None)
     assert asked_for(ledger, ASKING, PATH) == {
         DisplayItem("lens", "tiny-gpt2", "figures", "by_layer"),
         DisplayItem("sweep[seed=3]", "tiny-llama", "tables", "per_prompt"),

@@ -1,4 +1,4 @@
-"""A figure as it is drawn, for whoever prints it; importing this loads no Altair."""
+"""A figure as it is drawn, for whoever prints it."""
 
 from __future__ import annotations
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-import altair as alt
 import pandas as pd
-from altair.utils.schemapi import debug_mode
 
 from engine.errors import TemplateError, nearest
 from engine.evidence.result import Figure
@@ -21,17 +19,17 @@ from engine.report.charts.channels import Channels
 from engine.report.charts.chart import Chart
 from engine.report.charts.figure_columns import part
 from engine.report.charts.kinds import JITTER, KINDS, LOOK, OPTIONS, ChartKind
+from engine.report.charts.vega import SCHEMA
 from engine.report.tables import is_numeric
 
 MOST_ROWS = 5000
 """More rows than this are sampled before they are drawn, and the caption says so."""
 
 
-def draw(figure: Figure, table: pd.DataFrame, where: str = "", *, validate: bool = False) -> Chart:
+def draw(figure: Figure, table: pd.DataFrame, where: str = "") -> Chart:
     """The figure as a Vega-Lite 6 spec with its data inside.
 
-    To `validate` it against the schema of Vega-Lite takes as long as all the rest. The tests do it for every
-    kind, and the figure itself is checked here.
+    The figure is checked here; that every kind is valid by the schema of Vega-Lite, the tests check.
 
     Raises TemplateError for an unknown kind, part, option or column, a missing part, and a table
     without rows.
@@ -40,14 +38,11 @@ def draw(figure: Figure, table: pd.DataFrame, where: str = "", *, validate: bool
     drawn, sampled = _capped(table.loc[:, list(dict.fromkeys(figure.columns.values()))])
     channels = Channels(figure, drawn)
     words = describe(figure, table)
-    with debug_mode(validate):  # else Altair validates each part of a chart when it is made
-        chart = kind.draw(channels).properties(data=alt.NamedData(name="rows"))
-        if "facet" in channels:
-            by = channels.channel("facet", alt.Facet, "nominal", sort=channels.order("facet"))
-            chart = chart.facet(by, columns=2)
-        spec = chart.properties(description=words).configure(**LOOK).to_dict(validate=validate)
-    # The rows go in at the end: Altair would copy them at every step, and validate each value.
-    spec["data"] = {"name": "rows", "values": _values(figure, drawn)}
+    view = kind.draw(channels)
+    if "facet" in channels:
+        view = {"facet": channels.facet(), "columns": 2, "spec": view}
+    data = {"name": "rows", "values": _values(figure, drawn)}
+    spec = {"$schema": SCHEMA, "config": LOOK, "data": data, "description": words, **view}
     return Chart(spec, words, sampled)
 
 

@@ -1,4 +1,7 @@
-"""The chart kinds: how the parts of a figure become marks. One function a kind, and the list of them."""
+"""The chart kinds: how the parts of a figure become marks. One function a kind, and the list of them.
+
+Each gives a view of Vega-Lite 6 (https://vega.github.io/vega-lite/docs/spec.html) without its data.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import altair as alt
-
-from engine.report.charts.channels import GREY, PALETTE, Channels
+from engine.report.charts.channels import GREY, PALETTE, Channels, View
 from engine.report.charts.figure_columns import value_and_category
 
 JITTER = "jitter (drawn only)"
@@ -19,103 +20,116 @@ LOOK = {
     "background": "transparent",
     "range": {"category": PALETTE},
     "mark": {"color": PALETTE[0]},
-    "view": {"stroke": None},
+    "view": {"continuousWidth": 300, "continuousHeight": 300, "stroke": None},
     "legend": {"orient": "top"},
 }
 
 
-def line(channels: Channels) -> Any:
+def marks(mark: str, encoding: View, **look: Any) -> View:
+    """One layer: a mark of a certain look, and the channels that it shows."""
+    return {"mark": {"type": mark, **look}, "encoding": encoding}
+
+
+def line(channels: Channels) -> View:
     """A line with a point at every value, and a band where the interval is known."""
     x = channels.measured("x") if channels.is_numeric("x") else channels.listed("x")
     y = channels.measured("y")
-    layers = channels.rule("y")
+    layers = _rule(channels, "y")
     unnamed = channels.color(legend=None)
     if channels.has_interval:
-        band = alt.Chart().mark_area(opacity=0.22)
-        layers.append(band.encode(x=x, **channels.interval("y"), **unnamed))
-    layers.append(alt.Chart().mark_line().encode(x=x, y=y, **unnamed))
-    points = alt.Chart().mark_point(filled=True, size=45, opacity=1)
-    layers.append(points.encode(x=x, y=y, tooltip=channels.tooltip(), **channels.color_and_shape()))
+        layers.append(marks("area", {"x": x, **channels.interval("y"), **unnamed}, opacity=0.22))
+    layers.append(marks("line", {"x": x, "y": y, **unnamed}))
+    shown = {"x": x, "y": y, "tooltip": channels.tooltip(), **channels.color_and_shape()}
+    layers.append(marks("point", shown, filled=True, size=45, opacity=1))
     return channels.sized(_one_legend(layers), 300)
 
 
-def bar(channels: Channels) -> Any:
+def bar(channels: Channels) -> View:
     """Bars from zero, each with its interval as a rule; lying down where y holds the words."""
     along, across = value_and_category(channels.figure, channels.table)
     place = {across: channels.listed(across), **_side_by_side(channels, across)}
-    bars = alt.Chart().mark_bar(fillOpacity=0.45 if channels.has_interval else 0.9)
     length = {along: channels.measured(along, zero=True)}
-    layers = [
-        bars.encode(**place, **length, **channels.color(), tooltip=channels.tooltip()),
-        *channels.rule(along),
-    ]
+    tooltip = {"tooltip": channels.tooltip()}
+    opacity = 0.45 if channels.has_interval else 0.9
+    bars = marks("bar", {**place, **length, **channels.color(), **tooltip}, fillOpacity=opacity)
+    layers = [bars, *_rule(channels, along)]
     if channels.has_interval:
         ends = channels.interval(along, zero=True)
-        whisker = alt.Chart().mark_rule(strokeWidth=3, color=PALETTE[0])
-        layers.append(
-            whisker.encode(**place, **ends, **channels.color(legend=None), tooltip=channels.tooltip())
-        )
+        whisker = {**place, **ends, **channels.color(legend=None), **tooltip}
+        layers.append(marks("rule", whisker, strokeWidth=3, color=PALETTE[0]))
     lying = max(120, 22 * len(channels.order(across)))
     return channels.sized(_one_legend(layers), 300 if along == "y" else lying)
 
 
-def _one_legend(layers: list[Any]) -> Any:
+def _one_legend(layers: list[View]) -> View:
     """Layers of which one has the legend, with colour and shape together as that layer draws them."""
-    return alt.layer(*layers).resolve_scale(color="independent", shape="independent")
+    return {"layer": layers, "resolve": {"scale": {"color": "independent", "shape": "independent"}}}
 
 
-def _side_by_side(channels: Channels, across: str) -> dict[str, Any]:
+def _rule(channels: Channels, axis: str) -> list[View]:
+    """The reference line that the `rule` option asks for."""
+    if "rule" not in channels.options:
+        return []
+    line = marks("rule", {axis: {"datum": channels.options["rule"]}}, color=GREY, strokeDash=[4, 4])
+    # Over one row: else the rule would be drawn once for each row of the table.
+    return [{**line, "transform": [{"aggregate": [{"op": "count", "as": "rows"}]}]}]
+
+
+def _side_by_side(channels: Channels, across: str) -> View:
     """Where colour splits a category, its bars stand beside each other rather than on top."""
     if "color" not in channels:
         return {}
     colors = set(zip(channels.values(across), channels.values("color"), strict=True))
     if len(colors) <= len(channels.order(across)):
         return {}
-    offset = alt.XOffset if across == "x" else alt.YOffset
-    return {f"{across}Offset": offset(field=channels.field("color"), type="nominal", sort=None)}
+    return {f"{across}Offset": {"field": channels.field("color"), "type": "nominal", "sort": None}}
 
 
-def heatmap(channels: Channels) -> Any:
+def heatmap(channels: Channels) -> View:
     """Cells; a diverging palette around the `midpoint` option where there is one."""
     midpoint = channels.options.get("midpoint")
-    scheme: dict[str, Any] = {"scheme": "purpleorange", "domainMid": midpoint}
-    scale = {"scheme": "viridis"} if midpoint is None else scheme
-    color = channels.channel("color", alt.Color, "quantitative", scale=scale)
-    cells = alt.Chart().mark_rect().encode(x=channels.listed("x"), y=channels.listed("y"), color=color)
+    scale = {"scheme": "purpleorange", "domainMid": midpoint}
+    if midpoint is None:
+        scale = {"scheme": "viridis"}
+    color = channels.channel("color", "quantitative", scale=scale)
+    place = {"x": channels.listed("x"), "y": channels.listed("y")}
+    cells = marks("rect", {**place, "color": color, "tooltip": channels.tooltip()})
     height = min(620, max(140, 18 * len(channels.order("y"))))
-    return channels.sized(cells.encode(tooltip=channels.tooltip()), height)
+    return channels.sized(cells, height)
 
 
-def strip(channels: Channels) -> Any:
+def strip(channels: Channels) -> View:
     """Every unit as a point, spread sideways within its category, with the median as a bar."""
     along, across = value_and_category(channels.figure, channels.table)
     listed = channels.listed(across)
-    middle = channels.measured(along, aggregate="median")
-    aside = (alt.XOffset if across == "x" else alt.YOffset)(field=JITTER, type="quantitative")
-    place = {across: listed, along: channels.measured(along), f"{across}Offset": aside}
-    points = alt.Chart().mark_point(filled=True, size=28, opacity=0.7)
-    points = points.encode(**place, **channels.color_and_shape(), tooltip=channels.tooltip())
-    median = alt.Chart().mark_tick(thickness=3, color=GREY, size=26).encode(**{across: listed, along: middle})
-    return channels.sized(alt.layer(*channels.rule(along), points, median), 300)
+    aside = {f"{across}Offset": {"field": JITTER, "type": "quantitative"}}
+    shown = {across: listed, along: channels.measured(along), **aside, **channels.color_and_shape()}
+    points = marks("point", {**shown, "tooltip": channels.tooltip()}, filled=True, size=28, opacity=0.7)
+    middle = {across: listed, along: channels.measured(along, aggregate="median")}
+    median = marks("tick", middle, thickness=3, color=GREY, size=26)
+    return channels.sized({"layer": [*_rule(channels, along), points, median]}, 300)
 
 
-def ecdf(channels: Channels) -> Any:
+def ecdf(channels: Channels) -> View:
     """The share of units at or below each value, one step line for each colour."""
-    by = [channels.field(name) for name in ("color", "facet") if name in channels]
-    share = alt.Y(field="share", type="quantitative", title="share at or below", axis=alt.Axis(format="%"))
-    steps = alt.Chart().transform_window(
-        share="cume_dist()", sort=[alt.SortField(channels.field("x"))], frame=[None, None], groupby=by
-    )
-    encoding = {"x": channels.measured("x"), "y": share, **channels.color_and_dash()}
-    return channels.sized(steps.mark_line(interpolate="step-after").encode(**encoding), 300)
+    share = {
+        "window": [{"op": "cume_dist", "as": "share"}],
+        "sort": [{"field": channels.field("x")}],
+        "frame": [None, None],
+        "groupby": [channels.field(name) for name in ("color", "facet") if name in channels],
+    }
+    y = {"field": "share", "type": "quantitative", "title": "share at or below", "axis": {"format": "%"}}
+    encoding = {"x": channels.measured("x"), "y": y, **channels.color_and_dash()}
+    steps = marks("line", encoding, interpolate="step-after")
+    return channels.sized({**steps, "transform": [share]}, 300)
 
 
-def scatter(channels: Channels) -> Any:
+def scatter(channels: Channels) -> View:
     """One point for each unit; the `label` part names it when it is pointed at."""
-    points = alt.Chart().mark_point(filled=True, size=45, opacity=0.8)
     encoding = {"x": channels.measured("x"), "y": channels.measured("y"), **channels.color_and_shape()}
-    points = points.encode(tooltip=channels.tooltip(), **encoding)
-    return channels.sized(alt.layer(*channels.rule("y"), points), 340)
+    encoding["tooltip"] = channels.tooltip()
+    points = marks("point", encoding, filled=True, size=45, opacity=0.8)
+    return channels.sized({"layer": [*_rule(channels, "y"), points]}, 340)
 
 
 @dataclass(frozen=True)
@@ -125,7 +139,7 @@ class ChartKind:
     needs: tuple[str, ...]
     may: tuple[str, ...]
     numbers: tuple[str, ...]
-    draw: Callable[[Channels], Any]
+    draw: Callable[[Channels], View]
 
 
 KINDS = {

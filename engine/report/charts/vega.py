@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-VEGA_LITE = "6.4"  # the schema that Altair 6.3 writes
+VEGA_LITE = "6.4"
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.4.1.json"
 
 
 def vega_bundle_name() -> str:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from markupsafe import Markup
 
 from engine.evidence.result import Figure
 from engine.evidence.verdicts import Verdict
+from engine.report.charts.chart import Chart
 from engine.report.citations import Reference
 from engine.report.claim_sentences import ClaimSentence
 from engine.report.numbers import Number
 from engine.report.popovers import LabelledFacts
 from engine.report.tables import Grid
-
-if TYPE_CHECKING:
-    from engine.report.charts.chart import Chart
 
 
 class Printer(Protocol):

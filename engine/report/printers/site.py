@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from engine.evidence.result import Figure
 from engine.evidence.verdicts import Verdict
+from engine.report.charts.chart import Chart
 from engine.report.citations import Reference
 from engine.report.claim_sentences import ClaimSentence, share_of
 from engine.report.escape import for_site, preformatted
@@ -36,9 +36,6 @@ from engine.report.printers.html_parts import alt_text, description_list
 from engine.report.printers.markdown_blocks import block, bulleted, headed
 from engine.report.tables import Grid, markdown
 from engine.runs.ledger import Ledger, Replication
-
-if TYPE_CHECKING:
-    from engine.report.charts.chart import Chart
 
 
 class SitePrinter:

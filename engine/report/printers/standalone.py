@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from markupsafe import Markup
 
 from engine.evidence.result import Figure
 from engine.evidence.verdicts import Verdict
+from engine.report.charts.chart import Chart
 from engine.report.charts.vega import vega_bundle
 from engine.report.citations import Reference
 from engine.report.claim_sentences import ClaimSentence, sentence_in_words, verdict_and_share
@@ -26,9 +26,6 @@ from engine.report.popovers import LabelledFacts
 from engine.report.printers.html_parts import alt_text, description_list
 from engine.report.printers.standalone_assets import SCRIPT, STYLE
 from engine.report.tables import Grid
-
-if TYPE_CHECKING:
-    from engine.report.charts.chart import Chart
 
 
 class StandalonePrinter:

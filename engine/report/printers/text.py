@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from engine.evidence.result import Figure
 from engine.evidence.verdicts import Verdict
+from engine.report.charts.chart import Chart
 from engine.report.citations import Reference
 from engine.report.claim_sentences import ClaimSentence, sentence_in_words, verdict_and_share
 from engine.report.escape import for_text
@@ -17,9 +17,6 @@ from engine.report.numbers import Number, number_in_words
 from engine.report.popovers import LabelledFacts
 from engine.report.printers.markdown_blocks import block, bulleted, headed
 from engine.report.tables import Grid, markdown
-
-if TYPE_CHECKING:
-    from engine.report.charts.chart import Chart
 
 
 class TextPrinter:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,9 +41,3 @@ def test_bad_figures_are_errors(kind, columns, options, table, problem: str, nea
     with pytest.raises(TemplateError, match=problem) as caught:
         draw(figure(kind, columns, options), table, "report.md:3")
     assert caught.value.where == "report.md:3" and (not near or near in caught.value.near)
-
-
-def test_altair_is_imported_only_where_a_chart_is_drawn() -> None:
-    rooms = "import engine.report.render, engine.report.run_page"
-    script = f"import sys; {rooms}; print(*{{'altair', 'torch'}} & set(sys.modules))"
-    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "\n"
