@@ -18,8 +18,8 @@
 
 Source: Meng et al. 2022, Wang et al. 2023, Zhang & Nanda 2024; Nanda 2023 (attribution patching). Unit of
 sampling: the prompt. Controls: the same places patched from another fact of equal length (about one half
-where a place holds all of the subject: the wrong answer goes and the right one does not come), and random
-places.
+where a place holds all of the subject: the wrong answer goes and the right one does not come), of another
+relation where one is equally long; and a random place, as the mean over all of them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from engine.lab.patching import sweep
 from engine.lab.planted import HEAD, LAYER, estimate_gap, linear_model, planted_lab
 from engine.lab.profiles import first_for_good, known_answer, spearman
 from engine.lab.roles import ROLES, over_positions, role_positions
-from engine.spec.family_params import SeedParams
+from engine.spec.family_params import FamilyParams
 from engine.spec.inputs import PAIRS, Inputs
 
 Effects = dict[str, np.ndarray]  # by site: "prompt layer pos", z "prompt layer pos head"
@@ -57,7 +57,7 @@ PLACES = {  # where one layer is chosen and measured
 inputs = Inputs(prompts=PAIRS)
 
 
-class Params(SeedParams):
+class Params(FamilyParams):
     prompts_per_relation: Annotated[int, Field(gt=0)] = 6
     """At most this many known pairs of each relation are patched, the first by hash of their id."""
     known_rank: Annotated[int, Field(ge=0)] = 0
@@ -112,7 +112,7 @@ def run(lab: Lab, params: Params) -> Result:
     ):
         measuring.finding(f"top_head_{what}", effect[:, *head], about, control=unrelated["top_head"])
 
-    chance = random_place(ev, restored, params.seed)
+    chance = any_place(ev, curves["denoising"])
     by_mlp = curves["denoising"]["mlp_out", "subject last"]
     # With an odd number of layers the middle one counts to the second half.
     middle = by_mlp.shape[1] // 2
@@ -212,25 +212,27 @@ def from_another_fact(
     found = sweep(lab.model, pairs, positions=asked, layers=used).normalised(clean[rows])
 
     over = ev.over("prompt", [facts.ids[row] for row in rows])
+    # One of the same relation shares the question: the reader is told how many do.
+    elsewhere = sum(facts.relations[a] != facts.relations[b] for a, b in zip(rows, partners, strict=True))
+    source = f"patched from another fact of equal length, of another relation in {elsewhere} of {len(rows)}"
     controls = {}
     for name, (site, role, layer) in places.items():
         effect = over_positions(found[site], role_positions(facts.prompts, role)[rows])[:, layer]
-        about = f"{site} of layer {layer} at the {role} token, patched from another fact of equal length."
+        about = f"{site} of layer {layer} at the {role} token, {source}."
         controls[name] = over.control(f"{name}_unrelated", effect, about)
     effect = over_positions(found["z"], role_positions(facts.prompts, "last")[rows])[:, *head]
-    about = "The best head, from another fact likewise."
+    about = f"The best head, {source}."
     controls["top_head"] = over.control("top_head_unrelated", effect, about)
     return controls
 
 
-def random_place(ev: Evidence, effects: Effects, seed: int) -> Measurement:
-    """The control of a half: attn_out or mlp_out at a random layer and end, drawn for each prompt."""
-    rng = np.random.default_rng(seed)
-    parts = np.concatenate([effects["attn_out"], effects["mlp_out"]], axis=1)
-    # Only places that were patched have a value.
-    drawn = [rng.choice(prompt[np.isfinite(prompt)]) for prompt in parts]
-    about = "attn_out or mlp_out of a random layer, at the subject's last token or the prompt's."
-    return ev.control("random_place_recovered", drawn, about)
+def any_place(ev: Evidence, curves: Curves) -> Measurement:
+    """The control of a half: the exact mean over every layer of attn_out and mlp_out at both ends."""
+    # The mean, and not a place drawn for each prompt: what a draw is expected to give is known, and drawing
+    # would only add noise.
+    places = [curves[site, role] for site in ("attn_out", "mlp_out") for role in ENDS]
+    about = "attn_out or mlp_out of a layer, at the subject's last token or the prompt's: mean over all."
+    return ev.control("random_place_recovered", np.mean(places, axis=(0, 2)), about)
 
 
 def draw(ev: Evidence, curves: dict[str, Curves], heads: pd.DataFrame) -> None:

@@ -108,17 +108,24 @@ class Facts:
         return chosen
 
     def unrelated(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows with an unrelated prompt of equal length (neither answer its own), and that prompt's row."""
+        """Rows with another fact of equal length (neither answer its own), and that fact's row.
+
+        A fact of another relation where there is one, since one of the same relation shares the question and
+        the kind of answer; among those, one whose subject stands at the same tokens.
+        """
         p = self.prompts
         own = torch.stack((p.answer, p.wrong_answer), dim=1)
+        subjects = _subject_spans(p)
         rows = []
         partners = []
         for row, others in enumerate(_partners(self.ids, self.relations)):
             # Of equal length, so that positions correspond; with neither of the two answers, so that nothing
             # of the fact comes along by accident.
             fits = [i for i in others if p.last[i] == p.last[row] and p.answer[i] not in own[row]]
+            # The least is taken, the first by hash among equals.
+            related = [(self.relations[i] == self.relations[row], subjects[i] != subjects[row]) for i in fits]
             rows += [row] if fits else []
-            partners += fits[:1]
+            partners += [fits[related.index(min(related))]] if fits else []
         return np.array(rows, dtype=int), np.array(partners, dtype=int)
 
 
@@ -194,3 +201,10 @@ def _partners(ids: Sequence[str], relations: Sequence[str]) -> list[list[int]]:
         # `sorted` is stable: within a relation and outside of it the order of hashes remains.
         partners.append(sorted(others, key=lambda i: relations[i] != relation))
     return partners
+
+
+def _subject_spans(prompts: PromptPairs) -> list[tuple[int, int] | None]:
+    """First and last token of each subject; None where the prompts name no subjects."""
+    if prompts.subject_first is None or prompts.subject_last is None:
+        return [None] * len(prompts)
+    return list(zip(prompts.subject_first.tolist(), prompts.subject_last.tolist(), strict=True))

@@ -34,6 +34,20 @@ def test_another_fact_takes_the_wrong_answer_away_and_does_not_bring_the_right_o
     assert found["last_mlp_unrelated"].value == pytest.approx(0.0, abs=1e-5)
 
 
+def test_the_control_says_how_many_other_facts_are_of_another_relation(patching):
+    about = patching.measurements["top_head_unrelated"].about
+    assert about == (
+        "The best head, patched from another fact of equal length, of another relation in 32 of 32."
+    )
+
+
+def test_a_random_place_is_the_mean_over_all_places(patching):
+    # One of two sites and of two ends, and one layer of it, restores all: nothing else does anything.
+    chance = patching.measurements["random_place_recovered"]
+    assert chance.value == pytest.approx(1 / (4 * N_LAYERS), abs=1e-5)
+    assert np.ptp(chance.samples) < 1e-5
+
+
 def test_tables_cover_every_layer_role_and_head(patching):
     denoising = patching.tables["denoising"]
     at_subject = denoising[(denoising["site"] == "resid_pre") & (denoising["token"] == "subject last")]

@@ -68,9 +68,22 @@ def test_an_unrelated_prompt_shares_length_but_no_answer(lab):
     rows, partners = facts.unrelated()
     p = facts.prompts
     assert len(rows) == 32
+    assert all(facts.relations[a] != facts.relations[b] for a, b in zip(rows, partners, strict=True))
     assert (p.last[rows] == p.last[partners]).all()
     assert (p.answer[rows] != p.answer[partners]).all()
     assert (p.wrong_answer[rows] != p.answer[partners]).all()
+
+
+def test_an_unrelated_prompt_is_of_the_same_relation_only_where_no_other_fits(lab):
+    table = lab.prompts.table
+    lab.prompts = replace(lab.prompts, table=table.assign(relation=["north", *["south"] * 31]))
+    facts = lab.known_facts()
+    rows, partners = facts.unrelated()
+    alone = facts.relations.index("north")
+    # Only the one fact of the other relation, where it has neither answer of the prompt.
+    same = [facts.relations[a] == facts.relations[b] for a, b in zip(rows, partners, strict=True)]
+    assert len(rows) == 32 and any(same)
+    assert {int(b) for b, s in zip(partners, same, strict=True) if not s} - {alone} == {int(partners[alone])}
 
 
 def test_the_halves_cover_every_prompt_once(lab):
