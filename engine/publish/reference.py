@@ -98,6 +98,9 @@ def _reads(inputs: Inputs) -> str:
         rows.append(row(code("corpus"), "The text that the model reads."))
     if inputs.site:
         rows.append(row(code("hook_site"), "Where in the model activations are read."))
+    for name in inputs.site_parameters:
+        key = code(f"parameters: {{{name}: ...}}")
+        rows.append(row(key, "The places in the model where activations are read."))
     for role, uses in inputs.uses.items():
         rows.append(row(code(f"uses: {{{role}: ...}}"), _used(uses)))
     if inputs.second_model:

@@ -94,16 +94,29 @@ def _entry(run: PlannedRun, store: RunStore, outcome: Outcome | None) -> Entry:
         try:
             entry = _measured(store, stored)  # maybe under another name: a key knows no names
             point = dict(run.name.point)
+            entry = _with_sites(entry, run)
             return replace(entry, experiment=run.name.experiment, point=point, model=run.name.model)
         except StoreError as error:
             # Damaged since the plan looked: the published number serves, and the reason is told.
             why = f"run {stored.id} is damaged: {error.where} {error.seen}"
     if run.examined.published is not None:
-        return published_entry(run.examined.published, "; ".join(filter(None, [why, *_since_published(run)])))
+        why = "; ".join(filter(None, [why, *_since_published(run)]))
+        return _with_sites(published_entry(run.examined.published, why), run)
     why = "; ".join(
         filter(None, [why, run.examined.unpublished if run.examined.unpublished not in why else ""])
     )
     return Entry(run.name.experiment, dict(run.name.point), run.name.model, "unmeasured", why)
+
+
+def _with_sites(entry: Entry, run: PlannedRun) -> Entry:
+    """The entry with the hook sites among its parameters, where it is from before runs recorded them.
+
+    It answers the planned experiment, on the same model: the layers are those that the plan resolved.
+    """
+    if entry.provenance is None or entry.provenance.sites:
+        return entry
+    sites = {model: list(sites) for model, sites in run.examined.sites.items()}
+    return replace(entry, provenance=replace(entry.provenance, sites=sites))
 
 
 def _why_not(run: PlannedRun) -> str:

@@ -49,15 +49,20 @@ class Provenance:
     asked: dict[str, Any] = field(default_factory=dict)  # the experiment with every default, as it was run
     inputs: dict[str, str] = field(default_factory=dict)  # a short hash of each input, by kind
     second: dict[str, str] = field(default_factory=dict)  # the model that it is compared with: name, hash
+    sites: dict[str, list[str]] = field(default_factory=dict)  # hook sites among the parameters, by model
 
     @property
     def hook_site(self) -> str:
-        """Where in the model it was measured, with its layer as a number; empty where a family reads none.
+        """Where in its models it was measured, with layers as numbers; empty where a family reads no site.
 
-        The plan resolved a relative depth (`blocks.50%...`) before the run, so what was asked, which is
-        published with the numbers, already holds the layer.
+        The plan resolved a relative depth (`blocks.50%...`) before the run: what was asked, which is
+        published with the numbers, holds the layer of the one hook site, and `sites` those of several.
         """
-        return self.asked.get("hook_site") or ""
+        several = [
+            f"{', '.join(sites)} in {model}" if len(self.sites) > 1 else ", ".join(sites)
+            for model, sites in self.sites.items()
+        ]
+        return "; ".join(filter(None, [self.asked.get("hook_site"), *several]))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,15 @@ from engine.evidence.claims import parse
 from engine.spec.document import Loc, shown
 from engine.spec.inputs import Inputs, Uses
 from engine.spec.models import Claim, Experiment, Spec
-from engine.spec.points import FamilyCatalog, experiment_order, n_points, point_label, points, with_point
+from engine.spec.points import (
+    FamilyCatalog,
+    experiment_order,
+    n_points,
+    point_label,
+    points,
+    site_parameters,
+    with_point,
+)
 from engine.spec.problems import Problem, problems_of, strictly
 from engine.spec.sites import validate_site
 from engine.spec.specifications import MAX_SPECIFICATIONS, claim_names, n_specifications, upstream
@@ -28,7 +36,7 @@ def inconsistencies(spec: Spec, data: dict[str, Any], catalog: FamilyCatalog) ->
     yield from _repeated_names(spec)
     for name, experiment in spec.experiments.items():
         loc = ("experiments", name)
-        yield from _site(experiment, loc)
+        yield from _sites(experiment, loc, catalog)
         yield from _models(spec, experiment, loc)
         yield from _sweep(experiment, data["experiments"][name], loc)
         yield from _family(experiment, loc, catalog)
@@ -56,12 +64,29 @@ def _repeated_names(spec: Spec) -> Iterator[Problem]:
             yield Problem(("experiments", key, "name"), error)
 
 
-def _site(experiment: Experiment, loc: Loc) -> Iterator[Problem]:
-    try:
-        if experiment.hook_site is not None:
-            validate_site(experiment.hook_site)
-    except SpecError as error:
-        yield Problem((*loc, "hook_site"), error)
+def _sites(experiment: Experiment, loc: Loc, catalog: FamilyCatalog) -> Iterator[Problem]:
+    """The experiment's own hook site, and those that its parameters name."""
+    yield from _site(experiment.hook_site, (*loc, "hook_site"))
+    for section, given in (("parameters", experiment.parameters), ("sweep", experiment.sweep)):
+        for name, value in site_parameters(experiment.family, given, catalog).items():
+            place = (*loc, section, name)
+            if not isinstance(value, list):
+                yield from _site(value, place)
+                continue
+            for i, site in enumerate(value):
+                yield from _site(site, (*place, i))
+            # Values of a sweep are told apart with all other sweeps.
+            if section == "parameters":
+                yield from _repeated(value, place, "the hook site")
+
+
+def _site(site: Any, loc: Loc) -> Iterator[Problem]:
+    # What is no text is told as the wrong kind of value, with the other parameters.
+    if isinstance(site, str):
+        try:
+            validate_site(site)
+        except SpecError as error:
+            yield Problem(loc, error)
 
 
 def _models(spec: Spec, experiment: Experiment, loc: Loc) -> Iterator[Problem]:
@@ -183,6 +208,7 @@ def _in_words(inputs: Inputs) -> str:
     """`a corpus, a hook site`: all that a family reads."""
     kinds = {"prompts": inputs.prompts, "corpus": inputs.corpus, "hook_site": inputs.site}
     named = [NOUNS[key] for key, is_read in kinds.items() if is_read]
+    named += [f"hook sites as parameters: {{{name}: ...}}" for name in inputs.site_parameters]
     used = [f"uses: {{{role}: a {uses.family} experiment}}" for role, uses in inputs.uses.items()]
     return ", ".join([*named, *used]) or "nothing but the model"
 

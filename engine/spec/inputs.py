@@ -3,6 +3,7 @@
 inputs = Inputs(prompts=PAIRS)
 inputs = Inputs(corpus=True, site=True)
 inputs = Inputs(uses={"saes": Uses("polysemanticity_sae", over="seed")})
+inputs = Inputs(corpus=True, site_parameters=("sites",))
 """
 
 from __future__ import annotations
@@ -41,11 +42,15 @@ class Uses:
 class Inputs:
     """What an experiment of a family must name, and all that it may name.
 
-    `second_model` is the field of its Params that names another model, where it can read one.
+    `site` is the one `hook_site` of an experiment. A family that reads several takes them in fields of its
+    Params, which `site_parameters` names: each holds a hook site or a list of them. They are judged with the
+    spec, resolved in the plan, and read in the second model too where there is one. `second_model` is the
+    field of its Params that names another model, where it can read one.
     """
 
     prompts: PromptKind | None = None
     corpus: bool = False
     site: bool = False
     uses: Mapping[str, Uses] = field(default_factory=dict)
+    site_parameters: tuple[str, ...] = ()
     second_model: str = ""

@@ -83,6 +83,13 @@ def second_model_field(family: str, catalog: FamilyCatalog) -> str:
     return inputs.second_model if inputs else ""
 
 
+def site_parameters(family: str, parameters: Mapping[str, Any], catalog: FamilyCatalog) -> dict[str, Any]:
+    """Those of an experiment's parameters that name hook sites, each as it is written: a text or a list."""
+    inputs = catalog.inputs(family) if family in catalog.names() else None
+    names = inputs.site_parameters if inputs else ()
+    return {name: parameters[name] for name in names if parameters.get(name) not in (None, [])}
+
+
 def experiment_order(spec: Spec) -> list[str]:
     """The experiments by name, each after those it uses; SpecError where they go in a circle."""
     # Lists and not sets, so that the order is the same in every process.

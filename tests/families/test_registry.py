@@ -22,6 +22,13 @@ def test_every_family_keeps_the_contract():
         assert list(fields) == list(module.Params.model_fields)
         assert all(field.description for field in fields.values())
         assert module.inputs == families.inputs(name)
+        # A field that does not exist would be declared in vain: its values would be judged by nobody.
+        declared = {*module.inputs.site_parameters, module.inputs.second_model} - {""}
+        assert declared <= set(fields)
+
+
+def test_the_sites_of_a_crosscoder_are_declared_as_such():
+    assert families.inputs("crosscoder").site_parameters == ("sites",)
 
 
 def test_a_family_is_a_file_or_a_folder(tmp_path):

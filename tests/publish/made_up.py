@@ -220,7 +220,9 @@ class Params(SeedParams):
 def families() -> dict[str, Declaration]:
     """Two families: one reads prompts, the other everything that there is to be read."""
     uses = {"saes": Uses("logit_lens", over="seed", hands_over=True), "lens": Uses("logit_lens")}
-    everything = Inputs("labelled", corpus=True, site=True, uses=uses, second_model="site")
+    everything = Inputs(
+        "labelled", corpus=True, site=True, uses=uses, site_parameters=("depth",), second_model="site"
+    )
     return {
         name: Declaration(FAMILY.format(name=name), inputs, Params)
         for name, inputs in [("circuit_patching", everything), ("logit_lens", Inputs(prompts=PAIRS))]

@@ -55,7 +55,14 @@ def test_a_family_says_what_it_reads() -> None:
     assert "| `prompts` | Prompts of the kind pairs: a clean and a corrupted prompt" in lens
     assert "`corpus`" not in lens
     patching = pages["reference/families/circuit_patching.md"]
-    for key in ("prompts", "corpus", "hook_site", "uses: {saes: ...}", "parameters: {site: ...}"):
+    for key in (
+        "prompts",
+        "corpus",
+        "hook_site",
+        "uses: {saes: ...}",
+        "parameters: {depth: ...}",
+        "parameters: {site: ...}",
+    ):
         assert f"| `{key}` |" in patching, key
     swept = "[`logit_lens`](logit_lens.md), swept over `seed` alone, two values or more."
     assert f"{swept} Its corpus and hook site are read here too" in patching

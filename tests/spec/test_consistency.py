@@ -68,6 +68,63 @@ def test_an_input_that_does_not_fit_the_family_is_told_with_its_place(load, decl
     assert "spec.yaml" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        (
+            "{n_features: 8, k: 2, at: [blocks.0.hook_resid_pre, blocks.1.hook_resid_pst]}",
+            r"10:69: experiments\.first\.parameters\.at\[1\]: a block has no site 'hook_resid_pst'"
+            r"(?s:.)*expected: one of hook_resid_pre, (?s:.)*seen: 'blocks\.1\.hook_resid_pst'"
+            r"(?s:.)*nearest: blocks\.1\.hook_resid_post",
+        ),
+        (
+            "{n_features: 8, k: 2, at: [blocks.50%.hook_mlp_out, blocks.50%.hook_mlp_out]}",
+            r"10:69: experiments\.first\.parameters\.at\[1\]: the hook site \S+ is given twice",
+        ),
+        (
+            "{n_features: 8, k: 2, at: [blocks.120%.hook_mlp_out]}",
+            r"10:44: experiments\.first\.parameters\.at\[0\]: '120%' is not a layer",
+        ),
+        ("{n_features: 8, k: 2, at: blocks.1.hook_embed}", r"10:43: .*parameters\.at: a block has no site"),
+        (
+            "{n_features: 8, k: 2, at: [3]}",
+            r"10:44: experiments\.first\.parameters\.at\[0\]: the wrong kind of value",
+        ),
+    ],
+)
+def test_hook_sites_among_the_parameters_are_judged_like_the_one_of_an_experiment(
+    load, declared, catalog, monkeypatch, parameters, told
+):
+    class Sited(catalog.families["coder"]):
+        at: list[str] | str = []
+
+    monkeypatch.setitem(catalog.families, "coder", Sited)
+    declared["coder"] = Inputs(corpus=True, site=True, site_parameters=("at",))
+    good = SPEC.replace("{n_features: 8, k: 2}", "{n_features: 8, k: 2, at: [blocks.7%.attn.hook_z]}")
+    assert load(good).experiments["first"].parameters["at"] == ["blocks.7%.attn.hook_z"]
+    with pytest.raises(SpecError, match=told):
+        load(SPEC.replace("{n_features: 8, k: 2}", parameters))
+
+
+def test_a_swept_hook_site_is_judged_where_it_is_written(load, declared, catalog, monkeypatch):
+    class Sited(catalog.families["lens"]):
+        at: str = "blocks.0.hook_resid_pre"
+
+    monkeypatch.setitem(catalog.families, "lens", Sited)
+    declared["lens"] = Inputs(site_parameters=("at",))
+    with pytest.raises(
+        SpecError, match=r"(?s)7:43: experiments\.a\.sweep\.at\[1\]: .*nearest: blocks\.1\.attn"
+    ):
+        load(LENS + "    sweep: {at: [blocks.1.hook_resid_mid, blocks.1.attn.hook_zz]}\n")
+
+
+def test_a_family_with_sites_of_its_own_says_where_they_go(load, declared):
+    declared["lens"] = Inputs(site_parameters=("at",))
+    with pytest.raises(SpecError, match=r"lens reads no hook_site") as error:
+        load(LENS + "    hook_site: blocks.1.hook_resid_pre\n")
+    assert error.value.expected == "hook sites as parameters: {at: ...}"
+
+
 def test_prompts_are_asked_for_where_a_family_reads_them(load, declared):
     with pytest.raises(SpecError, match="lens needs prompts") as error:
         load("title: T\nquestion: Q\nmodels: [tiny]\nexperiments: {a: {family: lens}}\n")

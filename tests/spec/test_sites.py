@@ -3,7 +3,14 @@ import torch
 
 from engine.errors import SpecError
 from engine.models.micro import micro_model
-from engine.spec.sites import BLOCK_SITES, MODEL_SITES, READABLE_SITES, resolve_site, validate_site
+from engine.spec.sites import (
+    BLOCK_SITES,
+    MODEL_SITES,
+    READABLE_SITES,
+    resolve_site,
+    resolve_sites,
+    validate_site,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +54,15 @@ def test_an_impossible_site_is_refused(site, told):
 def test_a_layer_must_be_in_the_model():
     with pytest.raises(SpecError, match=r"(?s)no layer 30.*from 0 to 29"):
         resolve_site("blocks.30.hook_resid_pre", 30)
+
+
+def test_sites_that_are_one_layer_of_a_shallow_model_are_told_with_what_was_written():
+    written = ["blocks.50%.hook_resid_post", "blocks.53%.hook_resid_post"]
+    resolved = ["blocks.15.hook_resid_post", "blocks.16.hook_resid_post"]
+    assert resolve_sites(written, 30) == resolved
+    told = r"(?s)given twice.*blocks\.50%.* and blocks\.53%.*of 12 layers both blocks\.6\.hook_resid_post"
+    with pytest.raises(SpecError, match=told):
+        resolve_sites(written, 12)
 
 
 UNREADABLE = [kind.name for kind in BLOCK_SITES if not kind.readable]

@@ -47,7 +47,7 @@ from engine.models.micro import micro_model
 from engine.spec.family_params import HarvestParams, TrainingParams
 from engine.spec.inputs import Inputs
 
-inputs = Inputs(corpus=True, second_model="against")
+inputs = Inputs(corpus=True, site_parameters=("sites",), second_model="against")
 
 DEPTHS = ["blocks.25%.hook_resid_post", "blocks.75%.hook_resid_post"]
 CLASSES = {

@@ -22,7 +22,7 @@ from engine.lab.lab import Lab
 from engine.lab.receipts import base_receipts_of_contexts
 from engine.lab.second_model import another_model
 from engine.spec.family_params import HarvestParams
-from engine.spec.sites import resolve_site
+from engine.spec.sites import resolve_sites
 
 RECEIPT_CONTEXTS = 8
 
@@ -169,13 +169,8 @@ def _read(
 def _resolved(lab: Lab, sites: Sequence[str]) -> list[str]:
     """The sites with the layers that they are in the lab's present model, each once."""
     try:
-        resolved = [resolve_site(site, lab.model.n_layers) for site in sites]
+        return resolve_sites(sites, lab.model.n_layers)
     except SpecError as error:
         # The same name may fit one model and not the other: the error says which.
         error.where = error.where or f"sites, in {lab.model.name}"
         raise
-    if len(set(resolved)) < len(resolved):
-        where = f"sites, in {lab.model.name}"
-        seen = ", ".join(resolved)
-        raise SpecError("a site is given twice", where=where, expected="different sites", seen=seen)
-    return resolved

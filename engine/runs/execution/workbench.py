@@ -23,11 +23,12 @@ from engine.evidence.result import Result
 from engine.runs.execution.executor import Answer, Listener, RunOutput, Task, TaskProgress, UsedRuns
 from engine.runs.execution.resources import device_name, free_memory, peak_bytes, start_peak
 from engine.runs.planning.keys import RunInputs
+from engine.runs.planning.resolved_sites import resolved_parameters
 from engine.runs.sources import Sources
 from engine.runs.store import run_folder
 from engine.runs.store.journal import Journal, journal
 from engine.runs.store.store import now
-from engine.spec.points import with_point
+from engine.spec.points import site_parameters, with_point
 from engine.spec.sites import resolve_site
 
 if TYPE_CHECKING:
@@ -73,8 +74,18 @@ class Workbench:
             "seconds": time.monotonic() - started,
             "peak_bytes": peak_bytes(),
         }
+        # Only where there are any, so that records of other runs stay as they are.
+        sites = self._sites(task, inputs)
+        provenance |= {"sites": sites} if sites else {}
         log.write(f"measured in {provenance['seconds']:.1f} s")
         return RunOutput(result, inputs, features, provenance)
+
+    def _sites(self, task: Task, inputs: RunInputs) -> dict[str, list[str]]:
+        """Hook sites among the parameters, by model, with their layers: all models were loaded by now."""
+        named = site_parameters(task.experiment.family, inputs.experiment["parameters"], self.sources.catalog)
+        dtype = task.experiment.dtype
+        layers = {name: self.sources.model_facts(name, dtype).n_layers for name in task.models if named}
+        return resolved_parameters(named, layers)[0]
 
     def load(self, task: Task, name: str, listen: Listener) -> HookedModel:
         """A model, in place of the one in memory if that is another; ModelError is remembered.

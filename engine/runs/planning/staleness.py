@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from engine.errors import ModelUnknown, SpecError
+from engine.errors import ModelUnknown
 from engine.runs.investigation import Investigation
 from engine.runs.planning.code_hash import CodeBook, digest
 from engine.runs.planning.cost import (
@@ -24,6 +24,7 @@ from engine.runs.planning.cost import (
 )
 from engine.runs.planning.data_checks import DataChecks
 from engine.runs.planning.keys import RunInputs, asked_otherwise, canonical, explain
+from engine.runs.planning.resolved_sites import SiteFault, resolved_hook_site, resolved_parameters
 from engine.runs.published.read import PublishedEvidence, PublishedRun, read_published
 from engine.runs.sources import ModelFacts, Sources
 from engine.runs.store.record import RunName, StoredRun
@@ -31,8 +32,13 @@ from engine.runs.store.store import RunStore
 from engine.spec.document import Loc
 from engine.spec.load import written_at
 from engine.spec.models import Experiment
-from engine.spec.points import experiment_order, normalised, points, second_model_field
-from engine.spec.sites import resolve_site
+from engine.spec.points import (
+    experiment_order,
+    normalised,
+    points,
+    second_model_field,
+    site_parameters,
+)
 from engine.spec.specifications import Settings, inherited, settings_of, specified_settings
 
 RunState = Literal["up to date", "stale", "new", "not measurable"]
@@ -46,7 +52,8 @@ class RunStatus:
 
     `last` is the newest stored run of this name, `current` the one with today's key. `blocked` says why it
     cannot be measured here now, even where it is up to date. `published` is what was committed for this
-    very experiment; `unpublished` says why what was committed does not serve.
+    very experiment; `unpublished` says why what was committed does not serve. `sites` are the hook sites
+    among its parameters, by model, with their layers.
     """
 
     name: RunName
@@ -63,6 +70,7 @@ class RunStatus:
     unpublished: str = "nothing is published for it"
     amounts: Amounts = NOTHING_READ
     settings: Settings = ()  # what a claim's specification changes, by full name; () is the spec's own run
+    sites: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def family(self) -> str:
@@ -187,14 +195,13 @@ class RunInspector:
         """The runs of one experiment and those that specifications add; what it uses was looked at before."""
         experiment = investigation.spec.experiments[name]
         found: list[RunStatus] = []
-        problems: list[SpecError | None] = []
+        # What is wrong with the sites at each sweep point, by the order of the models.
+        faults: defaultdict[tuple[Any, ...], list[SiteFault | None]] = defaultdict(list)
         for model in experiment.models or investigation.spec.models:
             where = [("models", i) for i in range(len(investigation.spec.models))]
             facts = self._facts(investigation, model, experiment.dtype, where)
-            site, problem = _resolved(experiment.hook_site, facts)
-            problems.append(problem)
-            blocked = "" if facts.available else facts.reason
-            blocked = f"{problem.problem} ({problem.seen})" if problem else blocked
+            site, fault = resolved_hook_site(experiment.hook_site, facts.n_layers)
+            unavailable = "" if facts.available else facts.reason
             # A specification is measured at every sweep point, as the experiment itself is.
             for settings, point in itertools.product([OWN, *specified], points(experiment)):
                 point = point | settings_of(name, settings, investigation.spec)
@@ -202,17 +209,28 @@ class RunInspector:
                 # With the layer as a number: `50%` of 12 and of 24 layers are different experiments.
                 asked = normalised(experiment, point, self.sources.catalog) | {"hook_site": site}
                 second, out_of_reach = self._second(run, experiment, investigation, asked)
-                why_not = blocked or out_of_reach
+                sites, at_point = self._parameter_sites(run, experiment, asked, second)
+                impossible = fault or at_point
+                faults[run.point].append(impossible)
+                why_not = impossible.reason if impossible else unavailable or out_of_reach
                 done = self._run(run, settings, experiment, investigation, asked, second, why_not)
-                found.append(_with_published(done, published))
+                found.append(_with_published(replace(done, sites=sites), published))
                 self.done[run] = found[-1]
                 self.points[run.slug, name, model, settings].append(run)
         # Only where no model has the site is the spec wrong; on some models it is a run that cannot be
         # measured.
-        if (first := problems[0]) and all(problems):
-            where = f"{investigation.spec_path}: experiments.{name}.hook_site"
-            raise SpecError(first.problem, where=where, expected=first.expected, seen=first.seen)
+        for on_models in faults.values():
+            if on_models[0] and all(on_models):
+                raise on_models[0].in_spec(investigation.spec_path, name, experiment)
         return found
+
+    def _parameter_sites(
+        self, run: RunName, experiment: Experiment, asked: dict[str, Any], second: dict[str, str | None]
+    ) -> tuple[dict[str, list[str]], SiteFault | None]:
+        """Where the hook sites among the parameters are, in each model that the run reads."""
+        named = site_parameters(experiment.family, asked["parameters"], self.sources.catalog)
+        layers = {model: self.facts(model, experiment.dtype).n_layers for model in (run.model, *second)}
+        return resolved_parameters(named, layers)
 
     def _facts(self, investigation: Investigation, model: str, dtype: str, places: list[Loc]) -> ModelFacts:
         try:
@@ -337,16 +355,6 @@ class RunInspector:
             tokens = facts.amount
             out_of_reach = facts.out_of_reach
         return hashes, Amounts(prompts, tokens), out_of_reach
-
-
-def _resolved(site: str | None, facts: ModelFacts) -> tuple[str | None, SpecError | None]:
-    """The hook site with its layer as a number, where the depth is known; and what is wrong with it."""
-    if site is None or facts.n_layers is None:
-        return site, None
-    try:
-        return resolve_site(site, facts.n_layers), None
-    except SpecError as error:
-        return site, error
 
 
 def _stale(draft: RunStatus, changed: tuple[str, ...]) -> RunStatus:

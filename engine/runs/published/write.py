@@ -118,9 +118,10 @@ def _run_data(entry: Entry, asked: Collection[DisplayItem] | None) -> tuple[dict
         tables[name] = {"file": "" if note else file, "columns": columns, "rows": len(table), "note": note}
         files |= {} if note else {file: content}
     provenance = fields_of(entry.provenance, but=("run_id",))
-    # Left out where there is none, as files from before second models have it.
-    if not provenance["second"]:
-        del provenance["second"]
+    # Left out where there are none, as in files from before runs had them.
+    for late in ("second", "sites"):
+        if not provenance[late]:
+            del provenance[late]
     data = {
         "experiment": entry.experiment,
         "point": [list(pair) for pair in entry.point.items()],

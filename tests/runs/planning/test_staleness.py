@@ -126,7 +126,7 @@ def test_a_site_that_one_model_lacks_blocks_that_model_and_one_that_all_lack_is_
     assert "the model has no layer 8" in tiny.reason
     toy.spec(models=("tiny", "small"), count={"hook_site": "blocks.20.hook_resid_pre"})
     with pytest.raises(
-        SpecError, match=r"spec\.yaml: experiments\.count\.hook_site: the model has no layer 20"
+        SpecError, match=r"spec\.yaml:9:16: experiments\.count\.hook_site: the model has no layer 20"
     ):
         toy.plan()
 
