@@ -17,7 +17,9 @@ from engine.errors import ClaimError
 from engine.evidence.claims import evaluate, parse
 from engine.evidence.result import Measurement
 
-VerdictName = Literal["supported", "contradicted", "undetermined", "unmeasured"]
+VerdictName = Literal[
+    "supported", "contradicted", "undetermined", "unmeasured", "found here", "not found here"
+]
 SURE = 0.975
 
 Lookup = Callable[[str], Measurement | None]

@@ -10,14 +10,14 @@ from pathlib import Path
 from engine.evidence.claims import parse
 from engine.evidence.result import Measurement
 from engine.publish.markdown import page
-from engine.report.claim_sentences import verdict_of
+from engine.report.claim_sentences import css_class, verdict_of
 from engine.report.escape import for_site
 from engine.report.numbers import MARKERS, counted, digits_of, interval_of, is_withheld
 from engine.report.render import RenderedReport
 from engine.runs.ledger import Entry, Ledger
 
 CARDS = "<!-- headline cards -->"
-TALLIED = ("supported", "contradicted", "undetermined", "unmeasured")
+TALLIED = ("supported", "contradicted", "found here", "not found here", "undetermined", "unmeasured")
 REGISTERED = "Its claims are registered; nothing has been measured yet."
 COLUMNS = ("Investigation", "Finding", "Claims", "Replicated", "Models", "Date")
 
@@ -169,7 +169,8 @@ def _row(report: Report) -> str:
     spec = ledger.spec
     agreed, compared = ledger.replicated
     link = f'<a href="{report.slug}/">{for_site(spec.title)}</a><br><small>{for_site(spec.question)}</small>'
-    supported = sum(verdict_of(ledger, id, ledger.primary).verdict == "supported" for id in spec.claims)
+    found = [verdict_of(ledger, id, ledger.primary).verdict for id in spec.claims]
+    supported = sum(verdict in ("supported", "found here") for verdict in found)
     # (value to sort by, what is shown); -1 sets what was never compared apart from what never agreed.
     cells = [
         (spec.title, link),
@@ -193,7 +194,7 @@ def _replicated(ledger: Ledger) -> str:
 
 
 def _verdict(kind: str, words: str = "") -> str:
-    return _span(f"verdict mech-{kind}", words or kind)
+    return _span(f"verdict {css_class(kind)}", words or kind)
 
 
 def _span(name: str, inner: str) -> str:

@@ -31,6 +31,11 @@ class ClaimSentence:
         return self.verdict.verdict not in (self.asserted, "unmeasured")
 
 
+def css_class(verdict: str) -> str:
+    """`mech-not-found-here`."""
+    return "mech-" + verdict.replace(" ", "-")
+
+
 def verdict_of(ledger: Ledger, claim: str, model: str) -> Verdict:
     """The verdict on one model, `unmeasured` where none was reached."""
     return ledger.verdicts.get(model, {}).get(claim) or Verdict(

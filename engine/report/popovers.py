@@ -103,5 +103,8 @@ def claim_facts(cited: ClaimSentence) -> LabelledFacts:
     facts = [("Claim", claim.says)] if claim.says else []
     facts.append(("Holds where", claim.holds))
     facts += [("Requires", required) for required in claim.requires]
+    facts += [("Valid only if", condition) for condition in claim.valid_if]
+    facts += [("About", claim.about)] if claim.about else []
+    facts += [(f"Across {key}", ", ".join(map(str, values))) for key, values in claim.across.items()]
     facts += [("Registered", claim.registered)] if claim.registered else []
     return facts + [(f"On {model}", verdict_in_words(v)) for model, v in cited.by_model.items()]

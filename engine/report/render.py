@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import pandas as pd
 from markupsafe import Markup
 
 from engine.errors import ClaimError, EngineError, TemplateError, nearest
 from engine.evidence.printing import digits
-from engine.evidence.verdicts import VerdictName
+from engine.evidence.stand_in import is_stand_in, verdict_names
 from engine.report.charts.chart import Chart
 from engine.report.charts.draw import draw
 from engine.report.citations import Reference, references_beside
@@ -246,12 +246,12 @@ class _Page:
             raise TemplateError(f"{name!r} names no measurement", expected='number("experiment.measurement")')
         return self.find(name, model)
 
-    def cite_claim(
-        self, claim: str, asserted: str = "supported", *, line: int, caller: Callable[[], str]
-    ) -> Markup:
+    def cite_claim(self, claim: str, asserted: str = "", *, line: int, caller: Callable[[], str]) -> Markup:
         """A sentence that rests on a claim; a broken one is reported."""
         known = known_one("this spec's claims", claim, self.ledger.spec.claims)
-        known_one("the claim tag", asserted, get_args(VerdictName))
+        # A statement about another model is found here or not: no sentence can have it contradicted.
+        choices = verdict_names(is_stand_in(known.about, self.ledger.primary))
+        asserted = known_one("the claim tag", asserted, choices) if asserted else choices[0]
         sentence = caller().strip()
         # A claim is printed as one inline element, which the end of a paragraph would tear apart.
         if re.search(r"\n[ \t]*\n", sentence) or not sentence:

@@ -19,6 +19,7 @@ from engine.errors import ClaimError, StoreError, nearest
 from engine.evidence.claims import parse
 from engine.evidence.printing import printable
 from engine.evidence.result import Measurement
+from engine.evidence.stand_in import is_stand_in, named_for
 from engine.evidence.verdicts import Verdict, judge
 from engine.runs.investigation import Investigation
 from engine.runs.ledger import Entry, Ledger, Provenance, Replication
@@ -205,6 +206,12 @@ def _names_in(predicate: str) -> tuple[str, ...]:
 
 
 def _verdict(claim_id: str, claim: Claim, column: _Column) -> Verdict:
+    """The verdict, in the words for a stand-in where the claim is about another model."""
+    found = _judged(claim_id, claim, column)
+    return named_for(found, is_stand_in(claim.about, column.model))
+
+
+def _judged(claim_id: str, claim: Claim, column: _Column) -> Verdict:
     """The verdict measured here, else the published one on the same predicate, else none and why."""
     names = claim_names(claim)
     if why := column.missing(names):

@@ -12,6 +12,7 @@ import pytest
 from engine.errors import TemplateError
 from engine.evidence.printing import digits
 from engine.evidence.result import Check
+from engine.evidence.verdicts import Verdict
 from engine.report.citations import Reference
 from engine.report.render import asked_for, render, render_headline
 from engine.runs.ledger import DisplayItem
@@ -362,3 +363,26 @@ def test_a_chart_whose_table_was_not_published_is_a_notice_and_no_mistake_of_the
     assert text(poor, '{{ table("lens.by_layer") }}') == text(ledger, '{{ table("lens.by_layer") }}')
     with pytest.raises(TemplateError, match="each_prompts"):
         text(poor, '{{ chart("lens.each_prompts") }}')
+
+
+@pytest.mark.parametrize(
+    ("asserted", "broken"), [("", True), (', "found here"', True), (', "not found here"', False)]
+)
+def test_a_sentence_says_whether_what_was_said_of_another_model_is_found_here(ledger, asserted, broken):
+    spec = ledger.spec
+    claims = {"mostly-known": spec.claims["mostly-known"].model_copy(update={"about": "gpt2"})}
+    verdicts = {"tiny-llama": {"mostly-known": Verdict("mostly-known", "not found here", 0.001)}}
+    ledger = replace(ledger, spec=spec.model_copy(update={"claims": claims}), verdicts=verdicts)
+    rendered = render(ledger, f'{{% claim "mostly-known"{asserted} %}}It is.{{% endclaim %}}', PATH)
+    assert [c.kind for c in rendered.concerns] == ["broken-sentence"] * broken
+    assert 'class="mech-verdict mech-not-found-here"' in rendered.markdown
+    assert ("the text says found here, measured not found here" in rendered.markdown) == broken
+    assert "<dt>About</dt><dd>gpt2</dd>" in rendered.markdown.replace("\n", "")
+
+
+def test_no_sentence_has_what_was_said_of_another_model_contradicted(ledger):
+    claims = {"mostly-known": ledger.spec.claims["mostly-known"].model_copy(update={"about": "gpt2"})}
+    ledger = replace(ledger, spec=ledger.spec.model_copy(update={"claims": claims}))
+    with pytest.raises(TemplateError, match="the claim tag has no 'contradicted'") as error:
+        render(ledger, '{% claim "mostly-known", "contradicted" %}No.{% endclaim %}', PATH)
+    assert "not found here" in error.value.expected

@@ -186,3 +186,21 @@ def test_a_number_that_answers_another_experiment_is_not_compared(toy: Any) -> N
     publish(toy)
     toy.count(k=9)
     assert toy.ledger().comparisons == ()
+
+
+def test_what_was_said_of_another_model_is_found_here_or_not(toy: Any) -> None:
+    said = {"about": "small"}
+    toy.spec(
+        claims={
+            "more": CLAIMS["more"] | said,
+            "less": {"holds": "count.score < count.chance"} | said,
+            "own": CLAIMS["more"],
+        },
+        models=("tiny", "small"),
+        count={},
+    )
+    publish(toy)
+    for ledger in (toy.ledger(), without_store(toy).ledger(budget=0.0)):
+        found = {m: {c: v.verdict for c, v in by.items()} for m, by in ledger.verdicts.items()}
+        assert found["tiny"] == {"more": "found here", "less": "not found here", "own": "supported"}
+        assert found["small"] == {"more": "supported", "less": "contradicted", "own": "supported"}

@@ -8,7 +8,7 @@ the prose and of the search index, so that a number shown ten times carries its 
 Classes, for the theme:
   button.mech-number[data-state=measured|published|unmeasured|withheld]   .mech-published-mark
   span.mech-claim[data-claim][data-verdict][data-asserted][data-broken]
-  button.mech-verdict.mech-{supported,contradicted,undetermined,unmeasured}
+  button.mech-verdict.mech-{supported,contradicted,undetermined,unmeasured,found-here,not-found-here}
   div.mech-popovers > div.mech-popover[popover] > p.mech-popover-title, dl.mech-facts, button.mech-close
   span|div.mech-copyable > code|pre and button.mech-copy[hidden], which a script may reveal
   figure.mech-chart[data-spec] > div.mech-chart-view > span.mech-alt, figcaption; p.mech-downloads
@@ -27,7 +27,7 @@ from engine.evidence.result import Figure
 from engine.evidence.verdicts import Verdict
 from engine.report.charts.chart import Chart
 from engine.report.citations import Reference
-from engine.report.claim_sentences import ClaimSentence, share_of
+from engine.report.claim_sentences import ClaimSentence, css_class, share_of
 from engine.report.escape import for_site, preformatted
 from engine.report.highlight import site_cell
 from engine.report.numbers import Number
@@ -79,16 +79,15 @@ class SitePrinter:
         return Markup(
             f'<span class="mech-claim" data-claim="{for_site(cited.id)}" data-verdict="{verdict}" '
             f'data-asserted="{cited.asserted}"{broken}>{sentence} '
-            f'<button type="button" class="mech-verdict mech-{verdict}" popovertarget="{target}" '
+            f'<button type="button" class="mech-verdict {css_class(verdict)}" popovertarget="{target}" '
             f'aria-haspopup="dialog">{words}</button></span>'
         )
 
     def verdict(self, verdict: Verdict) -> Markup:
         """The verdict in one table cell."""
         share = for_site(share_of(verdict))
-        return Markup(
-            f'<span class="mech-verdict mech-{verdict.verdict}">{verdict.verdict}</span> {share}'.strip()
-        )
+        badge = f'<span class="mech-verdict {css_class(verdict.verdict)}">{verdict.verdict}</span>'
+        return Markup(f"{badge} {share}".strip())
 
     def chart(self, id: str, figure: Figure, chart: Chart, table_id: str) -> Markup:
         """A figure that a script draws; without it the words and the data stay."""
