@@ -7,6 +7,10 @@ since an accented letter can be one code point or two and look the same; the tab
 
 Prompts of one cluster (a relation, a template, a subject) resemble each other: twenty capitals are not twenty
 independent observations of how facts are recalled. A set says which column holds the clusters.
+
+A prompt is what it says, not what it is called: each clean prompt stands once in a set, whatever its ids. A
+lens reads nothing else of a pair, so that the same one twice would count as two observations. A pair and
+its swap (clean and corrupted changed about) have different clean prompts, and may both stand.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ from engine.errors import DataError, nearest
 from engine.spec.models import PromptChoice
 
 REQUIRED = ("id", "relation", "clean", "corrupted", "answer", "wrong_answer")
+TEXTS = ("clean", "corrupted", "answer", "wrong_answer")
+NAMED_AT_MOST = 10
 SUBJECTS = {"subject": "clean", "corrupted_subject": "corrupted"}  # each is a part of that prompt's text
 CLUSTER_COLUMNS = ("relation", "template", "subject", "document")
 """The columns that clusters are looked for in, where the spec names none."""
@@ -111,6 +117,41 @@ def _check(rows: list[Row]) -> None:
         first = first_use.setdefault(id, row.where)
         if first != row.where:
             raise DataError(f"the id {id!r} is used twice", where=row.where, seen=f"first at {first}")
+    _check_repeats(rows)
+
+
+def _check_repeats(rows: list[Row]) -> None:
+    """DataError where a clean prompt stands twice, with the places and what else is equal there."""
+    first_row: dict[str, Row] = {}
+    repeats = []
+    for row in rows:
+        # After NFC: two spellings of one text that look the same ask for the same fact.
+        first = first_row.setdefault(unicodedata.normalize("NFC", str(row.cells["clean"])), row)
+        if first is not row:
+            repeats.append((row, first))
+    if not repeats:
+        return
+    said = [f"{_place(row)} repeats {_place(first)}: {_equal(row, first)}" for row, first in repeats]
+    more = [f"and {len(said) - NAMED_AT_MOST} more"] if len(said) > NAMED_AT_MOST else []
+    raise DataError(
+        f"{len(first_row)} different prompts under {len(rows)} ids",
+        where=repeats[0][0].where,
+        expected="each clean prompt once, since each row counts as one observation",
+        seen="\n            ".join(said[:NAMED_AT_MOST] + more),
+        hint="a clean prompt with a second corrupted one goes into a prompt set of its own",
+    )
+
+
+def _place(row: Row) -> str:
+    """`line 7`, or `row 7` of a parquet file."""
+    place = row.where.rpartition(":")[2]
+    return f"line {place}" if place.isdigit() else place
+
+
+def _equal(row: Row, first: Row) -> str:
+    """Which of the texts of two rows are equal, in words."""
+    same = [c for c in TEXTS if c == "clean" or row.cells[c] == first.cells[c]]
+    return f"{_joined(same)} {'is' if len(same) == 1 else 'are'} equal"
 
 
 def _check_columns(row: Row) -> None:
@@ -201,7 +242,7 @@ def _cluster_column(table: pd.DataFrame, choice: PromptChoice, where: str) -> st
     if choice.clusters is None:
         # A column with one entry throughout (the set's only relation) would make all prompts one cluster,
         # of which nothing can be held out: the next one is looked at.
-        several = (c for c in CLUSTER_COLUMNS if c in table and len(set(table[c])) > 1)
+        several = (c for c in CLUSTER_COLUMNS if c in table and len(set(map(str, table[c]))) > 1)
         return next(several, "")
     if choice.clusters not in table:
         raise DataError(
@@ -215,6 +256,10 @@ def _cluster_column(table: pd.DataFrame, choice: PromptChoice, where: str) -> st
             seen = f"nothing for the prompt {prompt!r}"
             raise DataError(f"{choice.clusters} names no cluster", where=where, seen=seen)
     return choice.clusters
+
+
+def _joined(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _listed(columns: Iterable[str]) -> str:

@@ -82,7 +82,11 @@ def test_the_hash_follows_the_bytes(tmp_path: Path):
 
 
 def test_a_limit_takes_evenly_from_the_chosen_relations(tmp_path: Path):
-    rows = [row | {"id": f"{kind}{row['id']}", "relation": kind} for kind in "abc" for row in pairs(4)]
+    rows = [
+        row | {"id": f"{kind}{row['id']}", "relation": kind, "clean": f"{kind} {row['clean']}"}
+        for kind in "abc"
+        for row in pairs(4)
+    ]
     write(tmp_path / "own.jsonl", rows)
     choice = PromptChoice(name="own.jsonl", relations=["a", "c"], limit=5)
     assert list(load_prompts(choice, tmp_path).table["id"]) == ["ap0", "ap1", "ap2", "cp0", "cp1"]
@@ -107,6 +111,34 @@ def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path: Path, row
     error = refusal(tmp_path, content)
     assert error.problem == said
     assert error.where == f"{tmp_path / 'pairs.jsonl'}:3"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_clean_prompt_stands_once_whatever_its_ids(tmp_path: Path, suffix: str):
+    rows = pairs(3)
+    rows[2] |= {"clean": rows[0]["clean"], "corrupted": "The capital of Peru is", "wrong_answer": " Lima"}
+    write(tmp_path / f"own{suffix}", rows)
+    with pytest.raises(DataError, match="2 different prompts under 3 ids") as caught:
+        load_prompts(PromptChoice(name=f"own{suffix}"), tmp_path)
+    places = {".csv": ("line 4", "line 2"), ".jsonl": ("line 3", "line 1"), ".parquet": ("row 3", "row 1")}
+    again, first = places[suffix]
+    assert caught.value.seen == f"{again} repeats {first}: clean and answer are equal"
+    assert caught.value.where.endswith(again.removeprefix("line "))
+
+
+def test_one_text_in_two_spellings_is_one_prompt(tmp_path: Path):
+    rows = [
+        row | {"clean": f"The capital of Per{u} is"}
+        for row, u in zip(pairs(2), ("\u00fa", "u\u0301"), strict=True)
+    ]
+    assert refusal(tmp_path, "\n".join(map(json.dumps, rows))).problem == "1 different prompts under 2 ids"
+
+
+def test_a_pair_and_its_swap_are_two_prompts(tmp_path: Path):
+    swapped = {"clean": "corrupted", "corrupted": "clean", "answer": "wrong_answer", "wrong_answer": "answer"}
+    rows = [PAIR, PAIR | {"id": "swap"} | {one: PAIR[other] for one, other in swapped.items()}]
+    write(tmp_path / "own.jsonl", rows)
+    assert len(load_prompts(PromptChoice(name="own.jsonl"), tmp_path).table) == 2
 
 
 def test_a_subject_is_asked_of_every_row_and_is_a_part_of_its_prompt(tmp_path: Path):
