@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 
 _CODE = re.compile(r"(`[^`\n]+`)")
@@ -14,11 +13,25 @@ def page(title: str, body: str, *, about: str, hide: str = "") -> str:
     return f"{front_matter(title, about=about, hide=hide)}# {plain(title)}\n\n{body.strip()}\n"
 
 
-def front_matter(title: str, *, about: str, hide: str = "") -> str:
-    """The lines above a page: its title, a description for search engines, side columns to do without."""
-    meta = [f"title: {json.dumps(title)}", f"description: {json.dumps(about)}"]
+def front_matter(title: str, *, about: str, hide: str = "", popovers: str = "") -> str:
+    """The lines above a page: its title, a description for search engines, side columns to do without.
+
+    `popovers` is HTML that the theme puts below the page (site/overrides/main.html): so much of it that
+    Markdown and the search index, which would read it in vain, took most of the time of a build.
+    """
+    meta = [f"title: {_quoted(title)}", f"description: {_quoted(about)}"]
     meta += [f"hide: [{hide}]"] if hide else []
+    if popovers:
+        # YAML takes not every character, and HTML has another way to write each of them.
+        text = popovers.encode("ascii", "xmlcharrefreplace").decode()
+        meta += ["popovers: |", *(f"  {line}" for line in text.splitlines())]
     return "\n".join(["---", *meta, "---", "", ""])
+
+
+def _quoted(text: str) -> str:
+    """A scalar of YAML. One of JSON is none where a character (an emoji) takes two escapes there."""
+    plain = (c if " " <= c <= "~" and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
+    return f'"{"".join(plain)}"'
 
 
 def plain(text: str) -> str:

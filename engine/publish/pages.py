@@ -72,7 +72,8 @@ def report_page(report: Report) -> str:
     if body.startswith("# "):
         heading, _, body = body.partition("\n")
     parts = [heading, masthead(report), body.lstrip()]
-    return front_matter(spec.title, about=spec.question) + "\n\n".join(parts)
+    above = front_matter(spec.title, about=spec.question, popovers=report.rendered.popovers)
+    return above + "\n\n".join(parts)
 
 
 def _marked(report: Report, calibrations: Mapping[str, Sequence[Calibration]]) -> Report:

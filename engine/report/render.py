@@ -52,7 +52,8 @@ class RenderedReport:
     """A report in Markdown. `charts` are Vega-Lite specs and `tables` what can be downloaded, as text by id.
 
     The Markdown links to them as charts/ID.json and tables/ID.csv, relative to its own page.
-    `headline` is plain text: escape it for the place where it is put.
+    `headline` is plain text: escape it for the place where it is put. `popovers` are HTML, the larger part of
+    a page, to stand once below its last line.
     """
 
     markdown: str
@@ -60,6 +61,7 @@ class RenderedReport:
     tables: dict[str, str]
     concerns: list[Concern]
     headline: str
+    popovers: str = ""
     error: EngineError | None = None  # why the report could not be printed
 
 
@@ -91,7 +93,7 @@ def render(
     concerns += lint(ledger.spec.headline, headline_place(path))
     charts = {id: _json(chart.spec) for id, chart in page.charts.items()}
     tables = {id: table.to_csv(index=False, lineterminator="\n") for id, table in page.tables.items()}
-    return RenderedReport(body, charts, tables, concerns, render_headline(ledger, path))
+    return RenderedReport(body, charts, tables, concerns, render_headline(ledger, path), printer.end())
 
 
 def render_headline(ledger: Ledger, path: Path | str) -> str:
@@ -152,7 +154,7 @@ def unprintable(ledger: Ledger, error: EngineError, path: Path | str) -> Rendere
     body = f"{printer.notice(why)}{told}{printer.paragraph(kept)}\n"
     kind = "broken-claim" if isinstance(error, ClaimError) else "broken-template"
     concern = Concern(kind, error.where or str(path), error.problem)
-    return RenderedReport(body, {}, {}, [concern], "", error)
+    return RenderedReport(body, {}, {}, [concern], "", error=error)
 
 
 def headline_place(template: Path | str) -> str:
@@ -176,14 +178,14 @@ class _Page:
     where: str = ""
 
     def print(self, text: str, where: str) -> str:
-        """The template printed, with its references and its popovers after the last line."""
+        """The template printed, with its references."""
         self.where = where
         context = self.context()
         # Before anything is rendered: a name in a branch that is not taken today may be taken tomorrow.
         if wrong := self.wrong_names(text, where):
             raise wrong[0]
         body = rendered(_with_citations(text, where), where, context, self.finalize)
-        return self._with_references(body) + self.printer.end()
+        return self._with_references(body)
 
     def wrong_names(self, text: str, where: str) -> list[EngineError]:
         """What the template names that is not there; nothing is printed."""

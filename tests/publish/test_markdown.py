@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import pytest
 import yaml
 
@@ -22,13 +24,14 @@ def test_a_bar_ends_no_cell_and_a_line_break_no_row() -> None:
 
 
 def test_front_matter_is_yaml_whatever_the_title_holds() -> None:
-    text = front_matter('A "title": with # signs', about="what\nfor", hide="toc")
+    title = 'A "title": with # signs, \\ and é 😀 \x85\ufeff'
+    popovers = "<div>\n<p>é 😀 ---</p>\n</div>\n"
+    text = front_matter(title, about="what\nfor", hide="toc", popovers=popovers)
     _, meta, _ = text.split("---\n", 2)
-    assert yaml.safe_load(meta) == {
-        "title": 'A "title": with # signs',
-        "description": "what\nfor",
-        "hide": ["toc"],
-    }
+    for loader in (yaml.SafeLoader, yaml.CSafeLoader):
+        read = yaml.load(meta, loader)
+        assert html.unescape(read.pop("popovers")) == html.unescape(popovers)
+        assert read == {"title": title, "description": "what\nfor", "hide": ["toc"]}
 
 
 def test_a_page_is_front_matter_heading_and_body() -> None:

@@ -67,6 +67,15 @@ def test_the_site_has_every_page_in_its_navigation_and_needs_no_other_host(built
     assert leftovers(built) == []
 
 
+def test_the_evidence_is_on_the_page_and_not_in_the_search_index(built: Path) -> None:
+    page = (built / "public/investigations/fact-recall/index.html").read_text()
+    targets = set(re.findall(r'popovertarget="([^"]+)"', page))
+    assert targets and targets == set(re.findall(r'<div popover id="([^"]+)"', page))
+    assert "Measured by" in page
+    index = (built / "public/search/search_index.json").read_text()
+    assert "The answer rises to the top." in index and "Measured by" not in index
+
+
 def test_a_broken_link_is_refused_and_the_last_site_stays(built: Path) -> None:
     before = contents(built / "public")
     broken = made_up.report(built, text="See [this](nowhere.md).\n")

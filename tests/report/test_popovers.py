@@ -24,5 +24,5 @@ def test_the_popover_of_a_number_shows_the_hook_site(ledger) -> None:
     first, *others = ledger.entries
     read = replace(first.provenance, asked={"hook_site": "blocks.15.hook_resid_pre"})
     ledger = replace(ledger, entries=(replace(first, provenance=read), *others))
-    page = render(ledger, "{{ lens.final_rank }}", "report.md").markdown
+    page = render(ledger, "{{ lens.final_rank }}", "report.md").popovers
     assert "<dt>Hook site</dt><dd>blocks.15.hook&#x5F;resid&#x5F;pre</dd>" in page

@@ -25,7 +25,8 @@ def text(ledger, template: str, **more) -> str:
 
 
 def site(ledger, template: str, **more) -> str:
-    return render(ledger, template, PATH, **more).markdown
+    rendered = render(ledger, template, PATH, **more)
+    return rendered.markdown + rendered.popovers
 
 
 @pytest.mark.parametrize(

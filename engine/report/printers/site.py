@@ -154,12 +154,10 @@ class SitePrinter:
         return block('<ol class="mech-references">', *items, "</ol>")
 
     def end(self) -> str:
-        """The popovers of the page, to stand after its last line."""
+        """The popovers of the page, each a line, to stand after its last line."""
         if not self.popovers:
             return ""
-        return "\n".join(
-            ['\n\n<div class="mech-popovers" data-search-exclude>', *self.popovers.values(), "</div>\n"]
-        )
+        return "\n".join(['<div class="mech-popovers">', *self.popovers.values(), "</div>\n"])
 
     def _popover(self, key: tuple[str, ...], make: Callable[[str], Markup]) -> str:
         if key not in self.id_of:
@@ -184,7 +182,7 @@ _COPY = '<button type="button" class="mech-copy" hidden>Copy</button>'
 
 
 def _dialog(id: str, title: str, about: str, facts: LabelledFacts, command: str = "") -> Markup:
-    """A popover; in one line, so that no blank line ends its block of HTML."""
+    """A popover, in one line."""
     lines = [
         f'<div popover id="{id}" class="mech-popover" role="dialog" aria-labelledby="{id}-title">',
         f'<p class="mech-popover-title" id="{id}-title">{for_site(title)}</p>',
