@@ -38,7 +38,7 @@ from engine.runs.planning.keys import RunInputs
 from engine.runs.planning.plan import Plan, PlannedRun
 from engine.runs.sources import Sources
 from engine.runs.store.record import RunName, StoredRun
-from engine.runs.store.run_folder import path_of, read_result
+from engine.runs.store.run_folder import load_run
 
 ATTEMPTS = 2  # of a run whose process died
 THREADS_WORTH_A_PROCESS = 2  # below this many cores each, processes only get into each other's way
@@ -217,7 +217,7 @@ def _answer(
     """The task measured; the runs it uses are read here, so that large arrays do not go through the pipe."""
 
     def load(stored: StoredRun) -> Result:
-        return read_result(path_of(task.store_folder, stored), stored.files)
+        return load_run(task.store_folder, stored)
 
     return answer_task(bench, task, lambda: used_runs(upstream, load), log, listen)
 

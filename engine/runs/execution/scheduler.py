@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
-from engine.errors import EngineError
+from engine.errors import EngineError, StoreError
 from engine.runs.execution.events import Event, EventKind, Outcome
 from engine.runs.execution.executor import Answer, Executor, Job, RunOutput, Task, TaskProgress
 from engine.runs.execution.in_process import InProcessExecutor
@@ -186,7 +186,12 @@ class Scheduler:
                     self._reuse(run, found)
                     return True
             job = Job(task, run, self.upstream(run), lock.log if lock else None)
-            self.executor.begin(job)
+            try:
+                self.executor.begin(job)
+            # A run that this one uses is damaged, and was to be read before it is handed out.
+            except StoreError as error:
+                self._fail(run, Answer(run.name, None, reason=reason_of(error), failure=failure_of(error)))
+                return True
             # `pop_all`: the lock outlives this block, until the answer comes.
             self.active[run.name] = ActiveJob(job, lock, stack.pop_all())
         return True
@@ -236,6 +241,8 @@ class Scheduler:
         # Whatever happens with the answer, its lock is let go of.
         with active.ending:
             if answer.output is None:
+                # Whoever measured may have met damage in a run that this one uses: the next plan must see it.
+                self.store.prove(active.job.upstream.values())
                 self._fail(run, answer)
                 return
             try:

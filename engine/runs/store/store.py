@@ -107,12 +107,22 @@ class RunStore:
     def load(self, run: StoredRun) -> Result:
         """A run's evidence; StoreError names a damaged file, and the run counts as stale from then on."""
         try:
-            return run_folder.read_result(self.path(run), run.files)
+            return run_folder.load_run(self.folder, run)
         except StoreError as error:
             # A store that cannot be written still says what is damaged.
             with suppress(StoreError):
                 self._condemn(run, f"{error.where} {error.seen}")
             raise
+
+    def prove(self, runs: Iterable[StoredRun]) -> None:
+        """Read runs through, however large; one that is damaged counts as stale from then on.
+
+        For runs that somebody without this store could not use: a worker that finds damage cannot note it.
+        """
+        for run in runs:
+            if how := run_folder.damage(self.path(run), run.files, thorough=True):
+                with suppress(StoreError):
+                    self._condemn(run, how)
 
     def log(self, run: StoredRun) -> str:
         """What a run said while it was measured; empty where its log was lost."""

@@ -14,6 +14,7 @@ import pytest
 
 from engine.errors import EngineError, StoreError
 from engine.runs.execution.events import Event
+from engine.runs.execution.in_process import InProcessExecutor
 from engine.runs.execution.scheduler import execute
 
 ENGINE = Path(__file__).parents[3]
@@ -278,3 +279,70 @@ def test_a_store_that_cannot_be_written_stops_a_build_before_it_begins(toy: Any)
             execute(plan, store, toy.sources())
         assert execute(toy.plan(budget=0.0), store, toy.sources()) == {}
     assert toy.executed == []
+
+
+def spoil(toy: Any, file: str) -> None:
+    """One bit of a file of run 1, after which its size is the same."""
+    path = toy.root / ".engine/runs/1" / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("file", ["arrays.safetensors", "tables/words.parquet", "result.json"])
+def test_what_a_run_uses_is_never_used_damaged_and_is_measured_again(toy: Any, jobs: int, file: str) -> None:
+    toy.spec(layer={}, user={"uses": {"of": "layer"}, "parameters": {"k": 3}})
+    toy.build()
+    before = len(toy.executed)
+    toy.spec(layer={}, user={"uses": {"of": "layer"}, "parameters": {"k": 4}})
+    spoil(toy, file)
+    assert "run 1 is damaged" in toy.plan().runs[0].reason
+    outcomes = {name.label: outcome.run for name, outcome in toy.build(jobs=jobs).items()}
+    assert sorted(toy.executed[before:]) == ["tiny k=4 seed=0", "tiny k=8 seed=0"]
+    assert outcomes["layer"].id != 1 and outcomes["user"] is not None
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("file", ["arrays.safetensors", "tables/words.parquet"])
+def test_damage_that_only_reading_finds_ends_the_run_by_name_and_the_next_build_mends_it(
+    toy: Any, jobs: int, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a file that is too large to be hashed at every plan."""
+    monkeypatch.setattr("engine.runs.store.run_folder.HASHED_BYTES", 10)
+    toy.spec(layer={})
+    toy.build()
+    uses = {"uses": {"of": "layer"}}
+    toy.spec(layer={}, user=uses | {"parameters": {"k": 4}}, other=uses | {"parameters": {"k": 5}})
+    spoil(toy, file)
+    outcomes = {name.label: outcome for name, outcome in toy.build(jobs=jobs).items()}
+    for label in ("user", "other"):
+        assert outcomes[label].run is None
+        assert "run 1 (words/layer on tiny) is damaged" in outcomes[label].reason
+        assert "the run is measured anew" in outcomes[label].reason
+    assert toy.executed == ["tiny k=8 seed=0"]
+    again = toy.build(jobs=jobs)
+    assert all(outcome.run is not None for outcome in again.values())
+    assert sorted(toy.executed[1:]) == ["tiny k=4 seed=0", "tiny k=5 seed=0", "tiny k=8 seed=0"]
+
+
+def test_damage_that_is_found_while_a_run_is_handed_out_stops_only_that_run(
+    toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by an executor that reads what is used before it sends a run away."""
+    toy.spec(layer={})
+    toy.build()
+    toy.spec(layer={}, user={"uses": {"of": "layer"}}, good={"parameters": {"k": 2}})
+    begin = InProcessExecutor.begin
+
+    def reading(self: InProcessExecutor, job: Any) -> None:
+        for stored in job.upstream.values():
+            self.load(stored)
+        begin(self, job)
+
+    monkeypatch.setattr(InProcessExecutor, "begin", reading)
+    monkeypatch.setattr("engine.runs.store.run_folder.HASHED_BYTES", 10)
+    spoil(toy, "arrays.safetensors")
+    outcomes = {name.label: outcome for name, outcome in toy.build().items()}
+    assert "run 1 (words/layer on tiny) is damaged" in outcomes["user"].reason
+    assert outcomes["good"].run is not None

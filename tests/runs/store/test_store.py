@@ -308,3 +308,25 @@ def test_an_unknown_run_names_those_there_are(store: RunStore) -> None:
     assert store.run(1).key == "k1"
     with pytest.raises(StoreError, match=r"no run 7(?s:.)*one of 1"):
         store.run(7)
+
+
+def test_a_run_that_is_proved_is_stale_from_then_on_if_it_is_damaged(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, damaged = put(store, "k1"), put(store, "k2")
+    spoil_flipped(store.path(damaged) / "arrays.safetensors")
+    monkeypatch.setattr("engine.runs.store.run_folder.HASHED_BYTES", 10)
+    assert store.find("k2") == damaged
+    store.prove([whole, damaged])
+    assert store.find("k1") == whole
+    assert store.find("k2") is None
+
+
+def test_a_lost_database_takes_on_no_run_whose_numbers_were_changed(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        result = store.path(put(store)) / "result.json"
+    result.write_text(result.read_text().replace('"value": 2.5', '"value": 3.5'))
+    for path in (tmp_path / ".engine").glob("runs.db*"):
+        path.unlink()
+    found, lost = rebuild(tmp_path)
+    assert (found, len(lost)) == (0, 1)
