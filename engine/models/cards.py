@@ -25,8 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelUnknown, nearest
+from engine.models.declared_shape import declared_shape
 from engine.models.known import KNOWN, ModelCard, ModelShape, Pins
 from engine.models.machine import memory_bytes, size_text
+from engine.models.source_files import current_hash, file_stamps
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 WORKING_MEMORY_BYTES = 1_500_000_000
@@ -65,14 +67,8 @@ def find_card(name: str) -> ModelCard:
 
 def _path_card(name: str) -> ModelCard:
     path = Path(name).expanduser().resolve()
-    size = sum(size for _, size, _ in file_stamps(path))
+    size = sum(size for _, size, *_ in file_stamps(path))
     return ModelCard(name, "path", "its own", size, 0, f"local files, {path}", Pins(path=path))
-
-
-def file_stamps(path: Path) -> list[list[Any]]:
-    """Name, size and time of change of the files a local model consists of: tells whether it has changed."""
-    files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.is_file())
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def memory_needed(card: ModelCard, dtype: str = "float32") -> int:
@@ -137,16 +133,24 @@ def is_cached(card: ModelCard) -> bool:
 
 
 def model_hash(name: str) -> str | None:
-    """The hash of the source's bytes, recorded when it was fetched; None where it is not cached."""
-    record = cached_record(find_card(name))
-    return None if record is None else record["hash"]
+    """The hash of the source's bytes, recorded when it was fetched; None where it is not cached.
+
+    That of a local model is always known: its files are here, and once they have changed no earlier run
+    speaks for them.
+    """
+    card = find_card(name)
+    if record := cached_record(card):
+        return record["hash"]
+    return None if card.pins.path is None else current_hash(card.pins.path)
 
 
 def shape_of(name: str) -> ModelShape | None:
-    """A model's sizes, from its card or its cached record; None where it was never seen here."""
+    """A model's sizes, from its card, its cached record or its own files; None where nothing says them."""
     card = find_card(name)
     record = None if card.shape else cached_record(card)
-    return ModelShape(**record["anatomy"]["shape"]) if record else card.shape
+    if record:
+        return ModelShape(**record["anatomy"]["shape"])
+    return card.shape if card.pins.path is None else declared_shape(card.pins.path)
 
 
 def availability(name: str, dtype: str = "float32") -> tuple[bool, str]:

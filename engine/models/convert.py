@@ -13,9 +13,18 @@ from typing import Any
 
 import torch
 
-from engine.errors import ModelCorrupt
+from engine.errors import ModelCorrupt, ModelError, nearest
 from engine.models.anatomy import Anatomy, describe
+from engine.models.checkpoint import (
+    listed,
+    read_checkpoint,
+    require_finite,
+    require_floating,
+    require_rows,
+    without_harmless,
+)
 from engine.models.huggingface import empty, filled, quiet
+from engine.models.source_files import only_source_files
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 GGUF_MAGIC = b"GGUF"
@@ -39,6 +48,9 @@ def _inspect_folder(folder: Path) -> None:
     names = sorted(p.name for p in folder.iterdir())
     if "config.json" not in names:
         raise _refusal(folder, "a config.json beside the weights", ", ".join(names[:5]) or "an empty folder")
+    # Whether transformers applies an adapter that lies beside the weights depends on what else is installed.
+    if "adapter_config.json" in names:
+        raise _refusal(folder, "whole weights; merge_and_unload() merges an adapter", "adapter_config.json")
     if any(name.endswith(".safetensors") for name in names):
         return
     pickles = [name for name in names if Path(name).suffix in PICKLES]
@@ -49,17 +61,12 @@ def _inspect_folder(folder: Path) -> None:
 def convert(source: Path, target: Path) -> Anatomy:
     """Write the model of a GGUF file or a Hugging Face folder to `target`, and say what it is made of.
 
-    ModelCorrupt where the files cannot be read; ModelError where the architecture is not supported.
+    ModelCorrupt where the files cannot be read or do not fill the model exactly; ModelError where the
+    architecture is not supported.
     """
     inspect_source(source)
     with quiet(), contextlib.redirect_stderr(io.StringIO()):  # a bar of the GGUF reader knows no other way
-        try:
-            hf, tokenizer = _read_gguf(source) if source.is_file() else _read_folder(source)
-        # Not the file's fault: it must not be reported as damaged.
-        except MemoryError:
-            raise
-        except Exception as problem:  # what a reader raises on broken bytes has no common base
-            raise _refusal(source, "weights that transformers can read", _first_line(problem)) from problem
+        hf, tokenizer = _read(source)
         # Before anything is written: nothing is saved of an architecture that is not supported.
         anatomy = describe(hf)
         hf.save_pretrained(target)
@@ -68,6 +75,23 @@ def convert(source: Path, target: Path) -> Anatomy:
     if not (target / "tokenizer.json").is_file():
         raise _refusal(source, "a tokenizer that can be saved as tokenizer.json", type(tokenizer).__name__)
     return anatomy
+
+
+def _read(source: Path) -> tuple[Any, Any]:
+    """The source's model, filled by its tensors alone, and its tokenizer, which needs no row beyond them."""
+    try:
+        hf, tokenizer = _read_gguf(source) if source.is_file() else _read_folder(source)
+        require_rows(tokenizer.get_vocab(), hf.config.vocab_size)
+    # Not the file's fault: it must not be reported as damaged.
+    except MemoryError:
+        raise
+    except ModelError as problem:
+        # Where the files lie is known here alone: they are read through links.
+        problem.where = str(source)
+        raise
+    except Exception as problem:  # what a reader raises on broken bytes has no common base
+        raise _refusal(source, "weights that transformers can read", _first_line(problem)) from problem
+    return hf, tokenizer
 
 
 def _read_gguf(file: Path) -> tuple[Any, Any]:
@@ -79,11 +103,17 @@ def _read_gguf(file: Path) -> tuple[Any, Any]:
     from transformers import TOKENIZER_MAPPING, AutoConfig, PreTrainedTokenizerFast
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
+    names = _GgufNames(file)
     found = load_gguf_checkpoint(
-        str(file), return_tensors=True, model_to_load=_GgufNames(file), torch_dtype=torch.float32
+        str(file), return_tensors=True, model_to_load=names, torch_dtype=torch.float32
     )
     config = AutoConfig.for_model(**found["config"])
-    hf = filled(empty(config, torch.float32), found["tensors"])
+    hf = empty(config, torch.float32)
+    # First, since of an unsupported architecture nothing else is worth saying.
+    describe(hf)
+    names.require_all_read()
+    require_finite(found["tensors"])
+    hf = filled(hf, found["tensors"])
     # As AutoTokenizer chooses; Mistral's own class reads files that do not lie beside a GGUF.
     own_class: Any = TOKENIZER_MAPPING.get(type(config), PreTrainedTokenizerFast)
     tokenizer_class = PreTrainedTokenizerFast if config.model_type == "mistral" else own_class
@@ -101,9 +131,9 @@ class _GgufNames:
         from transformers import AutoConfig
         from transformers.integrations.gguf.reader import read_gguf_metadata
 
-        metadata, _ = read_gguf_metadata(str(file))
-        architecture = metadata["general.architecture"]
-        blocks = metadata[f"{architecture}.block_count"]
+        self.metadata, self.tensors = read_gguf_metadata(str(file))
+        architecture = self.metadata["general.architecture"]
+        blocks = self.metadata[f"{architecture}.block_count"]
         self.config = AutoConfig.for_model(architecture, num_hidden_layers=blocks)
         # Without storage: only the names of parameters are asked for.
         self.state_dict = empty(self.config, torch.float32).state_dict
@@ -112,20 +142,51 @@ class _GgufNames:
         """None: each child would be asked for the names again."""
         return []
 
+    def require_all_read(self) -> None:
+        """ModelError where the file says something that the reader leaves out without a word."""
+        from transformers.modeling_gguf_pytorch_utils import TensorProcessor, get_gguf_hf_weights_map
+
+        known = get_gguf_hf_weights_map(self, TensorProcessor(config={}))
+        # GPT-2's reader takes its unembedding by name, past the map.
+        strange = [name for name in self.tensors if name not in known and name != "output.weight"]
+        if strange:
+            raise ModelCorrupt(
+                "a GGUF file holds tensors that no parameter of its architecture takes",
+                seen=listed(strange),
+                near=dict.fromkeys(near for name in strange[:3] for near in nearest(name, known, 1)),
+            )
+        scaling = self.metadata.get(f"{self.config.model_type}.rope.scaling.type", "none")
+        if scaling != "none":
+            raise ModelError(
+                "a GGUF file scales its rotary positions, which its reader leaves out",
+                expected="no rope.scaling",
+                seen=str(scaling),
+                hint="the Hugging Face folder of the same model",
+            )
+
 
 def _read_folder(folder: Path) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """The model of a folder, read from the files that are hashed and from no other.
 
-    hf = AutoModelForCausalLM.from_pretrained(
-        # `use_safetensors` refuses pickles, `trust_remote_code` a repository's own Python; `dtype="auto"`
-        # keeps the file's own.
-        folder,
-        dtype="auto",
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-    )
-    return hf, AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    Without transformers' own loader, which fills a parameter that the files lack with random values.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    with only_source_files(folder) as files:
+        # `trust_remote_code=False` refuses a repository's own Python.
+        here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        config = AutoConfig.from_pretrained(files, **here)
+        tensors = without_harmless(read_checkpoint(files))
+        require_floating(tensors)
+        # The dtype that the configuration names, or else the file's own.
+        dtype: Any = config.dtype or next((tensor.dtype for tensor in tensors.values()), torch.float32)
+        hf = empty(config, dtype)
+        # First, since of an unsupported architecture nothing else is worth saying.
+        describe(hf)
+        hf = filled(hf, {name: tensor.to(dtype) for name, tensor in tensors.items()})
+        # As they are used: what is finite in float32 may not be in float16.
+        require_finite(hf.state_dict())
+        return hf, AutoTokenizer.from_pretrained(files, **here)
 
 
 def gguf_quantisation(file: Path) -> str:

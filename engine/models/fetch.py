@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import shutil
 import threading
@@ -22,7 +21,6 @@ from engine.errors import EngineError, ModelError, ModelUnavailable
 from engine.models import hub, wheels
 from engine.models.cards import (
     cache_folder,
-    file_stamps,
     find_card,
     is_cached,
     lacking_disk,
@@ -31,6 +29,7 @@ from engine.models.cards import (
     slug,
 )
 from engine.models.known import ModelCard
+from engine.models.source_files import file_stamps, hash_of
 
 ByteProgress = Callable[[str, int, int], None]
 """Called with what is being done, how many bytes of it are done, and of how many (0: not known)."""
@@ -113,18 +112,6 @@ def _convert(card: ModelCard, source: Path, target: Path, facts: dict[str, Any])
         "converted_with": {package: version(package) for package in ("transformers", "torch", "gguf")},
     }
     (target / "card.json").write_text(json.dumps(record | facts, indent=2) + "\n")
-
-
-def hash_of(path: Path) -> str:
-    """sha256 of a file; of a folder, that of a list of its weight, configuration and tokenizer files."""
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    names = ("config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
-    files = sorted({*path.glob("*.safetensors"), *(path / name for name in names if (path / name).is_file())})
-    # As `sha256sum` lists them: a person can check it by hand.
-    listing = "".join(f"{hash_of(file)}  {file.name}\n" for file in files)
-    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from engine.errors import ModelCorrupt, ModelUnavailable, ModelUnknown
 from engine.models.known import ModelCard
+from engine.models.source_files import READ_PATTERNS
 
 ASK_SECONDS = 5.0
 """How long the hub may take to answer a question about a repository."""
-WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
 T = TypeVar("T")
 
 
@@ -73,7 +73,7 @@ def download(card: ModelCard, commit: str, folder: Path) -> Path:
             # The commit and not the branch: a push between question and download would mix two versions.
             revision=commit,
             local_dir=folder,
-            allow_patterns=list(WANTED),
+            allow_patterns=list(READ_PATTERNS),
             ignore_patterns=["*/*"],
             endpoint=_endpoint(),
             etag_timeout=ASK_SECONDS,

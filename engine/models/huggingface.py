@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import ModelError
+from engine.models.checkpoint import placed
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -94,15 +95,15 @@ def empty(config: Any, dtype: torch.dtype) -> Any:
 
 
 def filled(hf: Any, weights: Mapping[str, Tensor]) -> Any:
-    """An empty model with its parameters put in, none copied; ModelError where one is missing."""
-    # `assign` puts the tensors themselves in; not strict, since a tied head is in no file.
-    hf.load_state_dict(dict(weights), strict=False, assign=True)
+    """An empty model with its parameters put in, none copied; ModelCorrupt unless they fill it exactly."""
+    expected = {name: tensor.shape for name, tensor in hf.state_dict().items()}
+    # Which tensors are one is the configuration's to say; transformers keeps the names for both cases.
+    tied = hf._tied_weights_keys if hf.config.tie_word_embeddings else {}
+    tensors = placed(weights, expected, tied, hf.base_model_prefix)
+    # `assign` puts the tensors themselves in; not strict, since a tied head is not among them.
+    hf.load_state_dict(tensors, strict=False, assign=True)
     # Assigning put a new tensor into the embedding: the head has to be pointed at it again.
     hf.tie_weights()
-    # `strict=False` lets missing ones pass in silence: what is still without storage was not in the files.
-    missing = [name for name, tensor in hf.named_parameters() if tensor.is_meta]
-    if missing:
-        raise ModelError("the weight files do not hold every parameter", seen=", ".join(missing[:3]))
     return hf.eval()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.commands.harvests import CORPUS, harvest
@@ -30,3 +31,14 @@ def test_status_says_what_activations_take_on_the_disk(engine: Any, toy: Toy) ->
     harvest(toy, "two", model_hash="other", n_bytes=1_000_000)
     assert "activations take 3 MB in 2 sets; engine runs gc" in engine("status").out
     assert len(engine("status", "--json").json) == 1  # rows are runs, and only runs
+
+
+def test_a_setting_of_a_local_tokenizer_makes_its_runs_stale(engine, project):
+    """Nothing is converted for it: the plan reads what the model's files are now."""
+    engine("run", "--name", "planted/lens")
+    assert engine("status", "--json").json[0]["state"] == "up to date"
+    file = project / "model" / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"add_prefix_space": True}))
+    row = engine("status", "--json").json[0]
+    assert row["state"] == "stale"
+    assert "model" in row["reason"]

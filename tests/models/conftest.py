@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,19 +57,36 @@ def gguf_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
 
 
-def write_gguf(path: Path, architecture: str = "llama", without: str = "") -> Path:
-    """A tiny model of an architecture; `without` names a tensor that is left out."""
+def write_gguf(
+    path: Path,
+    architecture: str = "llama",
+    without: str = "",
+    extra: Mapping[str, tuple[int, ...]] | None = None,
+    broken: str = "",
+    scaling: str = "",
+) -> Path:
+    """A tiny model of an architecture.
+
+    `without` names a tensor that is left out, `extra` ones that are added or of another size, `broken` one
+    that holds a NaN; `scaling` is how rotary positions are scaled.
+    """
     import gguf
 
     writer = gguf.GGUFWriter(path, architecture)
     _describe(writer)
+    if scaling:
+        writer.add_rope_scaling_type(gguf.RopeScalingType(scaling))
+        writer.add_rope_scaling_factor(2.0)
     rng = np.random.default_rng(0)
     sizes = _tensors()
     if architecture == "qwen2":
         sizes |= {f"blk.{i}.attn_{p}.bias": (16 if p == "q" else 8,) for i in range(2) for p in "qkv"}
-    for name, size in sizes.items():
+    for name, size in (sizes | dict(extra or {})).items():
+        values = rng.normal(0, 0.3, size).astype(np.float32)
+        if name == broken:
+            values.flat[7] = np.nan
         if name != without:
-            writer.add_tensor(name, rng.normal(0, 0.3, size).astype(np.float32))
+            writer.add_tensor(name, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -88,7 +105,7 @@ def _describe(writer: Any) -> None:
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     letters = [chr(c) for c in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]
     writer.add_tokenizer_model("gpt2")
-    writer.add_token_list([*letters, "th", "<s>", "</s>"])
+    writer.add_token_list([*letters, "th", "<s>", "<|endoftext|>"])
     writer.add_token_types([1] * 257 + [3, 3])
     writer.add_token_merges(["t h"])
     writer.add_bos_token_id(257)

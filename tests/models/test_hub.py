@@ -18,6 +18,7 @@ from engine.models import hub
 from engine.models.cards import availability, model_hash
 from engine.models.fetch import fetch
 from engine.models.load import load
+from tests.models.test_checkpoint import FAULTS, rewrite
 
 Leftovers = Callable[[], list[str]]
 WriteFolder = Callable[..., Path]
@@ -103,6 +104,17 @@ def test_a_repository_of_pickles_is_refused(cache: Path, served: Hub, leftovers:
     with pytest.raises(ModelCorrupt, match="has no safetensors"):
         fetch("org/tiny")
     assert leftovers() == [] and len(served.asked) == 1
+
+
+@pytest.mark.parametrize("fault", ["compiled", "missing", "one more", "another shape", "NaN", "integers"])
+def test_a_repository_whose_tensors_do_not_fill_the_model_is_refused(
+    cache: Path, served: Hub, leftovers: Leftovers, fault: str
+) -> None:
+    spoil, words = FAULTS[fault]
+    rewrite(served.folder, spoil)
+    with pytest.raises(ModelCorrupt, match=words):
+        load("org/tiny")
+    assert leftovers() == []
 
 
 def test_a_repository_that_does_not_exist_is_unknown(cache: Path, served: Hub, leftovers: Leftovers) -> None:
