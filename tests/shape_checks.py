@@ -23,9 +23,8 @@ from jaxtyping import config, install_import_hook
 from pydantic import ValidationInfo
 
 ROOMS = ("engine.evidence", "engine.models", "engine.data", "engine.lab", "engine.families")
-UNCHECKED = (
-    "engine.evidence.claims",
-)  # a recursive parser without arrays, for which the wrappers' frames are many
+# The claim language recurses over a tree of few arrays: the wrappers' frames would be many.
+UNCHECKED = ("engine.evidence.claims", "engine.evidence.claim_tree", "engine.evidence.normal_form")
 HOW = BeartypeConf(
     is_pep484_tower=True,  # `float` takes an int, as it does for a type checker
     hint_overrides=FrozenDict({ValidationInfo: object}),  # a protocol that isinstance refuses

@@ -66,7 +66,7 @@ def plain(value: Any) -> Any:
 
 def measurement_fields(measurement: Any) -> dict[str, Any]:
     """A measurement's fields without its samples and replicates, which no person and few programs read."""
-    return {k: v for k, v in vars(measurement).items() if k not in ("samples", "replicates")}
+    return {k: v for k, v in vars(measurement).items() if not k.endswith(("samples", "replicates"))}
 
 
 def human_bytes(count: float) -> str:

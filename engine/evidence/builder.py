@@ -22,8 +22,10 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from engine.errors import ResultError
-from engine.evidence.bootstrap import count, measure
+from engine.evidence.bootstrap import MeasurementDetails, count, measure
 from engine.evidence.estimates import RowFunction
+from engine.evidence.populations import Choice, choose, over_both
+from engine.evidence.printing import counted
 from engine.evidence.result import Check, Figure, Measurement, Result, Role
 
 Statistic = str | RowFunction
@@ -48,13 +50,17 @@ class Evidence:
 
     `unit` is what one value is a sample of ("prompt"); `ids` name the units, so that numbers over the same
     units are compared pairwise; `clusters` give the unit of each value where several values share one, or
-    both units of a value that belongs to a pair. `rows` are the values that count, where not all of them do;
-    `chosen_on` says on what the others chose.
+    both units of a value that belongs to a pair. `groups` give the cluster of each unit where units are alike
+    by cluster, and `group_unit` what a cluster is ("relation"): each number is then measured for two
+    populations (populations.py). `rows` are the values that count, where not all of them do; `chosen_on` says
+    on what the others chose.
     """
 
     unit: str
     ids: Sequence | np.ndarray | None = None
     clusters: Any = None
+    groups: Sequence | np.ndarray | None = None
+    group_unit: str = ""
     rows: Bool[np.ndarray, " unit"] | None = None
     chosen_on: str = ""
     record: Record = field(default_factory=Record, repr=False)
@@ -124,32 +130,54 @@ class Evidence:
         if over is not None:
             samples = np.column_stack([samples, self._counted(over)])
             statistic = "ratio"
-        return measure(
-            name,
-            samples,
-            statistic,
-            unit=self.unit,
-            ids=self._counted(self.ids),
-            clusters=self._counted(self.clusters),
-            bounds=bounds,
-            quantity=quantity,
-            about=about,
-            chosen_on=self.chosen_on,
-        )
+        given: MeasurementDetails = {
+            "unit": self.unit,
+            "bounds": bounds,
+            "quantity": quantity,
+            "about": about,
+            "chosen_on": self.chosen_on,
+        }
+        ids = self._counted(self.ids)
+        these = measure(name, samples, statistic, **given, ids=ids, clusters=self._counted(self.clusters))
+        if self.groups is None:
+            return these
+        by_group = given | {"unit": self.group_unit, "clusters": self._counted(self.groups)}
+        return over_both(these, measure(name, samples, statistic, **by_group))
 
     def count(self, name: str, value: float, about: str, *, unit: str = "") -> Measurement:
         """A finding that is exact by design: prompts kept, layers, parameters."""
         return self._add("finding", count(name, value, unit=unit or self.unit, about=about))
 
-    def choice(self, name: str, value: float, about: str) -> Measurement:
-        """A layer or head that these units chose: n is how many they are, and there is no interval."""
-        n = len(self._counted(self.ids))
-        found = count(name, value, unit=self.unit, n=n, about=about)
-        return self._add("finding", replace(found, chosen_on=self.chosen_on))
+    def best(self, values: Float[np.ndarray, "unit place"]) -> Choice:
+        """The place with the largest mean over these units, and what resamples of them would choose."""
+        return choose(
+            self._counted(np.asarray(values, dtype=float)),
+            self.unit,
+            self._counted(self.ids),
+            self._counted(self.groups),
+        )
 
-    def best(self, values: Float[np.ndarray, "unit place"]) -> int:
-        """The place with the largest mean over these units."""
-        return int(self._counted(values).mean(axis=0).argmax())
+    def choice(self, name: str, chosen: Choice, about: str) -> Measurement:
+        """A layer or head that these units chose, with how often resamples of them choose it again."""
+        few = self.groups is not None and chosen.by_cluster is None
+        found = Measurement(
+            name=name,
+            value=float(chosen.place),
+            low=None,
+            high=None,
+            n=chosen.n,
+            unit=self.unit,
+            statistic="choice",
+            about=about,
+            chosen_on=self.chosen_on,
+            n_clusters=chosen.n_clusters,
+            cluster_unit=self.group_unit,
+            cluster_note=f"only {counted(chosen.n_clusters, self.group_unit)} chose" if few else "",
+            frequency=chosen.frequency,
+            replicates=chosen.by_unit.astype(float),
+            cluster_replicates=None if chosen.by_cluster is None else chosen.by_cluster.astype(float),
+        )
+        return self._add("finding", found)
 
     def by_layer(
         self, values: Float[np.ndarray, "unit layer"], column: str, **labels: object

@@ -7,33 +7,19 @@ Comparisons chain: `0 < a.x < 1`. From loosest to tightest: or, and, not, compar
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from engine.errors import ClaimError, nearest
+from engine.evidence.claim_tree import COMPARISONS, FUNCTIONS, Node, names_in
+from engine.evidence.normal_form import normal_form
 
-Values = np.ndarray | float
 DEEPEST = 30  # nested parentheses and signs, far beyond any readable claim
 LONGEST = 400  # names, numbers and signs in one claim, likewise
-FUNCTIONS: dict[str, tuple[int | None, Callable[..., Values]]] = {
-    "abs": (1, np.abs),
-    "min": (None, lambda *values: _fold(np.minimum, values)),
-    "max": (None, lambda *values: _fold(np.maximum, values)),
-}
-COMPARISONS = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
-ARITHMETIC = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 WORDS = ("and", "or", "not")
 HINTS = {
     "=": "== compares",
@@ -59,26 +45,15 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Node:
-    """One operation: `kind` is number, name, call, negative, arithmetic, compare, and, or, not."""
-
-    kind: str
-    text: str  # as written, for messages
-    parts: tuple[Node, ...] = ()
-    value: float = 0.0
-    signs: tuple[str, ...] = ()
-
-    @property
-    def is_truth(self) -> bool:
-        return self.kind in ("compare", "and", "or", "not")
-
-
-@dataclass(frozen=True)
 class Predicate:
-    """A parsed claim: its text, and the numbers it names, in order, each once."""
+    """A parsed claim: its text, and the numbers it names, in order, each once.
+
+    `root` is the claim as written, `decided` what is judged: the same as plain comparisons with `and`, `or`.
+    """
 
     text: str
     root: Node
+    decided: Node
     names: tuple[str, ...]
 
 
@@ -90,71 +65,13 @@ def parse(text: str, where: str = "") -> Predicate:
         raise parser.error("nothing can follow here", "an operator, or the end")
     if not root.is_truth:
         raise parser.error("a claim is true or false", "a comparison such as a.x < 0.9", 0)
-    return Predicate(text, root, tuple(dict.fromkeys(_names(root))))
-
-
-def evaluate(predicate: Predicate, numbers: Mapping[str, Values]) -> np.ndarray:
-    """Whether the predicate holds, for numbers or replicate by replicate ("replicate" where any name is).
-
-    Raises ClaimError for a name that is not there, and where a denominator is zero in any of them.
-    """
-    return np.asarray(_value(predicate.root, numbers), dtype=bool)
-
-
-def _names(node: Node) -> Iterator[str]:
-    if node.kind == "name":
-        yield node.text
-    for part in node.parts:
-        yield from _names(part)
-
-
-def _fold(function: Callable, values: tuple[Values, ...]) -> Values:
-    result = values[0]
-    for value in values[1:]:
-        result = function(result, value)
-    return result
-
-
-def _value(node: Node, numbers: Mapping[str, Values]) -> Values:
-    if node.kind == "number":
-        return node.value
-    if node.kind == "name":
-        return _number(node.text, numbers)
-    # Every part is evaluated, also behind a settled `or`: a division by zero makes a claim undetermined in
-    # whatever order it was written.
-    values = [_value(part, numbers) for part in node.parts]
-    if node.kind == "call":
-        return FUNCTIONS[node.signs[0]][1](*values)
-    if node.kind == "negative":
-        return -values[0]
-    if node.kind == "arithmetic":
-        return _calculated(node, values)
-    if node.kind == "compare":
-        # `0 < x < 1` is `0 < x and x < 1`, replicate by replicate, as mathematicians read it.
-        steps = zip(node.signs, values, values[1:], strict=False)
-        return _fold(np.logical_and, tuple(COMPARISONS[sign](a, b) for sign, a, b in steps))
-    if node.kind == "not":
-        return np.logical_not(values[0])
-    return _fold(np.logical_and if node.kind == "and" else np.logical_or, tuple(values))
-
-
-def _number(name: str, numbers: Mapping[str, Values]) -> Values:
-    if name in numbers:
-        return numbers[name]
-    raise ClaimError(f"{name} has no value", expected="one of " + ", ".join(numbers))
-
-
-def _calculated(node: Node, values: list[Values]) -> Values:
-    sign = node.signs[0]
-    left, right = values
-    if sign != "/":
-        return ARITHMETIC[sign](left, right)
-    # A replicate with a zero denominator has no truth value, and leaving it out would bias the share.
-    zero = np.asarray(right) == 0
-    if zero.any():
-        often = f" in {zero.sum()} of {zero.size} replicates" if zero.ndim else ""
-        raise ClaimError(f"{node.text} divides by zero{often}", seen=f"{node.parts[1].text} is 0")
-    return left / right
+    try:
+        decided = normal_form(root)
+    except ClaimError as error:
+        # The tree knows texts and no columns.
+        at = max(0, text.find(error.seen))
+        raise parser.error(error.problem, error.expected, at, hint=error.hint) from None
+    return Predicate(text, root, decided, tuple(dict.fromkeys(names_in(root))))
 
 
 class _Parser:

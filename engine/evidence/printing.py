@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from engine.evidence.result import Measurement
+from engine.evidence.result import Measurement, Population
 
 PLAIN_DIGITS = 3  # significant digits of an estimate without an interval
 MOST_DIGITS = 6  # significant digits that even the narrowest interval earns
@@ -39,11 +39,41 @@ def interval_text(measurement: Measurement) -> str:
     value = " ".join(filter(None, [digits(m.value, m.low, m.high), m.quantity]))
     if m.exact:
         return value
-    who = f"n = {m.n} {m.unit}{'' if m.n == 1 else 's'}"
+    who = f"n = {sample_in_words(m)}"
+    if m.is_choice:
+        return f"{value} ({frequency_in_words(m)}, {who})"
     if m.low is None or m.high is None:
         return f"{value} (no interval, {who}: {m.note})"
     ends = f"{digits(m.low, m.low, m.high)} to {digits(m.high, m.low, m.high)}"
     return f"{value} (95 % CI {ends}, {who})"
+
+
+def sample_in_words(measurement: Measurement) -> str:
+    """`150 prompts`, or `150 prompts of 24 relations` where they come in clusters."""
+    m = measurement
+    units = counted(m.n, m.unit)
+    return f"{units} of {counted(m.n_clusters, m.cluster_unit)}" if m.cluster_unit else units
+
+
+def population_in_words(measurement: Measurement, population: Population) -> str:
+    """`24 relations like these`, `these 24 relations`; `150 prompts like these` without clusters."""
+    m = measurement
+    if not m.cluster_unit:
+        return f"{counted(m.n, m.unit)} like these"
+    clusters = counted(m.n_clusters, m.cluster_unit)
+    return f"{clusters} like these" if population == "like-these" else f"these {clusters}"
+
+
+def frequency_in_words(measurement: Measurement) -> str:
+    """`chosen in 34 % of resamples`: how often a choice would be made again."""
+    return f"chosen in {100 * (measurement.frequency or 0):.0f} % of resamples"
+
+
+def counted(n: int, unit: str) -> str:
+    """`1 prompt`, `20 prompts`, `3 categories`."""
+    if n != 1 and not unit.endswith("s"):
+        unit = f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
+    return f"{n:,} {unit}"
 
 
 def printable(measurement: Measurement) -> Measurement:

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 Role = Literal["finding", "control", "check"]
 
+Population = Literal["these", "like-these"]
+"""Of whom a claim speaks, where units come in clusters (prompts by relation).
+
+`these`: of more prompts of these relations, in this mix; prompts are resampled. `like-these`: of prompts of
+other relations like these as well; relations are resampled. Units without clusters have one population.
+"""
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -25,6 +32,11 @@ class Measurement:
     statistic over shared resamples, already expanded, so that the interval is their plain
     2.5 / 97.5 percentile and a claim may be evaluated replicate by replicate.
     `low` and `high` are None where the interval is withheld; `note` then says why.
+
+    Where the units come in clusters there are two intervals, one for each population: `low` and `high` are
+    the wider, `replicates` and `these_low`, `these_high` are for these clusters, `cluster_replicates` for
+    clusters like these. A choice (statistic "choice") has the places that resamples chose as replicates, and
+    in `frequency` the share of them that chose this place.
     """
 
     name: str
@@ -41,8 +53,33 @@ class Measurement:
     control: str = ""  # the measurement (of the same result) that this one is to be read against
     chosen_on: str = ""  # the split that a layer, head or threshold was chosen on, if one was
     exact: bool = False  # a count by design, not an estimate: has no interval
+    n_clusters: int = 0
+    cluster_unit: str = ""  # what a cluster is: "relation"; empty where units do not come in clusters
+    these_low: float | None = None
+    these_high: float | None = None
+    cluster_note: str = ""  # why there are no replicates by cluster, where there are none
+    frequency: float | None = None
     samples: np.ndarray | None = field(default=None, compare=False, repr=False)
     replicates: np.ndarray | None = field(default=None, compare=False, repr=False)
+    cluster_replicates: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_choice(self) -> bool:
+        return self.statistic == "choice"
+
+    @property
+    def is_countable(self) -> bool:
+        """Whether the number takes whole values by design, so that it may be asked to equal another."""
+        return self.exact or self.is_choice
+
+    def replicates_of(self, population: Population) -> np.ndarray | None:
+        """The replicates that speak for a population; None where its interval is withheld."""
+        by_cluster = population == "like-these" and self.cluster_unit
+        return self.cluster_replicates if by_cluster else self.replicates
+
+    def why_withheld(self, population: Population) -> str:
+        """Why a population has no replicates."""
+        return self.cluster_note or self.note if population == "like-these" else self.note
 
 
 @dataclass(frozen=True)

@@ -93,19 +93,24 @@ def run(lab: Lab, params: Params) -> Result:
     estimate = estimated_sweep(lab.model, facts.denoising, sites=["z"]).normalised()
     z_of = {"exact": restored["z"], "noised": destroyed["z"], "estimate": estimate["z"]}
     z = at_role(z_of, facts, "last")
-    layers = {name: choosing.best(curves["denoising"][place]) for name, place in PLACES.items()}
+    best = {name: choosing.best(curves["denoising"][place]) for name, place in PLACES.items()}
+    layers = {name: chosen.place for name, chosen in best.items()}
     # Layer and head as one place, so that one argmax is taken over both.
-    head = divmod(choosing.best(z["exact"].reshape(len(facts), -1)), lab.model.shape.n_heads)
+    n_heads = lab.model.shape.n_heads
+    best_head = choosing.best(z["exact"].reshape(len(facts), -1))
+    head = divmod(best_head.place, n_heads)
     unrelated = from_another_fact(ev, lab, facts, clean, layers, head)
     for name, layer in layers.items():
         site, role = PLACES[name]
-        choosing.choice(f"{name}_layer", layer, f"The best layer of {site} at the {role} token.")
+        choosing.choice(f"{name}_layer", best[name], f"The best layer of {site} at the {role} token.")
         for what, direction in (("recovered", "denoising"), ("destroyed", "noising")):
             effect = curves[direction][site, role][:, layer]
             about = f"Share of the logit difference {what} by {site} of the best layer at the {role} token."
             measuring.finding(f"{name}_{what}", effect, about, control=unrelated[name])
-    choosing.choice("top_head_layer", head[0], "Layer of the head that restores most at the last token.")
-    choosing.choice("top_head_index", head[1], "Index within its layer of the head that restores most.")
+    about = "Layer of the head that restores most at the last token."
+    choosing.choice("top_head_layer", best_head.named(lambda place: place // n_heads), about)
+    about = "Index within its layer of the head that restores most."
+    choosing.choice("top_head_index", best_head.named(lambda place: place % n_heads), about)
     for what, effect, about in (
         ("recovered", z["exact"], "Share that the best head restores."),
         ("destroyed", z["noised"], "Share destroyed by noising it."),

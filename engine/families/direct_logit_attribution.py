@@ -120,13 +120,15 @@ def extremes(ev: Evidence, facts: Facts, found: Attribution, kind: ComponentKind
     own, other = np.moveaxis(found.values[:, :2, found.of_kind(kind)], 1, 0)
     for end, sign, most in (("top", 1, "most"), ("bottom", -1, "least")):
         # `best` takes the largest mean: the sign turns the one that writes least into it.
-        place = choosing.best(sign * own)
+        chosen = choosing.best(sign * own)
+        place = chosen.place
         name = f"{end}_{kind}"
         writer = f"the {NOUNS[kind]} that writes {most} towards the answer"
-        layer = place if kind == "mlp" else place // n_heads
+        layer = chosen if kind == "mlp" else chosen.named(lambda head: head // n_heads)
         choosing.choice(f"{name}_layer", layer, f"Layer of {writer}.")
         if kind == "head":
-            choosing.choice(f"{name}_index", place % n_heads, f"Index within its layer of {writer}.")
+            index = chosen.named(lambda head: head % n_heads)
+            choosing.choice(f"{name}_index", index, f"Index within its layer of {writer}.")
         about = f"What {writer} writes towards {{}}."
         elsewhere = about.format("another prompt's answer")
         control = measuring.control(f"{name}_other_answer", other[:, place], elsewhere, "logits")

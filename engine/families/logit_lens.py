@@ -80,7 +80,11 @@ def run(lab: Lab, params: Params) -> Result:
     about = "The block of the largest fall beyond another prompt's answer."
     choosing.choice("specific_layer", specific, about)
     ev.count("named_layer", named, "The block at `named_depth`.", unit="layer")
-    blocks = {"steepest": (steepest, measuring), "specific": (specific, measuring), "named": (named, ev)}
+    blocks = {
+        "steepest": (steepest.place, measuring),
+        "specific": (specific.place, measuring),
+        "named": (named, ev),
+    }
     for block, (layer, over) in blocks.items():
         chance = through(over.control, block, layer, other_rank, "another prompt's answer", "other_")
         through(over.finding, block, layer, rank, "the answer", "", control=chance)

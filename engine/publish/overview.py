@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.evidence.claims import parse
+from engine.evidence.printing import frequency_in_words, sample_in_words
 from engine.evidence.result import Measurement
 from engine.publish.markdown import page
 from engine.report.claim_sentences import css_class, verdict_of
 from engine.report.escape import for_site
-from engine.report.numbers import MARKERS, counted, digits_of, interval_of, is_withheld
+from engine.report.numbers import MARKERS, digits_of, interval_of, is_withheld
 from engine.report.render import RenderedReport
 from engine.runs.ledger import Entry, Ledger
 
@@ -108,8 +109,10 @@ def _card_number(measurement: Measurement | None, entry: Entry) -> list[str]:
 def _interval(measurement: Measurement) -> str:
     if measurement.exact:
         return "counted by design"
+    n = f"n = {sample_in_words(measurement)}"
+    if measurement.is_choice:
+        return f"{frequency_in_words(measurement)}, {n}"
     interval = interval_of(measurement)
-    n = f"n = {counted(measurement.n, measurement.unit)}"
     return f"95 % CI {interval}, {n}" if interval else f"interval withheld, {n}"
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from engine.errors import TemplateError, nearest
-from engine.evidence.printing import digits
+from engine.evidence.printing import digits, frequency_in_words, sample_in_words
 from engine.evidence.result import Measurement
 from engine.runs.ledger import Entry
 
@@ -177,16 +177,11 @@ def _in_words(measurement: Measurement, percent: bool) -> str:
     value = digits_of(measurement, percent)
     if measurement.exact:
         return value
+    n = f"n = {sample_in_words(measurement)}"
+    if measurement.is_choice:
+        return f"{value} ({frequency_in_words(measurement)}, {n})"
     interval = interval_of(measurement, percent)
-    n = f"n = {counted(measurement.n, measurement.unit)}"
     return f"{value} (95 % CI {interval}, {n})" if interval else f"{value} (no interval, {n})"
-
-
-def counted(n: int, unit: str) -> str:
-    """`1 prompt`, `20 prompts`, `3 categories`."""
-    if n != 1 and not unit.endswith("s"):
-        unit = f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
-    return f"{n:,} {unit}"
 
 
 def known_one(what: str, name: str, known: Mapping[str, Any] | Iterable[str]) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from engine.evidence.printing import interval_text
+from dataclasses import replace
+
+from engine.evidence.printing import frequency_in_words, interval_text, population_in_words, sample_in_words
 from engine.evidence.result import Measurement
 from engine.report.claim_sentences import ClaimSentence, verdict_in_words
-from engine.report.numbers import MARKERS, Number, counted, digits_of, failed_checks, interval_of
+from engine.report.numbers import MARKERS, Number, digits_of, failed_checks, interval_of
 from engine.runs.ledger import Entry, Provenance, Replication
 
 LabelledFacts = list[tuple[str, str]]
@@ -29,12 +31,30 @@ def _measurement_facts(measurement: Measurement) -> LabelledFacts:
     if measurement.exact:
         return [*facts, ("Interval", "none: counted by design, not estimated")]
     interval = interval_of(measurement)
-    facts.append(("95 % interval", interval or f"withheld: {measurement.note or 'no reason given'}"))
-    facts.append(("n", counted(measurement.n, measurement.unit)))
+    if measurement.is_choice:
+        facts.append(("How often chosen", frequency_in_words(measurement)))
+    else:
+        facts += _interval_facts(measurement, interval)
+    facts.append(("n", sample_in_words(measurement)))
     facts.append(("Unit of sampling", measurement.unit))
     facts.append(("Statistic", measurement.statistic))
     facts += [("Note", measurement.note)] if interval and measurement.note else []
     return facts + ([("Chosen on", measurement.chosen_on)] if measurement.chosen_on else [])
+
+
+def _interval_facts(measurement: Measurement, interval: str) -> LabelledFacts:
+    """The interval that is printed, of whom it speaks, and the narrower one for the clusters at hand."""
+    m = measurement
+    facts = [("95 % interval", interval or f"withheld: {m.note or 'no reason given'}")]
+    if not m.cluster_unit:
+        return facts
+    if m.cluster_note:
+        return [*facts, ("Speaks of", f"{population_in_words(m, 'these')}: {m.cluster_note}")]
+    facts.append(("Speaks of", population_in_words(m, "like-these")))
+    if m.these_low is None or m.these_high is None:
+        return facts
+    these = interval_of(replace(m, low=m.these_low, high=m.these_high))
+    return [*facts, ("For these alone", f"{these} ({population_in_words(m, 'these')})")]
 
 
 def _control_fact(number: Number, measurement: Measurement) -> LabelledFacts:
@@ -104,7 +124,10 @@ def claim_facts(cited: ClaimSentence) -> LabelledFacts:
     facts.append(("Holds where", claim.holds))
     facts += [("Requires", required) for required in claim.requires]
     facts += [("Valid only if", condition) for condition in claim.valid_if]
+<<<<<<< HEAD
     facts += [("About", claim.about)] if claim.about else []
     facts += [(f"Across {key}", ", ".join(map(str, values))) for key, values in claim.across.items()]
+=======
+>>>>>>> 3b6825e (Comparisons are judged one by one and then combined; choices carry replicates; numbers speak for two populations)
     facts += [("Registered", claim.registered)] if claim.registered else []
     return facts + [(f"On {model}", verdict_in_words(v)) for model, v in cited.by_model.items()]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from engine.evidence.printing import frequency_in_words, sample_in_words
 from engine.evidence.result import Measurement
 from engine.report.charts.chart import Chart
 from engine.report.charts.draw import draw
@@ -85,8 +86,13 @@ def _measurements(measurements: Iterable[Measurement]) -> Grid:
 
 def _measurement(m: Measurement) -> list[str]:
     value = f"{digits_of(m)} {m.quantity}".strip()
-    interval = interval_of(m) or ("counted by design" if m.exact else f"withheld: {m.note}")
-    return [m.name, value, interval, f"{m.n:,} ({m.unit})", m.statistic, m.about]
+    return [m.name, value, _interval(m), sample_in_words(m), m.statistic, m.about]
+
+
+def _interval(m: Measurement) -> str:
+    if m.exact:
+        return "counted by design"
+    return frequency_in_words(m) if m.is_choice else interval_of(m) or f"withheld: {m.note}"
 
 
 def _checks(entry: Entry) -> Grid:

@@ -56,12 +56,14 @@ def test_what_one_half_chose_the_other_measures(samples):
     first = np.arange(40) < 10
     choosing = ev.where(first, chosen_on="the first ten")
     best = choosing.best(samples)
-    assert best == samples[:10].mean(axis=0).argmax()
+    assert best.place == samples[:10].mean(axis=0).argmax()
     choice = choosing.choice("layer", best, "Best.")
-    assert (choice.value, choice.n, choice.exact) == (best, 10, True)
-    measured = ev.where(~first, chosen_on="the first ten").finding("effect", samples[:, best], "Effect.")
+    assert (choice.value, choice.n, choice.exact) == (best.place, 10, False)
+    measured = ev.where(~first, chosen_on="the first ten").finding(
+        "effect", samples[:, best.place], "Effect."
+    )
     assert (measured.n, measured.chosen_on) == (30, "the first ten")
-    assert measured.value == pytest.approx(samples[10:, best].mean())
+    assert measured.value == pytest.approx(samples[10:, best.place].mean())
     assert set(ev.result().measurements) == {"layer", "effect"}
 
 
@@ -99,3 +101,83 @@ def test_checks_and_arrays_go_along():
     result = ev.result()
     assert [check.name for check in result.checks] == ["sum"]
     assert result.arrays["rank"].tolist() == [0, 1, 2]
+
+
+def test_a_choice_says_how_often_resamples_of_those_who_chose_choose_it_again():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(40, 3)) * 3
+    values[:, 1:] += 10
+    ev = Evidence("prompt", IDS)
+    best = ev.best(values)
+    choice = ev.choice("layer", best, "Best.")
+    # By another way: means of the rows that each resample draws.
+    draws = rng.integers(40, size=(4000, 40))
+    slow = values[draws].mean(axis=1).argmax(axis=1)
+    assert choice.frequency == pytest.approx((slow == best.place).mean(), abs=0.03)
+    assert choice.replicates is not None and set(choice.replicates) == {1, 2}
+    assert choice.frequency == (choice.replicates == best.place).mean()
+    assert (choice.low, choice.statistic, choice.exact) == (None, "choice", False)
+
+
+def test_parts_of_a_choice_move_together():
+    values = np.random.default_rng(0).normal(size=(40, 6))
+    ev = Evidence("prompt", IDS)
+    best = ev.best(values)
+    layer = ev.choice("layer", best.named(lambda place: place // 2), "Layer.")
+    head = ev.choice("head", best.named(lambda place: place % 2), "Head.")
+    assert layer.value * 2 + head.value == best.place
+    assert (layer.replicates * 2 + head.replicates == best.by_unit).all()
+
+
+def grouped(rows: int = 40, n: int = 8, spread: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Values that are alike within a group, and the group of each."""
+    rng = np.random.default_rng(0)
+    groups = np.arange(rows) % n
+    return spread * rng.normal(size=n)[groups] + rng.normal(size=rows), np.array([f"g{g}" for g in groups])
+
+
+def test_units_that_are_alike_by_group_are_measured_for_two_populations():
+    values, groups = grouped()
+    ev = Evidence("prompt", IDS, groups=groups, group_unit="relation")
+    m = ev.finding("depth", values, "Depth.")
+    by_prompt = measure("depth", values, unit="prompt", ids=IDS)
+    by_group = measure("depth", values, unit="relation", clusters=groups)
+    assert (m.n, m.unit, m.n_clusters, m.cluster_unit) == (40, "prompt", 8, "relation")
+    assert (m.replicates == by_prompt.replicates).all()
+    assert (m.cluster_replicates == by_group.replicates).all()
+    # What is printed is the wider one.
+    assert (m.low, m.high) == (by_group.low, by_group.high)
+    assert (m.these_low, m.these_high) == (by_prompt.low, by_prompt.high)
+    assert m.high - m.low > 1.3 * (m.these_high - m.these_low)
+
+
+def test_groups_that_differ_less_than_luck_do_not_narrow_what_is_printed():
+    values, _ = grouped(spread=0.0)
+    order = np.argsort(values)
+    # Every group gets one of each fifth: its mean is nearly that of all.
+    even = np.empty(40, dtype=object)
+    even[order] = [f"g{place % 8}" for place in range(40)]
+    m = Evidence("prompt", IDS, groups=even.astype(str), group_unit="relation").control(
+        "depth", values, "Depth."
+    )
+    assert (m.low, m.high) == (m.these_low, m.these_high)
+
+
+def test_too_few_groups_leave_the_interval_of_these_alone_and_say_so():
+    values, groups = grouped(n=3)
+    ev = Evidence("prompt", IDS, groups=groups, group_unit="relation")
+    m = ev.finding("depth", values, "Depth.")
+    assert m.low == m.these_low is not None
+    assert m.cluster_replicates is None
+    assert (
+        m.note == "For relations like these: Only 3 relations: no 95 % interval over so few can be trusted."
+    )
+    choice = ev.choice("layer", ev.best(np.column_stack([values, values + 1])), "Best.")
+    assert choice.cluster_replicates is None
+    assert choice.cluster_note == "only 3 relations chose"
+
+
+def test_a_part_of_the_units_keeps_its_groups():
+    values, groups = grouped()
+    half = Evidence("prompt", IDS, groups=groups, group_unit="relation").where(np.arange(40) % 8 < 4)
+    assert half.finding("depth", values, "Depth.").n_clusters == 4

@@ -240,7 +240,8 @@ def _validated(result: Any, where: str) -> Result:
         raise ResultError("a family returns a Result", where=where, seen=type(result).__name__)
     result.validated(where)
     for m in result.measurements.values():
-        numbers = [m.low, m.high, *(m.replicates if m.replicates is not None else ())]
-        if not np.isfinite([n for n in numbers if n is not None]).all():
+        drawn = [array for array in (m.replicates, m.cluster_replicates) if array is not None]
+        ends = [end for end in (m.low, m.high) if end is not None]
+        if not np.isfinite(np.concatenate([ends, *drawn])).all():
             raise ResultError(f"the interval of {m.name} is not a number", where=where)
     return result

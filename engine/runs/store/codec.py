@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ARRAYS = "arrays"
 SAMPLES = "samples"
 REPLICATES = "replicates"
+CLUSTER_REPLICATES = "cluster_replicates"
+OF_MEASUREMENTS = (SAMPLES, REPLICATES, CLUSTER_REPLICATES)
 
 
 def fields_of(value: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -41,14 +43,13 @@ def plain(value: Any) -> Any:
 
 def measurement_data(measurement: Measurement) -> dict[str, Any]:
     """A measurement without its samples and replicates, which are arrays."""
-    return fields_of(measurement, but=(SAMPLES, REPLICATES))
+    return fields_of(measurement, but=OF_MEASUREMENTS)
 
 
-def measurement_from(
-    data: Mapping[str, Any], samples: np.ndarray | None = None, replicates: np.ndarray | None = None
-) -> Measurement:
-    """The measurement again, with the arrays that belong to it where they were kept."""
-    return Measurement(**data, samples=samples, replicates=replicates)
+def measurement_from(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> Measurement:
+    """The measurement again, with the arrays that belong to it where they were kept, as by `arrays_of`."""
+    own = {kind: (arrays or {}).get(f"{kind}/{data['name']}") for kind in OF_MEASUREMENTS}
+    return Measurement(**data, **own)
 
 
 def check_data(check: Check) -> dict[str, Any]:
@@ -90,11 +91,9 @@ def result_from(
     findings: list[Measurement] = []
     controls: list[Measurement] = []
     for row in data["measurements"]:
-        samples = arrays.get(f"{SAMPLES}/{row['name']}")
-        replicates = arrays.get(f"{REPLICATES}/{row['name']}")
         # A result keeps the two apart: in the file they stand in one list.
         rows = controls if row["role"] == "control" else findings
-        rows.append(measurement_from(row, samples, replicates))
+        rows.append(measurement_from(row, arrays))
     prefix = f"{ARRAYS}/"
     own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     return Result(
@@ -111,10 +110,9 @@ def arrays_of(result: Result) -> dict[str, np.ndarray]:
     """Every array of a result in one flat namespace, those of its measurements included."""
     arrays = {f"{ARRAYS}/{name}": array for name, array in result.arrays.items()}
     for measurement in result.measurements.values():
-        if measurement.samples is not None:
-            arrays[f"{SAMPLES}/{measurement.name}"] = measurement.samples
-        if measurement.replicates is not None:
-            arrays[f"{REPLICATES}/{measurement.name}"] = measurement.replicates
+        for kind in OF_MEASUREMENTS:
+            if (array := getattr(measurement, kind)) is not None:
+                arrays[f"{kind}/{measurement.name}"] = array
     return arrays
 
 
