@@ -135,7 +135,9 @@ def run(lab: Lab, params: Params) -> Result:
     if params.everywhere:
         ev.table("heads_at_subject", by_head(ev, at_role(z_of, facts, "subject last")))
     columns = ["id", "relation", "clean", "corrupted", "answer", "wrong_answer"]
-    per_prompt = facts.table[columns].assign(clean_logit_diff=clean, corrupted_logit_diff=corrupted)
+    per_prompt = facts.table[columns].assign(
+        cluster=facts.clusters, clean_logit_diff=clean, corrupted_logit_diff=corrupted
+    )
     ev.table("per_prompt", per_prompt)
     ev.array("z", z["noised"])
     for site in ("attn_out", "mlp_out"):

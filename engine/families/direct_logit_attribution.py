@@ -96,7 +96,7 @@ def run(lab: Lab, params: Params) -> Result:
 
     draw(ev, found)
     prompts = facts.table[["id", "relation", "clean", "answer", "wrong_answer"]]
-    ev.table("per_prompt", prompts.assign(logit_diff=total))
+    ev.table("per_prompt", prompts.assign(cluster=facts.clusters, logit_diff=total))
     ev.array("contribution", own)
     ev.array("by_layer", found.by_layer(lab.model.n_layers)[:, 0])
     ev.check(attribution_receipt(lab.model, found))

@@ -54,7 +54,7 @@ def run(lab: Lab, params: Params) -> Result:
     # 1. The three runs, and the prompts that all of them measured.
     used = {method: lab.used(method) for method in METHODS}
     ids = shared_ids(used)
-    ev = Evidence("prompt", ids)
+    ev = evidence_over(used["patching"], ids)
     ev.count("prompts_shared", len(ids), "Prompts that all three runs measured.")
     # 2. Each prompt's profile over the layers by each method.
     layers = layer_profiles(used, ids)
@@ -84,6 +84,15 @@ def shared_ids(used: dict[str, Result]) -> list[str]:
     if not shared:
         raise DataError("the three runs measured no prompt in common", hint="give them the same prompts")
     return [i for i in measured[-1] if i in shared]
+
+
+def evidence_over(result: Result, ids: list[str]) -> Evidence:
+    """Evidence over these prompts, in the clusters that a run had them in."""
+    unit = next((m.cluster_unit for m in result.measurements.values() if m.cluster_unit), "")
+    if not unit:
+        return Evidence("prompt", ids)
+    clusters = dict(result.tables["per_prompt"].astype(str)[["id", "cluster"]].to_numpy())
+    return Evidence("prompt", ids, groups=[clusters[i] for i in ids], group_unit=unit)
 
 
 def rows_of(result: Result, name: str, ids: list[str]) -> np.ndarray:

@@ -68,7 +68,9 @@ class Facts:
 
     def evidence(self) -> Evidence:
         """Evidence over these prompts, with how many were given, known, used and dropped, and why."""
-        ev = Evidence("prompt", self.ids)
+        column = self.prompts.cluster_column
+        groups = self.clusters if column else None
+        ev = Evidence("prompt", self.ids, groups=groups, group_unit=column)
         # What a limit left out is known all the same: it must not count as dropped for its content.
         known = len(self) + self.unused
         ev.count("prompts_given", self.given, "Prompts in the set, before any filter.")

@@ -194,8 +194,8 @@ class _Column:
 
 
 def claim_names(claim: Claim) -> list[str]:
-    """Every number that a claim or what it requires names."""
-    texts = (claim.holds, *claim.requires)
+    """Every number that a claim, or what it requires or is valid if, names."""
+    texts = (claim.holds, *claim.requires, *claim.valid_if)
     return list(dict.fromkeys(name for text in texts for name in _names_in(text)))
 
 
