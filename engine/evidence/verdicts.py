@@ -177,7 +177,7 @@ def decided_family_wise(verdicts: Iterable[Verdict]) -> dict[str, bool]:
     for place, verdict in enumerate(family):
         # Step down: the smallest p against 5 % / m, the next against 5 % / (m - 1), until one fails.
         stands = stands and verdict.p is not None and verdict.p <= FAMILY_WISE / (len(family) - place)
-        found[verdict.claim] = stands and verdict.verdict in ("supported", "contradicted")
+        found[verdict.claim] = stands and verdict.verdict not in ("undetermined", "unmeasured")
     return found
 
 

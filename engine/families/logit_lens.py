@@ -95,7 +95,8 @@ def run(lab: Lab, params: Params) -> Result:
 
     by_layer(ev, {"the prompt's own": (rank, logprob), "another prompt's": (other_rank, other_logprob)})
     prompts = facts.table[["id", "relation", "clean", "answer"]]
-    ev.table("per_prompt", prompts.assign(cluster=facts.clusters, commit_layer=commits, logprob=logprob[:, -1])).ecdf(
+    prompts = prompts.assign(cluster=facts.clusters, commit_layer=commits, logprob=logprob[:, -1])
+    ev.table("per_prompt", prompts).ecdf(
         "commits",
         "commit_layer: blocks read",
         color="relation: relation",

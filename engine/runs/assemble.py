@@ -20,11 +20,16 @@ from engine.evidence.claims import parse
 from engine.evidence.printing import printable
 from engine.evidence.result import Measurement
 from engine.evidence.stand_in import is_stand_in, named_for
-from engine.evidence.verdicts import Verdict, judge
+from engine.evidence.verdicts import Verdict, judge, unfit_equalities
 from engine.runs.investigation import Investigation
 from engine.runs.ledger import Entry, Ledger, Provenance, Replication
 from engine.runs.planning.plan import Plan, PlannedRun
-from engine.runs.published.read import PublishedEvidence, published_entry, read_published
+from engine.runs.published.read import (
+    PublishedEvidence,
+    published_entry,
+    read_published,
+    what_is_judged,
+)
 from engine.runs.published.rounding import DIGITS
 from engine.runs.store.record import RunName, StoredRun
 from engine.runs.store.store import RunStore
@@ -222,17 +227,37 @@ def _judged(claim_id: str, claim: Claim, column: _Column) -> Verdict:
         return judge(claim_id, claim, column.number, column.failed_checks)
     before = column.published.verdicts.get((column.model, claim_id))
     # A verdict counts for the very predicate it was reached on, and for no later wording.
-    if before is None or (before.holds, before.requires) != (claim.holds, tuple(claim.requires)):
+    if before is None or before.judged != what_is_judged(dict(claim)):
         why = "it rests on published numbers, and no verdict on this predicate was published with them"
         return Verdict(claim_id, "unmeasured", None, why, source="")
     return replace(before.verdict, claim=claim_id, source="published")
 
 
 def _wrong_claims(investigation: Investigation, entries: list[Entry]) -> Iterator[ClaimError]:
-    """The claims that name a number which its experiment, measured, has on no model.
+    """The claims that no measurement can decide, whatever it finds.
 
     They are told and not raised, so that one wrong claim leaves the other investigations standing.
     """
+    yield from _claims_on_no_number(investigation, entries)
+    yield from _equalities_of_estimates(investigation, entries)
+
+
+def _equalities_of_estimates(investigation: Investigation, entries: list[Entry]) -> Iterator[ClaimError]:
+    """The claims that ask whether an estimate equals something."""
+    numbers = {f"{e.label}.{name}": m for e in entries for name, m in e.measurements.items()}
+    for claim_id, claim in investigation.spec.claims.items():
+        for text in (claim.holds, *claim.requires, *claim.valid_if):
+            for comparison in unfit_equalities(text, numbers.get):
+                yield ClaimError(
+                    f"{comparison} holds of no estimate, whose last digits are luck",
+                    where=f"{investigation.spec_path}: claims.{claim_id}",
+                    expected="== and != between counts and choices; a tolerance elsewhere: abs(a - b) <= t",
+                    seen=text,
+                )
+
+
+def _claims_on_no_number(investigation: Investigation, entries: list[Entry]) -> Iterator[ClaimError]:
+    """The claims that name a number which its experiment, measured, has on no model."""
     known: dict[str, set[str]] = {}
     for entry in entries:
         known.setdefault(entry.label, set()).update(entry.measurements)

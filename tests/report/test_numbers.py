@@ -9,6 +9,7 @@ import pytest
 from markupsafe import Markup
 
 from engine.errors import TemplateError
+from engine.evidence.printing import counted
 from engine.evidence.result import Check, Measurement
 from engine.report.escape import as_it_is
 from engine.report.numbers import (
@@ -16,7 +17,6 @@ from engine.report.numbers import (
     ExperimentNumbers,
     FormattedFloat,
     Number,
-    counted,
     digits_of,
     failed_checks,
     interval_of,

@@ -18,9 +18,14 @@ from engine.runs.model_paths import canonical_model
 from engine.runs.published.csv_tables import PublishedTables
 from engine.runs.published.rounding import with_floats
 from engine.runs.store.codec import check_from, figure_from, measurement_from
+from engine.spec.models import Claim
 
 FORMAT = 1
 MENDING = "take the committed file back with git checkout, or delete it and publish again"
+
+
+DECIDING = ("holds", "requires", "valid_if", "population")
+"""The fields of a claim on which its verdict depends."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,9 @@ class PublishedRun:
 
 @dataclass(frozen=True)
 class PublishedVerdict:
-    """A verdict with the predicate that it was a verdict on."""
+    """A verdict with what was judged: the fields of its claim that decide, without their defaults."""
 
-    holds: str
-    requires: tuple[str, ...]
+    judged: dict[str, Any]
     verdict: Verdict
 
 
@@ -66,10 +70,27 @@ def read_published(folder: Path) -> PublishedEvidence:
             for label, entry in data["runs"].items():
                 runs[label, model] = _run_from(entry, model, folder)
             for claim, fields in data["verdicts"].items():
-                verdict = Verdict(claim, fields["verdict"], fields["share"], fields["reason"], "published")
-                requires = tuple(fields["requires"])
-                verdicts[model, claim] = PublishedVerdict(fields["holds"], requires, verdict)
+                verdicts[model, claim] = _verdict_from(claim, fields)
     return PublishedEvidence(runs, verdicts)
+
+
+def what_is_judged(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a claim, or of a published verdict, that decide the verdict, without their defaults."""
+    given = {name: fields[name] for name in DECIDING if name in fields}
+    return {name: value for name, value in given.items() if value != Claim.model_fields[name].get_default()}
+
+
+def _verdict_from(claim: str, fields: Mapping[str, Any]) -> PublishedVerdict:
+    verdict = Verdict(
+        claim,
+        fields["verdict"],
+        fields["share"],
+        fields["reason"],
+        "published",
+        p=fields.get("p"),
+        population=fields.get("population_in_words", ""),
+    )
+    return PublishedVerdict(what_is_judged(fields), verdict)
 
 
 def published_entry(run: PublishedRun, reason: str) -> Entry:

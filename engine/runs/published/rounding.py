@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from engine.evidence.result import Measurement
+
 DIGITS = 6
+FLOATS = ("value", "low", "high", "these_low", "these_high", "frequency")
+EMPTY = {f.name: f.default for f in dataclasses.fields(Measurement) if f.default in (None, 0, "", False)}
+"""What a measurement that lacks a field reads back; `value`, `low` and `high` are always written."""
 
 
 def rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -15,8 +21,8 @@ def rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_defaults(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields without empty texts and flags that are not set, which are the defaults."""
-    return {name: value for name, value in fields.items() if value is not False and value != ""}
+    """A measurement's fields without empty texts, flags that are not set and numbers that it does not have."""
+    return {n: value for n, value in fields.items() if n not in EMPTY or value != EMPTY[n]}
 
 
 def _short(value: float) -> float | int | str:
@@ -28,8 +34,8 @@ def _short(value: float) -> float | int | str:
 
 
 def with_floats(measurement: Mapping[str, Any]) -> dict[str, Any]:
-    """A measurement's value and ends as floats again, where they were written without a point."""
-    numbers = {name: measurement[name] for name in ("value", "low", "high")}
+    """A measurement's value, ends and frequency as floats again, where they were written without a point."""
+    numbers = {name: measurement[name] for name in FLOATS if name in measurement}
     # Ends may be missing, where a number has no interval.
     again = {name: None if number is None else float(number) for name, number in numbers.items()}
     return {**measurement, **again}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from engine.evidence.result import Measurement
 from engine.evidence.verdicts import Verdict
 from engine.runs.ledger import DisplayItem, Entry, Ledger
 from engine.runs.published.csv_tables import csv_table, kinds_of
-from engine.runs.published.read import FORMAT, PublishedEvidence, file_stem, read_published
+from engine.runs.published.read import FORMAT, PublishedEvidence, file_stem, read_published, what_is_judged
 from engine.runs.published.rounding import rounded, without_defaults
 from engine.runs.store.codec import check_data, fields_of, figure_data, measurement_data, plain
 from engine.runs.store.run_folder import sync_folder
@@ -146,15 +146,17 @@ def _verdicts(ledger: Ledger, model: str, before: PublishedEvidence) -> Iterator
     for claim, spec in ledger.spec.claims.items():
         verdict: Verdict | None = ledger.verdicts.get(model, {}).get(claim)
         if verdict is not None and verdict.source == "measured" and verdict.verdict != "unmeasured":
-            yield claim, _verdict_data(spec.holds, spec.requires, verdict)
+            yield claim, _verdict_data(what_is_judged(dict(spec)), verdict)
         # A verdict that was not reached anew stays with the predicate it was reached on.
         elif (kept := before.verdicts.get((model, claim))) is not None:
-            yield claim, _verdict_data(kept.holds, kept.requires, kept.verdict)
+            yield claim, _verdict_data(kept.judged, kept.verdict)
 
 
-def _verdict_data(holds: str, requires: Iterable[str], verdict: Verdict) -> dict[str, Any]:
-    text = {"holds": holds, "requires": list(requires), "verdict": verdict.verdict, "reason": verdict.reason}
-    return text | rounded({"share": verdict.share})
+def _verdict_data(judged: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
+    said = {"verdict": verdict.verdict, "reason": verdict.reason, **rounded({"share": verdict.share})}
+    said |= rounded({"p": verdict.p}) if verdict.p is not None else {}
+    said |= {"population_in_words": verdict.population} if verdict.population else {}
+    return {**judged, **said}
 
 
 def _update(staged: Path, written: Mapping[str, bytes]) -> tuple[str, ...]:

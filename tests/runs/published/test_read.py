@@ -45,7 +45,7 @@ def test_runs_go_by_label_and_model_and_verdicts_by_model_and_claim(folder: Path
     assert run.provenance.asked["parameters"]["k"] == 8
     (verdict,) = found.verdicts.values()
     assert set(found.verdicts) == {("tiny", "more")}
-    assert (verdict.holds, verdict.requires) == ("count.score > count.chance", ("count.chance > 0",))
+    assert verdict.judged == {"holds": "count.score > count.chance", "requires": ["count.chance > 0"]}
     assert (verdict.verdict.verdict, verdict.verdict.share, verdict.verdict.source) == (
         "supported",
         1.0,
