@@ -21,7 +21,7 @@ def rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_defaults(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A measurement's fields without empty texts, flags that are not set and numbers that it does not have."""
+    """The fields of a measurement without empty texts, unset flags, and numbers that it does not have."""
     return {n: value for n, value in fields.items() if n not in EMPTY or value != EMPTY[n]}
 
 
