@@ -124,10 +124,7 @@ def claim_facts(cited: ClaimSentence) -> LabelledFacts:
     facts.append(("Holds where", claim.holds))
     facts += [("Requires", required) for required in claim.requires]
     facts += [("Valid only if", condition) for condition in claim.valid_if]
-<<<<<<< HEAD
     facts += [("About", claim.about)] if claim.about else []
     facts += [(f"Across {key}", ", ".join(map(str, values))) for key, values in claim.across.items()]
-=======
->>>>>>> 3b6825e (Comparisons are judged one by one and then combined; choices carry replicates; numbers speak for two populations)
     facts += [("Registered", claim.registered)] if claim.registered else []
     return facts + [(f"On {model}", verdict_in_words(v)) for model, v in cited.by_model.items()]
