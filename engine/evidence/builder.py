@@ -137,11 +137,19 @@ class Evidence:
             "about": about,
             "chosen_on": self.chosen_on,
         }
-        ids = self._counted(self.ids)
-        these = measure(name, samples, statistic, **given, ids=ids, clusters=self._counted(self.clusters))
+        by_unit: MeasurementDetails = {
+            **given,
+            "ids": self._counted(self.ids),
+            "clusters": self._counted(self.clusters),
+        }
+        these = measure(name, samples, statistic, **by_unit)
         if self.groups is None:
             return these
-        by_group = given | {"unit": self.group_unit, "clusters": self._counted(self.groups)}
+        by_group: MeasurementDetails = {
+            **given,
+            "unit": self.group_unit,
+            "clusters": self._counted(self.groups),
+        }
         return over_both(these, measure(name, samples, statistic, **by_group))
 
     def count(self, name: str, value: float, about: str, *, unit: str = "") -> Measurement:

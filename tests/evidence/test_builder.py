@@ -126,7 +126,13 @@ def test_parts_of_a_choice_move_together():
     layer = ev.choice("layer", best.named(lambda place: place // 2), "Layer.")
     head = ev.choice("head", best.named(lambda place: place % 2), "Head.")
     assert layer.value * 2 + head.value == best.place
+    assert layer.replicates is not None and head.replicates is not None
     assert (layer.replicates * 2 + head.replicates == best.by_unit).all()
+
+
+def interval_width(low: float | None, high: float | None) -> float:
+    assert low is not None and high is not None
+    return high - low
 
 
 def grouped(rows: int = 40, n: int = 8, spread: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +154,7 @@ def test_units_that_are_alike_by_group_are_measured_for_two_populations():
     # What is printed is the wider one.
     assert (m.low, m.high) == (by_group.low, by_group.high)
     assert (m.these_low, m.these_high) == (by_prompt.low, by_prompt.high)
-    assert m.high - m.low > 1.3 * (m.these_high - m.these_low)
+    assert interval_width(m.low, m.high) > 1.3 * interval_width(m.these_low, m.these_high)
 
 
 def test_groups_that_differ_less_than_luck_do_not_narrow_what_is_printed():

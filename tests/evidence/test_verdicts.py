@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,15 +26,13 @@ def drawn(*replicates: float) -> Measurement:
     return Measurement("x", float(values.mean()), 0.0, 1.0, 9, "prompt", replicates=values)
 
 
-def judged(
-    holds: str,
-    *requires: str,
-    valid_if: tuple[str, ...] = (),
-    population: Population = "like-these",
-    **numbers: Measurement,
-) -> Verdict:
+def judged(holds: str, *requires: str, **numbers: Measurement) -> Verdict:
+    return decided(Claim(holds, requires), numbers)
+
+
+def decided(claim: Claim, numbers: Mapping[str, Measurement]) -> Verdict:
     known = {f"run.{name}": m for name, m in numbers.items()}
-    return judge("late", Claim(holds, requires, valid_if, population), known.get, lambda name: "")
+    return judge("late", claim, known.get, lambda name: "")
 
 
 @pytest.mark.parametrize(
@@ -167,10 +166,10 @@ def test_a_contradiction_stands_without_what_the_claim_requires() -> None:
 def test_what_a_claim_is_valid_if_gates_both_ways_and_the_reason_says_which() -> None:
     numbers = {"x": drawn(1), "control": drawn(1, -1), "positive": drawn(1)}
     for holds in ("run.x > 0", "run.x < 0"):
-        found = judged(holds, valid_if=("run.control > 0",), **numbers)
+        found = decided(Claim(holds, valid_if=("run.control > 0",)), numbers)
         assert found.verdict == "undetermined"
         assert found.reason.startswith("valid only if run.control > 0, which is undetermined (holds in 50.0%")
-        assert judged(holds, valid_if=("run.positive > 0",), **numbers).verdict != "undetermined"
+        assert decided(Claim(holds, valid_if=("run.positive > 0",)), numbers).verdict != "undetermined"
 
 
 def test_equality_is_for_counts_and_choices() -> None:
@@ -198,11 +197,13 @@ def two_populations(**fields: object) -> Measurement:
 
 def test_a_claim_says_of_whom_it_speaks() -> None:
     m = two_populations()
-    these = judged("run.x > 0", population="these", x=m)
+    these = decided(Claim("run.x > 0", population="these"), {"x": m})
     like_these = judged("run.x > 0", x=m)
     assert (these.verdict, these.population) == ("supported", "these 12 relations")
     assert (like_these.verdict, like_these.population) == ("undetermined", "12 relations like these")
-    assert judged("run.x > 0", population="these", x=drawn(1)).population == "9 prompts like these"
+    assert (
+        decided(Claim("run.x > 0", population="these"), {"x": drawn(1)}).population == "9 prompts like these"
+    )
     both = judged("run.x > run.y", x=m, y=drawn(0))
     assert both.population == "12 relations like these, 9 prompts like these"
 
@@ -211,7 +212,7 @@ def test_too_few_clusters_leave_a_claim_about_others_undetermined() -> None:
     m = two_populations(cluster_replicates=None, cluster_note="only 3 relations chose")
     found = judged("run.x > 0", x=m)
     assert (found.verdict, found.reason) == ("undetermined", "run.x has no interval: only 3 relations chose")
-    assert judged("run.x > 0", population="these", x=m).verdict == "supported"
+    assert decided(Claim("run.x > 0", population="these"), {"x": m}).verdict == "supported"
 
 
 def test_p_is_twice_the_least_level_that_decides() -> None:
@@ -223,7 +224,7 @@ def test_p_is_twice_the_least_level_that_decides() -> None:
     # What gates a verdict gates its p.
     assert judged("run.x > 0", "run.y > 0", x=at_share(1), y=at_share(0.9)).p == pytest.approx(0.2)
     assert judged("run.x < 0", "run.y > 0", x=at_share(1), y=at_share(0.9)).p == LEAST
-    gated = judged("run.x < 0", valid_if=("run.y > 0",), x=at_share(1), y=at_share(0.9))
+    gated = decided(Claim("run.x < 0", valid_if=("run.y > 0",)), {"x": at_share(1), "y": at_share(0.9)})
     assert gated.p == pytest.approx(0.2)
 
 

@@ -48,7 +48,7 @@ def measurement_data(measurement: Measurement) -> dict[str, Any]:
 
 def measurement_from(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> Measurement:
     """The measurement again, with the arrays that belong to it where they were kept, as by `arrays_of`."""
-    own = {kind: (arrays or {}).get(f"{kind}/{data['name']}") for kind in OF_MEASUREMENTS}
+    own: dict[str, Any] = {kind: (arrays or {}).get(f"{kind}/{data['name']}") for kind in OF_MEASUREMENTS}
     return Measurement(**data, **own)
 
 

@@ -23,7 +23,7 @@ def test_a_measurement_comes_back_with_the_arrays_that_are_kept_beside_it() -> N
     score = Measurement("score", np.float64(2.5), 2.0, None, 4, "prompt", note="few", samples=np.arange(4.0))
     data = through_json(codec.measurement_data(score))
     assert not {"samples", "replicates"} & data.keys()
-    again = codec.measurement_from(data, {f"samples/{score.name}": score.samples})
+    again = codec.measurement_from(data, {f"samples/{score.name}": np.asarray(score.samples)})
     assert again == score
     assert again.samples is score.samples
     assert again.replicates is None
