@@ -378,7 +378,7 @@ def test_a_sentence_says_whether_what_was_said_of_another_model_is_found_here(le
     assert [c.kind for c in rendered.concerns] == ["broken-sentence"] * broken
     assert 'class="mech-verdict mech-not-found-here"' in rendered.markdown
     assert ("the text says found here, measured not found here" in rendered.markdown) == broken
-    assert "<dt>About</dt><dd>gpt2</dd>" in rendered.markdown.replace("\n", "")
+    assert "<dt>About</dt><dd>gpt2</dd>" in rendered.popovers
 
 
 def test_no_sentence_has_what_was_said_of_another_model_contradicted(ledger):

@@ -1,27 +1,73 @@
-"""What a chart shows, in words: the text a screen reader speaks and the line a text target prints."""
+"""What a chart shows, in words: the text a screen reader speaks and the line a text target prints.
+
+The columns are read as plain lists: a series has tens of rows, for which pandas is slower.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import nan
+from statistics import median
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from engine.evidence.result import Figure
 from engine.report.charts.figure_columns import part, title_of, value_and_category
-from engine.report.tables import column, is_numeric
+from engine.report.tables import is_numeric
 
 MOST_SERIES = 6
 """More series than this are not described one by one."""
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a figure's table, by the part that each column plays."""
+
+    figure: Figure
+    parts: dict[str, list[Any]]
+    numeric: frozenset[str]  # the parts that hold numbers
+    value: str = "y"
+    category: str = "x"
+
+    def __len__(self) -> int:
+        return len(self.parts["x"])  # a part that every kind of chart needs
+
+    def chosen(self, rows: Sequence[int]) -> _Rows:
+        return replace(self, parts={name: [values[r] for r in rows] for name, values in self.parts.items()})
+
+    def known(self, *names: str) -> _Rows:
+        """The rows with a value in each of these parts."""
+        whole = zip(*(self.parts[name] for name in names), strict=True)
+        return self.chosen([row for row, values in enumerate(whole) if not any(map(_is_missing, values))])
+
+    def place(self, row: int, *names: str) -> str:
+        """Where a row stands, in words: `layer 4`, `layer 4, head 3`, or just `capital`."""
+        titles = [f"{title_of(self.figure, name)} " if name in self.numeric else "" for name in names]
+        values = [short(self.parts[name][row]) for name in names]
+        return ", ".join(title + value for title, value in zip(titles, values, strict=True))
+
+    def extremes(self, name: str, *places: str) -> str:
+        values = self.parts[name]
+        high = max(range(len(self)), key=values.__getitem__)
+        low = min(range(len(self)), key=values.__getitem__)
+        return (
+            f"highest {short(values[high])} at {self.place(high, *places)}, "
+            f"lowest {short(values[low])} at {self.place(low, *places)}"
+        )
+
+
 def describe(figure: Figure, table: pd.DataFrame) -> str:
     """Title, axes, trend and extremes of every series, and how many rows are drawn."""
-    head = f"{figure.title.rstrip('.')}. {_AXES[figure.kind](figure, table)}{_panels(figure, table)}."
-    series = list(_series(figure, table))
-    said = [_sentence(name, _SAYS[figure.kind](figure, rows)) for name, rows in series[:MOST_SERIES]]
+    rows = _rows(figure, table)
+    head = f"{figure.title.rstrip('.')}. {_AXES[figure.kind](rows)}{_panels(rows)}."
+    series = list(_series(rows))
+    said = [_sentence(name, _SAYS[figure.kind](one)) for name, one in series[:MOST_SERIES]]
     more = len(series) - MOST_SERIES
     said += [f"{more} more series are in the table."] if more > 0 else []
-    return " ".join([head, *said, f"Drawn from {_rows(len(table))}."])
+    return " ".join([head, *said, f"Drawn from {_count(len(table))}."])
 
 
 def short(value: object) -> str:
@@ -31,138 +77,139 @@ def short(value: object) -> str:
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
+def _rows(figure: Figure, table: pd.DataFrame) -> _Rows:
+    columns = {name: part(figure, table, name) for name in figure.columns}
+    numeric = frozenset(name for name, values in columns.items() if is_numeric(values))
+    parts = {name: values.tolist() for name, values in columns.items()}
+    if "y" not in columns:
+        return _Rows(figure, parts, numeric)
+    return _Rows(figure, parts, numeric, *value_and_category(figure, table))
+
+
+def _is_missing(value: object) -> bool:
+    # Only what is not a number differs from itself; pandas' own NA cannot be compared.
+    return value is None or value is pd.NA or value != value
+
+
+def _distinct(values: Sequence[Any]) -> int:
+    return len({value for value in values if not _is_missing(value)})
+
+
 def _sentence(series: str, says: str) -> str:
     return f"{series}: {says}." if series else f"{says[0].upper()}{says[1:]}."
 
 
-def _rows(count: int) -> str:
-    return f"{count:,} row" if count == 1 else f"{count:,} rows"
+def _count(rows: int) -> str:
+    return f"{rows:,} row" if rows == 1 else f"{rows:,} rows"
 
 
-def _panels(figure: Figure, table: pd.DataFrame) -> str:
-    if "facet" not in figure.columns:
+def _panels(rows: _Rows) -> str:
+    if "facet" not in rows.parts:
         return ""
-    return f", in {part(figure, table, 'facet').nunique()} panels by {title_of(figure, 'facet')}"
+    return f", in {_distinct(rows.parts['facet'])} panels by {title_of(rows.figure, 'facet')}"
 
 
-def _series(figure: Figure, table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+def _series(rows: _Rows) -> Iterator[tuple[str, _Rows]]:
     """Name and rows of each series, in the order of the table."""
+    columns = rows.figure.columns
     # A colour that repeats an axis marks no series of its own; that of a heatmap is its value.
-    axes = {figure.columns.get("x"), figure.columns.get("y")}
-    parts = ["facet"] if figure.kind == "heatmap" else ["facet", "color"]
-    by = [c for p in parts if (c := figure.columns.get(p)) and c not in axes]
+    axes = {columns.get("x"), columns.get("y")}
+    candidates = ["facet"] if rows.figure.kind == "heatmap" else ["facet", "color"]
+    by = {columns[name]: name for name in candidates if name in columns and columns[name] not in axes}
     if not by:
-        yield "", table
+        yield "", rows
         return
-    for key, rows in table.groupby(list(dict.fromkeys(by)), sort=False, dropna=False):
-        yield ", ".join(map(str, key)) if isinstance(key, tuple) else str(key), rows
+    found: dict[tuple[str, ...], list[int]] = {}
+    for row, key in enumerate(zip(*(map(str, rows.parts[name]) for name in by.values()), strict=True)):
+        found.setdefault(key, []).append(row)
+    for key, chosen in found.items():
+        yield ", ".join(key), rows.chosen(chosen)
 
 
-def _against(name: str) -> Callable[[Figure, pd.DataFrame], str]:
-    return lambda figure, _: f"{name} of {title_of(figure, 'y')} against {title_of(figure, 'x')}"
+def _against(name: str) -> Callable[[_Rows], str]:
+    return lambda rows: f"{name} of {title_of(rows.figure, 'y')} against {title_of(rows.figure, 'x')}"
 
 
-def _by_category(name: str) -> Callable[[Figure, pd.DataFrame], str]:
-    def axes(figure: Figure, table: pd.DataFrame) -> str:
-        value, category = value_and_category(figure, table)
-        return f"{name} of {title_of(figure, value)} by {title_of(figure, category)}"
-
-    return axes
+def _by_category(name: str) -> Callable[[_Rows], str]:
+    return lambda r: f"{name} of {title_of(r.figure, r.value)} by {title_of(r.figure, r.category)}"
 
 
-def _line(figure: Figure, rows: pd.DataFrame) -> str:
-    x = figure.columns["x"]
-    y = figure.columns["y"]
-    rows = rows.dropna(subset=[x, y])
-    rows = rows.sort_values(x, kind="stable") if is_numeric(column(rows, x)) else rows
-    if len(rows) == 0:
+def _line(rows: _Rows) -> str:
+    rows = rows.known("x", "y")
+    if not len(rows):
         return "no values"
-    values = column(rows, y)
-    places = _places(figure, rows, "x")
-    first = values.iloc[0]
-    last = values.iloc[-1]
+    if "x" in rows.numeric:
+        rows = rows.chosen(sorted(range(len(rows)), key=rows.parts["x"].__getitem__))
+    values = rows.parts["y"]
+    first = values[0]
+    last = values[-1]
     verb = "rises" if last > first else "falls" if last < first else "goes"
-    ends = f"{verb} from {short(first)} at {places[0]} to {short(last)} at {places[-1]}"
-    return f"{ends}; {_extremes(values, places)}"
+    ends = f"from {short(first)} at {rows.place(0, 'x')} to {short(last)} at {rows.place(-1, 'x')}"
+    return f"{verb} {ends}; {rows.extremes('y', 'x')}"
 
 
-def _places(figure: Figure, rows: pd.DataFrame, *parts: str) -> list[str]:
-    """Where each row stands, in words: `layer 4`, `layer 4, head 3`, or just `capital`."""
-    named = []
-    for name in parts:
-        values = part(figure, rows, name)
-        title = f"{title_of(figure, name)} " if is_numeric(values) else ""
-        named.append([title + short(value) for value in values])
-    return [", ".join(place) for place in zip(*named, strict=True)]
-
-
-def _extremes(values: pd.Series, places: list[str]) -> str:
-    high = int(values.argmax())
-    low = int(values.argmin())
-    return (
-        f"highest {short(values.iloc[high])} at {places[high]}, "
-        f"lowest {short(values.iloc[low])} at {places[low]}"
-    )
-
-
-def _bar(figure: Figure, rows: pd.DataFrame) -> str:
-    value, category = value_and_category(figure, rows)
-    rows = rows.dropna(subset=[figure.columns[value]])
-    if len(rows) == 0:
+def _bar(rows: _Rows) -> str:
+    rows = rows.known(rows.value)
+    if not len(rows):
         return "no values"
     count = f"{len(rows)} bar" if len(rows) == 1 else f"{len(rows)} bars"
-    return f"{count}; {_extremes(part(figure, rows, value), _places(figure, rows, category))}"
+    return f"{count}; {rows.extremes(rows.value, rows.category)}"
 
 
-def _heatmap(figure: Figure, rows: pd.DataFrame) -> str:
-    cells = f"{part(figure, rows, 'x').nunique()} by {part(figure, rows, 'y').nunique()} cells"
-    rows = rows.dropna(subset=[figure.columns["color"]])
-    if len(rows) == 0:
-        return "no values"
-    return f"{cells}; {_extremes(part(figure, rows, 'color'), _places(figure, rows, 'x', 'y'))}"
+def _heatmap(rows: _Rows) -> str:
+    cells = f"{_distinct(rows.parts['x'])} by {_distinct(rows.parts['y'])} cells"
+    rows = rows.known("color")
+    return f"{cells}; {rows.extremes('color', 'x', 'y')}" if len(rows) else "no values"
 
 
-def _strip(figure: Figure, rows: pd.DataFrame) -> str:
-    value, category = value_and_category(figure, rows)
-    groups = part(figure, rows, value).groupby(part(figure, rows, category), sort=False)
-    medians = groups.median().dropna()
-    if len(medians) == 0:
+def _strip(rows: _Rows) -> str:
+    rows = rows.known(rows.value, rows.category)
+    groups: dict[Any, list[float]] = {}
+    for category, value in zip(rows.parts[rows.category], rows.parts[rows.value], strict=True):
+        groups.setdefault(category, []).append(value)
+    medians = {category: float(median(values)) for category, values in groups.items()}
+    if not medians:
         return "no values"
     if len(medians) <= MOST_SERIES:
         return "median " + ", ".join(f"{short(k)} {short(v)}" for k, v in medians.items())
-    return f"medians of {len(medians)} groups; {_extremes(medians, [short(k) for k in medians.index])}"
+    high = max(medians, key=medians.__getitem__)
+    low = min(medians, key=medians.__getitem__)
+    ends = f"highest {short(medians[high])} at {short(high)}, lowest {short(medians[low])} at {short(low)}"
+    return f"medians of {len(medians)} groups; {ends}"
 
 
-def _ecdf(figure: Figure, rows: pd.DataFrame) -> str:
-    values = part(figure, rows, "x").dropna()
-    if len(values) == 0:
+def _ecdf(rows: _Rows) -> str:
+    values = rows.known("x").parts["x"]
+    if not values:
         return "no values"
-    quarter, half, three_quarters = (short(float(values.quantile(q))) for q in (0.25, 0.5, 0.75))
+    quarter, half, three_quarters = (short(float(q)) for q in np.quantile(values, (0.25, 0.5, 0.75)))
     return (
         f"half of the values are at or below {half}, a quarter at or below {quarter}, "
         f"three quarters at or below {three_quarters}"
     )
 
 
-def _scatter(figure: Figure, rows: pd.DataFrame) -> str:
-    x = part(figure, rows, "x")
-    y = part(figure, rows, "y")
+def _scatter(rows: _Rows) -> str:
+    x, y = (pd.Series([nan if _is_missing(v) else v for v in rows.parts[axis]]) for axis in "xy")
     # Spearman: Pearson's correlation of the ranks, which a constant axis does not have.
-    ranks = x.rank().corr(y.rank()) if x.nunique() > 1 and y.nunique() > 1 else float("nan")
+    ranks = x.rank().corr(y.rank()) if x.nunique() > 1 and y.nunique() > 1 else nan
     tied = "no rank correlation, one axis is constant" if ranks != ranks else f"rank correlation {ranks:.2f}"
-    spans = [f"{title_of(figure, p)} {short(s.min())} to {short(s.max())}" for p, s in (("x", x), ("y", y))]
+    axes = (("x", x), ("y", y))
+    spans = [f"{title_of(rows.figure, p)} {short(s.min())} to {short(s.max())}" for p, s in axes]
     return f"{len(rows):,} points, {tied}; {', '.join(spans)}"
 
 
-_AXES: dict[str, Callable[[Figure, pd.DataFrame], str]] = {
+_AXES: dict[str, Callable[[_Rows], str]] = {
     "line": _against("Line chart"),
     "scatter": _against("Scatter chart"),
     "bar": _by_category("Bar chart"),
     "strip": _by_category("Strip chart"),
-    "heatmap": lambda f, _: f"Heatmap of {title_of(f, 'color')} by {title_of(f, 'x')} and {title_of(f, 'y')}",
-    "ecdf": lambda f, _: f"Cumulative share of {title_of(f, 'x')}",
+    "heatmap": lambda r: (
+        f"Heatmap of {title_of(r.figure, 'color')} by {title_of(r.figure, 'x')} and {title_of(r.figure, 'y')}"
+    ),
+    "ecdf": lambda r: f"Cumulative share of {title_of(r.figure, 'x')}",
 }
-_SAYS: dict[str, Callable[[Figure, pd.DataFrame], str]] = {
+_SAYS: dict[str, Callable[[_Rows], str]] = {
     "line": _line,
     "bar": _bar,
     "strip": _strip,

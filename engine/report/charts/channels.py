@@ -28,22 +28,24 @@ class Channels:
         self.figure = figure
         self.table = table
         self.options: dict[str, Any] = dict(figure.options)
+        self.parts = {name: part(figure, table, name) for name in figure.columns}
+        self.numeric = {name for name, values in self.parts.items() if is_numeric(values)}
 
     def __contains__(self, name: str) -> bool:
         return name in self.figure.columns
 
     def values(self, name: str) -> pd.Series:
-        return part(self.figure, self.table, name)
+        return self.parts[name]
 
     def is_numeric(self, name: str) -> bool:
-        return is_numeric(self.values(name))
+        return name in self.numeric
 
     def is_whole(self, name: str) -> bool:
         return pd.api.types.is_integer_dtype(self.values(name))
 
     def order(self, name: str) -> list:
         """The values of a part, each once, as the table has them."""
-        return self.values(name).drop_duplicates().tolist()
+        return self.values(name).unique().tolist()
 
     def field(self, name: str) -> str:
         """The column as Vega-Lite names it: dots and brackets would otherwise reach into objects."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from pandas.api.extensions import ExtensionArray
 
 from engine.report.charts.alt_text import describe
 from tests.report.charts.made_up import TABLE, XY, figure
@@ -36,9 +37,9 @@ def test_every_kind_has_words_of_its_own(kind: str, columns: dict[str, str], sai
     assert said in describe(figure(kind, columns), TABLE)
 
 
-@pytest.mark.parametrize("values", [[np.nan, np.nan], [1.0, np.nan]])
+@pytest.mark.parametrize("values", [[np.nan, np.nan], [1.0, np.nan], pd.array([1, None], "Int64")])
 @pytest.mark.parametrize("kind", ["line", "bar", "strip", "ecdf", "scatter", "heatmap"])
-def test_tables_with_holes_are_described(kind: str, values: list[float]) -> None:
+def test_tables_with_holes_are_described(kind: str, values: list[float] | ExtensionArray) -> None:
     table = pd.DataFrame({"layer": [0, 1], "mean_rank": values, "which": ["a", "b"]})
     columns = {"heatmap": {"x": "layer", "y": "which", "color": "mean_rank"}, "ecdf": {"x": "mean_rank"}}
     assert "Drawn from 2 rows." in describe(figure(kind, columns.get(kind, XY)), table)
