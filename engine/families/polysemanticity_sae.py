@@ -1,13 +1,17 @@
 """Sparse autoencoder: a layer's activations as a few directions out of many, and what that costs the model.
 
-1. Run the model over the corpus; keep the activations at the hook site, BOS excluded. Hold contexts out.
+1. Run the model over the corpus; keep the activations at the hook site, BOS excluded. Hold contexts out;
+   leave out massive activations, of more than `max_norm` times the median norm, here and everywhere below.
 2. Train a Top-K or BatchTopK autoencoder (AuxK for dead latents, decoder rows of norm 1) on the other
    contexts; take the scaling of its input into its weights.
 3. On held-out contexts: explained variance (of all tokens together, as SAELens 6 defines it, and as the mean
    over tokens, its earlier definition), l0 (active latents a token), frac_alive (latents that fire there).
 4. Splice it into the model: ce_loss_score is the share of the loss between zeros at the site (0) and the
    model's own activations (1) that it keeps; kl is KL(clean, spliced) in nats a token.
-5. Geometry: for each live latent the cosine with its nearest other decoder direction, and with its encoder.
+5. Geometry: for each live latent the cosine with its nearest other decoder direction, and with its encoder;
+   for every latent the cosine of its decoder row with the random one that it started from (`start_cosine`).
+6. With `checkpoints`, keep and measure the dictionary after 1/2, 1/4, ... of the steps as well, in one and
+   the same training (table `checkpoints`): sae_stability makes a curve of them.
 
 Sources: Gao et al. 2024 (Top-K, AuxK); Bussmann et al. 2024 (BatchTopK); Karvonen et al. 2025, SAEBench
 (ce_loss_score). Unit of sampling: the held-out context, or the latent. Controls, on the same contexts: a
@@ -32,8 +36,8 @@ from engine.lab.activations import Activations
 from engine.lab.harvest import harvested, run_with_replacement
 from engine.lab.lab import Lab
 from engine.lab.profiles import known_answer
-from engine.lab.sparse.autoencoder import DEAD_AFTER_TOKENS, train
-from engine.lab.sparse.coder import Coder, random_coder
+from engine.lab.sparse.autoencoder import DEAD_AFTER_TOKENS, starting_directions, train
+from engine.lab.sparse.coder import Coder, random_coder, unit_rows
 from engine.lab.sparse.codes import Codes
 from engine.lab.sparse.held_out import HeldOutActivations, hold_out
 from engine.lab.sparse.metrics import (
@@ -49,7 +53,7 @@ from engine.lab.sparse.metrics import (
 from engine.lab.sparse.run_arrays import arrays_of
 from engine.lab.sparse.synthetic import known_dictionary, recovered, sparse_batches
 from engine.lab.sparse.top_contexts import evenly_by_rate, top_contexts
-from engine.lab.sparse.trainer import TrainingOutcome
+from engine.lab.sparse.trainer import Checkpoint, TrainingOutcome
 from engine.spec.family_params import HarvestParams, TrainingParams
 from engine.spec.inputs import Inputs
 
@@ -72,14 +76,16 @@ class Params(HarvestParams, TrainingParams):
     """Held-out contexts that the reconstructions are spliced into."""
     shown_latents: Annotated[int, Field(gt=0)] = 24
     """Latents whose top contexts are listed: live ones, evenly spaced by how often they fire."""
+    checkpoints: Annotated[int, Field(ge=0, le=20)] = 0
+    """The dictionary is also kept after 1/2, 1/4, ... of the steps, halved this many times."""
 
 
 def run(lab: Lab, params: Params) -> Result:
     """Train one dictionary and measure it on contexts that it never saw, beside its controls."""
-    # 1. Keep the activations at the hook site; hold contexts out.
+    # 1. Keep the activations at the hook site; hold contexts out; leave out massive activations.
     with lab.stage(0.3, "reading the corpus") as progress:
         acts = harvested(lab, [lab.hook_site], params, progress)
-    training_rows, held = hold_out(lab, acts, params.held_out)
+    training_rows, held, massive = hold_out(lab, acts, params)
     ev = Evidence("context", held.names)
 
     # 2. Train on the other contexts; take the input's scaling into the weights.
@@ -107,8 +113,14 @@ def run(lab: Lab, params: Params) -> Result:
     with lab.stage(1.0, "splicing the reconstructions into the model"):
         splicing(ev, lab, held, by, params.spliced_contexts)
 
-    # 5. Geometry of the live latents.
+    # 5. Geometry of the live latents, and how far all of them are from their start.
     geometry(ev, coder, codes, chance)
+    start = starting_directions(params.n_features, acts.d, params.seed)
+    from_start(ev, coder, start)
+
+    # 6. Keep and measure the same training at earlier steps.
+    if outcome.checkpoints:
+        along_training(ev, outcome, held, start)
 
     listed = evenly_by_rate(codes, params.shown_latents)
     decode = lab.model.token_strings
@@ -124,6 +136,9 @@ def run(lab: Lab, params: Params) -> Result:
     )
     ev.count("tokens_trained", outcome.n_tokens, "Tokens trained on, each epoch anew.", unit="token")
     ev.count("tokens_held_out", len(held.ids), "Tokens measured on.", unit="token")
+    about = "Tokens left out of {} for a norm of more than max_norm times the median."
+    ev.count("massive_tokens_training", massive.training, about.format("training"), unit="token")
+    ev.count("massive_tokens_held_out", massive.held_out, about.format("what is measured on"), unit="token")
     ev.count("contexts_held_out", len(held.names), "Contexts measured on.")
     for name, array in arrays_of(coder, codes.fired().numpy() / len(codes)).items():
         ev.array(name, array)
@@ -153,6 +168,7 @@ def trained_on(acts: Activations, params: Params, progress: Callable[..., None])
         n_steps=n_steps,
         # A tenth of a short training, so that there are dead latents at all before it ends.
         dead_after_tokens=min(DEAD_AFTER_TOKENS, max(1, acts.n_tokens * params.epochs // 10)),
+        checkpoint_steps=[n_steps >> halved for halved in range(1, params.checkpoints + 1)],
         progress=progress,
     )
 
@@ -225,7 +241,9 @@ def splicing(
     first = held.first_position
 
     def forward(batch: torch.Tensor, reconstruct: Reconstruct) -> torch.Tensor:
-        return run_with_replacement(lab.model, batch, held.site, reconstruct, first_position=first)
+        # Massive activations stay, here and in the loss with zeros that the score is read against.
+        spared = held.sparing(reconstruct)
+        return run_with_replacement(lab.model, batch, held.site, spared, first_position=first)
 
     batches = ids.to(lab.model.device).split(SPLICED_AT_ONCE)
     losses = splice(batches, lab.model.logits, forward, by, first_position=first)
@@ -285,6 +303,56 @@ def geometry(ev: Evidence, coder: Coder, codes: Codes, chance: Coder) -> None:
         caption="Cosine of each live latent's decoder direction with the nearest other, and of random "
         "directions.",
     )
+
+
+def from_start(ev: Evidence, coder: Coder, start: Float[torch.Tensor, "latent d"]) -> None:
+    """How much of its random start each decoder row still is: 1 says that nothing was learned."""
+    cosines = start_cosines(coder, start)
+    about = "Cosine of a latent's decoder row with the random one that it started from; mean over latents."
+    ev.over("latent").control("start_cosine", cosines, about)
+    ev.array("start_cosine", cosines)
+
+
+def start_cosines(coder: Coder, start: Float[torch.Tensor, "latent d"]) -> Float[np.ndarray, " latent"]:
+    """The cosine of each decoder row with where it started; latents keep their places in training."""
+    return (unit_rows(coder.W_dec) * start).sum(dim=1).numpy()
+
+
+def along_training(
+    ev: Evidence,
+    outcome: TrainingOutcome[Coder],
+    held: HeldOutActivations,
+    start: Float[torch.Tensor, "latent d"],
+) -> None:
+    """The dictionary at each checkpoint and at the end, on the same held-out contexts; decoders are kept."""
+    mean = mean_of(held.batches())
+    last = int(outcome.history["step"].iloc[-1])
+    lr = float(outcome.history["lr"].iloc[-1])
+    rows = []
+    for kept in [*outcome.checkpoints, Checkpoint(outcome.coder, last, outcome.n_tokens, lr)]:
+        sums = reconstruction(held.batches(), kept.coder.reconstruct, mean, len(held.names))
+        rows.append(
+            {
+                "step": kept.step,
+                "tokens": kept.tokens,
+                "lr": kept.lr,
+                "explained_variance": sums.explained_variance,
+                "explained_variance_per_token": sums.explained_variance_per_token,
+                "start_cosine": float(start_cosines(kept.coder, start).mean()),
+            }
+        )
+    ev.table("checkpoints", pd.DataFrame(rows)).line(
+        "checkpoints",
+        "step: steps",
+        "explained_variance_per_token: explained variance per token",
+        title="The same training, earlier",
+        caption="Explained variance of held-out tokens, averaged over tokens, by the steps taken so far.",
+        log_x=True,
+    )
+    # The last one is W_dec itself. Half precision: these are compared by direction alone.
+    decoders = [kept.coder.W_dec.half().numpy() for kept in outcome.checkpoints]
+    ev.array("checkpoint_decoders", np.stack(decoders))
+    ev.array("checkpoint_steps", np.array([kept.step for kept in outcome.checkpoints]))
 
 
 def calibrate() -> list[Calibration]:

@@ -8,7 +8,7 @@ a buffer and a few integers per context, however many tokens there are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -29,6 +29,7 @@ class Activations:
 
     Rows count from 0 in the order of the corpus, over the contexts `chosen`; row r of every site is the same
     token. `contexts` are all that were harvested. `n_bytes` is what they take on the disk or in memory.
+    `left_out` are rows that do not count, numbered over the whole harvest, ascending.
     """
 
     sites: tuple[str, ...]
@@ -38,6 +39,7 @@ class Activations:
     contexts_per_shard: int
     shard: Callable[[int], Mapping[str, Tensor]]
     n_bytes: int = 0
+    left_out: Int[np.ndarray, " row"] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @property
     def site(self) -> str:
@@ -52,7 +54,7 @@ class Activations:
     @property
     def n_tokens(self) -> int:
         """How many rows there are."""
-        return int(self._first_rows[-1])
+        return int(self._first_rows[-1]) - len(self._skipped)
 
     @property
     def n_contexts(self) -> int:
@@ -63,12 +65,13 @@ class Activations:
         """The token id of each row."""
         # Contexts chosen are not consecutive after a split: piece by piece.
         pieces = [self.contexts.row_ids(c) for c in self.chosen.tolist()]
-        return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int32)
+        return np.delete(np.concatenate(pieces), self._skipped) if pieces else np.empty(0, dtype=np.int32)
 
     @property
     def context(self) -> Int[np.ndarray, " row"]:
         """Which context each row belongs to, counted from 0 among those chosen."""
-        return np.repeat(np.arange(len(self.chosen), dtype=np.int32), self.contexts.rows[self.chosen])
+        every = np.repeat(np.arange(len(self.chosen), dtype=np.int32), self.contexts.rows[self.chosen])
+        return np.delete(every, self._skipped)
 
     def inputs(self, contexts: Index) -> tuple[Int[Tensor, "batch pos"], Tensor]:
         """Input ids of some contexts as the model read them, right-padded, and which positions are rows."""
@@ -78,8 +81,26 @@ class Activations:
     def rows(self, site: str, index: Index) -> Float[Tensor, "row d"]:
         """Some rows at a site, in fp32, in the order asked for."""
         self._require(site)
+        return self._at(site, self._places(index))
+
+    def without(self, rows: Index) -> Activations:
+        """The same with some more rows left out."""
+        places = self._places(rows)
+        context = np.searchsorted(self._first_rows, places, side="right") - 1
+        there = self._first_in_harvest[self.chosen[context]] + places - self._first_rows[context]
+        return replace(self, left_out=np.union1d(self.left_out, there))
+
+    def _places(self, index: Index) -> Int[np.ndarray, " row"]:
+        """Where rows lie among all rows of the chosen contexts, those left out included."""
         wanted = np.asarray(index, dtype=np.int64)
-        # Row -> which chosen context holds it -> that context among all harvested -> its place in its shard.
+        # Before the i-th row that is left out, at place p, there are p - i rows that count: as many rows are
+        # skipped as have no more rows before them than the wanted one.
+        skipped = self._skipped
+        return wanted + np.searchsorted(skipped - np.arange(len(skipped)), wanted, side="right")
+
+    def _at(self, site: str, wanted: Int[np.ndarray, " row"]) -> Float[Tensor, "row d"]:
+        """Rows by their places among all rows of the chosen contexts."""
+        # Place -> which chosen context holds it -> that one among all harvested -> its place in its shard.
         context = np.searchsorted(self._first_rows, wanted, side="right") - 1
         there = self.chosen[context]
         place = self._first_in_shard[there] + wanted - self._first_rows[context]
@@ -184,7 +205,8 @@ class Activations:
         first = self._first_rows.tolist()
         # A shard's chosen contexts are neighbours among those chosen: their rows are one range.
         rows = [np.arange(first[c[0]], first[c[-1] + 1]) for c in contexts]
-        return self.rows(site, np.concatenate(rows))
+        places = np.concatenate(rows)
+        return self._at(site, places[~np.isin(places, self._skipped, assume_unique=True)])
 
     def _require(self, site: str) -> None:
         if site not in self.sites:
@@ -194,18 +216,32 @@ class Activations:
 
     @cached_property
     def _first_rows(self) -> Int[np.ndarray, " context_and_end"]:
-        """The first row of each chosen context, and the number of rows at the end."""
+        """The place of the first row of each chosen context, and the number of places at the end."""
         # In 64 bits: the counts are 32-bit ones, and their sum over a large corpus need not fit.
         return np.append(0, np.cumsum(self.contexts.rows[self.chosen], dtype=np.int64))
+
+    @cached_property
+    def _first_in_harvest(self) -> Int[np.ndarray, " all_contexts_and_end"]:
+        """The first row of each context of the harvest, chosen or not."""
+        return np.append(0, np.cumsum(self.contexts.rows, dtype=np.int64))
+
+    @cached_property
+    def _skipped(self) -> Int[np.ndarray, " row"]:
+        """The places of the rows that are left out, ascending."""
+        context = np.searchsorted(self._first_in_harvest, self.left_out, side="right") - 1
+        mine = np.isin(context, self.chosen)
+        # `chosen` ascends: a context's place in it is where it would be inserted.
+        chosen = np.searchsorted(self.chosen, context[mine])
+        return self._first_rows[chosen] + self.left_out[mine] - self._first_in_harvest[context[mine]]
 
     @cached_property
     def _first_in_shard(self) -> Int[np.ndarray, " all_contexts"]:
         """Where in its shard each context of the harvest begins."""
         # Over all contexts, chosen or not: a split changes which rows are read, not where they lie in the
         # file.
-        ends = np.append(0, np.cumsum(self.contexts.rows, dtype=np.int64))
+        first = self._first_in_harvest
         context = np.arange(len(self.contexts))
-        return ends[context] - ends[context - context % self.contexts_per_shard]
+        return first[context] - first[context - context % self.contexts_per_shard]
 
 
 def _drawn(sizes: Int[np.ndarray, " document"], wanted: int, rng: np.random.Generator) -> list[int]:

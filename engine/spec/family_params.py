@@ -29,6 +29,9 @@ class HarvestParams(FamilyParams):
     """Tokens that the model reads at once."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the contexts that is measured on rather than trained on."""
+    max_norm: Annotated[float, Field(gt=1)] | None = 10.0
+    """Massive activations, longer than this many times the median of the training tokens, are left out of
+    training and of measuring; null keeps them."""
 
 
 class TrainingParams(SeedParams):

@@ -137,3 +137,25 @@ def test_a_dictionary_of_which_nothing_fires_is_withheld(monkeypatch):
 def test_a_negative_seed_is_refused_before_anything_is_measured():
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         Params(seed=-1)
+
+
+def test_checkpoints_are_measured_and_kept_and_end_with_the_dictionary_itself():
+    found = run(sparse_lab(), SMALL.model_copy(update={"checkpoints": 3})).validated()
+    table = found.tables["checkpoints"]
+    steps = found.arrays["checkpoint_steps"].tolist()
+    last = int(table["step"].iloc[-1])
+    assert steps == sorted(last >> halved for halved in (1, 2, 3)) == table["step"].tolist()[:-1]
+    assert found.arrays["checkpoint_decoders"].shape == (3, 96, 32)
+    own = found.measurements["explained_variance_per_token"].value
+    assert table["explained_variance_per_token"].iloc[-1] == pytest.approx(own)
+    assert table["start_cosine"].is_monotonic_decreasing
+    assert table["start_cosine"].iloc[-1] == pytest.approx(found.measurements["start_cosine"].value)
+
+
+def test_massive_tokens_are_left_out_and_counted():
+    found = run(sparse_lab(), SMALL.model_copy(update={"max_norm": 1.2, "epochs": 1})).measurements
+    every = run(sparse_lab(), SMALL.model_copy(update={"max_norm": None, "epochs": 1})).measurements
+    assert every["massive_tokens_training"].value == every["massive_tokens_held_out"].value == 0
+    left_out = found["massive_tokens_held_out"].value
+    assert left_out > 0
+    assert found["tokens_held_out"].value == every["tokens_held_out"].value - left_out

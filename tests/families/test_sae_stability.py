@@ -1,6 +1,7 @@
 """Seed stability: what identical, unrelated and partly dead dictionaries give, and what it refuses."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 
@@ -153,3 +154,31 @@ def test_calibrations_pass(monkeypatch):
 def test_a_negative_seed_is_refused_before_anything_is_measured():
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         Params(seed=-1)
+
+
+def test_checkpoints_give_the_curve_and_what_the_last_half_of_the_steps_added(base, unrelated):
+    saes = []
+    for seed, drawn in enumerate(unrelated):
+        # Unrelated at first, the same directions at the end.
+        sae = trained(base)
+        kept = {"checkpoint_decoders": drawn[None].astype(np.float16), "checkpoint_steps": np.array([5])}
+        table = pd.DataFrame(
+            {
+                "step": [5, 10],
+                "tokens": [50, 100],
+                "lr": [1e-3, 0.0],
+                "explained_variance": [0.1, 0.6],
+                "explained_variance_per_token": [0.1, 0.5 + seed / 100],
+                "start_cosine": [0.9, 0.2],
+            }
+        )
+        saes.append(Result(arrays={**sae.arrays, **kept}, tables={"checkpoints": table}))
+    found = stability(*saes)
+    curve = found.tables["by_step"]
+    assert curve["step"].tolist() == [5, 10] and curve["start_cosine"].tolist() == pytest.approx([0.9, 0.2])
+    assert curve["pw_mcc"].iloc[-1] == pytest.approx(1, abs=1e-5)
+    assert curve["pw_mcc"].iloc[0] == pytest.approx(curve["chance"].iloc[0], abs=0.03)
+    gain = found.measurements["pw_mcc_gain"].value
+    assert gain == pytest.approx(curve["pw_mcc"].iloc[1] - curve["pw_mcc"].iloc[0])
+    assert found.measurements["explained_variance_gain"].value == pytest.approx(0.42)
+    assert not stability(*map(trained, unrelated)).tables.keys() & {"by_step"}

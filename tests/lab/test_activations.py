@@ -100,3 +100,28 @@ def test_where_every_document_is_too_large_the_smallest_is_held_out(found):
 def test_a_site_that_was_not_harvested_brings_the_nearest(found):
     with pytest.raises(SpecError, match=r"nearest: blocks\.1\.hook_resid_pre"):
         found.rows("blocks.1.hook_resid_post", [0])
+
+
+def test_rows_that_are_left_out_count_nowhere(found):
+    _, some = found.split(0.4)
+    gone = np.array([0, 1, 7, some.n_tokens // 2, some.n_tokens - 1])
+    kept = np.setdiff1d(np.arange(some.n_tokens), gone)
+    fewer = some.without(gone)
+    assert fewer.n_tokens == len(kept)
+    every = some.rows(TWO, kept)
+    assert torch.equal(fewer.rows(TWO, range(fewer.n_tokens)), every)
+    assert fewer.ids.tolist() == some.ids[kept].tolist()
+    assert fewer.context.tolist() == some.context[kept].tolist()
+    for buffer_bytes in (2**28, 5000):
+        batches = torch.cat(list(fewer.batches(TWO, 10, 0, buffer_bytes=buffer_bytes)))
+        assert as_rows(batches) == as_rows(every)
+
+
+def test_rows_are_left_out_one_after_another_and_by_a_split(found):
+    once = found.without([3, 40, 90])
+    twice = found.without([40]).without([3, 89])
+    assert once.left_out.tolist() == twice.left_out.tolist()
+    sides = once.split(0.3)
+    assert sum(side.n_tokens for side in sides) == found.n_tokens - 3
+    rows = torch.cat([side.rows(ONE, range(side.n_tokens)) for side in sides])
+    assert as_rows(rows) == as_rows(once.rows(ONE, range(once.n_tokens)))

@@ -119,7 +119,7 @@ def held_out_as_trained(lab: Lab, d: int, progress: Callable[..., None]) -> Held
             expected=f"activations of {d} dimensions",
             seen=f"{acts.d}",
         )
-    return hold_out(lab, acts, params.held_out)[1]
+    return hold_out(lab, acts, params)[1]
 
 
 def encoded(

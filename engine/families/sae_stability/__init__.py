@@ -8,6 +8,10 @@
    features whose best match is at least 0.9; a table has it from 0.3 to 0.95. `shared_fraction` is the share
    of features whose decoder row and encoder column are assigned to the same feature, both from 0.7 on.
 5. Average each number over the pairs; resample pairs by seed.
+6. How good the dictionaries are (explained variance, beside principal components), and how much of their
+   random start they still are (`start_cosine`): agreement grows with the steps that part them from it.
+7. Where the SAEs kept checkpoints, `pw_mcc` at each of them (table `by_step`), and what the last half of the
+   steps added: `pw_mcc_gain`, `explained_variance_gain`. A training that has converged adds nothing.
 
 Sources: pw_mcc, Song et al. 2025, "Position: Mechanistic Interpretability Should Prioritize Feature
 Consistency in SAEs"; shared features, Paulo and Belrose 2025, "Sparse Autoencoders Trained on the Same Data
@@ -29,6 +33,7 @@ from pydantic import Field
 
 from engine.evidence.builder import Evidence
 from engine.evidence.result import Calibration, Measurement, Result
+from engine.families.sae_stability.checkpoints import CurvePoint, agreement_by_step
 from engine.families.sae_stability.seed_pairs import (
     LATENTS,
     SIDES,
@@ -60,6 +65,18 @@ NUMBERS = {
 """What is computed of a pair's matched cosines: which match, and which statistic of it."""
 SAID = {"median": "Median", "mean": "Mean", "fraction": "Share of features from 0.9 on by"}
 
+QUALITY = {
+    "pca_explained_variance": ("control", "Explained variance by as many principal components as k"),
+    "pca_explained_variance_per_token": ("control", "Mean over tokens of it, by as many components as k"),
+    "start_cosine": ("control", "Cosine of a decoder row with its own random start, mean over latents"),
+    "explained_variance": ("finding", "Explained variance of all held-out tokens together"),
+    "explained_variance_per_token": (
+        "finding",
+        "Explained variance of each held-out token, mean over tokens",
+    ),
+}
+"""What is taken over from the runs used, each with its role."""
+
 
 class Params(SeedParams):
     chance_draws: Annotated[int, Field(ge=2, le=100)] = 5
@@ -72,9 +89,10 @@ class Params(SeedParams):
 def run(lab: Lab, params: Params) -> Result:
     """Best and one-to-one matches over all pairs of seeds, on both sides, of all and of live latents."""
     # 1. Take one trained SAE for each seed.
-    saes = seed_dictionaries(lab.used_over("saes", "seed"))
+    used = lab.used_over("saes", "seed")
+    saes = seed_dictionaries(used)
     # 2, 3. Compare every two, decoder rows and encoder columns, of all latents and of live ones.
-    with lab.stage(1.0, "comparing seeds") as progress:
+    with lab.stage(0.6, "comparing seeds") as progress:
         found = compare_seeds(
             saes,
             np.random.default_rng(params.seed),
@@ -99,6 +117,14 @@ def run(lab: Lab, params: Params) -> Result:
     ev.count("n_features", len(saes[0].live), "Latents of each SAE.", unit="latent")
     alive = [sae.live.mean() for sae in saes]
     by_seed.finding("frac_alive", alive, "Share of latents that fire on held-out tokens.", bounds=(0, 1))
+
+    # 6. How good the dictionaries are, and how far from their start.
+    of_quality(by_seed, list(used.values()))
+    # 7. The same at earlier steps of the same trainings.
+    with lab.stage(1.0, "comparing checkpoints") as progress:
+        curve = agreement_by_step(used, found.pairs, params.most_one_to_one, progress)
+    if curve:
+        by_step(ev, by_seed, curve, chance)
 
     by_threshold(ev, by_seed, found)
     per_pair(ev, found)
@@ -186,6 +212,58 @@ def of_shared_features(ev: Evidence, found: SeedComparison, chance: dict[str, Me
             name = prefixed((latents, "decoder"), "shared_fraction")
             control = chance[chance_name(latents, "shared_fraction")]
             ev.finding(name, values, about, bounds=(0, 1), control=control)
+
+
+def of_quality(by_seed: Evidence, used: list[Result]) -> None:
+    """What the SAEs' own runs measured of them, mean over seeds."""
+    controls: dict[str, Measurement] = {}
+    for name, (role, about) in QUALITY.items():
+        # A result made by hand, as a calibration's, has measured nothing.
+        if not all(name in result.measurements for result in used):
+            continue
+        values = [result.measurements[name].value for result in used]
+        said = f"{about}, mean over seeds."
+        if role == "control":
+            controls[name] = by_seed.control(name, values, said, bounds=(-1, 1))
+        else:
+            by_seed.finding(name, values, said, control=controls.get(f"pca_{name}"))
+
+
+def by_step(ev: Evidence, by_seed: Evidence, curve: list[CurvePoint], chance: dict[str, Measurement]) -> None:
+    """pw_mcc against the steps taken, beside chance, the own start and how good the dictionaries were."""
+    about = "What the last half of the steps added to {}."
+    halfway, last = curve[-2:]
+    agreed = np.array(last.pw_mcc) - np.array(halfway.pw_mcc)
+    ev.finding("pw_mcc_gain", agreed, about.format("pw_mcc"), bounds=(-2, 2))
+    explained = np.array(last.explained_variance) - np.array(halfway.explained_variance)
+    said = about.format("the explained variance per token")
+    by_seed.finding("explained_variance_gain", explained, said)
+    rows = []
+    for point in curve:
+        m = ev.measured("pw_mcc", point.pw_mcc, bounds=(-1, 1))
+        rows.append(
+            {
+                "step": point.step,
+                "tokens": point.tokens,
+                "lr": point.lr,
+                "pw_mcc": m.value,
+                "low": m.low,
+                "high": m.high,
+                "chance": chance[chance_name("all", "mean_one_to_one")].value,
+                "start_cosine": float(np.mean(point.start_cosine)),
+                "explained_variance_per_token": float(np.mean(point.explained_variance)),
+            }
+        )
+    ev.table("by_step", pd.DataFrame(rows).astype({"low": float, "high": float})).line(
+        "curve",
+        "step: optimisation steps",
+        "pw_mcc",
+        band=True,
+        title="Agreement of seeds along training",
+        caption="pw_mcc of the same trainings after 1/2, 1/4, ... of the steps; the learning rate falls to "
+        "zero over the last fifth. The band is the 95 % interval over seeds, where there are enough.",
+        log_x=True,
+    )
 
 
 def by_threshold(ev: Evidence, by_seed: Evidence, found: SeedComparison) -> None:

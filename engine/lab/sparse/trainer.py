@@ -67,12 +67,23 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Checkpoint(Generic[AnyCoder]):
+    """A dictionary as it stood after some steps, which took `tokens` rows; `lr` is the rate of the last."""
+
+    coder: AnyCoder
+    step: int
+    tokens: int
+    lr: float
+
+
+@dataclass(frozen=True)
 class TrainingOutcome(Generic[AnyCoder]):
     """A dictionary, what its training looked like, and when its latents fired.
 
     `history` has the columns step, tokens, loss (mean squared error of a row, in scaled units), aux_loss, l0,
     dead (after the step), aux_latents (those that AuxK moved in it) and lr. `fired` counts the rows that each
     latent was active on, of `n_tokens`; `silent_tokens` is how many have passed since it last was.
+    `checkpoints` are those that were asked for, by step.
     """
 
     coder: AnyCoder
@@ -81,6 +92,7 @@ class TrainingOutcome(Generic[AnyCoder]):
     silent_tokens: Int[Tensor, " latent"]
     n_tokens: int
     seed: int
+    checkpoints: tuple[Checkpoint[AnyCoder], ...] = ()
 
 
 def starting_weights(n_features: int, widths: Widths, b_dec: Float[Tensor, " width"], seed: int) -> Weights:
@@ -202,10 +214,12 @@ def take_steps(
     stream: Iterable[Float[Tensor, "_batch width"]],
     scaled: Callable[[Tensor], Tensor],
     progress: Callable[..., None] | None = None,
+    after_step: Callable[[Training], None] = lambda training: None,
 ) -> None:
     """All steps of one or several trainings on one stream, read once; `scaled` checks a batch and scales it.
 
-    Raises DataError where the stream ends before the steps do.
+    `after_step` is shown each training after each of its steps. Raises DataError where the stream ends before
+    the steps do.
     """
     n_steps = trainings[0].recipe.n_steps
     done = 0
@@ -214,6 +228,7 @@ def take_steps(
         # All seeds see the same batches in the same order: they differ in their start only.
         for training in trainings:
             training.advance(x)
+            after_step(training)
         if progress and (done % PROGRESS_EVERY == 0 or done == n_steps):
             progress(done / n_steps, f"training, step {done:,} of {n_steps:,}")
     # Fewer steps would leave the learning rate above zero: that is no shorter training but an unfinished one.

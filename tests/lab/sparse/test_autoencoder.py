@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from engine.errors import DataError, ResultError
-from engine.lab.sparse.autoencoder import COLUMNS, train, train_several
+from engine.lab.sparse.autoencoder import COLUMNS, starting_directions, train, train_several
+from engine.lab.sparse.coder import unit_rows
 from engine.lab.sparse.synthetic import known_dictionary, recovered, sparse_batches
 
 D, N, STEPS = 32, 40, 150
@@ -76,3 +77,18 @@ def test_what_cannot_be_trained_on_is_refused(batches, said, unchecked_shapes):
 def test_numbers_that_are_lost_are_noticed():
     with pytest.raises(ResultError, match="lost its numbers"):
         train([torch.full((8, D), float("nan"))] * 2, D, N, 3, n_steps=2)
+
+
+def test_a_checkpoint_is_the_same_training_earlier_and_does_not_change_it():
+    kept = train(stream(20), D, N, 3, n_steps=20, checkpoint_steps=[5, 10])
+    plain = train(stream(20), D, N, 3, n_steps=20)
+    assert torch.equal(kept.coder.W_dec, plain.coder.W_dec)
+    assert [(c.step, c.tokens) for c in kept.checkpoints] == [(5, 5 * 256), (10, 10 * 256)]
+    start = starting_directions(N, D, 0)
+    away = [
+        float((unit_rows(c.W_dec) * start).sum(1).mean())
+        for c in (*(k.coder for k in kept.checkpoints), kept.coder)
+    ]
+    assert 1 > away[0] > away[1] > away[2]
+    # Copies: what the training did afterwards is not in them.
+    assert not torch.equal(kept.checkpoints[1].coder.b_dec, kept.coder.b_dec)

@@ -12,8 +12,10 @@ from engine.errors import DataError
 from engine.lab.activations import Activations
 from engine.lab.harvest import harvest
 from engine.lab.lab import Lab
+from engine.lab.massive_activations import norms
 from engine.lab.sparse.coder import random_coder
 from engine.lab.sparse.held_out import RECEIPT_CONTEXTS, HeldOutActivations, hold_out
+from engine.spec.family_params import HarvestParams
 from tests.lab.texts import BOS, made_up, with_bos
 
 SITE, OTHER = "blocks.1.hook_resid_pre", "blocks.0.hook_resid_pre"
@@ -37,7 +39,8 @@ def held(acts: Activations) -> HeldOutActivations:
 
 
 def test_training_and_held_out_rows_are_all_rows_and_share_none(acts: Activations, lab: Lab) -> None:
-    training, held = hold_out(lab, acts, 0.25)
+    training, held, massive = hold_out(lab, acts, HarvestParams(held_out=0.25))
+    assert (massive.training, massive.held_out) == (0, 0)
     assert training.n_tokens + len(held.ids) == acts.n_tokens
     starts = {f"token {start}" for start in acts.contexts.starts[training.chosen].tolist()}
     assert starts.isdisjoint(held.names)
@@ -46,7 +49,7 @@ def test_training_and_held_out_rows_are_all_rows_and_share_none(acts: Activation
 
 
 def test_of_several_sites_the_first_is_measured_on(acts: Activations, lab: Lab) -> None:
-    _, held = hold_out(lab, acts, 0.25)
+    _, held, _ = hold_out(lab, acts, HarvestParams(held_out=0.25))
     assert held.site == SITE
     found = held.rows(torch.arange(5))
     assert torch.equal(found, acts.split(0.25)[1].rows(SITE, range(5)))
@@ -99,7 +102,12 @@ def test_texts_are_the_first_contexts_of_full_length(held: HeldOutActivations) -
 
 
 def test_contexts_of_one_token_have_no_next_token_to_measure(held: HeldOutActivations) -> None:
-    of_one = {"ids": held.ids[:4], "context": np.arange(4), "names": held.names[:4]}
+    of_one = {
+        "ids": held.ids[:4],
+        "context": np.arange(4),
+        "names": held.names[:4],
+        "lengths": np.ones(4, int),
+    }
     short = replace(held, **of_one)
     with pytest.raises(DataError, match="no held-out context has a next token") as caught:
         short.texts(2)
@@ -115,7 +123,34 @@ def test_receipts_are_of_some_held_out_contexts(
         lambda model, ids: given.append(ids) or ["one"],
     )
     before = list(lab.receipts)
-    _, held = hold_out(lab, acts, 0.5)
+    _, held, _ = hold_out(lab, acts, HarvestParams(held_out=0.5))
     (input_ids,) = given
     assert torch.equal(input_ids, held.texts(RECEIPT_CONTEXTS)[0])
     assert list(lab.receipts) == [*before, "one"]
+
+
+def test_massive_tokens_are_neither_trained_nor_measured_on(acts: Activations, lab: Lab) -> None:
+    everything = norms(acts, SITE)
+    # A limit that two or three in a hundred rows of this model exceed.
+    factor = float(np.quantile(everything, 0.97) / np.median(everything))
+    training, held, massive = hold_out(lab, acts, HarvestParams(held_out=0.25, max_norm=factor))
+    limit = held.norm_limit
+    sides = acts.split(0.25)
+    assert limit == pytest.approx(factor * np.median(norms(sides[0], SITE)))
+    assert massive.training == int((norms(sides[0], SITE) > limit).sum()) > 0
+    assert massive.held_out == int((norms(sides[1], SITE) > limit).sum()) > 0
+    assert training.n_tokens == sides[0].n_tokens - massive.training
+    assert norms(training, SITE).max() <= limit
+    rows = torch.cat([batch for batch, _ in held.batches()])
+    assert float(rows.norm(dim=1).max()) <= limit
+    kept = norms(sides[1], SITE) <= limit
+    assert held.ids.tolist() == sides[1].ids[kept].tolist()
+    assert held.context.tolist() == sides[1].context[kept].tolist()
+
+
+def test_a_splice_leaves_massive_tokens_as_they_are(held: HeldOutActivations) -> None:
+    x = torch.ones(2, 3, 4)
+    x[1, 0] = 100
+    found = replace(held, norm_limit=10.0).sparing(torch.zeros_like)(x)
+    assert torch.equal(found[1, 0], x[1, 0]) and float(found.sum()) == 400
+    assert float(held.sparing(torch.zeros_like)(x).sum()) == 0
