@@ -153,3 +153,28 @@ def test_calibrations_pass():
 def test_a_negative_seed_is_refused_before_anything_is_measured():
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         Params(seed=-1)
+
+
+def test_the_stricter_reading_of_shared_asks_for_the_direction_too(of_a_model):
+    found = of_a_model.measurements
+    assert found["aligned_fraction"].value <= found["shared_fraction"].value
+    assert found["aligned_fraction"].control == "shuffled_aligned_fraction"
+    every = run(sparse_lab(None), PARAMS.model_copy(update={"aligned_from": -1.0})).measurements
+    assert every["aligned_fraction"].value == pytest.approx(every["shared_fraction"].value)
+
+
+def test_explained_variance_per_token_stands_beside_principal_components(of_a_model):
+    found = of_a_model.measurements
+    own = found["explained_variance_per_token"]
+    assert own.control == "pca_explained_variance_per_token"
+    assert own.value > found["random_explained_variance_per_token"].value
+    assert 0 < found["pca_explained_variance"].value < 1
+
+
+def test_massive_tokens_are_left_out_at_every_site_and_counted():
+    few = run(sparse_lab(None), PARAMS.model_copy(update={"max_norm": 1.2})).measurements
+    every = run(sparse_lab(None), PARAMS.model_copy(update={"max_norm": None})).measurements
+    assert every["massive_tokens_training"].value == every["massive_tokens_held_out"].value == 0
+    assert few["massive_tokens_training"].value > 0
+    left_out = few["massive_tokens_held_out"].value
+    assert few["tokens_held_out"].value == every["tokens_held_out"].value - left_out

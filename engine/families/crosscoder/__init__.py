@@ -4,20 +4,24 @@
    one, `against`, that shares its tokenizer; hold out whole documents.
 2. Train one BatchTopK crosscoder on all of these sources: a token's latents are the same in every one, and
    each latent has a decoder direction for each. Sources weigh the same, whatever their scale and width.
-3. On held-out contexts: explained variance by source (about the training mean), l0 and live latents.
+3. On held-out contexts: explained variance by source (about the training mean) and as the mean over tokens,
+   l0 and live latents. Massive activations (`max_norm`) are neither trained nor measured on.
 4. A live latent is shared where its smallest decoder norm is at least `shared_from` of its largest, exclusive
-   where its second largest is at most `exclusive_below` of it.
+   where its second largest is at most `exclusive_below` of it. That is a convention about norms: of one whose
+   directions hardly go together two latents may share a row. So it is read in a second way, too.
 5. Latent scaling: an exclusive is real where its direction explains little of the other sources' errors and
    reconstructions (at most `error_ratio` and `reconstruction_ratio` of what it explains in its own). Into
    another model, whose basis is another, a ridge regression over training rows carries the direction.
 6. Within one residual stream, `decoder_cosine` compares a latent's directions at the first and the last site,
-   weighted by their norms.
+   weighted by their norms; `aligned_fraction` is the share of live latents that are shared and whose two
+   directions have a cosine of `aligned_from` or more.
 
 Sources: Lindsey et al. 2024, "Sparse Crosscoders for Cross-Layer Features and Model Diffing"; Minder et al.
 2025, "Robustly identifying concepts introduced during chat fine-tuning using crosscoders". Units of sampling:
 the held-out context; for shares of latents the latent of this one dictionary, which says nothing of another
-seed. Controls: `random_...`, a crosscoder of random directions with its best scale; `shuffled_...`, one
-trained alike on sources that are shuffled against each other, where no token has a feature in both.
+seed (the family crosscoder_seeds does). Controls: `random_...`, a crosscoder of random directions with its
+best scale; `pca_...`, as many principal components as latents are active; `shuffled_...`, one trained alike
+on sources that are shuffled against each other, where no token has a feature in both.
 """
 
 from __future__ import annotations
@@ -34,7 +38,13 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from engine.errors import DataError
 from engine.evidence.builder import Evidence
 from engine.evidence.result import Calibration, Check, Measurement, Result
-from engine.families.crosscoder.evaluation import Evaluation, evaluate, random_crosscoder
+from engine.families.crosscoder.evaluation import (
+    ComponentSums,
+    Evaluation,
+    by_components,
+    evaluate,
+    random_crosscoder,
+)
 from engine.families.crosscoder.latent_scaling import HeldOutSums, held_out
 from engine.families.crosscoder.planted_sources import planted_sources
 from engine.families.crosscoder.source_data import SourceData, source_data
@@ -69,10 +79,13 @@ class Params(HarvestParams, TrainingParams):
     """A latent is shared from this smallest norm on, relative to its largest."""
     exclusive_below: Annotated[float, Field(ge=0, le=1)] = 0.2
     """A latent is exclusive up to this second largest norm, relative to its largest."""
+    aligned_from: Annotated[float, Field(ge=-1, le=1)] = 0.7
+    """A shared latent keeps its direction from this cosine on: 0.7 is where Paulo and Belrose (2025) call
+    features of two dictionaries the same."""
     error_ratio: Annotated[float, Field(ge=0)] = 0.2
     """A real exclusive explains at most this share of its own source's factor in another one's error."""
     reconstruction_ratio: Annotated[float, Field(ge=0)] = 0.5
-    """Likewise in another source's reconstruction. All four limits are choices of this project."""
+    """Likewise in another source's reconstruction. Limits but `aligned_from` are choices of this project."""
 
     @model_validator(mode="before")
     @classmethod
@@ -95,7 +108,7 @@ def run(lab: Lab, params: Params) -> Result:
     # 1. Harvest the sources; hold out whole documents.
     with lab.stage(0.3, "reading the corpus") as progress:
         aligned = read_aligned(lab, params.sites, params, against=params.against, progress=progress)
-    return study(source_data(aligned, params.held_out, params), params, lab)
+    return study(source_data(aligned, params, params), params, lab)
 
 
 def study(data: SourceData, params: Params, lab: Lab) -> Result:
@@ -118,8 +131,12 @@ def study(data: SourceData, params: Params, lab: Lab) -> Result:
         random = held_out(drawn, data.held(), data.n_contexts, drawn.dec)
     ev = Evidence("context")
     explained_variance(ev, found.held, random, data.sources)
+    explained_variance_per_token(ev, found.held, random, by_components(found.coder, data))
     sparsity(ev, found)
     ev.count("n_sources", len(data.sources), "Sources that are read and written.", unit="site")
+    about = "Tokens left out of {} for a norm of more than max_norm times the median at any source."
+    ev.count("massive_tokens_training", data.massive_training, about.format("training"), unit="token")
+    ev.count("massive_tokens_held_out", data.massive_held_out, about.format("measuring"), unit="token")
     ev.count("tokens_held_out", int(found.held.n_rows.sum()), "Tokens measured on.", unit="token")
 
     # 4, 5. Which live latents are shared, exclusive, and exclusive for real; whose they are.
@@ -128,7 +145,7 @@ def study(data: SourceData, params: Params, lab: Lab) -> Result:
     shares_of_classes(latents, of_shuffled, classes(found, params), classes(shuffled, params))
     # 6. Within one residual stream, how alike a latent's first and last direction are.
     if data.one_basis:
-        directions(latents, of_shuffled, found, shuffled)
+        directions(latents, of_shuffled, found, shuffled, params)
     norms(latents, of_shuffled, found, shuffled)
 
     per_latent(ev, found, data, classes(found, params))
@@ -193,6 +210,23 @@ def explained_variance(ev: Evidence, held: HeldOutSums, random: HeldOutSums, sou
     )
 
 
+def explained_variance_per_token(
+    ev: Evidence, held: HeldOutSums, random: HeldOutSums, components: ComponentSums
+) -> None:
+    """The mean over tokens of the share explained of each, all sources together, and what PCA explains."""
+    # By context and divided by tokens apart, so that contexts of unequal length are resampled rightly.
+    tokens = held.n_rows.numpy()
+    about = "Mean over tokens of 1 - |x - x'|^2 / |x - mean|^2, all sources together, by {}."
+    name = "explained_variance_per_token"
+    ev.control(f"random_{name}", random.per_token.numpy(), about.format("random directions"), over=tokens)
+    said = about.format("as many principal components as latents are active")
+    pca = ev.control(f"pca_{name}", components.per_token.numpy(), said, over=tokens)
+    ev.finding(name, held.per_token.numpy(), about.format("the crosscoder"), over=tokens, control=pca)
+    total = components.total.numpy()
+    said = "Explained variance of all sources by as many principal components as latents are active."
+    ev.control("pca_explained_variance", total - components.residual.numpy(), said, over=total)
+
+
 def sparsity(ev: Evidence, found: Evaluation) -> None:
     """Active latents a token, and the share of latents that fire; a dead dictionary is not measured."""
     held = found.held
@@ -228,13 +262,24 @@ def shares_of_classes(
         latents.finding(f"{name}_fraction", found[name], about, control=chance)
 
 
-def directions(latents: Evidence, of_shuffled: Evidence, found: Evaluation, shuffled: Evaluation) -> None:
+def directions(
+    latents: Evidence, of_shuffled: Evidence, found: Evaluation, shuffled: Evaluation, params: Params
+) -> None:
     """How alike a latent's directions at first and last site are: cosines, weighted by their norms."""
     about = "Cosine of a live latent's directions at first and last site, weighted by norm."
     products, lengths = shuffled.cosines()
     chance = of_shuffled.control("shuffled_decoder_cosine", products, about + ASIDE, over=lengths)
     products, lengths = found.cosines()
     latents.finding("decoder_cosine", products, about, over=lengths, control=chance)
+    about = "Share of live latents that are shared by norm and whose first and last directions are alike."
+    chance = of_shuffled.control("shuffled_aligned_fraction", aligned(shuffled, params), about + ASIDE)
+    latents.finding("aligned_fraction", aligned(found, params), about, control=chance)
+
+
+def aligned(found: Evaluation, params: Params) -> Bool[np.ndarray, " live"]:
+    """Which live latents are shared by their norms and keep their direction: the stricter reading."""
+    products, lengths = found.cosines()
+    return classes(found, params)["shared"] & (products >= params.aligned_from * np.maximum(lengths, 1e-12))
 
 
 def norms(latents: Evidence, of_shuffled: Evidence, found: Evaluation, shuffled: Evaluation) -> None:

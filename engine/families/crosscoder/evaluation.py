@@ -12,6 +12,7 @@ from engine.errors import DataError
 from engine.families.crosscoder.latent_scaling import (
     HeldOutSums,
     carried_directions,
+    explained_by_row,
     held_out,
     ratio_to_own,
     same_directions,
@@ -19,6 +20,7 @@ from engine.families.crosscoder.latent_scaling import (
 from engine.families.crosscoder.source_data import SourceData
 from engine.lab.sparse.architectures import batchtopk
 from engine.lab.sparse.crosscoder import Batch, Crosscoder, start
+from engine.lab.sparse.metrics import principal
 from engine.lab.sparse.trainer import first_rows
 from engine.lab.sparse.widths import Widths, by_source, over_source
 
@@ -81,6 +83,32 @@ def evaluate(coder: Crosscoder, data: SourceData) -> Evaluation:
         error_ratio=ratio_to_own(held.error_scale, own).numpy()[live],
         reconstruction_ratio=ratio_to_own(held.reconstruction_scale, own).numpy()[live],
     )
+
+
+@dataclass(frozen=True)
+class ComponentSums:
+    """What principal components explain of held-out rows: "context" each, all sources together."""
+
+    residual: Float[torch.Tensor, " context"]
+    total: Float[torch.Tensor, " context"]
+    per_token: Float[torch.Tensor, " context"]
+
+
+@torch.no_grad()
+def by_components(coder: Crosscoder, data: SourceData) -> ComponentSums:
+    """As many principal components as the crosscoder has active latents, of the scaled sources side by side.
+
+    They are fitted to the training rows that mean and scale are taken from, and measured where it is.
+    """
+    rows, _ = first_rows(data.train(), data.n_steps, lambda batch: batch.float())
+    reconstruct = principal([coder.scaled(rows)]).reconstruct(coder.k)
+    sums = torch.zeros(3, data.n_contexts)
+    for batch, contexts in data.held():
+        x = coder.scaled(batch.float())
+        error = x - reconstruct(x)
+        found = [error.square().sum(dim=1), x.square().sum(dim=1), explained_by_row(x, error)]
+        sums.index_add_(1, contexts, torch.stack(found))
+    return ComponentSums(*sums)
 
 
 def random_crosscoder(batch: Batch, widths: Widths, n_features: int, k: int, seed: int) -> Crosscoder:

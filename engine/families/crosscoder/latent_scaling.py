@@ -35,13 +35,15 @@ class HeldOutSums:
     """What a crosscoder does on held-out contexts.
 
     `residual` and `total` are sums of squared errors and of squared distances from the training mean, in
-    scaled units; `active` counts active latents over a context's rows. `error_scale` and
-    `reconstruction_scale` are latent scaling's factors, for the direction of the source in which the latent
-    is largest; NaN for a latent that never fired.
+    scaled units; `per_token` sums the share explained of each row, all sources together; `active` counts
+    active latents over a context's rows. `error_scale` and `reconstruction_scale` are latent scaling's
+    factors, for the direction of the source in which the latent is largest; NaN for a latent that never
+    fired.
     """
 
     residual: Float[Tensor, "context source"]
     total: Float[Tensor, "context source"]
+    per_token: Float[Tensor, " context"]
     active: Float[Tensor, " context"]
     n_rows: Float[Tensor, " context"]
     fired: Int[Tensor, " latent"]
@@ -68,6 +70,7 @@ def held_out(
     # By context: squared errors and distances, active latents, rows.
     residual = torch.zeros(n_contexts, n_sources)
     total = torch.zeros(n_contexts, n_sources)
+    per_token = torch.zeros(n_contexts)
     active = torch.zeros(n_contexts)
     n_rows = torch.zeros(n_contexts)
     fired = torch.zeros(n_latents, dtype=torch.long)
@@ -86,6 +89,7 @@ def held_out(
         error = x - rebuilt - coder.b_dec
         residual.index_add_(0, contexts, by_source(error.square(), widths))
         total.index_add_(0, contexts, by_source(x.square(), widths))
+        per_token.index_add_(0, contexts, explained_by_row(x, error))
         active.index_add_(0, contexts, (codes > 0).sum(dim=1).float())
         n_rows.index_add_(0, contexts, torch.ones(len(batch)))
         fired += (codes > 0).sum(dim=0)
@@ -108,12 +112,20 @@ def held_out(
     return HeldOutSums(
         residual=residual,
         total=total,
+        per_token=per_token,
         active=active,
         n_rows=n_rows,
         fired=fired,
         error_scale=by_source(probes * errors, widths) / weight,
         reconstruction_scale=by_source(probes * rebuilds, widths) / weight,
     )
+
+
+def explained_by_row(x: Batch, error: Batch) -> Float[Tensor, " batch"]:
+    """1 - |error|^2 / |x|^2 of each row of centred activations, all sources together."""
+    # A row exactly at the mean has nothing to explain: the smallest positive divisor keeps it finite.
+    total = x.square().sum(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+    return 1 - error.square().sum(dim=1) / total
 
 
 def same_directions(coder: Crosscoder) -> Float[Tensor, "latent width"]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.families.crosscoder.sources import AlignedSources
 from engine.lab.sparse.crosscoder import Batch
 from engine.lab.sparse.widths import Widths
-from engine.spec.family_params import TrainingParams
+from engine.spec.family_params import HarvestParams, TrainingParams
 
 HELD_ROWS = 4096
 """Rows measured at once."""
@@ -24,7 +24,8 @@ Rows = Iterator[tuple[Batch, Tensor]]
 class SourceData:
     """Training batches and held-out rows with their contexts, anew at each call; names and widths of sources.
 
-    `one_basis` says whether a direction means the same in all of them.
+    `one_basis` says whether a direction means the same in all of them; the last two count the rows that were
+    left out for their norm.
     """
 
     train: Callable[[], Iterator[Batch]]
@@ -34,6 +35,8 @@ class SourceData:
     sources: list[str]
     widths: Widths
     one_basis: bool = True
+    massive_training: int = 0
+    massive_held_out: int = 0
 
     def misaligned(self, seed: int) -> SourceData:
         """The same with each source but the first in a random order of its own within each batch."""
@@ -48,9 +51,14 @@ class SourceData:
         return replace(self, train=lambda: misaligned(self.train(), self.widths, seed), held=held)
 
 
-def source_data(aligned: AlignedSources, held_out: float, params: TrainingParams) -> SourceData:
-    """Activations to train on, in an order drawn by the seed, and those held out."""
-    train_part, test_part = aligned.split(held_out)
+def source_data(aligned: AlignedSources, reading: HarvestParams, params: TrainingParams) -> SourceData:
+    """Activations to train on, in an order drawn by the seed, and those held out; massive ones in neither."""
+    sides = aligned.split(reading.held_out)
+    # By the medians of the training rows: nothing is learned from what is held out.
+    limits = sides[0].norm_limits(reading.max_norm)
+    train_part, test_part = (side.within(limits) for side in sides)
+    massive_training = sides[0].n_tokens - train_part.n_tokens
+    massive_held_out = sides[1].n_tokens - test_part.n_tokens
     context = torch.from_numpy(test_part.context).long()
 
     def held() -> Rows:
@@ -65,6 +73,8 @@ def source_data(aligned: AlignedSources, held_out: float, params: TrainingParams
         sources=aligned.names,
         widths=aligned.widths,
         one_basis=aligned.one_basis,
+        massive_training=massive_training,
+        massive_held_out=massive_held_out,
     )
 
 

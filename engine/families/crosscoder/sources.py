@@ -19,6 +19,7 @@ from engine.evidence.result import Check
 from engine.lab.activations import BUFFER_BYTES, Activations, Index
 from engine.lab.harvest import harvested
 from engine.lab.lab import Lab
+from engine.lab.massive_activations import massive_rows, norm_limit
 from engine.lab.receipts import base_receipts_of_contexts
 from engine.lab.second_model import another_model
 from engine.spec.family_params import HarvestParams
@@ -102,6 +103,17 @@ class AlignedSources:
         halves = [s.activations.split(held_out_fraction) for s in self.sources]
         train, held_out = zip(*halves, strict=True)
         return self._with(train), self._with(held_out)
+
+    def norm_limits(self, max_norm: float | None) -> list[float]:
+        """The largest norm that counts at each source, a multiple of its median over these rows."""
+        return [norm_limit(s.activations, s.site, max_norm) for s in self.sources]
+
+    def within(self, limits: Sequence[float]) -> AlignedSources:
+        """The same without the rows that are massive at any source, so that rows stay together."""
+        pairs = zip(self.sources, limits, strict=True)
+        found = [massive_rows(source.activations, source.site, limit) for source, limit in pairs]
+        massive = np.unique(np.concatenate(found))
+        return self._with([source.activations.without(massive) for source in self.sources])
 
     def _with(self, parts: Sequence[Activations]) -> AlignedSources:
         pairs = zip(self.sources, parts, strict=True)
