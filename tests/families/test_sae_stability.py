@@ -127,9 +127,9 @@ def test_tables_and_figures(unrelated):
 @pytest.mark.parametrize(
     ("points", "seen"),
     [
-        ([(("seed", 0),)], "1 run, swept over seed"),
+        ([(("seed", 0),)], "1 run, swept over nothing"),
         ([()], "1 run, swept over nothing"),
-        ([(("k", 8), ("seed", 0)), (("k", 8), ("seed", 1))], "2 runs, swept over k, seed"),
+        ([(("k", 8), ("seed", 0)), (("k", 16), ("seed", 1))], "2 runs, swept over k, seed"),
     ],
 )
 def test_it_compares_seeds_and_nothing_else(points, seen, base):
