@@ -5,9 +5,9 @@
 2. Denoising puts one activation of the clean run into the corrupted run, noising one of the corrupted run
    into the clean run: resid_pre, attn_out, mlp_out and z of each head, at every layer, at positions by
    their role.
-3. The effect is the logit difference (answer minus wrong answer) on a scale where 0 is the run patched
-   into and 1 the run patched from. One position is patched at a time; a role of several positions is
-   their mean.
+3. The effect is the metric (by default the logit difference, answer minus wrong answer) on a scale where 0
+   is the run patched into and 1 the run patched from. One position is patched at a time; a role of several
+   positions is their mean. With another `ablation` the corrupted run is the clean one without its subject.
 4. The subject's last token hands over after the number of blocks from which on patching resid_pre there
    has less than half of the effect; the prompt's last token takes over once patching it there has half or
    more.
@@ -16,15 +16,17 @@
 6. Attribution patching estimates the heads' effects; its rank correlation with the exact ones is
    reported.
 
-Source: Meng et al. 2022, Wang et al. 2023, Zhang & Nanda 2024; Nanda 2023 (attribution patching). Unit of
-sampling: the prompt. Controls: the same places patched from another fact of equal length (about one half
-where a place holds all of the subject: the wrong answer goes and the right one does not come), of another
-relation where one is equally long; and a random place, as the mean over all of them.
+Source: Meng et al. 2022, Wang et al. 2023, Zhang & Nanda 2024 (what is found depends on metric and
+corruption); Nanda 2023 (attribution patching). Unit of sampling: the prompt. Controls: the same places
+patched from another fact of equal length (about one half where a place holds all of the subject: the wrong
+answer goes and the right one does not come), of another relation where one is equally long; and a random
+place, as the mean over all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -33,15 +35,17 @@ from pydantic import Field
 
 from engine.evidence.builder import Evidence
 from engine.evidence.result import Calibration, Measurement, Result
+from engine.lab.ablation import Constants, ablation
 from engine.lab.attribution_patching import estimated_sweep
 from engine.lab.facts import Facts
 from engine.lab.lab import Lab
-from engine.lab.patch_pairs import PatchPairs
+from engine.lab.patch_metrics import PatchMetric, patch_metric
+from engine.lab.patch_pairs import PatchPairs, Sweep
 from engine.lab.patching import sweep
 from engine.lab.planted import HEAD, LAYER, estimate_gap, linear_model, planted_lab
 from engine.lab.profiles import first_for_good, known_answer, spearman
 from engine.lab.roles import ROLES, over_positions, role_positions
-from engine.spec.family_params import FamilyParams
+from engine.spec.family_params import AblationName, MetricName, SeedParams
 from engine.spec.inputs import PAIRS, Inputs
 
 Effects = dict[str, np.ndarray]  # by site: "prompt layer pos", z "prompt layer pos head"
@@ -54,14 +58,36 @@ PLACES = {  # where one layer is chosen and measured
     "last_mlp": ("mlp_out", "last"),
 }
 
+WORDS: dict[MetricName, str] = {
+    "logit_diff": "logit difference",
+    "probability": "probability of the answer",
+    "log_probability": "log-probability of the answer",
+    "kl": "KL divergence from the clean run",
+}
+UNITS: dict[MetricName, str] = {
+    "logit_diff": "logits",
+    "log_probability": "nats",
+    "kl": "nats",
+    "probability": "",
+}
+
 inputs = Inputs(prompts=PAIRS)
 
 
-class Params(FamilyParams):
+class Params(SeedParams):
     prompts_per_relation: Annotated[int, Field(gt=0)] = 6
     """At most this many known pairs of each relation are patched, the first by hash of their id."""
     known_rank: Annotated[int, Field(ge=0)] = 0
     """An answer is known where its rank among all tokens is at most this; 0 is the likeliest token."""
+    metric: MetricName = "logit_diff"
+    """What an effect is measured by: `logit_diff` (Wang et al. 2023), `probability` of the answer (Meng et
+    al. 2022), its `log_probability`, or `kl`, the divergence from the clean run's prediction (Conmy et al.
+    2023)."""
+    ablation: AblationName = "interchange"
+    """What takes the fact away: `interchange` with the pair's corrupted prompt; `gaussian` noise on the
+    subject's embeddings, of three times their standard deviation (Meng et al. 2022); their `mean` over the
+    clean prompts, by role (Wang et al. 2023); `zero`. The last three make the corrupted run of the clean
+    prompt's own tokens; when noising, `mean` and `zero` stand in the patched place itself."""
     everywhere: bool = False
     """Patch attn_out and mlp_out at every role too, and heads at the subject's last token: much slower."""
 
@@ -74,23 +100,31 @@ def run(lab: Lab, params: Params) -> Result:
     ev = facts.evidence()
     choosing, measuring = facts.halves(ev)
 
+    ablated = ablation(lab.model, facts.prompts, params.ablation, params.seed)
+    metric = patch_metric(lab.model, ablated.denoising, params.metric)
+    measured_by = WORDS[params.metric]
+
     # 2, 3. Patch each pair in both directions; an effect is 0 for the run patched into, 1 for the other.
     with lab.stage(0.6, f"patching {len(facts)} prompts") as progress:
         # Denoising's source run is the clean one and its base the corrupted one: these two are the scale's 1
         # and 0.
-        restored, clean, corrupted = patched(lab, facts, facts.denoising, params.everywhere, ROLES, progress)
+        found = patched(lab, facts, ablated.denoising, metric, params.everywhere, ROLES, progress)
+        restored, clean, corrupted = found.normalised(), found.source, found.base
     with lab.stage(0.9, f"patching {len(facts)} prompts") as progress:
-        destroyed, _, _ = patched(lab, facts, facts.noising, params.everywhere, ENDS, progress)
+        instead = ablated.instead
+        found = patched(lab, facts, ablated.noising, metric, params.everywhere, ENDS, progress, instead)
+        destroyed = found.normalised()
     curves = {"denoising": by_role(restored, facts), "noising": by_role(destroyed, facts)}
-    ev.finding("clean_logit_diff", clean, "Logit difference, clean run.", "logits")
-    ev.finding("corrupted_logit_diff", corrupted, "Logit difference, corrupted run.", "logits")
+    for name, values in (("clean", clean), ("corrupted", corrupted)):
+        about = f"{measured_by.capitalize()}, {name} run."
+        ev.finding(f"{name}_{params.metric}", values, about, UNITS[params.metric])
 
     # 4. When the subject's last token hands the fact over, and when the prompt's last token takes it.
     handover(ev, curves["denoising"], lab.model.n_layers, "")
     handover(ev, curves["noising"], lab.model.n_layers, "_noising")
 
     # 5. The best layer of each place and the best head, chosen on one half and measured on the other.
-    estimate = estimated_sweep(lab.model, facts.denoising, sites=["z"]).normalised()
+    estimate = estimated_sweep(lab.model, ablated.denoising, sites=["z"], metric=metric).normalised()
     z_of = {"exact": restored["z"], "noised": destroyed["z"], "estimate": estimate["z"]}
     z = at_role(z_of, facts, "last")
     best = {name: choosing.best(curves["denoising"][place]) for name, place in PLACES.items()}
@@ -99,13 +133,13 @@ def run(lab: Lab, params: Params) -> Result:
     n_heads = lab.model.shape.n_heads
     best_head = choosing.best(z["exact"].reshape(len(facts), -1))
     head = divmod(best_head.place, n_heads)
-    unrelated = from_another_fact(ev, lab, facts, clean, layers, head)
+    unrelated = from_another_fact(ev, lab, facts, ablated.denoising, metric, clean, layers, head)
     for name, layer in layers.items():
         site, role = PLACES[name]
         choosing.choice(f"{name}_layer", best[name], f"The best layer of {site} at the {role} token.")
         for what, direction in (("recovered", "denoising"), ("destroyed", "noising")):
             effect = curves[direction][site, role][:, layer]
-            about = f"Share of the logit difference {what} by {site} of the best layer at the {role} token."
+            about = f"Share of the {measured_by} {what} by {site} of the best layer at the {role} token."
             measuring.finding(f"{name}_{what}", effect, about, control=unrelated[name])
     about = "Layer of the head that restores most at the last token."
     choosing.choice("top_head_layer", best_head.named(lambda place: place // n_heads), about)
@@ -131,12 +165,13 @@ def run(lab: Lab, params: Params) -> Result:
     about = "Mean rank correlation, over heads at the last token, of attribution patching with exact effects."
     ev.finding("estimate_correlation", correlation, about)
 
-    draw(ev, curves, by_head(ev, z))
+    draw(ev, curves, by_head(ev, z), measured_by)
     if params.everywhere:
         ev.table("heads_at_subject", by_head(ev, at_role(z_of, facts, "subject last")))
     columns = ["id", "relation", "clean", "corrupted", "answer", "wrong_answer"]
     per_prompt = facts.table[columns].assign(
-        cluster=facts.clusters, clean_logit_diff=clean, corrupted_logit_diff=corrupted
+        cluster=facts.clusters,
+        **{f"clean_{params.metric}": clean, f"corrupted_{params.metric}": corrupted},
     )
     ev.table("per_prompt", per_prompt)
     ev.array("z", z["noised"])
@@ -149,11 +184,13 @@ def patched(
     lab: Lab,
     facts: Facts,
     pairs: PatchPairs,
+    metric: PatchMetric,
     everywhere: bool,
     stream: tuple[str, ...],
     progress: Callable[..., None],
-) -> tuple[Effects, np.ndarray, np.ndarray]:
-    """Effects by site, and the logit differences of the runs patched from and into.
+    instead: Constants | None = None,
+) -> Sweep:
+    """The metric after each patch, and of the runs patched from and into.
 
     `stream` are the roles that resid_pre is patched at; `everywhere` asks for all roles of every site.
     """
@@ -161,8 +198,7 @@ def patched(
     if everywhere:
         roles = {"resid_pre": ROLES, "attn_out": ROLES, "mlp_out": ROLES, "z": ENDS}
     positions = {site: role_positions(facts.prompts, *where) for site, where in roles.items()}
-    found = sweep(lab.model, pairs, positions=positions, progress=progress)
-    return found.normalised(), found.source, found.base
+    return sweep(lab.model, pairs, positions=positions, metric=metric, instead=instead, progress=progress)
 
 
 def by_role(effects: Effects, facts: Facts) -> Curves:
@@ -200,6 +236,8 @@ def from_another_fact(
     ev: Evidence,
     lab: Lab,
     facts: Facts,
+    denoising: PatchPairs,
+    metric: PatchMetric,
     clean: np.ndarray,
     layers: dict[str, int],
     head: tuple[int, int],
@@ -207,16 +245,15 @@ def from_another_fact(
     """The control of each chosen place: patched from another fact of equal length, on its pair's scale."""
     rows, partners = facts.unrelated()
     # Into the same corrupted run and on the same scale; only the source is another fact's clean run.
-    own = facts.denoising.rows(rows)
-    pairs = PatchPairs(own.base, facts.prompts.clean[partners], own.last, own.answer, own.wrong_answer)
+    pairs = replace(denoising.rows(rows), source=facts.prompts.clean[partners])
     # resid_pre of block 0 is the embedding: it replaces the subject's token itself.
     places = {"subject_resid": ("resid_pre", "subject last", 0)}
     places |= {name: (*PLACES[name], layer) for name, layer in layers.items()}
     used = {layer for _, _, layer in places.values()} | {head[0]}
     asked = role_positions(facts.prompts, *ENDS)[rows]
-    # Scaled by the pair's own clean run: the unrelated source's logit difference of these answers means
-    # nothing.
-    found = sweep(lab.model, pairs, positions=asked, layers=used).normalised(clean[rows])
+    # Scaled by the pair's own clean run: the unrelated source's metric of these answers means nothing.
+    found = sweep(lab.model, pairs, positions=asked, layers=used, metric=metric.rows(rows))
+    found = found.normalised(clean[rows])
 
     over = ev.over("prompt", [facts.ids[row] for row in rows])
     # One of the same relation shares the question: the reader is told how many do.
@@ -242,7 +279,7 @@ def any_place(ev: Evidence, curves: Curves) -> Measurement:
     return ev.control("random_place_recovered", np.mean(places, axis=(0, 2)), about)
 
 
-def draw(ev: Evidence, curves: dict[str, Curves], heads: pd.DataFrame) -> None:
+def draw(ev: Evidence, curves: dict[str, Curves], heads: pd.DataFrame, measured_by: str) -> None:
     """Effects by layer, site and role in each direction, and heads."""
     scale = "0 is the run patched into, 1 the run patched from; bands are 95 % intervals over prompts."
     for direction, title, what in (
@@ -252,7 +289,7 @@ def draw(ev: Evidence, curves: dict[str, Curves], heads: pd.DataFrame) -> None:
         ev.table(direction, by_layer(ev, curves[direction])).line(
             direction,
             "layer",
-            "effect: share of the logit difference",
+            f"effect: share of the {measured_by}",
             color="token: token patched",
             facet="site",
             band=True,
@@ -266,7 +303,7 @@ def draw(ev: Evidence, curves: dict[str, Curves], heads: pd.DataFrame) -> None:
         "layer",
         color="recovered: share restored",
         title="What each head restores at the last token",
-        caption="Mean share of the logit difference that one head's clean z restores in the corrupted run.",
+        caption=f"Mean share of the {measured_by} that one head's clean z restores in the corrupted run.",
         midpoint=0.0,
     )
     ev.table("top_heads", heads.nlargest(12, "recovered").reset_index(drop=True)).bar(
@@ -275,7 +312,7 @@ def draw(ev: Evidence, curves: dict[str, Curves], heads: pd.DataFrame) -> None:
         "name: head",
         band=True,
         title="The heads that restore most",
-        caption="Mean share of the logit difference restored at the last token, "
+        caption=f"Mean share of the {measured_by} restored at the last token, "
         "with 95 % intervals over prompts.",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +26,7 @@ class PatchPairs:
     """Prompts to patch into (`base`) and from (`source`), and the two answers whose logits are compared.
 
     `base` and `source` are "prompt pos" and right-padded; pair i is `last[i] + 1` tokens long on both sides.
+    A run may begin from another residual stream than that of its tokens: `base_start`, `source_start`.
     """
 
     base: Int[Tensor, "prompt pos"]
@@ -33,6 +34,8 @@ class PatchPairs:
     last: Int[Tensor, " prompt"]
     answer: Int[Tensor, " prompt"]
     wrong_answer: Int[Tensor, " prompt"]
+    base_start: Float[Tensor, "prompt pos d_model"] | None = None
+    source_start: Float[Tensor, "prompt pos d_model"] | None = None
 
     def __len__(self) -> int:
         return len(self.base)
@@ -41,39 +44,52 @@ class PatchPairs:
         """The pairs at `index`."""
         chosen = torch.as_tensor(index, device=self.base.device)
         parts = (self.base, self.source, self.last, self.answer, self.wrong_answer)
-        return PatchPairs(*(part[chosen] for part in parts))
+        starts = (self.base_start, self.source_start)
+        return PatchPairs(
+            *(part[chosen] for part in parts),
+            *(None if start is None else start[chosen] for start in starts),
+        )
 
     def reversed(self) -> PatchPairs:
         """Noising from denoising, and back: base and source change places."""
-        return PatchPairs(self.source, self.base, self.last, self.answer, self.wrong_answer)
+        return replace(
+            self,
+            base=self.source,
+            source=self.base,
+            base_start=self.source_start,
+            source_start=self.base_start,
+        )
 
-    def first_difference(self) -> Int[Tensor, " prompt"]:
-        """The first position whose tokens differ; no activation before it can."""
-        # argmax of 0s and 1s is the first 1.
-        return (self.base != self.source).long().argmax(dim=1)
+    def base_resid(self, model: HookedModel) -> Float[Tensor, "prompt pos d_model"]:
+        """The residual stream before block 0 of the runs patched into."""
+        return model.embed(self.base) if self.base_start is None else self.base_start
+
+    def source_resid(self, model: HookedModel) -> Float[Tensor, "prompt pos d_model"]:
+        """The residual stream before block 0 of the runs patched from."""
+        return model.embed(self.source) if self.source_start is None else self.source_start
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Logit differences (answer - wrong answer) after each patch, and of the two unpatched runs.
+    """The metric after each patch, and of the two unpatched runs.
 
-    `logit_diff` holds, by site, "prompt layer pos" (`z`: "prompt layer pos head"); NaN where not asked for.
+    `patched` holds, by site, "prompt layer pos" (`z`: "prompt layer pos head"); NaN where not asked for.
     """
 
-    logit_diff: dict[str, np.ndarray]
+    patched: dict[str, np.ndarray]
     base: Float[np.ndarray, " prompt"]
     source: Float[np.ndarray, " prompt"]
 
     def normalised(self, source: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """By site, the patched logit difference on a scale where 0 is the base run and 1 the source run.
+        """By site, the metric after each patch on a scale where 0 is the base run and 1 the source run.
 
-        `source` replaces the source run's own logit differences as the 1 of the scale.
+        `source` replaces the source run's own values as the 1 of the scale.
         """
         # (patched - base) / (source - base), as in Zhang & Nanda 2024
         span = (self.source if source is None else source) - self.base
         return {
             site: (values - _like(self.base, values)) / _like(span, values)
-            for site, values in self.logit_diff.items()
+            for site, values in self.patched.items()
         }
 
 

@@ -9,7 +9,8 @@ changed residual stream at one position:
     mlp_out    the stream after block L gains mlp_out_source - mlp_out_base
 
 So only positions from the patched one on can change (the base run's keys and values stand for the earlier
-ones), only layers after the patched one, and only the last position is unembedded, along one direction.
+ones), only layers after the patched one, and only the last position is unembedded (for the logit difference
+along one direction).
 Patches of one position go down the layers as one batch; each joins it at its own layer.
 
 Source: Meng et al. 2022 (causal tracing), Wang et al. 2023 (path patching), Zhang & Nanda 2024 (metrics). The
@@ -30,20 +31,21 @@ from torch import Tensor
 
 from engine.errors import DataError
 from engine.lab.groups import equal_length_groups
+from engine.lab.patch_metrics import PatchMetric, patch_metric
 from engine.lab.patch_pairs import (
     PATCHED,
     SITES,
     PatchPairs,
     Sweep,
-    answer_direction,
     empty_sweep,
-    logit_differences,
 )
 from engine.lab.threads import side_by_side
+from engine.models.forward import forward
 from engine.models.sites import Site
 from engine.spec.sites import ATTN_OUT, RESID_PRE
 
 if TYPE_CHECKING:
+    from engine.lab.ablation import Constants
     from engine.models.blocks import Span
     from engine.models.forward import ForwardPass, KVPrefix
     from engine.models.hooked import HookedModel
@@ -59,30 +61,36 @@ def sweep(
     sites: Sequence[str] = SITES,
     positions: Positions | Mapping[str, Positions | None] | None = None,
     layers: Collection[int] | None = None,
+    metric: PatchMetric | None = None,
+    instead: Constants | None = None,
     prompts_at_once: int = 4,
     tokens_at_once: int = 512,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Sweep:
     """Every patch of `sites` at the asked `layers` and `positions` (default: all) of every pair.
 
-    `positions` may differ from site to site. `prompts_at_once` and `tokens_at_once` (by each thread) bound
-    memory: activations kept, and activations recomputed. Raises DataError for a site that does not exist.
+    `positions` may differ from site to site. `metric` is the logit difference when left out. What is put into
+    the base run is the source run's activation, or `instead` a constant. `prompts_at_once` and
+    `tokens_at_once` (by each thread) bound memory: activations kept, and activations recomputed. Raises
+    DataError for a site that does not exist.
     """
     for site in set(sites) - set(SITES):
         raise DataError(f"cannot patch {site!r}", expected="one of " + ", ".join(SITES), seen=site)
     masks = _masks(pairs, sites, positions)
     at_layers = sorted(set(range(model.n_layers) if layers is None else layers))
+    metric = patch_metric(model, pairs) if metric is None else metric
     out = empty_sweep(model, pairs, sites)
     done = 0
     # Prompts of one length share their runs' tensors and need no padding.
     for index in equal_length_groups(pairs.last, prompts_at_once):
-        runs = BothRuns.of(model, pairs.rows(index))
-        out.base[index], out.source[index] = runs.logit_differences
+        constants = None if instead is None else instead.rows(index)
+        runs = BothRuns.of(model, pairs.rows(index), metric.rows(index), constants)
+        out.base[index], out.source[index] = runs.unpatched
         here = {site: mask[index] for site, mask in masks.items()}
         for column in _patched_columns(runs, here, at_layers, tokens_at_once):
             for cells, values in column.effects():
                 rows = np.array(index)[cells.who.numpy()]
-                out.logit_diff[cells.site][rows[:, None], at_layers, column.position] = values
+                out.patched[cells.site][rows[:, None], at_layers, column.position] = values
         done += len(index)
         progress(done / len(pairs))
     return out
@@ -107,31 +115,43 @@ class BothRuns:
 
     model: HookedModel
     pairs: PatchPairs
+    metric: PatchMetric
     base: ForwardPass
     source: ForwardPass
+    instead: Constants | None = None
 
     @classmethod
-    def of(cls, model: HookedModel, pairs: PatchPairs) -> BothRuns:
+    def of(
+        cls, model: HookedModel, pairs: PatchPairs, metric: PatchMetric, instead: Constants | None = None
+    ) -> BothRuns:
         length = int(pairs.last[0]) + 1
-        both = (pairs.base[:, :length], pairs.source[:, :length])
+        both = (pairs.base_resid(model)[:, :length], pairs.source_resid(model)[:, :length])
         # Keys and values of the base run stand for all positions before the patched one.
-        run = partial(model.forward, read=model.sites(*PATCHED.values()), keep_prefix=True)
+        run = partial(forward, model.decoder, read=model.sites(*PATCHED.values()), keep_prefix=True)
         base, source = side_by_side(run, both, model.device)
-        return cls(model, pairs, base, source)
+        return cls(model, pairs, metric, base, source, instead)
 
     @property
     def last(self) -> int:
         return int(self.pairs.last[0])
 
     @cached_property
-    def logit_differences(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of the base runs and of the source runs, each "prompt"."""
-        direction = answer_direction(self.model, self.pairs)
+    def unpatched(self) -> tuple[np.ndarray, np.ndarray]:
+        """The metric of the base runs and of the source runs, each "prompt"."""
+        everyone = torch.arange(len(self.pairs), device=self.base.resid.device)
         base, source = (
-            logit_differences(self.model, run.resid[:, -1], direction).cpu().numpy()
+            self.metric.of(self.model, run.resid[:, -1], everyone).cpu().numpy()
             for run in (self.base, self.source)
         )
         return base, source
+
+    @cached_property
+    def first_difference(self) -> Int[Tensor, " prompt"]:
+        """The first position whose streams before block 0 differ; no activation before it can."""
+        start = Site(0, RESID_PRE)
+        differs = (self.base.activations[start] != self.source.activations[start]).any(-1)
+        # argmax of 0s and 1s is the first 1.
+        return differs.long().argmax(dim=1)
 
     def changes(
         self, site: str, layers: Sequence[int], position: int
@@ -142,7 +162,11 @@ class BothRuns:
     def _change(self, site: str, layer: int, position: int) -> Tensor:
         # Patching a with a_source adds a_source - a_base to whatever a is added to.
         place = Site(layer, PATCHED[site])
-        difference = self.source.activations[place][:, position] - self.base.activations[place][:, position]
+        base = self.base.activations[place][:, position]
+        put = self.source.activations[place][:, position]
+        if self.instead is not None:
+            put = self.instead.at(place, position)
+        difference = put - base
         if site != "z":
             return difference
         # A head writes z_h W_O^h, so that its change of the stream is (z_source - z_base) W_O^h.
@@ -198,7 +222,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class Column:
-    """Every patch at one position of a group, and the logit difference after each."""
+    """Every patch at one position of a group, and the metric after each."""
 
     cells: list[Cells]
     patches: Patches
@@ -215,7 +239,7 @@ class Column:
             torch.cat([one.change for one in lists]),
         )
         # A patch that cannot matter is never run: its value is the base run's, exactly.
-        base, _ = runs.logit_differences
+        base, _ = runs.unpatched
         return cls(cells, patches, torch.as_tensor(base)[patches.prompt])
 
     @property
@@ -266,8 +290,11 @@ def _columns(runs: BothRuns, masks: dict[str, Tensor], layers: Sequence[int]) ->
 
 def _can_matter(runs: BothRuns, patches: Patches) -> Bool[Tensor, " patch"]:
     """False before the first differing token, and after the last attention has read the position."""
-    # Up to the first differing token both runs have the same activations, and a patch changes nothing.
-    differs = runs.pairs.first_difference().cpu()[patches.prompt] <= patches.position
+    # Up to the first differing token both runs have the same activations, and a patch changes nothing. A
+    # constant is neither run's activation.
+    differs = runs.first_difference.cpu()[patches.prompt] <= patches.position
+    if runs.instead is not None:
+        differs = torch.ones_like(differs)
     # Attention alone carries an earlier position to the last one, at stage 2(n_layers - 1) at the latest.
     if patches.position == runs.last:
         return differs
@@ -275,7 +302,7 @@ def _can_matter(runs: BothRuns, patches: Patches) -> Bool[Tensor, " patch"]:
 
 
 def run_down(runs: BothRuns, patches: Patches) -> Float[Tensor, " patch"]:
-    """Logit differences after each patch; `patches` are sorted by stage and join one batch as it descends."""
+    """The metric after each patch; `patches` are sorted by stage and join one batch as it descends."""
     model = runs.model
     final = 2 * model.n_layers
     position = patches.position
@@ -297,9 +324,7 @@ def run_down(runs: BothRuns, patches: Patches) -> Float[Tensor, " patch"]:
             if stage == final - 2:
                 # After the last attention nothing but the last position is read.
                 resid = resid[:, -1:]
-    # logit_diff = norm(x_L) . (W_U[:, answer] - W_U[:, wrong answer])
-    direction = answer_direction(model, runs.pairs)[patches.prompt]
-    return logit_differences(model, resid[:, -1], direction)
+    return runs.metric.of(model, resid[:, -1], patches.prompt.to(resid.device))
 
 
 def _patched_streams(runs: BothRuns, patches: Patches, stage: int) -> Float[Tensor, "patch pos d_model"]:

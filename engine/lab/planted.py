@@ -119,8 +119,8 @@ def estimate_gap(model: HookedModel) -> float:
     # The two texts differ in one token and are equally long, as a pair must be.
     base, source = (torch.tensor(model.token_ids([text])) for text in texts)
     pairs = PatchPairs(base, source, torch.tensor([base.shape[1] - 1]), torch.tensor([5]), torch.tensor([9]))
-    exact = sweep(model, pairs).logit_diff
-    estimate = estimated_sweep(model, pairs).logit_diff
+    exact = sweep(model, pairs).patched
+    estimate = estimated_sweep(model, pairs).patched
     gap = max(float(np.abs(exact[site] - estimate[site]).max()) for site in exact)
     # Relative to the largest effect, since the size of a random model's logits means nothing.
     return gap / max(float(np.ptp(values)) for values in exact.values())

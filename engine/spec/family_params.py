@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MetricName = Literal["logit_diff", "probability", "log_probability", "kl"]
+"""What a patch is measured by (`engine.lab.patch_metrics`)."""
+AblationName = Literal["interchange", "gaussian", "mean", "zero"]
+"""What takes a fact away (`engine.lab.ablation`)."""
 
 
 class FamilyParams(BaseModel):

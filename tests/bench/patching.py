@@ -103,7 +103,7 @@ class Contest:
         now = moment()
         their_time = seconds(lambda: seen.update(theirs=self.theirs(site, cells)))
         our_time = seconds(lambda: seen.update(ours=sweep(self.model, self.pairs, sites=[site])))
-        grid = seen["ours"].logit_diff[site][0]
+        grid = seen["ours"].patched[site][0]
         gap = np.abs(grid[tuple(cells.to_numpy().T)] - seen["theirs"]).max()
         return {
             "pair": self.name,

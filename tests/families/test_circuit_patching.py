@@ -78,3 +78,26 @@ def test_checks_pass_and_counts_are_told(patching):
         > 0
         > patching.measurements["corrupted_logit_diff"].value
     )
+
+
+@pytest.mark.parametrize("metric", ["probability", "log_probability", "kl"])
+def test_the_planted_head_is_found_by_any_metric(metric):
+    found = run(planted_lab(), Params(prompts_per_relation=4, metric=metric)).validated().measurements
+    assert (found["top_head_layer"].value, found["top_head_index"].value) == (LAYER, HEAD)
+    assert found["top_head_recovered"].value == pytest.approx(1.0, abs=1e-5)
+    assert found["top_head_destroyed"].value == pytest.approx(1.0, abs=1e-5)
+    better, worse = (found[f"{run_name}_{metric}"].value for run_name in ("clean", "corrupted"))
+    assert (better < worse) == (metric == "kl")
+    assert "clean_logit_diff" not in found
+
+
+@pytest.mark.parametrize("ablation", ["gaussian", "mean", "zero"])
+def test_the_planted_head_is_found_however_the_fact_is_taken_away(ablation):
+    found = run(planted_lab(), Params(prompts_per_relation=4, ablation=ablation)).validated().measurements
+    assert (found["top_head_layer"].value, found["top_head_index"].value) == (LAYER, HEAD)
+    assert found["top_head_recovered"].value == pytest.approx(1.0, abs=1e-5)
+    assert found["subject_handover_layer"].value == LAYER + 1
+    # Put in the place of the head itself, zeros take all of what it moves.
+    if ablation != "gaussian":
+        assert found["top_head_destroyed"].value > 0.5
+    assert found["last_mlp_destroyed"].value == pytest.approx(0.0, abs=1e-5)

@@ -14,8 +14,8 @@ def test_in_a_linear_model_the_estimate_is_exact(architecture, pairs):
     model = linear_model(architecture)
     exact, estimate = sweep(model, pairs), estimated_sweep(model, pairs)
     for site in SITES:
-        scale = np.nanmax(np.abs(exact.logit_diff[site]))
-        np.testing.assert_allclose(estimate.logit_diff[site], exact.logit_diff[site], atol=1e-5 * scale)
+        scale = np.nanmax(np.abs(exact.patched[site]))
+        np.testing.assert_allclose(estimate.patched[site], exact.patched[site], atol=1e-5 * scale)
 
 
 def test_it_has_the_runs_and_the_gaps_of_the_exact_sweep(model, pairs):
@@ -23,9 +23,9 @@ def test_it_has_the_runs_and_the_gaps_of_the_exact_sweep(model, pairs):
     np.testing.assert_allclose(estimate.base, exact.base, atol=1e-5)
     np.testing.assert_allclose(estimate.source, exact.source, atol=1e-5)
     for site in SITES:
-        assert (np.isnan(estimate.logit_diff[site]) == np.isnan(exact.logit_diff[site])).all()
+        assert (np.isnan(estimate.patched[site]) == np.isnan(exact.patched[site])).all()
 
 
 def test_in_a_model_that_is_not_linear_it_is_an_estimate(model, pairs):
-    exact, estimate = (f(model, pairs, sites=["resid_pre"]).logit_diff for f in (sweep, estimated_sweep))
+    exact, estimate = (f(model, pairs, sites=["resid_pre"]).patched for f in (sweep, estimated_sweep))
     assert np.nanmax(np.abs(exact["resid_pre"] - estimate["resid_pre"])) > 0.01

@@ -1,16 +1,20 @@
 """Pairs, and the scale on which what a patch did is read."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from engine.lab.patch_pairs import SITES, PatchPairs, Sweep, answer_direction, empty_sweep, logit_differences
+from engine.lab.patch_pairs import SITES, Sweep, answer_direction, empty_sweep, logit_differences
 
 
 def test_rows_keep_the_parts_of_a_pair_together(pairs):
+    pairs = replace(pairs, base_start=torch.rand(3, 8, 4))
     some = pairs.rows([2, 0])
     assert len(some) == 2
-    for name in vars(pairs):
+    assert some.source_start is None
+    for name in vars(pairs).keys() - {"source_start"}:
         assert torch.equal(getattr(some, name), getattr(pairs, name)[[2, 0]])
 
 
@@ -19,14 +23,6 @@ def test_reversing_exchanges_the_prompts_and_not_the_answers(pairs):
     assert torch.equal(other.base, pairs.source) and torch.equal(other.source, pairs.base)
     assert torch.equal(other.answer, pairs.answer) and torch.equal(other.wrong_answer, pairs.wrong_answer)
     assert torch.equal(other.reversed().base, pairs.base)
-
-
-def test_the_first_difference_is_found_by_walking_along(pairs):
-    walked = [
-        next(i for i, (a, b) in enumerate(zip(base, source, strict=True)) if a != b)
-        for base, source in zip(pairs.base.tolist(), pairs.source.tolist(), strict=True)
-    ]
-    assert pairs.first_difference().tolist() == walked == [4, 0, 5]
 
 
 def test_an_effect_is_0_at_the_base_run_and_1_at_the_source_run():
@@ -46,10 +42,10 @@ def test_another_run_may_be_the_1_of_the_scale_and_heads_are_scaled_by_prompt_to
 def test_a_sweep_begins_with_nothing_measured(model, pairs):
     empty = empty_sweep(model, pairs, SITES)
     grid = (3, model.n_layers, pairs.base.shape[1])
-    assert {site: values.shape for site, values in empty.logit_diff.items()} == {
+    assert {site: values.shape for site, values in empty.patched.items()} == {
         site: (*grid, 4) if site == "z" else grid for site in SITES
     }
-    assert all(np.isnan(values).all() for values in (*empty.logit_diff.values(), empty.base, empty.source))
+    assert all(np.isnan(values).all() for values in (*empty.patched.values(), empty.base, empty.source))
 
 
 def test_differences_along_the_answers_direction_are_those_of_the_logits(model, pairs):
@@ -60,9 +56,3 @@ def test_differences_along_the_answers_direction_are_those_of_the_logits(model, 
     ]
     found = logit_differences(model, resid, answer_direction(model, pairs))
     assert found.tolist() == pytest.approx(expected, abs=1e-4)
-
-
-def test_a_pair_of_one_text_differs_nowhere_and_says_position_0():
-    same = torch.tensor([[1, 2, 3]])
-    one = torch.tensor([1])
-    assert PatchPairs(same, same, torch.tensor([2]), one, one).first_difference().tolist() == [0]

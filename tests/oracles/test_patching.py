@@ -42,7 +42,7 @@ def metric(logits: torch.Tensor, pair: int, pairs: PatchPairs) -> torch.Tensor:
 @pytest.mark.parametrize("site", TRANSFORMER_LENS)
 def test_the_sweep_equals_get_act_patch(model, pairs, site, direction):
     pairs = pairs if direction == "denoising" else pairs.reversed()
-    ours = sweep(model, pairs, sites=[site]).logit_diff[site]
+    ours = sweep(model, pairs, sites=[site]).patched[site]
     for pair in range(len(pairs)):
         with torch.no_grad():
             _, cache = model.bridge.run_with_cache(pairs.source[[pair]], prepend_bos=False)
