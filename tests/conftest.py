@@ -39,8 +39,8 @@ experiments:
     prompts: facts.csv
 claims:
   found-in-the-middle:
-    says: The answer is settled after two of three blocks.
-    holds: lens.commit_layer == 2
+    says: The middle one of three blocks is where the answer comes in.
+    holds: lens.specific_layer == 1
     registered: 2026-11-22
   found-at-once:
     holds: lens.commit_layer < 1

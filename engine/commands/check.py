@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import typer
 
 from engine.commands.arguments import current_plan
 from engine.commands.console import Output, TextTable
 from engine.commands.options import Json, Slugs
 from engine.commands.reports import concerns, print_reports
+from engine.publish.overview import Report
+from engine.report.claim_sentences import family_in_words
 from engine.runs.calibrations import calibrations
 from engine.runs.investigation import find_root
 from engine.runs.sources import project_sources
@@ -29,8 +33,17 @@ def check(slugs: Slugs = None, json: Json = False) -> Output:
     with current_plan(root, slugs) as (store, plan):
         reports = print_reports(plan, store)
     found = concerns(reports, calibrations(root, project_sources(), measure=False))
+    judged = [f"{name}, {said}" for name, said in _families(reports)]
     if found:
         table = TextTable(["what", "where", "why"], [(c.kind, c.where, c.message) for c in found])
-        return Output([table], found, json, exit_status=1)
+        return Output([table, *judged], found, json, exit_status=1)
     names = ", ".join(plan.investigations) or "no investigation"
-    return Output([f"nothing needs a person: {names}"], found, json)
+    return Output([*judged, f"nothing needs a person: {names}"], found, json)
+
+
+def _families(reports: Sequence[Report]) -> Iterator[tuple[str, str]]:
+    """Of each investigation and model how many claims were judged, and which verdicts stand as one family."""
+    for report in reports:
+        for model in report.ledger.spec.models:
+            if said := family_in_words(report.ledger, model):
+                yield report.ledger.slug, said

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from engine.evidence.verdicts import Verdict
+from engine.evidence.printing import counted
+from engine.evidence.verdicts import Verdict, decided_family_wise
 from engine.runs.ledger import Ledger
 from engine.spec.models import Claim
 
@@ -55,9 +56,12 @@ def share_of(verdict: Verdict) -> str:
 
 
 def why(verdict: Verdict) -> str:
-    """`holds in 99.2 % of replicates; reason`, as far as there is any of it."""
+    """`holds in 99.2 % of replicates (24 relations like these); reason`, as far as there is any of it."""
     share = share_of(verdict)
-    return "; ".join(t for t in (f"holds in {share} of replicates" if share else "", verdict.reason) if t)
+    whom = f" ({verdict.population})" if verdict.population else ""
+    return "; ".join(
+        t for t in (f"holds in {share} of replicates{whom}" if share else "", verdict.reason) if t
+    )
 
 
 def verdict_in_words(verdict: Verdict) -> str:
@@ -65,6 +69,19 @@ def verdict_in_words(verdict: Verdict) -> str:
     mark = " (published)" if verdict.source == "published" else ""
     more = why(verdict)
     return f"{verdict.verdict}{mark}: {more}" if more else f"{verdict.verdict}{mark}"
+
+
+def family_in_words(ledger: Ledger, model: str) -> str:
+    """How many claims were judged on a model, and which verdicts stand if they are taken as one family."""
+    verdicts = [verdict_of(ledger, claim, model) for claim in ledger.spec.claims]
+    stands = decided_family_wise(verdicts)
+    if not stands:
+        return ""
+    alone = [v.claim for v in verdicts if v.claim in stands and v.verdict != "undetermined"]
+    fallen = [claim for claim in alone if not stands[claim]]
+    said = f"{model}: {counted(len(stands), 'claim')} judged, {len(alone)} decided one by one"
+    together = f"{len(alone) - len(fallen)} as one family (Holm, 5 %)"
+    return f"{said}, {together}; not then: {', '.join(fallen)}." if fallen else f"{said}, {together}."
 
 
 def verdict_and_share(verdict: Verdict) -> str:

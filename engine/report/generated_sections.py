@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from markupsafe import Markup
 
 from engine.evidence.printing import interval_text
-from engine.report.claim_sentences import verdict_of
+from engine.report.claim_sentences import family_in_words, verdict_of
 from engine.report.numbers import MARKERS, failed_checks, is_withheld
 from engine.report.popovers import command_of, day
 from engine.report.printers.markdown_blocks import block, joined
@@ -32,8 +32,12 @@ def where_it_holds(ledger: Ledger, printer: Printer) -> Markup:
         verdicts = [printer.verdict(verdict_of(ledger, id, model)) for model in models]
         rows.append([claim.says or id, claim.holds, *verdicts])
     table = printer.grid(Grid(["Claim", "Holds where", *models], rows))
-    share = printer.paragraph("Percentages: the share of bootstrap replicates in which the claim holds.")
-    return _blocks([table, share if rows else "", printer.items(_reasons(ledger))])
+    share = printer.paragraph(
+        "Percentages: the share of bootstrap replicates in which the claim holds; of a claim of several "
+        "comparisons that of the one that decides, corrected for their number."
+    )
+    families = [said for model in models if (said := family_in_words(ledger, model))]
+    return _blocks([table, share if rows else "", printer.items(families), printer.items(_reasons(ledger))])
 
 
 def _reasons(ledger: Ledger) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from engine.evidence.verdicts import Verdict
 from engine.report.claim_sentences import (
     ClaimSentence,
+    family_in_words,
     sentence_in_words,
     share_of,
     verdict_and_share,
@@ -85,3 +88,26 @@ def test_a_claim_that_nobody_judged_is_unmeasured(ledger) -> None:
     for claim, model in (("mostly-known", "far-away"), ("rank-falls", "another")):
         verdict = verdict_of(ledger, claim, model)
         assert (verdict.verdict, verdict.share) == ("unmeasured", None)
+
+
+def test_a_verdict_says_of_whom_it_speaks() -> None:
+    said = why(Verdict("c", "supported", 0.99, population="24 relations like these"))
+    assert said == "holds in 99 % of replicates (24 relations like these)"
+
+
+def test_a_page_says_which_verdicts_stand_if_its_claims_are_one_family(ledger) -> None:
+    (model, *_) = ledger.spec.models
+    verdicts = {
+        "rank-falls": Verdict("rank-falls", "supported", 1.0, p=0.0004),
+        "mostly-known": Verdict("mostly-known", "contradicted", 0.02, p=0.04),
+    }
+    judged = replace(ledger, verdicts={model: verdicts})
+    assert family_in_words(judged, model) == (
+        f"{model}: 2 claims judged, 2 decided one by one, 2 as one family (Holm, 5 %)."
+    )
+    verdicts["rank-falls"] = replace(verdicts["rank-falls"], p=0.03)
+    assert family_in_words(replace(ledger, verdicts={model: verdicts}), model).endswith(
+        "2 decided one by one, 0 as one family (Holm, 5 %); not then: rank-falls, mostly-known."
+    )
+    # What was published without a p is no part of it.
+    assert family_in_words(ledger, model) == ""
