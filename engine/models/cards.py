@@ -33,6 +33,10 @@ from engine.models.source_files import current_hash, file_stamps
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 WORKING_MEMORY_BYTES = 1_500_000_000
 """What the libraries, a vocabulary of logits and a sweep's activations take beside the weights."""
+CONVERSION = 2
+"""Which conversion is current; an earlier one let checkpoints through that do not fill their model."""
+SEAL = "seal"
+"""The entry of a record that holds a hash of all others."""
 OUT_OF_REACH_SECONDS = 600.0
 """For how long a source that could not be reached is taken to be still out of reach."""
 
@@ -111,15 +115,52 @@ def model_folder(card: ModelCard) -> Path:
 
 
 def cached_record(card: ModelCard) -> dict[str, Any] | None:
-    """The card.json of a fetched model; None where it is not cached or has changed since."""
-    folder = model_folder(card)
+    """The card.json of a fetched model; None where it is not cached, or no longer to be used."""
+    record = _read_record(card)
+    return None if record is None or _outdated(card, record) else record
+
+
+def why_made_anew(card: ModelCard) -> str:
+    """Why what the cache holds of a model is not used; empty where it holds nothing, or is used."""
+    if not model_folder(card).exists():
+        return ""
+    record = _read_record(card)
+    return "its record in the cache is damaged" if record is None else _outdated(card, record)
+
+
+def sealed(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with a hash of itself."""
+    return record | {SEAL: _seal_of(record)}
+
+
+def _seal_of(record: dict[str, Any]) -> str:
+    rest = {key: value for key, value in record.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _read_record(card: ModelCard) -> dict[str, Any] | None:
+    """What card.json holds; None where it is not there, or not what was written."""
     try:
-        record = json.loads((folder / "card.json").read_text())
+        record = json.loads((model_folder(card) / "card.json").read_text())
     except (OSError, ValueError):
         return None
-    stamps = [] if card.pins.path is None else file_stamps(card.pins.path)
-    current = record.get("stamps") == stamps and record.get("pins") == pins_record(card)
-    return record if current and any(folder.glob("*.safetensors")) else None
+    if not isinstance(record, dict):
+        return None
+    # Earlier records have no hash of themselves; those are outdated for that alone.
+    return record if record.get(SEAL, "") in ("", _seal_of(record)) else None
+
+
+def _outdated(card: ModelCard, record: dict[str, Any]) -> str:
+    """Why a record is no longer to be used, in words; empty where it is."""
+    if record.get("conversion") != CONVERSION or SEAL not in record:
+        return "it was converted by a version of the engine that did not prove what it wrote"
+    if record["pins"] != pins_record(card):
+        return "it is pinned to another source now"
+    if card.pins.path is not None and record["stamps"] != file_stamps(card.pins.path):
+        return "its files have changed"
+    folder = model_folder(card)
+    lost = [name for name in record["files"] if not (folder / name).is_file()]
+    return f"{', '.join(lost)} is missing from the cache" if lost else ""
 
 
 def pins_record(card: ModelCard) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -20,20 +21,26 @@ from typing import Any
 from engine.errors import EngineError, ModelError, ModelUnavailable
 from engine.models import hub, wheels
 from engine.models.cards import (
+    CONVERSION,
     cache_folder,
+    cached_record,
     find_card,
     is_cached,
     lacking_disk,
     model_folder,
     pins_record,
+    sealed,
     slug,
+    why_made_anew,
 )
+from engine.models.digests import damage, digests_of
 from engine.models.known import ModelCard
 from engine.models.source_files import file_stamps, hash_of
 
 ByteProgress = Callable[[str, int, int], None]
 """Called with what is being done, how many bytes of it are done, and of how many (0: not known)."""
 POLL_SECONDS = 0.2
+LOG = logging.getLogger(__name__)
 
 
 def fetch(name: str, progress: ByteProgress | None = None) -> Path:
@@ -47,8 +54,31 @@ def fetch(name: str, progress: ByteProgress | None = None) -> Path:
     with _plain_errors(card), _taking_turns(card, tell):
         # Asked inside the turn: the fetch that was waited for may have brought the model.
         if not is_cached(card):
+            _say_why(card, why_made_anew(card), tell)
             _fetch(card, tell)
     return model_folder(card)
+
+
+def renew(name: str, progress: ByteProgress | None = None) -> None:
+    """Make a model's folder anew where a file in it is damaged, and say so; errors as of `fetch`."""
+    card = find_card(name)
+    tell = progress or (lambda what, done, total: None)
+    with _plain_errors(card), _taking_turns(card, tell):
+        record = cached_record(card)
+        # Asked again inside the turn: another process may have renewed it.
+        if record and (damaged := damage(model_folder(card), record["files"])):
+            _say_why(card, damaged, tell)
+            # First, so that nobody takes it for cached where it cannot be had again now.
+            (model_folder(card) / "card.json").unlink()
+            _fetch(card, tell)
+
+
+def _say_why(card: ModelCard, reason: str, tell: ByteProgress) -> None:
+    """A line that stays, wherever the progress is shown: what was in the cache is replaced."""
+    if reason:
+        line = f"{card.name} in the cache is not used and is made anew: {reason}"
+        LOG.warning(line)
+        tell(line, 0, 0)
 
 
 def _fetch(card: ModelCard, tell: ByteProgress) -> None:
@@ -108,10 +138,12 @@ def _convert(card: ModelCard, source: Path, target: Path, facts: dict[str, Any])
         "stamps": [],
         "pins": pins_record(card),
         "anatomy": anatomy.to_json(),
+        "conversion": CONVERSION,
+        "files": digests_of(target),
         "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
         "converted_with": {package: version(package) for package in ("transformers", "torch", "gguf")},
     }
-    (target / "card.json").write_text(json.dumps(record | facts, indent=2) + "\n")
+    (target / "card.json").write_text(json.dumps(sealed(record | facts), indent=2) + "\n")
 
 
 @contextlib.contextmanager

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.errors import ModelCorrupt, ModelError, ModelUnavailable
 from engine.models.anatomy import Anatomy
 from engine.models.cards import availability, cached_record, find_card, model_folder, recently_out_of_reach
-from engine.models.fetch import ByteProgress, fetch
+from engine.models.digests import damage
+from engine.models.fetch import ByteProgress, fetch, renew
 from engine.models.hooked import HookedModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -39,7 +39,7 @@ def load(
     place = _device(device)
     if dtype not in DTYPES:
         raise ModelError("no such dtype", expected=" or ".join(DTYPES), seen=repr(dtype))
-    folder, record = _folder(name, dtype, progress)
+    folder, record = _sound_folder(name, dtype, progress)
     model = HookedModel(
         name=name,
         hash=record["hash"],
@@ -55,6 +55,23 @@ def load(
     # Before anybody computes with it: a model whose paths differ is not handed out.
     proof = _proved(model, folder)
     return replace(model, parity=max(proof["plain"], proof["bridge"]))
+
+
+def _sound_folder(name: str, dtype: str, progress: ByteProgress | None) -> tuple[Path, dict[str, Any]]:
+    """The model's folder and record, every file in it proved; what is damaged is made anew, once."""
+    folder, record = _folder(name, dtype, progress)
+    if not damage(folder, record["files"]):
+        return folder, record
+    renew(name, progress)
+    folder, record = _folder(name, dtype, progress)
+    if damaged := damage(folder, record["files"]):
+        raise ModelCorrupt(
+            "the cached files are damaged right after they were written",
+            where=str(folder),
+            seen=damaged,
+            hint="look at the disk, or set MECH_CACHE to another one",
+        )
+    return folder, record
 
 
 def _folder(name: str, dtype: str, progress: ByteProgress | None) -> tuple[Path, dict[str, Any]]:
@@ -87,14 +104,8 @@ def _weights(folder: Path, dtype: torch.dtype, device: str) -> dict[str, Tensor]
     """All tensors of the folder; in their own dtype on the CPU they are mapped from the file, not read."""
     weights: dict[str, Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
-        try:
-            # `to` gives back the tensor itself where nothing changes, so that a mapped one stays mapped.
-            weights |= {name: tensor.to(device, dtype) for name, tensor in load_file(file).items()}
-        except SafetensorError as problem:
-            hint = f"remove {folder}; the model is then fetched again"
-            raise ModelCorrupt(
-                "the cached weights are damaged", where=str(file), seen=str(problem), hint=hint
-            ) from problem
+        # `to` gives back the tensor itself where nothing changes, so that a mapped one stays mapped.
+        weights |= {name: tensor.to(device, dtype) for name, tensor in load_file(file).items()}
     return weights
 
 
@@ -116,7 +127,9 @@ def _proved(model: HookedModel, folder: Path) -> Mapping[str, float]:
 
     file = folder / "parity.json"
     key = _circumstances(model)
-    known = json.loads(file.read_text()) if file.is_file() else {}
+    known: dict[str, dict[str, float]] = {}
+    with contextlib.suppress(OSError, ValueError):  # none yet, or a damaged one: measured again
+        known = json.loads(file.read_text())
     if key not in known:
         found = parity(model)
         require_parity(found, model.name, model.dtype)

@@ -19,7 +19,6 @@ from engine.models.cards import is_cached, model_hash
 from engine.models.convert import convert
 from engine.models.fetch import fetch
 from engine.models.huggingface import quiet
-from engine.models.load import load
 from engine.models.source_files import hash_of
 from tests.models.conftest import write_gguf
 
@@ -145,20 +144,3 @@ def test_an_architecture_without_plain_blocks_is_refused(
     with pytest.raises(ModelError, match="sliding windows"):
         fetch(str(folder))
     assert leftovers() == []
-
-
-def test_damage_to_the_cache_is_said_or_mended(
-    cache: Path, tmp_path: Path, write_folder: WriteFolder
-) -> None:
-    name = str(write_folder(tmp_path / "mine"))
-    weights = fetch(name) / "model.safetensors"
-    whole = weights.read_bytes()
-    weights.write_bytes(whole[:2000])
-    with pytest.raises(ModelCorrupt, match="the cached weights are damaged"):
-        load(name)
-    weights.unlink()
-    assert not is_cached(card_of(name))
-    fetch(name)
-    assert weights.read_bytes() == whole
-    (weights.parent / "card.json").write_text("{")
-    assert not is_cached(card_of(name))
