@@ -21,6 +21,7 @@ dictionary of random directions with the same k (`random_`), and the first k pri
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -86,7 +87,8 @@ def run(lab: Lab, params: Params) -> Result:
     with lab.stage(0.3, "reading the corpus") as progress:
         acts = harvested(lab, [lab.hook_site], params, progress)
     training_rows, held, massive = hold_out(lab, acts, params)
-    ev = Evidence("context", held.names)
+    # Contexts of one document are alike: each number is measured for these documents and for more like them.
+    ev = Evidence("context", held.names, groups=held.documents, group_unit="document")
 
     # 2. Train on the other contexts; take the input's scaling into the weights.
     with lab.stage(0.8, "training") as progress:
@@ -247,7 +249,8 @@ def splicing(
 
     batches = ids.to(lab.model.device).split(SPLICED_AT_ONCE)
     losses = splice(batches, lab.model.logits, forward, by, first_position=first)
-    spliced = ev.over("context", names)
+    document = dict(zip(held.names, held.documents, strict=True))
+    spliced = replace(ev, ids=names, groups=[document[name] for name in names])
     about = "Share kept of the loss between zeros at the site and the model's own activations{}."
     # The ratio of means over contexts, since a context's own denominator may be near 0.
     score = {who: (losses.zero - losses.ce[who], losses.zero - losses.clean) for who in by}
