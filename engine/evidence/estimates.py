@@ -30,6 +30,11 @@ class Sample:
     def who(self) -> str:
         return f"{self.units.n} {self.unit}{'' if self.units.n == 1 else 's'}"
 
+    @property
+    def is_small(self) -> bool:
+        """Whether the units are so few that an odd one may well be missing."""
+        return self.units.n < iv.FEW
+
     def columns(self, needed: int) -> np.ndarray:
         if self.rows.shape[1:] == (() if needed == 1 else (needed,)):
             return self.rows
@@ -71,7 +76,9 @@ def estimate(sample: Sample, statistic: str | RowFunction) -> Estimate:
 
 def _mean(sample: Sample) -> Estimate:
     rows = sample.columns(1)
-    return _spread(sample, float(rows.mean()), rs.resampled(rs.weighted_means, rows, sample.units))
+    raw = rs.resampled(rs.weighted_means, rows, sample.units)
+    left_out = rs.leave_one_out_means(rows, sample.units)
+    return _spread(sample, Resampled(float(rows.mean()), raw, left_out, float(np.abs(rows).max())))
 
 
 def _ratio(sample: Sample) -> Estimate:
@@ -80,13 +87,16 @@ def _ratio(sample: Sample) -> Estimate:
     over, under = rows.mean(axis=0)
     if under == 0:
         raise ResultError(f"{sample.name} divides by zero", seen="a denominator with mean 0")
+    value = float(over / under)
     means = rs.resampled(rs.weighted_means, rows, sample.units)
+    left_out = rs.leave_one_out_means(rows, sample.units)
     # Fieller (1954): where the denominator may be zero, the set of ratios that fit is unbounded. A resample
     # whose denominator has the other sign, or none, shows that these units cannot exclude it.
-    if (means[:, 1] * under <= 0).any():
+    if (means[:, 1] * under <= 0).any() or (left_out[:, 1] * under <= 0).any():
         note = f"Over {sample.who} the denominator may be zero, so that the ratio has no interval."
-        return Estimate(float(over / under), None, note)
-    return _spread(sample, float(over / under), means[:, 0] / means[:, 1])
+        return Estimate(value, None, note)
+    found = Resampled(value, means[:, 0] / means[:, 1], left_out[:, 0] / left_out[:, 1], abs(value))
+    return _spread(sample, found)
 
 
 def _correlation(sample: Sample, statistic: rs.Statistic) -> Estimate:
@@ -103,12 +113,29 @@ def _correlation(sample: Sample, statistic: rs.Statistic) -> Estimate:
     raw = np.arctanh(np.clip(rs.resampled(statistic, rows, sample.units), -inside, inside))
     if refusal := _refusal(sample, raw):
         return Estimate(value, None, refusal)
-    return Estimate(value, np.tanh(iv.expanded(np.arctanh(value), raw, sample.units.n)), _few(sample))
+    z = float(np.arctanh(value))
+    scores = (raw - z) * rs.student_scales(sample.units)
+    dealt = iv.in_order_of(scores, iv.correlation_values(z, raw, sample.units.drawn))
+    note = f"Only {sample.who}: the interval is a quarter wider. {_rare(sample)}" if sample.is_small else ""
+    return Estimate(value, np.tanh(dealt), note)
 
 
 def _of_function(sample: Sample, function: RowFunction) -> Estimate:
     value = _existing(sample, function(sample.rows))
-    return _spread(sample, value, rs.resampled(rs.on_rows(function), sample.rows, sample.units))
+    statistic = rs.on_rows(function)
+    if sample.units.n < iv.TOO_FEW_FOR_A_FUNCTION:
+        note = f"Only {sample.who}: a function of the rows has no interval over so few; a mean may have one."
+        return Estimate(value, None, note)
+    raw = rs.resampled(statistic, sample.rows, sample.units)
+    if refusal := _refusal(sample, raw):
+        return Estimate(value, None, refusal)
+    # A high quantile, or a largest value, is the same on many resamples, and the true one lies beyond all.
+    at_the_end = max(np.mean(raw == raw.min()), np.mean(raw == raw.max()))
+    if np.ptp(raw) > 0 and at_the_end > iv.TAIL:
+        note = f"It rests on the most extreme of {sample.who}, beyond which they show nothing: no interval."
+        return Estimate(value, None, note)
+    left_out = rs.leave_one_out(statistic, sample.rows, sample.units)
+    return _spread(sample, Resampled(value, raw, left_out, abs(value)), function=True)
 
 
 def _existing(sample: Sample, value: float) -> float:
@@ -156,20 +183,67 @@ def _dealt(sample: Sample, value: float, shares: np.ndarray, ascending: np.ndarr
     return Estimate(value, iv.in_order_of(shares, ascending, sample.tie_breaker()))
 
 
-def _spread(sample: Sample, value: float, raw: np.ndarray) -> Estimate:
+@dataclass(frozen=True)
+class Resampled:
+    """A number on the sample, on every resample ("replicate") and without each unit in turn ("unit")."""
+
+    value: float
+    replicates: np.ndarray
+    left_out: np.ndarray
+    scale: float
+    """The size of what is averaged, against which the last digits of a sum are told from a spread."""
+
+    def influences(self) -> np.ndarray:
+        """What each unit adds to the number, times n, about their mean: for a mean its rows less the mean."""
+        pseudo = (len(self.left_out) - 1) * (self.value - self.left_out)
+        return pseudo - pseudo.mean()
+
+
+def _spread(sample: Sample, found: Resampled, function: bool = False) -> Estimate:
     """Replicates spread about the value, or the reason why these units bear no interval."""
-    if refusal := _refusal(sample, raw):
+    value = found.value
+    if refusal := _refusal(sample, found.replicates):
         return Estimate(value, None, refusal)
-    skew = float(iv.skewness(raw))
-    # The replicates of a mean are skewed as the data are, over root n. Beyond this much the stretch of one
-    # side does not mend the interval (intervals.py).
-    if abs(skew) >= iv.TOO_SKEWED:
-        note = f"One or two of {sample.who} carry this number, so that it has no interval to trust."
-        return Estimate(value, None, note)
-    notes = [_few(sample), _skewed(sample, skew)]
-    if np.ptp(raw) == 0:
-        notes.append(f"All {sample.who} give the same number.")
-    return Estimate(value, iv.expanded(value, raw, sample.units.n), " ".join(filter(None, notes)))
+    if not np.isfinite(found.left_out).all():
+        return Estimate(value, None, f"It does not exist without one of the {sample.who}: no interval.")
+    influences = found.influences()
+    n = sample.units.drawn
+    if refusal := _says_too_little(sample, found, influences, function):
+        return Estimate(value, None, refusal)
+    # Tukey's jackknife (1958): for a mean the standard error s / root n, and never too small on average.
+    error = float(np.sqrt((influences**2).sum() / (n * (n - 1))))
+    skews = [float(iv.skewness(influences))]
+    if function:
+        # A function that jumps from row to row, as a quantile does, has influences that say little: then the
+        # bootstrap knows better. Its replicates are skewed as the influences are, over root n.
+        error = max(error, float(found.replicates.std() * np.sqrt(n / (n - 1))))
+        skews.append(float(iv.skewness(found.replicates)) * np.sqrt(n))
+    values = iv.student_values(value, error, max(skews), n, len(found.replicates), function)
+    if function:
+        below = iv.student_values(value, error, min(skews), n, len(found.replicates), function)
+        values = np.where(values < value, below, values)
+    # The normal deviations of the resamples, made those of Student's t: so a difference of two means is
+    # spread by t too, whatever its sides are.
+    scores = (found.replicates - value) * rs.student_scales(sample.units)
+    return Estimate(value, iv.in_order_of(scores, values), _widened(sample, skews[0], function))
+
+
+def _says_too_little(sample: Sample, found: Resampled, influences: np.ndarray, function: bool) -> str:
+    """Why these units show no spread that the number could be judged by, or nothing."""
+    units = f"{sample.unit}s"
+    flat = np.ptp(found.replicates) if function else np.abs(influences).max()
+    if flat <= iv.SAME * found.scale:
+        share = f"{100 * iv.unseen_share(sample.units.n):.2g} %"
+        return (
+            f"All {sample.units.n:,} {units} gave this same value, so that no interval can be made; "
+            f"up to {share} of {units} may give another."
+        )
+    # A quantile has few different influences, whatever its rows are: so a function is judged by its rows.
+    if (off := iv.off_the_mode(sample.rows if function else influences)) is not None:
+        return f"All but {off} of {sample.who} gave the same value: too few others to know how they spread."
+    if iv.carried_by_one(float(iv.skewness(influences)), sample.units.drawn):
+        return f"One or two of {sample.who} carry this number, so that it has no interval to trust."
+    return ""
 
 
 def _refusal(sample: Sample, raw: np.ndarray) -> str:
@@ -183,18 +257,29 @@ def _too_few(sample: Sample) -> str:
     return f"Only {sample.who}: no 95 % interval over so few can be trusted."
 
 
-def _few(sample: Sample) -> str:
-    if sample.units.n >= iv.FEW:
-        return ""
-    return f"Only {sample.who}, too few to show how they spread: the interval is a quarter wider."
+def _rare(sample: Sample) -> str:
+    """What few units cannot show, however wide their interval is."""
+    missed = 0.9**sample.units.n
+    return f"One odd {sample.unit} in ten would be missed by {missed:.0%} of such samples.".replace("%", " %")
 
 
-def _skewed(sample: Sample, skew: float) -> str:
-    if abs(skew) < iv.SKEWED:
-        return ""
-    side = "upper" if skew > 0 else "lower"
-    more = 100 * (abs(skew) - iv.SKEW_NOISE)
-    return f"A few {sample.unit}s lie far out: the {side} side is {more:.0f} % wider."
+def _widened(sample: Sample, skew: float, function: bool) -> str:
+    """Why the interval is wider than Student's t, where it is so by a quarter or more."""
+    upper, lower = iv.widening(skew, sample.units.drawn, function)
+    wide = (upper + lower) / 2
+    notes = []
+    if sample.is_small:
+        notes.append(
+            f"Only {sample.who}: the interval is {wide:.1f} times Student's, in case they are skewed."
+        )
+        notes.append(_rare(sample))
+    elif wide >= iv.WIDE:
+        notes.append(f"{sample.who} cannot exclude skewed data: the interval is {wide:.1f} times Student's.")
+    longer = max(upper, lower) / min(upper, lower)
+    if longer >= iv.WIDE:
+        side = "upper" if upper > lower else "lower"
+        notes.append(f"A few {sample.unit}s lie far out: the {side} side is {longer:.1f} times as long.")
+    return " ".join(notes)
 
 
 ESTIMATORS: dict[str, Callable[[Sample], Estimate]] = {

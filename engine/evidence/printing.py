@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from engine.evidence.intervals import unseen_share
 from engine.evidence.result import Measurement, Population
 
 PLAIN_DIGITS = 3  # significant digits of an estimate without an interval
 MOST_DIGITS = 6  # significant digits that even the narrowest interval earns
 FLAT_STATISTICS = ("mean", "ratio")  # fractions and medians have exact intervals, also of equal values
 SAME = 1e-9  # relative to the largest row, far above what summing in another order changes
-TAIL = 0.025  # what intervals.py leaves on each side
 LARGEST_EXPONENT, SMALLEST_EXPONENT = 7, -4  # beyond these, scientific notation
 
 
@@ -102,15 +102,6 @@ def _is_flat(m: Measurement) -> bool:
         return False
     over, under = (m.samples, 1.0) if m.samples.ndim == 1 else m.samples.T
     return bool((abs(over - m.value * under) <= SAME * abs(over).max()).all())
-
-
-def unseen_share(n: int) -> float:
-    """The largest share of units that n units may fail to show: at a larger one, one in 40 samples would.
-
-    The upper end of the exact interval of 0 in n (Clopper and Pearson 1934), about 3.7 / n; with one end in
-    20 it is the rule of three (Hanley and Lippman-Hand 1983).
-    """
-    return 1 - TAIL ** (1 / n)
 
 
 def _place(value: float) -> int:

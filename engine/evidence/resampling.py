@@ -119,6 +119,54 @@ def _counts(seed: int, n: int) -> np.ndarray:
     return counts
 
 
+@lru_cache(maxsize=8)
+def _scales(seed: int, n: int) -> np.ndarray:
+    found = np.sqrt((n - 1) / np.random.default_rng([seed, n]).chisquare(n - 1, size=REPLICATES))
+    found.flags.writeable = False
+    return found
+
+
+def student_scales(units: SamplingUnits) -> np.ndarray:
+    """A factor for each replicate that turns normal deviations into those of Student's t: "replicate".
+
+    It is the root of (n - 1) / chi-squared, and shared by all measurements over the same units, so that their
+    sums and differences are scaled alike and follow t as well.
+    """
+    return _scales(units.seed, units.drawn)
+
+
+def leave_one_out(statistic: Statistic, samples: np.ndarray, units: SamplingUnits) -> np.ndarray:
+    """A statistic without each unit in turn: "unit", or "unit column"; NaN where nothing would be left."""
+    rows = len(units.members)
+    block = max(1, _CELLS_AT_ONCE // rows)
+    found = []
+    for start in range(0, units.drawn, block):
+        who = np.arange(start, min(start + block, units.drawn))
+        kept = (units.members != who[:, None, None]).all(axis=2)
+        lonely = ~kept.any(axis=1)
+        kept[lonely] = True
+        value = statistic(kept.astype(np.float32), samples).astype(float)
+        value[lonely] = np.nan
+        found.append(value)
+    return np.concatenate(found)
+
+
+def leave_one_out_means(samples: np.ndarray, units: SamplingUnits) -> np.ndarray:
+    """`leave_one_out` of the means of "row" or "row column", by the sums of each unit."""
+    # About their mean, so that a difference of two large sums keeps its digits.
+    centre = samples.mean(axis=0)
+    away = (samples - centre).reshape(len(samples), -1)
+    ones = np.ones(len(samples))
+    without = np.zeros((units.drawn, 1 + away.shape[1]))
+    for end in units.members.T:
+        columns = [np.bincount(end, c, minlength=units.drawn) for c in (ones, *away.T)]
+        without += np.column_stack(columns)
+    rows = len(samples) - without[:, :1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.where(rows > 0, (away.sum(axis=0) - without[:, 1:]) / rows, np.nan)
+    return centre + means.reshape(units.drawn, *samples.shape[1:])
+
+
 def resampled(statistic: Statistic, samples: np.ndarray, units: SamplingUnits) -> np.ndarray:
     """A statistic on every resample: "replicate", or "replicate column"."""
     if units.one_each:

@@ -1,11 +1,8 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from scipy.stats import beta
 
 from engine.evidence.bootstrap import count, measure
-from engine.evidence.printing import digits, interval_text, printable, unseen_share
+from engine.evidence.printing import digits, interval_text, printable
 from engine.evidence.result import Measurement
 
 
@@ -48,19 +45,14 @@ def test_an_interval_is_told_with_what_it_rests_on() -> None:
 
 
 def test_equal_values_of_all_units_make_no_interval_but_say_what_they_may_hide() -> None:
-    flat = measure("shared", np.zeros(6), unit="seed")
-    assert (flat.low, flat.high) == (0, 0)
+    flat = Measurement("shared", 0.0, 0.0, 0.0, 6, "seed", replicates=np.zeros(4000))  # as once published
     shown = printable(flat)
     assert (shown.value, shown.low, shown.high, shown.n) == (0, None, None, 6)
     assert "All 6 seeds gave this same value" in shown.note
     assert "up to 46 % of seeds may give another" in shown.note
     assert interval_text(shown).startswith("0 (no interval, n = 6 seeds: All 6 seeds")
     assert shown.replicates is flat.replicates  # so that claims are judged as before
-    tokens = np.random.default_rng(0).integers(20, 90, 50)
-    ratio = measure("l0", np.column_stack([tokens * 0.1, tokens / 3]), "ratio", unit="context")
-    assert (ratio.high or 0) - (ratio.low or 0) < 1e-6  # not 0: sums differ in their last digits
-    assert printable(ratio).low is None
-    assert printable(replace(flat, samples=None)).low is None  # as read from a published file
+    assert measure("shared", np.zeros(6), unit="seed").note == shown.note
 
 
 @pytest.mark.parametrize(
@@ -77,11 +69,3 @@ def test_equal_values_of_all_units_make_no_interval_but_say_what_they_may_hide()
 )
 def test_every_other_number_is_told_as_it_was_measured(m: Measurement) -> None:
     assert printable(m) is m
-
-
-@pytest.mark.parametrize("n", [4, 5, 20, 238])
-def test_a_share_beyond_the_one_told_would_have_been_seen_in_39_of_40_samples(n: int) -> None:
-    share = unseen_share(n)
-    assert share == pytest.approx(beta.ppf(0.975, 1, n))
-    other = np.random.default_rng(n).random((20_000, n)) < share
-    assert np.mean(~other.any(axis=1)) == pytest.approx(0.025, abs=0.0045)  # four standard errors

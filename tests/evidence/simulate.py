@@ -1,0 +1,368 @@
+"""How often each kind of interval misses the truth, by statistic, data and number of units.
+
+    python -m tests.evidence.simulate [--repetitions 1000] [--only TEXT] [--check]
+
+Each case draws its data anew in every repetition and measures them as a family would. It prints the table
+and, if all cases were run, writes it to site/coverage.json and into the page that is made from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import stdtrit
+
+from engine.evidence.bootstrap import difference, measure, rate
+from engine.evidence.result import Measurement
+
+SITE = Path(__file__).parents[2] / "site"
+NUMBERS = SITE / "coverage.json"
+SURE = 0.975
+LOW_LEVEL = 0.005
+"""A level at which the parts of a compound claim are judged: 2.5 % shared among five."""
+
+Measured = Measurement | np.ndarray
+"""A measurement, or the replicates of a comparison of two as a claim makes it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table: `measured` gives one data set's number, whose true value is `truth`."""
+
+    statistic: str
+    data: str
+    units: str
+    n: int
+    truth: float
+    measured: Callable[[np.random.Generator], Measured]
+    promised: bool = True
+    """Whether the interval claims to cover such data: not where no sample shows what is odd about them."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a case: fractions of the repetitions, and of those with an interval where so named."""
+
+    statistic: str
+    data: str
+    units: str
+    n: int
+    repetitions: int
+    withheld: float
+    coverage: float | None  # of the intervals given
+    lower_miss: float  # of all repetitions: the interval lies above the truth
+    upper_miss: float  # the interval lies below it
+    false_verdict: float  # the larger share of `> truth` and `< truth` that is called supported
+    false_verdict_low_level: float  # the same, asked at 0.5 % in place of 2.5 %
+    width: float | None  # in the median, over Student's interval of the same rows, where there is one
+    promised: bool
+
+
+def outcome(case: Case, repetitions: int) -> Outcome:
+    """The case, measured in as many data sets; the same seed, so that two versions see the same data."""
+    rng = np.random.default_rng([len(case.data), case.n, *case.statistic.encode()])
+    found = [_seen(case, rng) for _ in range(repetitions)]
+    given = np.array([f for f in found if f is not None]).reshape(-1, 6)
+    share = given.sum(axis=0) / repetitions
+    above, below = share[0], share[1]
+    n_given = len(given)
+    return Outcome(
+        case.statistic,
+        case.data,
+        case.units,
+        case.n,
+        repetitions,
+        withheld=1 - n_given / repetitions,
+        coverage=1 - float(given[:, :2].sum()) / n_given if n_given else None,
+        lower_miss=float(above),
+        upper_miss=float(below),
+        false_verdict=float(max(share[2], share[3])),
+        false_verdict_low_level=float(share[4]),
+        width=float(np.nanmedian(given[:, 5])) if n_given and np.isfinite(given[:, 5]).any() else None,
+        promised=case.promised,
+    )
+
+
+def _seen(case: Case, rng: np.random.Generator) -> tuple[float, ...] | None:
+    """(misses above, below, `> truth` supported, `< truth` supported, either at the low level, width)."""
+    m = case.measured(rng)
+    replicates = m.replicates if isinstance(m, Measurement) else m
+    if replicates is None:
+        return None
+    low, high = np.quantile(replicates, [1 - SURE, SURE])
+    over = (replicates > case.truth).mean()
+    under = (replicates < case.truth).mean()
+    slack = 1e-12 * max(1.0, abs(case.truth))
+    return (
+        low > case.truth + slack,
+        high < case.truth - slack,
+        over >= SURE,
+        under >= SURE,
+        max(over, under) >= 1 - LOW_LEVEL,
+        (high - low) / _student_width(m) if isinstance(m, Measurement) else np.nan,
+    )
+
+
+def _student_width(m: Measurement) -> float:
+    """The width of Student's interval, for the mean of one row for each unit; else NaN."""
+    rows = m.samples
+    if m.statistic != "mean" or rows is None or rows.ndim != 1 or len(rows) != m.n or np.ptp(rows) == 0:
+        return np.nan
+    return 2 * stdtrit(m.n - 1, SURE) * rows.std(ddof=1) / np.sqrt(m.n)
+
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+SOURCES: dict[str, tuple[Draw, float]] = {
+    "normal": (lambda rng, n: rng.normal(size=n), 0.0),
+    "uniform": (lambda rng, n: rng.uniform(-1, 1, size=n), 0.0),
+    "t, 3 degrees": (lambda rng, n: rng.standard_t(3, size=n), 0.0),
+    "exponential": (lambda rng, n: rng.exponential(size=n), 1.0),
+    "lognormal": (lambda rng, n: rng.lognormal(size=n), float(np.exp(0.5))),
+    "70 % zeros": (lambda rng, n: rng.exponential(size=n) * (rng.random(n) < 0.3), 0.3),
+    "90 % zeros": (lambda rng, n: rng.exponential(size=n) * (rng.random(n) < 0.1), 0.1),
+    "counts about 1": (lambda rng, n: rng.poisson(1, size=n).astype(float), 1.0),
+}
+ODD: tuple[Draw, float] = (lambda rng, n: rng.normal(size=n) + 10 * (rng.random(n) < 0.1), 1.0)
+
+
+def cases() -> Iterator[Case]:
+    """All rows of the table, in its order."""
+    yield from _means()
+    yield from _comparisons()
+    yield from _fractions_and_medians()
+    yield from _ratios_and_correlations()
+    yield from _functions()
+    yield from _pairs()
+    yield from _clusters()
+
+
+def _means() -> Iterator[Case]:
+    for data, (draw, truth) in SOURCES.items():
+        for n in (5, 6, 8, 12, 20, 50, 200):
+
+            def mean(rng: np.random.Generator, draw: Draw = draw, n: int = n) -> Measured:
+                return measure("score", draw(rng, n), unit="prompt")
+
+            yield Case("mean", data, "prompts", n, truth, mean)
+    for n in (5, 10):
+
+        def odd(rng: np.random.Generator, n: int = n) -> Measured:
+            return measure("score", ODD[0](rng, n), unit="seed")
+
+        yield Case("mean", "one odd in ten", "seeds", n, ODD[1], odd, promised=False)
+
+
+def _comparisons() -> Iterator[Case]:
+    """Numbers over the same units, subtracted row by row or compared by a claim."""
+    for n in (6, 12, 50, 200):
+
+        def paired(rng: np.random.Generator, n: int = n) -> Measured:
+            base = rng.normal(size=n)
+            gain = rng.lognormal(size=n) - np.exp(0.5)
+            return difference("gain", base + gain, base, unit="prompt")
+
+        yield Case("paired difference", "lognormal", "prompts", n, 0.0, paired)
+
+        def claimed(rng: np.random.Generator, n: int = n) -> Measured:
+            base = 3 * rng.normal(size=n)
+            return _compared(base + rng.normal(size=n), base)
+
+        yield Case("claim a > b", "normal gain, 3 times as much shared", "prompts", n, 0.0, claimed)
+
+        def skewed(rng: np.random.Generator, n: int = n) -> Measured:
+            return _compared(rng.lognormal(size=n), np.exp(0.5) + rng.normal(size=n))
+
+        yield Case("claim a > b", "lognormal against normal", "prompts", n, 0.0, skewed)
+
+
+def _compared(one: np.ndarray, other: np.ndarray) -> np.ndarray | Measurement:
+    first = measure("a", one, unit="prompt")
+    second = measure("b", other, unit="prompt")
+    if first.replicates is None or second.replicates is None:
+        return first if first.replicates is None else second
+    return first.replicates - second.replicates
+
+
+def _fractions_and_medians() -> Iterator[Case]:
+    for truth in (0.5, 0.1, 0.01):
+        for n in (6, 12, 50, 200):
+
+            def fraction(rng: np.random.Generator, truth: float = truth, n: int = n) -> Measured:
+                return measure("known", rng.random(n) < truth, unit="prompt")
+
+            yield Case("fraction", f"{100 * truth:g} %", "prompts", n, truth, fraction)
+    medians: dict[str, tuple[Draw, float]] = {
+        "normal": SOURCES["normal"],
+        "lognormal": (SOURCES["lognormal"][0], 1.0),
+        "ties": (lambda rng, n: rng.poisson(5, size=n).astype(float), 5.0),
+    }
+    for data, (draw, truth) in medians.items():
+        for n in (6, 12, 20, 50):
+
+            def median(rng: np.random.Generator, draw: Draw = draw, n: int = n) -> Measured:
+                return measure("layer", draw(rng, n), "median", unit="prompt")
+
+            yield Case("median", data, "prompts", n, truth, median)
+
+
+def _ratios_and_correlations() -> Iterator[Case]:
+    for n in (6, 12, 20, 50):
+
+        def ratio(rng: np.random.Generator, n: int = n) -> Measured:
+            total = rng.gamma(4, size=n)
+            return rate("explained", total * (0.7 + 0.1 * rng.normal(size=n)), total, unit="prompt")
+
+        yield Case("ratio", "gamma under it", "prompts", n, 0.7, ratio)
+
+        def skewed(rng: np.random.Generator, n: int = n) -> Measured:
+            total = rng.lognormal(size=n)
+            return rate("explained", total * rng.exponential(size=n), total, unit="prompt")
+
+        yield Case("ratio", "lognormal under it", "prompts", n, 1.0, skewed)
+    truths = {"pearson": 0.6, "spearman": float(6 / np.pi * np.arcsin(0.3))}
+    for statistic, truth in truths.items():
+        for n in (6, 12, 20, 50):
+
+            def correlation(rng: np.random.Generator, s: str = statistic, n: int = n) -> Measured:
+                x, noise = rng.normal(size=(2, n))
+                return measure("r", np.column_stack([x, 0.6 * x + 0.8 * noise]), s, unit="prompt")
+
+            yield Case(statistic, "normal", "prompts", n, truth, correlation)
+
+
+def standard_deviation(rows: np.ndarray) -> float:
+    centred = rows - rows.sum() / len(rows)
+    return float(np.sqrt(centred @ centred / (len(rows) - 1)))
+
+
+def percentile_90(rows: np.ndarray) -> float:
+    # numpy's default rule, without its overhead: 4000 calls for each data set.
+    at = 0.9 * (len(rows) - 1)
+    below = int(at)
+    ordered = np.sort(rows)
+    above = ordered[min(below + 1, len(rows) - 1)]
+    return float(ordered[below] + (at - below) * (above - ordered[below]))
+
+
+def _functions() -> Iterator[Case]:
+    truths = {
+        (standard_deviation, "normal"): 1.0,
+        (standard_deviation, "exponential"): 1.0,
+        (percentile_90, "normal"): 1.2815515655446004,
+        (percentile_90, "exponential"): float(np.log(10)),
+    }
+    for (function, data), truth in truths.items():
+        for n in (5, 8, 12, 20, 50):
+            draw = SOURCES[data][0]
+
+            def own(rng: np.random.Generator, f=function, draw: Draw = draw, n: int = n) -> Measured:
+                return measure("spread", draw(rng, n), f, unit="prompt")
+
+            label = function.__name__.replace("_", " ")
+            yield Case(f"function: {label}", data, "prompts", n, truth, own)
+
+
+def _pairs() -> Iterator[Case]:
+    for data in ("normal", "lognormal"):
+        draw, mean = SOURCES[data]
+        for n in (5, 6, 8, 10, 20):
+            pairs = np.column_stack(np.triu_indices(n, 1))
+
+            def match(rng: np.random.Generator, draw: Draw = draw, n: int = n, pairs=pairs) -> Measured:
+                of_seed = draw(rng, n)
+                rows = of_seed[pairs].sum(axis=1) + 0.3 * rng.normal(size=len(pairs))
+                return measure("match", rows, unit="seed", clusters=pairs)
+
+            yield Case("mean over pairs", data, "seeds", n, 2 * mean, match)
+
+
+def _clusters() -> Iterator[Case]:
+    """Rows in clusters of 5 to 20, by the share of their variance that clusters have in common."""
+    for statistic in ("mean", "fraction", "median", "ratio"):
+        for shared in (0.05, 0.4):
+            for n in (6, 8, 12, 24):
+
+                def clustered(
+                    rng: np.random.Generator, s: str = statistic, shared: float = shared, n: int = n
+                ) -> Measured:
+                    clusters = np.repeat(np.arange(n), rng.integers(5, 21, size=n))
+                    common = np.sqrt(shared) * rng.normal(size=n)[clusters]
+                    rows = common + np.sqrt(1 - shared) * rng.normal(size=len(clusters))
+                    if s == "fraction":
+                        rows = rows > 0.5244005127080407  # so that 30 % of rows are true
+                    if s == "ratio":
+                        total = rng.gamma(4, size=len(rows))
+                        rows = np.column_stack([total * (0.7 + 0.1 * rows), total])
+                    return measure("score", rows, s, unit="relation", clusters=clusters)
+
+                truth = {"fraction": 0.3, "ratio": 0.7}.get(statistic, 0.0)
+                data = f"{100 * shared:g} % of variance shared"
+                yield Case(f"{statistic}, clustered", data, "clusters", n, truth, clustered)
+    for n in (6, 8, 12, 24):
+
+        def skewed(rng: np.random.Generator, n: int = n) -> Measured:
+            clusters = np.repeat(np.arange(n), rng.integers(5, 21, size=n))
+            rows = rng.lognormal(size=n)[clusters] + rng.normal(size=len(clusters))
+            return measure("score", rows, unit="relation", clusters=clusters)
+
+        yield Case("mean, clustered", "lognormal clusters", "clusters", n, float(np.exp(0.5)), skewed)
+
+
+HEAD = (
+    "statistic",
+    "data",
+    "n",
+    "withheld",
+    "coverage",
+    "low miss",
+    "high miss",
+    "false",
+    "at 0.5 %",
+    "width",
+)
+
+
+def line(o: Outcome) -> tuple[str, ...]:
+    """A row of the table, as people read it."""
+    return (
+        o.statistic,
+        o.data,
+        f"{o.n} {o.units}",
+        f"{100 * o.withheld:.0f} %" if o.withheld else "",
+        "" if o.coverage is None else f"{100 * o.coverage:.1f} %",
+        f"{100 * o.lower_miss:.1f} %",
+        f"{100 * o.upper_miss:.1f} %",
+        f"{100 * o.false_verdict:.1f} %",
+        f"{100 * o.false_verdict_low_level:.1f} %",
+        "" if o.width is None else f"{o.width:.2f}",
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=1000)
+    parser.add_argument("--only", default="", help="cases whose statistic, data or n hold this text")
+    parser.add_argument("--output", type=Path, help="where to write the numbers, in place of the site's")
+    asked = parser.parse_args(arguments)
+    found = []
+    started = time.monotonic()
+    print(" | ".join(HEAD))
+    for case in cases():
+        if asked.only in f"{case.statistic} {case.data} {case.n} {case.units}":
+            found.append(outcome(case, asked.repetitions))
+            print(" | ".join(line(found[-1])), flush=True)
+    print(f"{len(found)} cases in {time.monotonic() - started:.0f} s")
+    if not asked.only or asked.output:
+        rows = [{k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(o).items()} for o in found]
+        text = json.dumps({"level": 1 - SURE, "cases": rows}, indent=1)
+        (asked.output or NUMBERS).write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
