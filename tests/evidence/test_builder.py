@@ -160,9 +160,9 @@ def test_units_that_are_alike_by_group_are_measured_for_two_populations():
 def test_groups_that_differ_less_than_luck_do_not_narrow_what_is_printed():
     values, _ = grouped(spread=0.0)
     order = np.argsort(values)
-    # Every group gets one of each fifth: its mean is nearly that of all.
+    # Every group of two gets one from each end: its mean is nearly that of all.
     even = np.empty(40, dtype=object)
-    even[order] = [f"g{place % 8}" for place in range(40)]
+    even[order] = [f"g{min(place, 39 - place)}" for place in range(40)]
     m = Evidence("prompt", IDS, groups=even.astype(str), group_unit="relation").control(
         "depth", values, "Depth."
     )
