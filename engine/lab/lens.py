@@ -5,6 +5,7 @@ Source: nostalgebraist (2020), "interpreting GPT: the logit lens".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,13 +40,17 @@ def read_lens(
     input_ids: Int[Tensor, "prompt pos"],
     last: Int[Tensor, " prompt"],
     targets: Int[Tensor, "prompt target"],
+    translate: Callable[[Tensor], Tensor] = lambda streams: streams,
 ) -> LensReading:
-    """Final norm and unembedding on the residual stream of the last position before and after every block."""
+    """Final norm and unembedding on the residual stream of the last position before and after every block.
+
+    `translate` maps the streams, "row layers d_model", before they are read: a tuned lens.
+    """
     shape = (len(input_ids), model.n_layers + 1, targets.shape[1])
     reading = LensReading(np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32))
 
     def standing(index: list[int]) -> list[Tensor]:
-        streams = last_position_streams(model, input_ids[index, : int(last[index[0]]) + 1])
+        streams = translate(last_position_streams(model, input_ids[index, : int(last[index[0]]) + 1]))
         # Every layer of every prompt is a row of its own, each against the targets of its prompt.
         wanted = targets[index].repeat_interleave(shape[1], dim=0)
         both = _standing(model, streams.flatten(0, 1), wanted)

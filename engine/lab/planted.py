@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from engine.data.corpora import Corpus
 from engine.data.prompts import PromptSet
 from engine.lab.attribution_patching import estimated_sweep
 from engine.lab.lab import Lab
@@ -63,6 +64,16 @@ def planted_lab() -> Lab:
         )
     prompts = PromptSet("planted", pd.DataFrame(rows), "planted", "built in code", cluster_column="relation")
     return Lab(planted_model(), prompts)
+
+
+def planted_text(model: HookedModel) -> Corpus:
+    """The planted facts as documents, one sentence each, answer included."""
+    places = zip(SUBJECTS, ANSWERS, strict=True)
+    sentences = [f"{opening} {s} is in {a}" for opening, (s, a) in product(OPENINGS, places)]
+    documents = [np.array(ids) for ids in model.token_ids(sentences)]
+    lengths = np.array([len(ids) for ids in documents])
+    starts = np.cumsum(lengths) - lengths
+    return Corpus("planted", "planted", "built in code", np.concatenate(documents), starts)
 
 
 def planted_model() -> HookedModel:
