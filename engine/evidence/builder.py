@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from engine.errors import ResultError
 from engine.evidence.bootstrap import MeasurementDetails, count, measure
@@ -72,6 +72,14 @@ class Evidence:
     def where(self, rows: Bool[np.ndarray, " unit"], *, chosen_on: str = "") -> Evidence:
         """The same gathering, over some of the units; `chosen_on` says how, where a part of them chooses."""
         return replace(self, rows=np.asarray(rows), chosen_on=chosen_on)
+
+    def of(self, index: Int[np.ndarray, " picked"]) -> Evidence:
+        """The same gathering, over these units in this order: values are given for them alone."""
+        picked = {
+            name: None if labels is None else np.asarray(labels)[index]
+            for name, labels in (("ids", self.ids), ("clusters", self.clusters), ("groups", self.groups))
+        }
+        return replace(self, **picked, rows=None)
 
     def finding(
         self,

@@ -10,7 +10,7 @@
    positions is their mean. With another `ablation` the corrupted run is the clean one without its subject.
 4. The subject's last token hands over after the number of blocks from which on patching resid_pre there
    has less than half of the effect; the prompt's last token takes over once patching it there has half or
-   more.
+   more. Prompts whose fact was never at the subject's last token are counted and left out of both.
 5. The best layer of a site and role, and the best head at the last token, are chosen by denoising on one
    half of the prompts and measured on the other: what they restore (denoising) and destroy (noising).
 6. Attribution patching estimates the heads' effects; its rank correlation with the exact ones is
@@ -221,15 +221,27 @@ def at_role(effects: Effects, facts: Facts, role: str) -> Effects:
 
 def handover(ev: Evidence, curves: Curves, n_layers: int, suffix: str) -> None:
     """When the subject's last token stops carrying the fact, and when the prompt's last token has it."""
+    subject = curves["resid_pre", "subject last"]
+    # Where the subject's last token has less than half of the effect before any block has run, the fact was
+    # never there (it may hang on an earlier token of the subject): such a prompt hands nothing over, and
+    # would count as a hand-over after 0 blocks.
+    carried = subject[:, 0] >= 0.5
+    about = "Fraction of prompts whose fact is not at the subject's last token before the first block."
+    ev.finding(f"never_carried{suffix}", ~carried, about)
     # The stream before block L has less than half of the effect from L on: L blocks have run.
-    left = first_for_good(curves["resid_pre", "subject last"] < 0.5, never=n_layers)
+    left = first_for_good(subject < 0.5, never=n_layers)
     came = first_for_good(curves["resid_pre", "last"] >= 0.5, never=n_layers)
+    over = ev.where(carried)
+    if not carried.any():
+        return
     for name, layers in (("subject_handover", left), ("last_takeover", came)):
-        about = f"number of blocks to the {name.replace('_', ' ')}"
-        ev.finding(f"{name}_layer{suffix}", layers, f"Mean {about}.", "layers")
-        ev.finding(f"{name}_depth{suffix}", layers / n_layers, f"Mean {about}, as a fraction of all.")
-    about = "Mean number of blocks from the subject's hand-over to the last token's take-over."
-    ev.finding(f"handover_gap{suffix}", came - left, about, "layers")
+        about = (
+            f"number of blocks to the {name.replace('_', ' ')}, where the subject's last token had the fact"
+        )
+        over.finding(f"{name}_layer{suffix}", layers, f"Mean {about}.", "layers")
+        over.finding(f"{name}_depth{suffix}", layers / n_layers, f"Mean {about}, as a fraction of all.")
+    about = "Mean number of blocks from the subject's hand-over to the last token's take-over, likewise."
+    over.finding(f"handover_gap{suffix}", came - left, about, "layers")
 
 
 def from_another_fact(
@@ -255,7 +267,7 @@ def from_another_fact(
     found = sweep(lab.model, pairs, positions=asked, layers=used, metric=metric.rows(rows))
     found = found.normalised(clean[rows])
 
-    over = ev.over("prompt", [facts.ids[row] for row in rows])
+    over = ev.of(rows)
     # One of the same relation shares the question: the reader is told how many do.
     elsewhere = sum(facts.relations[a] != facts.relations[b] for a, b in zip(rows, partners, strict=True))
     source = f"patched from another fact of equal length, of another relation in {elsewhere} of {len(rows)}"

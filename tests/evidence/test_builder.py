@@ -187,3 +187,15 @@ def test_a_part_of_the_units_keeps_its_groups():
     values, groups = grouped()
     half = Evidence("prompt", IDS, groups=groups, group_unit="relation").where(np.arange(40) % 8 < 4)
     assert half.finding("depth", values, "Depth.").n_clusters == 4
+
+
+def test_units_that_are_picked_keep_their_names_and_groups():
+    values, groups = grouped()
+    ev = Evidence("prompt", IDS, groups=groups, group_unit="relation")
+    index = np.array([30, 2, 11, 25, 8])
+    picked = ev.of(index).control("depth", values[index], "Depth.")
+    rows = np.isin(np.arange(40), index)
+    same = Evidence("prompt", IDS, groups=groups, group_unit="relation").where(rows)
+    where = same.control("depth", values, "Depth.")
+    assert (picked.n, picked.n_clusters) == (5, len(set(groups[index])))
+    assert (picked.low, picked.high) == (where.low, where.high)

@@ -5,7 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from engine.families.circuit_patching import Params, run
+from engine.evidence.builder import Evidence
+from engine.families.circuit_patching import Params, handover, run
 from engine.lab.planted import HEAD, LAYER, N_HEADS, N_LAYERS, planted_lab
 
 
@@ -101,3 +102,17 @@ def test_the_planted_head_is_found_however_the_fact_is_taken_away(ablation):
     if ablation != "gaussian":
         assert found["top_head_destroyed"].value > 0.5
     assert found["last_mlp_destroyed"].value == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_fact_that_was_never_at_the_subjects_last_token_hands_nothing_over():
+    n_layers = 4
+    ev = Evidence("prompt", ["a", "b", "c", "d"])
+    subject = np.array([[1.0, 1, 0, 0]] * 3 + [[0.1, 0, 0, 0]])
+    last = np.array([[0.0, 0, 1, 1]] * 4)
+    curves = {("resid_pre", "subject last"): subject, ("resid_pre", "last"): last}
+    handover(ev, curves, n_layers, "")
+    found = ev.result().measurements
+    assert found["never_carried"].value == 0.25
+    assert (found["subject_handover_layer"].value, found["subject_handover_layer"].n) == (2, 3)
+    # Counted as handed over after 0 blocks, the fourth would have made a gap of a half.
+    assert found["handover_gap"].value == 0
