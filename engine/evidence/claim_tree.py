@@ -65,6 +65,14 @@ def evaluate_number(node: Node) -> float:
     return float(_value(node, {}))
 
 
+def values_of(node: Node, numbers: Mapping[str, Values]) -> Values:
+    """The value of an expression, or its values replicate by replicate.
+
+    Raises ClaimError as `evaluate` does.
+    """
+    return _value(node, numbers)
+
+
 def _fold(function: Callable, values: tuple[Values, ...]) -> Values:
     result = values[0]
     for value in values[1:]:

@@ -31,4 +31,8 @@ def verdict_names(stand_in: bool) -> list[VerdictName]:
 def named_for(verdict: Verdict, stand_in: bool) -> Verdict:
     """The verdict in the words for a stand-in, or for the model itself."""
     words = ON_A_STAND_IN if stand_in else IN_GENERAL
-    return replace(verdict, verdict=words.get(verdict.verdict, verdict.verdict))
+    specifications = tuple(
+        replace(each, verdict=named_for(each.verdict, stand_in)) for each in verdict.specifications
+    )
+    word = words.get(verdict.verdict, verdict.verdict)
+    return replace(verdict, verdict=word, specifications=specifications)

@@ -76,6 +76,25 @@ class Verdict:
     source: Literal["measured", "published", ""] = "measured"
     p: float | None = None
     population: str = ""
+    specifications: tuple[SpecifiedVerdict, ...] = ()  # of a claim that is judged across choices
+
+
+@dataclass(frozen=True)
+class Margin:
+    """By how much a claim holds or fails: the number that it compares, with its 95 % interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class SpecifiedVerdict:
+    """The verdict on a claim under one set of choices, `patching.metric` and the like by full name."""
+
+    choices: Mapping[str, bool | int | float | str]
+    verdict: Verdict
+    margin: Margin | None = None
 
 
 @dataclass(frozen=True)

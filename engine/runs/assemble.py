@@ -10,17 +10,18 @@ its own published copy (same key, same date) are one measurement, so they neithe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from engine.errors import ClaimError, StoreError, nearest
 from engine.evidence.claims import parse
+from engine.evidence.multiverse import margin_of, over_specifications
 from engine.evidence.printing import printable
 from engine.evidence.result import Measurement
 from engine.evidence.stand_in import is_stand_in, named_for
-from engine.evidence.verdicts import Verdict, judge, unfit_equalities
+from engine.evidence.verdicts import SpecifiedVerdict, Verdict, judge, unfit_equalities
 from engine.runs.investigation import Investigation
 from engine.runs.ledger import Entry, Ledger, Provenance, Replication
 from engine.runs.planning.plan import Plan, PlannedRun
@@ -33,7 +34,8 @@ from engine.runs.published.read import (
 from engine.runs.published.rounding import DIGITS
 from engine.runs.store.record import RunName, StoredRun
 from engine.runs.store.store import RunStore
-from engine.spec.models import Claim
+from engine.spec.models import Claim, Spec
+from engine.spec.specifications import Specification
 
 if TYPE_CHECKING:
     from engine.runs.execution.events import Outcome
@@ -52,14 +54,17 @@ def assemble(
     A claim on a number that no measured run has is among its `wrong_claims`. Raises StoreError for a
     published file that is broken.
     """
+    spec = investigation.spec
     published = read_published(investigation.published_folder)
     found = [(run, _entry(run, store, (outcomes or {}).get(run.name))) for run in plan.of(investigation.slug)]
+    specified = plan.specifications.get(investigation.slug, {})
+    columns = {model: _Column(model, found, published, spec) for model in spec.models}
     verdicts = {
         model: {
-            claim_id: _verdict(claim_id, claim, _Column(model, found, published))
-            for claim_id, claim in investigation.spec.claims.items()
+            claim_id: _verdict(claim_id, claim, column, specified.get(claim_id, []))
+            for claim_id, claim in spec.claims.items()
         }
-        for model in investigation.spec.models
+        for model, column in columns.items()
     }
     wrong_claims = tuple(_wrong_claims(investigation, [entry for _, entry in found]))
     # Before entries are made printable, which takes the interval from some numbers.
@@ -165,9 +170,14 @@ class _Column:
     """One model's entries as a claim sees them."""
 
     def __init__(
-        self, model: str, found: list[tuple[PlannedRun, Entry]], published: PublishedEvidence
+        self,
+        model: str,
+        found: list[tuple[PlannedRun, Entry]],
+        published: PublishedEvidence,
+        spec: Spec,
     ) -> None:
         self.model = model
+        self.spec = spec
         self.published = published
         self.entries = {entry.label: entry for run, entry in found if run.name.model == model}
 
@@ -210,9 +220,13 @@ def _names_in(predicate: str) -> tuple[str, ...]:
     return tuple(parse(predicate).names)
 
 
-def _verdict(claim_id: str, claim: Claim, column: _Column) -> Verdict:
+def _verdict(claim_id: str, claim: Claim, column: _Column, specified: Sequence[Specification]) -> Verdict:
     """The verdict, in the words for a stand-in where the claim is about another model."""
-    found = _judged(claim_id, claim, column)
+    if specified:
+        each = [_under(specification, claim_id, claim, column) for specification in specified]
+        found = over_specifications(claim_id, each, claim.share)
+    else:
+        found = _judged(claim_id, claim, column)
     return named_for(found, is_stand_in(claim.about, column.model))
 
 
@@ -225,12 +239,47 @@ def _judged(claim_id: str, claim: Claim, column: _Column) -> Verdict:
     # Published numbers have no samples: a claim that rests on one of them cannot be judged anew.
     if all(entry.state == "measured" for entry in entries):
         return judge(claim_id, claim, column.number, column.failed_checks)
+    before = _published_verdict(claim_id, claim, column)
+    # One that was reached across choices is none on the spec's own values.
+    if before is None or before.specifications:
+        return _unpublished(claim_id)
+    return replace(before, claim=claim_id, source="published")
+
+
+def _under(specification: Specification, claim_id: str, claim: Claim, column: _Column) -> SpecifiedVerdict:
+    """The verdict on a claim under one set of choices, measured here, else published, else none and why."""
+
+    def number(name: str) -> str:
+        return specification.number(name, column.spec)
+
+    def lookup(name: str) -> Measurement | None:
+        return column.number(number(name))
+
+    names = [number(name) for name in claim_names(claim)]
+    if why := column.missing(names):
+        missing = Verdict(claim_id, "unmeasured", None, why, source="")
+        return SpecifiedVerdict(specification.choices, missing)
+    entries = [entry for name in names if (entry := column.entry(name)) is not None]
+    if all(entry.state == "measured" for entry in entries):
+        verdict = judge(claim_id, claim, lookup, lambda name: column.failed_checks(number(name)))
+        margin = margin_of(claim.holds, lookup, claim.population)
+        return SpecifiedVerdict(specification.choices, verdict, margin)
+    before = _published_verdict(claim_id, claim, column)
+    for each in before.specifications if before else ():
+        if each.choices == specification.choices:
+            return replace(each, verdict=named_for(each.verdict, stand_in=False))
+    return SpecifiedVerdict(specification.choices, _unpublished(claim_id))
+
+
+def _published_verdict(claim_id: str, claim: Claim, column: _Column) -> Verdict | None:
+    """What was published on this very predicate; a verdict counts for no later wording."""
     before = column.published.verdicts.get((column.model, claim_id))
-    # A verdict counts for the very predicate it was reached on, and for no later wording.
-    if before is None or before.judged != what_is_judged(dict(claim)):
-        why = "it rests on published numbers, and no verdict on this predicate was published with them"
-        return Verdict(claim_id, "unmeasured", None, why, source="")
-    return replace(before.verdict, claim=claim_id, source="published")
+    return before.verdict if before and before.judged == what_is_judged(dict(claim)) else None
+
+
+def _unpublished(claim_id: str) -> Verdict:
+    why = "it rests on published numbers, and no verdict on this predicate was published with them"
+    return Verdict(claim_id, "unmeasured", None, why, source="")
 
 
 def _wrong_claims(investigation: Investigation, entries: list[Entry]) -> Iterator[ClaimError]:

@@ -204,3 +204,52 @@ def test_what_was_said_of_another_model_is_found_here_or_not(toy: Any) -> None:
         found = {m: {c: v.verdict for c, v in by.items()} for m, by in ledger.verdicts.items()}
         assert found["tiny"] == {"more": "found here", "less": "not found here", "own": "supported"}
         assert found["small"] == {"more": "supported", "less": "contradicted", "own": "supported"}
+
+
+ACROSS = {"more": {"holds": "count.score > 14", "across": {"count.k": [8, 2], "count.seed": [0, 1]}}}
+
+
+def test_a_claim_across_choices_is_judged_under_each_and_published_with_them(toy: Any) -> None:
+    toy.spec(claims=ACROSS, count={})
+    publish(toy)
+    for source in ("measured", "published"):
+        ledger = toy.ledger() if source == "measured" else without_store(toy).ledger(budget=0.0)
+        verdict = ledger.verdicts["tiny"]["more"]
+        # k = 2 makes the mean 13.5, so that the claim holds with the spec's own k alone.
+        assert (verdict.verdict, verdict.source) == ("undetermined", source)
+        assert verdict.reason == "it holds in 2 of 4 specifications, is undetermined in 2"
+        found = {tuple(each.choices.values()): each for each in verdict.specifications}
+        assert [each.verdict.verdict for each in found.values()] == ["supported"] * 2 + ["undetermined"] * 2
+        margin = found[8, 0].margin
+        assert margin is not None and margin.value == 25.5
+        assert (margin.low, margin.high) == pytest.approx((23.0, 28.0), abs=0.5)
+
+
+def test_a_claim_whose_missing_specifications_could_decide_is_unmeasured(toy: Any) -> None:
+    toy.spec(count={})
+    toy.build()
+    toy.spec(claims=ACROSS, count={})
+    verdict = toy.ledger(budget=0.0).verdicts["tiny"]["more"]
+    assert verdict.verdict == "unmeasured"
+    assert verdict.reason.startswith("it holds in 1 of 4 specifications, is unmeasured in 3; count[seed=1]: ")
+
+
+def test_what_was_measured_here_stands_beside_what_was_published(toy: Any) -> None:
+    toy.spec(claims=ACROSS, count={})
+    publish(toy)
+    away = without_store(toy)
+    away.build(select=lambda name: name.label == "count")
+    verdict = away.ledger(budget=0.0).verdicts["tiny"]["more"]
+    assert [each.verdict.source for each in verdict.specifications] == ["measured"] + ["published"] * 3
+    assert verdict.source == "published"
+    assert verdict.reason == "it holds in 2 of 4 specifications, is undetermined in 2"
+
+
+def test_a_verdict_across_choices_is_none_on_the_specs_own_values(toy: Any) -> None:
+    toy.spec(claims=ACROSS, count={})
+    publish(toy)
+    alone = {"more": {"holds": ACROSS["more"]["holds"]}}
+    toy.spec(claims=alone, count={})
+    verdict = without_store(toy).ledger(budget=0.0).verdicts["tiny"]["more"]
+    assert verdict.verdict == "unmeasured"
+    assert "no verdict on this predicate" in verdict.reason

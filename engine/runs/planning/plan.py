@@ -20,6 +20,7 @@ from engine.runs.planning.staleness import RunInspector, RunStatus
 from engine.runs.sources import Sources
 from engine.runs.store.record import RunName
 from engine.runs.store.store import RunStore
+from engine.spec.specifications import Specification, specifications
 
 Decision = Literal["reuse", "measure", "published", "unmeasured"]
 
@@ -81,7 +82,8 @@ class Plan:
     """Every run of the investigations, as the specs list them, and the order that those to measure go in.
 
     `model_seconds` is what fetching and loading each model costs, paid once; `fetches` says what is to be
-    fetched. `newest_run` was the last run in the store when the plan was made.
+    fetched. `newest_run` was the last run in the store when the plan was made. `specifications` are those of
+    the claims that name choices, by investigation and claim.
     """
 
     runs: tuple[PlannedRun, ...]
@@ -92,6 +94,7 @@ class Plan:
     fetches: dict[str, str] = field(default_factory=dict)
     fresh: bool = False
     newest_run: int = 0
+    specifications: dict[str, dict[str, list[Specification]]] = field(default_factory=dict)
 
     @property
     def to_measure(self) -> list[PlannedRun]:
@@ -160,7 +163,18 @@ def make_plan(
         for run in examined
     ]
     newest = max((run.id for run in examiner.history), default=0)
-    return Plan(tuple(runs), order, found, budget, startup, fetches, fresh, newest)
+    specified = {slug: _specified(investigation, sources) for slug, investigation in found.items()}
+    return Plan(tuple(runs), order, found, budget, startup, fetches, fresh, newest, specified)
+
+
+def _specified(investigation: Investigation, sources: Sources) -> dict[str, list[Specification]]:
+    """The specifications of each claim that names choices."""
+    spec = investigation.spec
+    return {
+        claim_id: specifications(spec, claim, sources.catalog)
+        for claim_id, claim in spec.claims.items()
+        if claim.across
+    }
 
 
 def _in_order(selection: Selection, budget: float) -> tuple[RunName, ...]:

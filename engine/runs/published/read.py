@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import StoreError
-from engine.evidence.verdicts import Verdict
+from engine.evidence.verdicts import Margin, SpecifiedVerdict, Verdict
 from engine.runs.investigation import project_or_none
 from engine.runs.ledger import DisplayKind, Entry, Provenance
 from engine.runs.model_paths import canonical_model
@@ -70,7 +70,7 @@ def read_published(folder: Path) -> PublishedEvidence:
             for label, entry in data["runs"].items():
                 runs[label, model] = _run_from(entry, model, folder)
             for claim, fields in data["verdicts"].items():
-                verdicts[model, claim] = _verdict_from(claim, fields)
+                verdicts[model, claim] = _published_verdict(claim, fields)
     return PublishedEvidence(runs, verdicts)
 
 
@@ -80,8 +80,12 @@ def what_is_judged(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value != Claim.model_fields[name].get_default()}
 
 
-def _verdict_from(claim: str, fields: Mapping[str, Any]) -> PublishedVerdict:
-    verdict = Verdict(
+def _published_verdict(claim: str, fields: Mapping[str, Any]) -> PublishedVerdict:
+    return PublishedVerdict(what_is_judged(fields), _verdict_from(claim, fields))
+
+
+def _verdict_from(claim: str, fields: Mapping[str, Any]) -> Verdict:
+    return Verdict(
         claim,
         fields["verdict"],
         fields["share"],
@@ -89,8 +93,13 @@ def _verdict_from(claim: str, fields: Mapping[str, Any]) -> PublishedVerdict:
         "published",
         p=fields.get("p"),
         population=fields.get("population_in_words", ""),
+        specifications=tuple(_specified_from(claim, each) for each in fields.get("specifications", ())),
     )
-    return PublishedVerdict(what_is_judged(fields), verdict)
+
+
+def _specified_from(claim: str, fields: Mapping[str, Any]) -> SpecifiedVerdict:
+    margin = Margin(**fields["margin"]) if fields["margin"] else None
+    return SpecifiedVerdict(fields["choices"], _verdict_from(claim, fields), margin)
 
 
 def published_entry(run: PublishedRun, reason: str) -> Entry:

@@ -19,7 +19,7 @@ from typing import Any
 
 from engine.errors import StoreError
 from engine.evidence.result import Measurement
-from engine.evidence.verdicts import Verdict
+from engine.evidence.verdicts import SpecifiedVerdict, Verdict
 from engine.runs.ledger import DisplayItem, Entry, Ledger
 from engine.runs.published.csv_tables import csv_table, kinds_of
 from engine.runs.published.read import FORMAT, PublishedEvidence, file_stem, read_published, what_is_judged
@@ -145,7 +145,9 @@ def _verdicts(ledger: Ledger, model: str, before: PublishedEvidence) -> Iterator
     """Verdicts measured here, and for the other claims what was published before."""
     for claim, spec in ledger.spec.claims.items():
         verdict: Verdict | None = ledger.verdicts.get(model, {}).get(claim)
-        if verdict is not None and verdict.source == "measured" and verdict.verdict != "unmeasured":
+        # Under some of its specifications it may be measured where not yet under enough to be decided.
+        has_some = verdict is not None and (verdict.verdict != "unmeasured" or verdict.specifications)
+        if verdict is not None and verdict.source == "measured" and has_some:
             yield claim, _verdict_data(what_is_judged(dict(spec)), verdict)
         # A verdict that was not reached anew stays with the predicate it was reached on.
         elif (kept := before.verdicts.get((model, claim))) is not None:
@@ -156,7 +158,15 @@ def _verdict_data(judged: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]
     said = {"verdict": verdict.verdict, "reason": verdict.reason, **rounded({"share": verdict.share})}
     said |= rounded({"p": verdict.p}) if verdict.p is not None else {}
     said |= {"population_in_words": verdict.population} if verdict.population else {}
+    measured = [each for each in verdict.specifications if each.verdict.verdict != "unmeasured"]
+    said |= {"specifications": [_specified_data(each) for each in measured]} if measured else {}
     return {**judged, **said}
+
+
+def _specified_data(specified: SpecifiedVerdict) -> dict[str, Any]:
+    """The verdict under one set of choices, and by how much the claim holds there."""
+    margin = rounded(vars(specified.margin)) if specified.margin else {}
+    return {"choices": dict(specified.choices), "margin": margin, **_verdict_data({}, specified.verdict)}
 
 
 def _update(staged: Path, written: Mapping[str, bytes]) -> tuple[str, ...]:
