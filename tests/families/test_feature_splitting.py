@@ -39,6 +39,10 @@ def test_parents_children_and_chance(saes):
     children = tables["per_parent"]["children"].to_numpy()
     assert children.mean() == pytest.approx(found["children_per_parent"].value)
     assert tables["per_parent"]["covered"].between(0, 1).to_numpy().all()
+    quality = tables["by_width"]
+    assert quality["n_features"].tolist() == list(WIDTHS)
+    of_narrow = saes[("n_features", 24),].result.measurements["explained_variance_per_token"].value
+    assert quality["explained_variance_per_token"].iloc[0] == pytest.approx(of_narrow)
 
 
 def test_text_and_split_are_those_that_the_dictionaries_were_trained_with(saes):

@@ -7,7 +7,8 @@
    nearest, where their cosine is `min_cosine` or more and the parent fires on at least `min_given` of the
    child's tokens. A parent with two children or more has split; one whose nearest child has a cosine of 0.9
    or more is kept.
-4. The numbers compare the narrowest dictionary with the widest; the table `by_pair` each with the next.
+4. The numbers compare the narrowest dictionary with the widest; the table `by_pair` each with the next, and
+   `by_width` says how good each dictionary is, beside as many principal components as it has active latents.
 
 Sources: Bricken et al. 2023, "Towards Monosemanticity" (splitting); Chanin et al. 2024, arXiv 2409.14507
 (absorption: the tokens of a split parent that none of its children covers). Unit of sampling: the live latent
@@ -97,6 +98,7 @@ def run(lab: Lab, params: Params) -> Result:
     per_parent(ev, kin, params)
     by_cosine(ev, {"trained": kin, "random": random, "permuted": permuted}, params)
     by_pair(ev, coders, codes, params)
+    by_width(ev, lab)
     return ev.result()
 
 
@@ -228,6 +230,25 @@ def by_pair(ev: Evidence, coders: Mapping[int, Coder], codes: Mapping[int, Codes
             row["frac_kept"] = parents.measured("frac_kept", kept(kin)).value
         rows.append(row)
     ev.table("by_pair", pd.DataFrame(rows).astype({"low": float, "high": float}, errors="ignore"))
+
+
+QUALITY = (
+    "explained_variance",
+    "explained_variance_per_token",
+    "pca_explained_variance",
+    "pca_explained_variance_per_token",
+)
+
+
+def by_width(ev: Evidence, lab: Lab) -> None:
+    """How good each dictionary is, as its own run measured it; a run made by hand has measured nothing."""
+    rows = []
+    for width, result in lab.used_over("saes", "n_features").items():
+        found = result.measurements
+        if all(name in found for name in QUALITY):
+            rows.append({"n_features": width} | {name: found[name].value for name in QUALITY})
+    if rows:
+        ev.table("by_width", pd.DataFrame(rows).sort_values("n_features", ignore_index=True))
 
 
 def calibrate() -> list[Calibration]:
