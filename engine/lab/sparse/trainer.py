@@ -32,6 +32,9 @@ from engine.lab.sparse.widths import Widths, mean_width, over_source
 
 WARM_UP = 0.05
 """Share of the steps over which the learning rate rises."""
+LONGEST_WARM_UP = 1000
+"""Steps that it rises over at most, as in dictionary_learning: early checkpoints of a long training would
+else be those of a schedule."""
 DECAY = 0.2
 """Share of the steps over which it falls to zero."""
 SCALED_ON_ROWS = 16_384
@@ -59,7 +62,7 @@ class Recipe:
 
     def rate(self, n: int) -> float:
         """The learning rate of step n, from 0."""
-        warm_up = max(1.0, WARM_UP * self.n_steps)
+        warm_up = max(1.0, min(WARM_UP * self.n_steps, LONGEST_WARM_UP))
         decay = max(1.0, DECAY * self.n_steps)
         # Three lines of which the lowest holds: up from 1 / warm-up, 1, and down to 1 / decay at the last
         # step.

@@ -30,6 +30,13 @@ def test_the_learning_rate_warms_up_stays_and_decays():
     assert rates[90] == pytest.approx(0.5) and 0 < rates[99] < 0.1
 
 
+def test_a_long_training_warms_up_over_a_thousand_steps():
+    long = Recipe(OBJECTIVE, lr=1.0, n_steps=100_000, dead_after_tokens=1)
+    assert [long.rate(n) for n in (499, 999, 4000)] == pytest.approx([0.5, 1.0, 1.0])
+    # Up to 20,000 steps a twentieth of them is as long or shorter.
+    assert Recipe(OBJECTIVE, lr=1.0, n_steps=20_000, dead_after_tokens=1).rate(499) == pytest.approx(0.5)
+
+
 def test_the_history_has_the_first_the_last_and_the_steps_that_were_asked_for():
     recipe = Recipe(OBJECTIVE, 1e-2, n_steps=9, dead_after_tokens=10**6, noted_steps=frozenset({3, 6}))
     assert [row["step"] for row in taken(recipe).history] == [1, 3, 6, 9]
