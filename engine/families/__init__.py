@@ -54,7 +54,8 @@ class Declaration:
         return self.docstring.partition("\n")[0]
 
 
-def files(folder: Path = Path(__file__).parent) -> dict[str, Path]:
+@cache
+def files(folder: Path = FOLDER) -> dict[str, Path]:
     """The file of every family in a folder, by name: `NAME.py`, or `NAME/__init__.py`."""
     found = {path.stem: path for path in folder.glob("*.py")}
     found |= {path.parent.name: path for path in folder.glob("*/__init__.py")}
