@@ -12,6 +12,7 @@ from pathlib import Path
 from engine.errors import SiteError
 from engine.publish.files import Content, write_files
 from engine.publish.page_cache import PageCache
+from engine.publish.up_to_date import is_built, keep_built, sources_hash
 from engine.report.grammar import keep_compiled
 from engine.report.json_cache import JsonCache
 from engine.runs.store.locks import held
@@ -22,8 +23,8 @@ def build_site(
 ) -> list[str]:
     """Write the generated `files` into site/ and build `out` (public/); returns the paths that changed.
 
-    Unchanged pages are not converted anew: they lie in `.engine/pages`. A caller that builds again and again
-    passes what it `kept` in memory.
+    A site of which nothing changed is left as it is, and unchanged pages are not converted anew: they lie in
+    `.engine/pages`. A caller that builds again and again passes what it `kept` in memory.
 
     Two builds at once take turns. A build that fails or is killed leaves the previous site as it was.
     Raises SiteError with every complaint of the site builder.
@@ -33,8 +34,11 @@ def build_site(
     kept.disk = JsonCache(root / ".engine" / "pages")
     with _alone(root), _scratch(out) as scratch:
         changed = write_files(root / "site", files)
-        _run_mkdocs(root / "mkdocs.yml", scratch / "site", root / ".engine" / "templates", kept)
-        _swap(scratch / "site", out, scratch / "previous")
+        sources = sources_hash(root, root / "mkdocs.yml", out)
+        if not is_built(root, out, sources):
+            _run_mkdocs(root / "mkdocs.yml", scratch / "site", root / ".engine" / "templates", kept)
+            _swap(scratch / "site", out, scratch / "previous")
+            keep_built(root, out, sources)
     return changed
 
 
@@ -79,13 +83,15 @@ def _run_mkdocs(config_file: Path, out: Path, compiled: Path, kept: PageCache) -
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
+    from engine.publish.mkdocs_plugin import join
+
     with _complaints() as complaints:
         try:
             config = load_config(str(config_file), site_dir=str(out))
             templates = config.theme.get_env()
             keep_compiled(templates, compiled)
             kept.keep_listing(templates.loader)
-            kept.join(config)
+            join(kept, config)
             config.theme.get_env = lambda: templates
             build(config)
             kept.save()

@@ -135,7 +135,7 @@ def test_pages_are_converted_anew_where_settings_or_files_changed(
 def test_a_damaged_page_is_converted_anew(project: Path, kept: PageCache, converted: list[str]) -> None:
     for path in (project / ".engine/pages").iterdir():
         path.write_bytes(path.read_bytes()[:-2])
-    build(project, "First text.")
+    build(project, "First text.", out="anew")
     assert any("First text." in text for text in converted)
 
 
