@@ -23,7 +23,8 @@ app = typer.Typer(add_completion=False)
 def check(slugs: Slugs = None, json: Json = False) -> Output:
     """Find what needs a person: broken sentences, failed checks and calibrations, drift, hand-typed numbers.
 
-    Measures nothing. Exits 1 if it finds something.
+    And published files that were edited: by their digests, and by the runs that they are of, where those are
+    in the store. Measures nothing. Exits 1 if it finds something.
 
     \b
     Example:

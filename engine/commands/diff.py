@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import typer
 
 from engine.commands.arguments import current_plan
@@ -9,7 +11,7 @@ from engine.commands.console import Output, TextTable
 from engine.commands.options import Json, Slugs
 from engine.runs.assemble import assemble
 from engine.runs.investigation import find_root
-from engine.runs.ledger import Replication
+from engine.runs.ledger import Difference, Replication
 
 app = typer.Typer(add_completion=False)
 
@@ -18,18 +20,38 @@ app = typer.Typer(add_completion=False)
 def diff(slugs: Slugs = None, json: Json = False) -> Output:
     """Compare the numbers measured here with the published ones. Exits 1 on drift.
 
+    A number that another run measured agrees where its interval holds the published one; one whose own run is
+    in the store must be equal.
+
     \b
     Example:
       engine diff fact-recall
     """
     with current_plan(find_root(), slugs) as (store, plan):
-        found = [c for i in plan.investigations.values() for c in assemble(i, store, plan).comparisons]
+        ledgers = [assemble(investigation, store, plan) for investigation in plan.investigations.values()]
+    found = [comparison for ledger in ledgers for comparison in ledger.comparisons]
+    differing = [d for ledger in ledgers for fault in ledger.faults for d in fault.differences]
+    verdicts = [difference for ledger in ledgers for difference in ledger.changed_verdicts]
     agreeing = sum(comparison.agrees for comparison in found)
-    text: list[str | TextTable] = ["nothing to compare: no published number was measured here by another run"]
+    copied = sum(ledger.copied for ledger in ledgers)
+    text: list[str | TextTable] = []
+    if found or differing or verdicts:
+        rows = [_cells(c) for c in found]
+        rows += [(d.name, d.model, d.published, d.here, "NOT ITS RUN") for d in differing]
+        rows += [(d.name, d.model, d.published, d.here, "DRIFT") for d in verdicts]
+        text = [TextTable(["number", "model", "published", "here", ""], rows)]
     if found:
-        table = TextTable(["number", "model", "published", "here", ""], [_cells(c) for c in found])
-        text = [table, f"replicated {agreeing} of {len(found)}"]
-    return Output(text, found, json, exit_status=0 if agreeing == len(found) else 1)
+        text.append(f"replicated {agreeing} of {len(found)}")
+    if copied:
+        text.append(f"compared {copied} published numbers with their own runs: {_counted(differing)}")
+    text = text or ["nothing to compare: no published number was measured here"]
+    whole = agreeing == len(found) and not differing and not verdicts
+    return Output(text, [*found, *differing, *verdicts], json, exit_status=0 if whole else 1)
+
+
+def _counted(differing: Sequence[Difference]) -> str:
+    values = "value differs" if len(differing) == 1 else "values differ"
+    return f"{len(differing)} {values}" if differing else "all are equal"
 
 
 def _cells(c: Replication) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -24,6 +24,9 @@ from engine.runs.sources import project_sources
 from engine.runs.store.record import RunName
 from engine.runs.store.store import RunStore
 from engine.spec.schema import json_schema
+
+SHOWN_DIFFERENCES = 3
+"""Values of a published file that differ which are told by name."""
 
 
 def print_reports(
@@ -90,13 +93,14 @@ def write_site(
 
 
 def concerns(reports: Sequence[Report], calibrated: Mapping[str, list[Calibration]]) -> list[Concern]:
-    """What needs a person: what lint finds, broken sentences, failed checks and calibrations, drift."""
+    """What needs a person: what lint finds, broken sentences, failed checks and calibrations, drift, and
+    published files that were edited."""
     found: list[Concern] = []
     for report in reports:
         found += report.rendered.concerns
         for entry in report.ledger.entries:
             found += _failed_checks(report, entry)
-        found += _drift(report)
+        found += [*_drift(report), *_not_as_published(report)]
     for family, cases in calibrated.items():
         for case in cases:
             if not case.passed:
@@ -111,10 +115,24 @@ def _failed_checks(report: Report, entry: Entry) -> list[Concern]:
     return [Concern("failed-check", where, f"{c.name}: {c.value:.3g} > {c.limit:.3g}") for c in failed]
 
 
+def _not_as_published(report: Report) -> Iterator[Concern]:
+    """Published files that cannot be believed: which part, why, and what differs as far as that is known."""
+    for fault in report.ledger.faults:
+        where = ": ".join(filter(None, [f"{report.folder.name}/{fault.file}", fault.part]))
+        shown = fault.differences[:SHOWN_DIFFERENCES]
+        told = [f"{d.name}: published {d.published}, its run here measured {d.here}" for d in shown]
+        if more := len(fault.differences) - len(shown):
+            told.append(f"and {more} more (engine diff lists them)")
+        yield Concern("not-as-published", where, "; ".join([fault.why, *told]))
+
+
 def _drift(report: Report) -> list[Concern]:
     found = []
     for number in report.ledger.drifted:
         interval = f"{number.low:.4g} to {number.high:.4g}"
         message = f"published {number.published:.4g}, here {number.fresh:.4g} ({interval})"
         found.append(Concern("drift", f"{report.slug}/{number.name} on {number.model}", message))
+    for verdict in report.ledger.changed_verdicts:
+        message = f"published {verdict.published}, here {verdict.here}"
+        found.append(Concern("drift", f"{report.slug}/{verdict.name} on {verdict.model}", message))
     return found

@@ -153,7 +153,21 @@ def masthead(report: Report) -> str:
     items = "".join(
         f"<li>{fact}</li>" for fact in [*facts, '<a href="spec.yaml" download>spec.yaml</a>'] if fact
     )
-    return f'<p class="mech-question">{for_site(spec.question)}</p>\n<ul class="mech-masthead">{items}</ul>'
+    question = f'<p class="mech-question">{for_site(spec.question)}</p>'
+    return f'{question}\n<ul class="mech-masthead">{items}</ul>{_not_as_published(report)}'
+
+
+def _not_as_published(report: Report) -> str:
+    """A banner over a report of whose published numbers some cannot be believed; empty where all can."""
+    faults = report.ledger.faults
+    if not faults:
+        return ""
+    told = "".join(
+        f"<li><code>{for_site(': '.join(filter(None, [f.file, f.part])))}</code> {for_site(f.why)}</li>"
+        for f in faults
+    )
+    said = "Published numbers of this report are withheld, since they cannot be shown to be those measured."
+    return f'\n<div class="mech-notice mech-not-as-published"><p>{said}</p><ul>{told}</ul></div>'
 
 
 def investigations_page(reports: Sequence[Report]) -> str:

@@ -32,6 +32,7 @@ ConcernKind = Literal[
     "broken-claim",
     "failed-check",
     "drift",
+    "not-as-published",
     "failed-calibration",
 ]
 

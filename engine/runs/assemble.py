@@ -5,13 +5,14 @@ answered the same experiment; else there is none, and the entry says why. A stal
 shown. A failed check withholds the numbers of its run, also from what was published before.
 
 Replication with the published numbers: findings with an interval that another run measured here. A run and
-its own published copy (same key, same date) are one measurement, so they neither agree nor drift.
+its own published copy (same key, same date) are one measurement, so they neither agree nor drift: they must
+be equal. What is published and is not, or has not the digest that it was published with, is not shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,12 @@ from engine.evidence.result import Measurement
 from engine.evidence.stand_in import is_stand_in, named_for
 from engine.evidence.verdicts import SpecifiedVerdict, Verdict, judge, unfit_equalities
 from engine.runs.investigation import Investigation
-from engine.runs.ledger import Entry, Ledger, Provenance, Replication
+from engine.runs.ledger import Difference, Entry, Ledger, Provenance, Replication
 from engine.runs.planning.plan import Plan, PlannedRun
+from engine.runs.published.comparison import PublishedCopies, published_copies
 from engine.runs.published.read import (
     PublishedEvidence,
+    PublishedRun,
     published_entry,
     read_published,
     what_is_judged,
@@ -55,8 +58,11 @@ def assemble(
     published file that is broken.
     """
     spec = investigation.spec
+    runs = _StoredEntries(store)
     published = read_published(investigation.published_folder)
-    found = [(run, _entry(run, store, (outcomes or {}).get(run.name))) for run in plan.of(investigation.slug)]
+    copies = published_copies(published, store, lambda stored: _shown(runs.entry(stored)))
+    planned = plan.of(investigation.slug)
+    found = [(run, _entry(run, runs, (outcomes or {}).get(run.name), copies)) for run in planned]
     specified = plan.specifications.get(investigation.slug, {})
     columns = {model: _Column(model, found, published, spec) for model in spec.models}
     verdicts = {
@@ -70,7 +76,17 @@ def assemble(
     # Before entries are made printable, which takes the interval from some numbers.
     comparisons = [c for run, entry in found for c in _comparisons(run, entry)]
     entries = tuple(_shown(entry) for _, entry in found)
-    return Ledger(investigation.slug, investigation.spec, entries, verdicts, tuple(comparisons), wrong_claims)
+    return Ledger(
+        investigation.slug,
+        investigation.spec,
+        entries,
+        verdicts,
+        tuple(comparisons),
+        wrong_claims,
+        tuple(copies.faults()),
+        copies.n_compared,
+        tuple(_changed_verdicts(investigation.spec.claims, verdicts, published)),
+    )
 
 
 def stored_entry(store: RunStore, run: StoredRun) -> Entry:
@@ -97,25 +113,38 @@ def _measured(store: RunStore, run: StoredRun) -> Entry:
     )
 
 
-def _entry(run: PlannedRun, store: RunStore, outcome: Outcome | None) -> Entry:
+@dataclass
+class _StoredEntries:
+    """The runs of a store as entries, each read once: it is shown, and compared with its published copy."""
+
+    store: RunStore
+    known: dict[int, Entry] = field(default_factory=dict)
+
+    def entry(self, run: StoredRun) -> Entry:
+        """The entry with its numbers, believed or not; StoreError if the run is damaged."""
+        if run.id not in self.known:
+            self.known[run.id] = _measured(self.store, run)
+        return self.known[run.id]
+
+
+def _entry(run: PlannedRun, runs: _StoredEntries, outcome: Outcome | None, copies: PublishedCopies) -> Entry:
     """The entry of a planned run, numbers of failed checks still in it for the verdicts to refuse."""
     stored = outcome.run if outcome else run.examined.current
     why = outcome.reason if outcome else _why_not(run)
     if stored is not None:
         try:
-            entry = _measured(store, stored)  # maybe under another name: a key knows no names
+            entry = runs.entry(stored)  # maybe under another name: a key knows no names
             point = dict(run.name.point)
             entry = _with_sites(entry, run)
             return replace(entry, experiment=run.name.experiment, point=point, model=run.name.model)
         except StoreError as error:
             # Damaged since the plan looked: the published number serves, and the reason is told.
             why = f"run {stored.id} is damaged: {error.where} {error.seen}"
-    if run.examined.published is not None:
+    doubt = copies.doubt(run.name.label, run.name.model) or run.examined.unpublished
+    if run.examined.published is not None and not doubt:
         why = "; ".join(filter(None, [why, *_since_published(run)]))
         return _with_sites(published_entry(run.examined.published, why), run)
-    why = "; ".join(
-        filter(None, [why, run.examined.unpublished if run.examined.unpublished not in why else ""])
-    )
+    why = "; ".join(filter(None, [why, doubt if doubt not in why else ""]))
     return Entry(run.name.experiment, dict(run.name.point), run.name.model, "unmeasured", why)
 
 
@@ -242,7 +271,7 @@ def _judged(claim_id: str, claim: Claim, column: _Column) -> Verdict:
     before = _published_verdict(claim_id, claim, column)
     # One that was reached across choices is none on the spec's own values.
     if before is None or before.specifications:
-        return _unpublished(claim_id)
+        return _unpublished(claim_id, column)
     return replace(before, claim=claim_id, source="published")
 
 
@@ -268,18 +297,39 @@ def _under(specification: Specification, claim_id: str, claim: Claim, column: _C
     for each in before.specifications if before else ():
         if each.choices == specification.choices:
             return replace(each, verdict=named_for(each.verdict, stand_in=False))
-    return SpecifiedVerdict(specification.choices, _unpublished(claim_id))
+    return SpecifiedVerdict(specification.choices, _unpublished(claim_id, column))
 
 
 def _published_verdict(claim_id: str, claim: Claim, column: _Column) -> Verdict | None:
     """What was published on this very predicate; a verdict counts for no later wording."""
     before = column.published.verdicts.get((column.model, claim_id))
-    return before.verdict if before and before.judged == what_is_judged(dict(claim)) else None
+    if before is None or before.fault or before.judged != what_is_judged(dict(claim)):
+        return None
+    return before.verdict
 
 
-def _unpublished(claim_id: str) -> Verdict:
+def _unpublished(claim_id: str, column: _Column) -> Verdict:
+    """No verdict: the claim rests on published numbers, and its own was not published or is not believed."""
+    before = column.published.verdicts.get((column.model, claim_id))
     why = "it rests on published numbers, and no verdict on this predicate was published with them"
+    if before is not None and before.fault:
+        why = f"the verdict that is published was {before.fault}"
     return Verdict(claim_id, "unmeasured", None, why, source="")
+
+
+def _changed_verdicts(
+    claims: Mapping[str, Claim],
+    verdicts: Mapping[str, Mapping[str, Verdict]],
+    published: PublishedEvidence,
+) -> Iterator[Difference]:
+    """The published verdicts that are not those reached here on the same predicate, edited ones included."""
+    for (model, claim_id), before in published.verdicts.items():
+        here = verdicts.get(model, {}).get(claim_id)
+        if here is None or here.source != "measured" or here.verdict == "unmeasured":
+            continue
+        same_claim = before.judged == what_is_judged(dict(claims[claim_id]))
+        if same_claim and here.verdict != before.verdict.verdict:
+            yield Difference(f"claims.{claim_id}", model, before.verdict.verdict, here.verdict)
 
 
 def _wrong_claims(investigation: Investigation, entries: list[Entry]) -> Iterator[ClaimError]:
@@ -326,7 +376,7 @@ def _claims_on_no_number(investigation: Investigation, entries: list[Entry]) -> 
 
 def _comparisons(run: PlannedRun, entry: Entry) -> Iterator[Replication]:
     """This entry's findings beside the published ones, unless those are this very run's."""
-    published = run.examined.published
+    published = run.examined.published or run.examined.doubted
     fresh = _believed(entry).measurements
     if published is None or entry.state != "measured" or entry.provenance is None:
         return
@@ -334,7 +384,7 @@ def _comparisons(run: PlannedRun, entry: Entry) -> Iterator[Replication]:
     now = entry.provenance
     if (then.key, then.date) == (now.key, now.date):
         return
-    for name, before in published_entry(published, "").measurements.items():
+    for name, before in _published_numbers(published).items():
         m = fresh.get(name)
         if m is None or m.role != "finding" or m.low is None or m.high is None:
             continue
@@ -343,3 +393,13 @@ def _comparisons(run: PlannedRun, entry: Entry) -> Iterator[Replication]:
         agrees = m.low - slack <= before.value <= m.high + slack
         label = f"{entry.label}.{name}"
         yield Replication(label, entry.model, before.value, m.value, m.low, m.high, agrees)
+
+
+def _published_numbers(run: PublishedRun) -> dict[str, Measurement]:
+    """The published measurements of a run; of one that was edited only if they can still be read."""
+    try:
+        return published_entry(run, "").measurements
+    except StoreError:
+        if not run.fault:
+            raise
+        return {}

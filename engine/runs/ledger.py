@@ -106,9 +106,37 @@ class Replication:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """A published value that is not what its own run measured, which is in the run store here.
+
+    `name` says where in the entry it stands, `count.measurements.score.value`; both values are in words.
+    """
+
+    name: str
+    model: str
+    published: str
+    here: str
+
+
+@dataclass(frozen=True)
+class PublishedFault:
+    """A part of what is published that cannot be believed, and why.
+
+    `file` is relative to the investigation's folder; `part` is where in it, empty for all of it.
+    """
+
+    file: str
+    part: str
+    why: str
+    differences: tuple[Difference, ...] = ()
+
+
+@dataclass(frozen=True)
 class Ledger:
     """Entries, verdicts by model and claim id, and the comparison with the published numbers.
 
+    `faults` are the parts of what is published that are not believed: no entry has a number of theirs.
+    `changed_verdicts` are published verdicts beside others that were reached here on the same predicate.
     A ledger with `wrong_claims` (on numbers that are not there) is whole in all else, but no report is
     printed from it until they are mended.
     """
@@ -119,6 +147,9 @@ class Ledger:
     verdicts: dict[str, dict[str, Verdict]]
     comparisons: tuple[Replication, ...] = ()
     wrong_claims: tuple[ClaimError, ...] = ()
+    faults: tuple[PublishedFault, ...] = ()
+    copied: int = 0  # published numbers that were compared with the run that they are of
+    changed_verdicts: tuple[Difference, ...] = ()
 
     @property
     def primary(self) -> str:

@@ -10,7 +10,7 @@ import pytest
 from engine.runs.published.write import write_published
 from tests.runs.toy import Toy
 
-NOTHING = "nothing to compare: no published number was measured here by another run\n"
+NOTHING = "nothing to compare: no published number was measured here\n"
 
 
 def publish(toy: Toy, slug: str = "words", **score: Any) -> None:
@@ -99,11 +99,37 @@ def test_one_drifting_number_among_several_is_enough_for_exit_status_1(engine: A
     assert answer.out.endswith("replicated 1 of 2\n")
 
 
-def test_a_run_and_the_numbers_published_from_it_are_nothing_to_compare(engine: Any, toy: Toy) -> None:
+def test_the_numbers_published_from_a_run_must_be_those_of_the_run(engine: Any, toy: Toy) -> None:
     write_published(toy.ledger(), toy.root / "investigations/words/published")
     answer = engine("diff")
-    assert (answer.code, answer.out) == (0, NOTHING)
+    assert answer.code == 0
+    assert answer.out == "compared 3 published numbers with their own runs: all are equal\n"
     assert engine("diff", "--json").json == []
+
+
+def test_a_number_that_was_edited_is_told_beside_the_one_that_its_own_run_measured(
+    engine: Any, toy: Toy
+) -> None:
+    toy.spec(claims={"more": {"holds": "count.score < count.chance"}}, count={})
+    write_published(toy.ledger(), toy.root / "investigations/words/published")
+    toy.edit("investigations/words/published/tiny.json", '"value": 25.5', '"value": 999.0')
+    toy.edit("investigations/words/published/tiny.json", '"contradicted"', '"supported"')
+    answer = engine("diff")
+    assert answer.code == 1
+    rows = [line.split() for line in answer.out.splitlines()]
+    assert rows[1] == ["count.measurements.score.value", "tiny", "999.0", "25.5", "NOT", "ITS", "RUN"]
+    assert rows[2] == ["claims.more", "tiny", "supported", "contradicted", "DRIFT"]
+    assert answer.out.endswith("compared 3 published numbers with their own runs: 1 value differs\n")
+    found = engine("diff", "--json").json
+    assert [row["here"] for row in found] == ["25.5", "contradicted"]
+
+
+def test_an_edited_number_is_compared_with_another_run_as_well(engine: Any, toy: Toy) -> None:
+    publish(toy)
+    toy.edit("investigations/words/published/tiny.json", '"value": 25.5', '"value": 999.0')
+    answer = engine("diff")
+    assert answer.code == 1
+    assert answer.out.splitlines()[1].split()[:4] == ["count.score", "tiny", "999", "25.5"]
 
 
 def test_it_measures_nothing_itself(engine: Any, toy: Toy) -> None:

@@ -52,7 +52,8 @@ class RunStatus:
 
     `last` is the newest stored run of this name, `current` the one with today's key. `blocked` says why it
     cannot be measured here now, even where it is up to date. `published` is what was committed for this
-    very experiment; `unpublished` says why what was committed does not serve. `sites` are the hook sites
+    very experiment; `unpublished` says why what was committed does not serve, `doubted` is what was committed
+    and is not believed. `sites` are the hook sites
     among its parameters, by model, with their layers.
     """
 
@@ -68,6 +69,7 @@ class RunStatus:
     blocked: str = ""
     published: PublishedRun | None = None
     unpublished: str = "nothing is published for it"
+    doubted: PublishedRun | None = None
     amounts: Amounts = NOTHING_READ
     settings: Settings = ()  # what a claim's specification changes, by full name; () is the spec's own run
     sites: Mapping[str, list[str]] = field(default_factory=dict)
@@ -370,6 +372,8 @@ def _with_published(run: RunStatus, published: PublishedEvidence) -> RunStatus:
     written = {*run.experiment.parameters, *dict(run.name.point)}
     if other := asked_otherwise(found.provenance.asked, run.inputs.experiment, written):
         return replace(run, unpublished=f"what is published answers another experiment ({_summary(other)})")
+    if found.fault:
+        return replace(run, doubted=found, unpublished=f"what is published was {found.fault}")
     return replace(run, published=found, unpublished="")
 
 

@@ -1,4 +1,8 @@
-"""The numbers committed with the text, read back: `published/<model>.json` and the small CSVs beside it."""
+"""The numbers committed with the text, read back: `published/<model>.json` and the small CSVs beside it.
+
+What is not what was published, by its digest, is read all the same and says so: nobody shows it, and `check`
+and `diff` name it.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,27 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from engine.errors import StoreError
 from engine.evidence.verdicts import Margin, SpecifiedVerdict, Verdict
 from engine.runs.investigation import project_or_none
-from engine.runs.ledger import DisplayKind, Entry, Provenance
+from engine.runs.ledger import DisplayKind, Entry, Provenance, PublishedFault
 from engine.runs.model_paths import canonical_model
 from engine.runs.published.csv_tables import PublishedTables
+from engine.runs.published.digests import DIGEST, Place, is_sealed, is_sealed_file, table_digest
 from engine.runs.published.rounding import with_floats
 from engine.runs.store.codec import check_from, figure_from, measurement_from
 from engine.spec.models import Claim
 
-FORMAT = 1
+FORMAT = 2
+UNPROVED_FORMAT = 1
+"""Of files from before digests."""
 MENDING = "take the committed file back with git checkout, or delete it and publish again"
+EDITED = "edited since it was published: it is not what its digest was made of"
+UNPROVED = "published before digests, so that nobody can tell whether it was edited: publish it anew"
 
 
 DECIDING = ("holds", "requires", "valid_if", "population")
@@ -30,7 +39,10 @@ DECIDING = ("holds", "requires", "valid_if", "population")
 
 @dataclass(frozen=True)
 class PublishedRun:
-    """One published entry as it lies in the file; tables are read only when it is shown."""
+    """One published entry as it lies in the file; tables are read only when it is shown.
+
+    `fault` says why it is not believed, empty where it is; `table_faults` the same of its tables by name.
+    """
 
     experiment: str
     point: dict[str, Any]
@@ -38,22 +50,33 @@ class PublishedRun:
     provenance: Provenance
     data: dict[str, Any] = field(repr=False)
     folder: Path = field(repr=False)
+    fault: str = ""
+    table_faults: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class PublishedVerdict:
-    """A verdict with what was judged: the fields of its claim that decide, without their defaults."""
+    """A verdict with what was judged: the fields of its claim that decide, without their defaults.
+
+    `data` is all that the file says of it; `fault` says why it is not believed, empty where it is.
+    """
 
     judged: dict[str, Any]
     verdict: Verdict
+    data: dict[str, Any] = field(repr=False)
+    fault: str = ""
 
 
 @dataclass(frozen=True)
 class PublishedEvidence:
-    """What one investigation has published: runs by (label, model), verdicts by (model, claim)."""
+    """What one investigation has published: runs by (label, model), verdicts by (model, claim).
+
+    `faults` are the parts that are not believed; runs and verdicts that they are about say it too.
+    """
 
     runs: dict[tuple[str, str], PublishedRun]
     verdicts: dict[tuple[str, str], PublishedVerdict]
+    faults: tuple[PublishedFault, ...] = ()
 
 
 def read_published(folder: Path) -> PublishedEvidence:
@@ -62,16 +85,35 @@ def read_published(folder: Path) -> PublishedEvidence:
     recover(folder)
     runs: dict[tuple[str, str], PublishedRun] = {}
     verdicts: dict[tuple[str, str], PublishedVerdict] = {}
+    faults: list[PublishedFault] = []
     for path in sorted(folder.glob("*.json")):
         data = _read(path)
         with _blaming(path):
             # By the one name that specs have it under, however it was spelled when it was published.
             model = canonical_model(data["model"], folder.parent, project_or_none())
             for label, entry in data["runs"].items():
-                runs[label, model] = _run_from(entry, model, folder)
+                fault = _fault(data, entry, run_place(data["model"], label))
+                runs[label, model] = _run_from(entry, model, folder, fault)
             for claim, fields in data["verdicts"].items():
-                verdicts[model, claim] = _published_verdict(claim, fields)
-    return PublishedEvidence(runs, verdicts)
+                fault = _fault(data, fields, verdict_place(data["model"], claim))
+                verdicts[model, claim] = _published_verdict(claim, fields, fault)
+            faults += _faults(path, data, model, runs, verdicts)
+    return PublishedEvidence(runs, verdicts, tuple(faults))
+
+
+def run_place(model: str, label: str) -> Place:
+    """What the digest of a published run is bound to."""
+    return (model, "runs", label)
+
+
+def verdict_place(model: str, claim: str) -> Place:
+    """What the digest of a published verdict is bound to."""
+    return (model, "verdicts", claim)
+
+
+def file_place(model: str) -> Place:
+    """What the digest of a published file is bound to."""
+    return (model,)
 
 
 def what_is_judged(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,8 +122,8 @@ def what_is_judged(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value != Claim.model_fields[name].get_default()}
 
 
-def _published_verdict(claim: str, fields: Mapping[str, Any]) -> PublishedVerdict:
-    return PublishedVerdict(what_is_judged(fields), _verdict_from(claim, fields))
+def _published_verdict(claim: str, fields: dict[str, Any], fault: str) -> PublishedVerdict:
+    return PublishedVerdict(what_is_judged(fields), _verdict_from(claim, fields), fields, fault)
 
 
 def _verdict_from(claim: str, fields: Mapping[str, Any]) -> Verdict:
@@ -110,7 +152,8 @@ def published_entry(run: PublishedRun, reason: str) -> Entry:
     path = run.folder / f"{file_stem(run.model)}.json"
     with _blaming(path):
         data = run.data
-        tables = PublishedTables(run.folder, data["tables"])
+        believed = {n: t for n, t in data["tables"].items() if n not in run.table_faults}
+        tables = PublishedTables(run.folder, believed)
         figures = {name: figure_from(figure) for name, figure in data["figures"].items()}
         measurements = {
             name: measurement_from({"name": name, **with_floats(fields)})
@@ -128,7 +171,7 @@ def published_entry(run: PublishedRun, reason: str) -> Entry:
             {name: figure for name, figure in figures.items() if figure.table in tables},
             tuple(check_from(check) for check in data["checks"]),
             run.provenance,
-            _left_out(data),
+            _left_out(data, run.table_faults),
         )
 
 
@@ -137,9 +180,10 @@ def file_stem(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._=-]+", "-", text).strip("-.")
 
 
-def _left_out(data: Mapping[str, Any]) -> dict[tuple[DisplayKind, str], str]:
+def _left_out(data: Mapping[str, Any], table_faults: Mapping[str, str]) -> dict[tuple[DisplayKind, str], str]:
     """Why a table, or a figure with it, is not among what is published."""
     notes = {name: table["note"] for name, table in data["tables"].items() if not table["file"]}
+    notes |= table_faults
     without: dict[tuple[DisplayKind, str], str] = {}
     for name, note in notes.items():
         without["tables", name] = note
@@ -149,10 +193,61 @@ def _left_out(data: Mapping[str, Any]) -> dict[tuple[DisplayKind, str], str]:
     return without
 
 
-def _run_from(data: dict[str, Any], model: str, folder: Path) -> PublishedRun:
+def _run_from(data: dict[str, Any], model: str, folder: Path, fault: str) -> PublishedRun:
     # An id counts in one store only, and a reader has another.
     provenance = Provenance(run_id=None, **data["provenance"])
-    return PublishedRun(data["experiment"], dict(data["point"]), model, provenance, data, folder)
+    run = PublishedRun(data["experiment"], dict(data["point"]), model, provenance, data, folder, fault)
+    # Of a run that is not believed nothing is shown; its tables' digests are as little worth as its numbers.
+    return run if fault else replace(run, table_faults=_table_faults(data, folder))
+
+
+def _table_faults(data: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """The tables of a run that are not what was published; one that is missing is told when it is shown."""
+    faults = {}
+    for name, table in data["tables"].items():
+        with contextlib.suppress(FileNotFoundError):
+            # A table without a place is broken, which is told when its run is shown.
+            file = table.get("file")
+            if file and table_digest((folder / file).read_bytes()) != table.get(DIGEST):
+                faults[name] = EDITED
+    return faults
+
+
+def _fault(file: Mapping[str, Any], part: Mapping[str, Any], place: Place) -> str:
+    """Why a part of a file is not believed; empty where its digest is right."""
+    if file["format"] == UNPROVED_FORMAT:
+        return UNPROVED
+    return "" if is_sealed(part, place) else EDITED
+
+
+def _faults(
+    path: Path,
+    data: Mapping[str, Any],
+    model: str,
+    runs: Mapping[tuple[str, str], PublishedRun],
+    verdicts: Mapping[tuple[str, str], PublishedVerdict],
+) -> Iterator[PublishedFault]:
+    """What a person is told of a file: each part that is not believed, or that parts came or went."""
+    file = f"{path.parent.name}/{path.name}"
+    if data["format"] == UNPROVED_FORMAT:
+        yield PublishedFault(file, "", UNPROVED)
+        return
+    found = []
+    for label in data["runs"]:
+        run = runs[label, model]
+        if run.fault:
+            found.append(PublishedFault(file, f"runs.{label}", run.fault))
+        for name, why in run.table_faults.items():
+            table = f"{path.parent.name}/{run.data['tables'][name]['file']}"
+            found.append(PublishedFault(table, "", why))
+    for claim in data["verdicts"]:
+        if fault := verdicts[model, claim].fault:
+            found.append(PublishedFault(file, f"verdicts.{claim}", fault))
+    # Where all parts are right and the whole is not, some were taken out, or put in by a merge.
+    if not found and not is_sealed_file(data, file_place(data["model"])):
+        why = "runs or verdicts were taken out of it or put into it by hand: engine publish writes it anew"
+        found.append(PublishedFault(file, "", why))
+    yield from found
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -162,7 +257,7 @@ def _read(path: Path) -> dict[str, Any]:
         problem = "this published file cannot be read"
         raise StoreError(problem, where=str(path), seen=str(error), hint=MENDING) from None
     seen = data.get("format") if isinstance(data, dict) else type(data).__name__
-    if seen != FORMAT:
+    if seen not in (UNPROVED_FORMAT, FORMAT):
         raise StoreError(
             "this file was not published by this engine",
             where=str(path),

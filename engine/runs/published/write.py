@@ -4,8 +4,10 @@ All numbers are published, and of the tables those that the text shows or draws:
 they are there, and the run store of whoever measures has them.
 
 Keys are sorted and numbers rounded to six significant digits, so that writing what was read gives the
-same bytes. Only what was measured here replaces what is there; entries and models not measured here stay
-as they are, and those that the spec no longer has go. The folder is staged whole and swapped in.
+same bytes. Runs, verdicts, tables and files have digests (see `digests`); what was edited since it was
+published is not published again. Only what was measured here replaces what is there; entries and models not
+measured here stay as they are, and those that the spec no longer has go. The folder is staged whole and
+swapped in.
 """
 
 from __future__ import annotations
@@ -22,7 +24,20 @@ from engine.evidence.result import Measurement
 from engine.evidence.verdicts import SpecifiedVerdict, Verdict
 from engine.runs.ledger import DisplayItem, Entry, Ledger
 from engine.runs.published.csv_tables import csv_table, kinds_of
-from engine.runs.published.read import FORMAT, PublishedEvidence, file_stem, read_published, what_is_judged
+from engine.runs.published.digests import DIGEST, sealed, sealed_file, table_digest
+from engine.runs.published.read import (
+    EDITED,
+    FORMAT,
+    MENDING,
+    PublishedEvidence,
+    PublishedRun,
+    file_place,
+    file_stem,
+    read_published,
+    run_place,
+    verdict_place,
+    what_is_judged,
+)
 from engine.runs.published.rounding import rounded, without_defaults
 from engine.runs.store.codec import check_data, fields_of, figure_data, measurement_data, plain
 from engine.runs.store.run_folder import sync_folder
@@ -87,25 +102,57 @@ def _model_files(
     for entry in (e for e in ledger.entries if e.model == model):
         kept = before.runs.get((entry.label, model))
         if entry.state == "measured":
-            runs[entry.label], tables = _run_data(entry, asked)
-            files |= tables
+            data, tables = run_data(entry, asked)
         elif kept is not None:
-            data = kept.data
-            if asked is not None and not entry.withheld:  # a failed check replaces nothing
-                data = data | {"tables": _thinned(data, _wanted(entry, data["figures"], asked))}
-            runs[entry.label] = data
-            names = [table["file"] for table in data["tables"].values() if table["file"]]
-            files |= {name: (folder / name).read_bytes() for name in names}
+            data, tables = _kept_data(kept, entry, asked)
+        else:
+            continue
+        runs[entry.label] = sealed(data, run_place(model, entry.label))
+        files |= tables
     if not runs:
         return {}
-    verdicts = dict(_verdicts(ledger, model, before))
+    verdicts = {
+        claim: sealed(_as_json(data), verdict_place(model, claim))
+        for claim, data in _verdicts(ledger, model, before, folder)
+    }
     data = {"format": FORMAT, "model": model, "runs": runs, "verdicts": verdicts}
-    text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False, default=plain)
+    data = sealed_file(data, file_place(model))
+    text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return files | {f"{file_stem(model)}.json": f"{text}\n".encode()}
 
 
-def _run_data(entry: Entry, asked: Collection[DisplayItem] | None) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _kept_data(
+    kept: PublishedRun, entry: Entry, asked: Collection[DisplayItem] | None
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """An entry that was not measured here as it is published, and its tables' files.
+
+    StoreError where it was edited: a new digest would make a published number of it.
+    """
+    folder = kept.folder
+    if EDITED in (kept.fault, *kept.table_faults.values()):
+        raise _edited(folder, f"{entry.label} on {entry.model}")
+    tables = kept.data["tables"]
+    if asked is not None and not entry.withheld:  # a failed check replaces nothing
+        tables = _thinned(kept.data, _wanted(entry, kept.data["figures"], asked))
+    files = {t["file"]: (folder / t["file"]).read_bytes() for t in tables.values() if t["file"]}
+    # Tables from before digests have none yet.
+    digests = {name: {DIGEST: table_digest(files[t["file"]])} for name, t in tables.items() if t["file"]}
+    tables = {name: table | digests.get(name, {}) for name, table in tables.items()}
+    return kept.data | {"tables": tables}, files
+
+
+def _edited(folder: Path, what: str) -> StoreError:
+    return StoreError(
+        f"{what} was edited since it was published, and was not measured here",
+        where=str(folder),
+        expected="what its digest was made of",
+        hint=f"{MENDING}; or measure it here",
+    )
+
+
+def run_data(entry: Entry, asked: Collection[DisplayItem] | None) -> tuple[dict[str, Any], dict[str, bytes]]:
     """A measured entry as published data, and its tables' files."""
+    assert entry.provenance is not None  # it was measured
     tables: dict[str, dict[str, Any]] = {}
     files: dict[str, bytes] = {}
     figures = {name: figure_data(figure) for name, figure in entry.figures.items()}
@@ -116,7 +163,9 @@ def _run_data(entry: Entry, asked: Collection[DisplayItem] | None) -> tuple[dict
         note = f"left out: {len(content):,} bytes" if len(content) > MAX_TABLE_BYTES else ""
         note = note if name in shown else UNSHOWN
         tables[name] = {"file": "" if note else file, "columns": columns, "rows": len(table), "note": note}
-        files |= {} if note else {file: content}
+        if not note:
+            tables[name][DIGEST] = table_digest(content)
+            files[file] = content
     provenance = fields_of(entry.provenance, but=("run_id",))
     # Left out where there are none, as in files from before runs had them.
     for late in ("second", "sites"):
@@ -131,7 +180,12 @@ def _run_data(entry: Entry, asked: Collection[DisplayItem] | None) -> tuple[dict
         "tables": tables,
         "provenance": provenance | rounded({"seconds": provenance["seconds"]}),
     }
-    return data, files
+    return _as_json(data), files
+
+
+def _as_json(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data as they will be read back: what is hashed and compared is what lies in the file."""
+    return json.loads(json.dumps(data, allow_nan=False, default=plain))
 
 
 def _short_measurement(measurement: Measurement) -> dict[str, Any]:
@@ -141,7 +195,9 @@ def _short_measurement(measurement: Measurement) -> dict[str, Any]:
     return fields
 
 
-def _verdicts(ledger: Ledger, model: str, before: PublishedEvidence) -> Iterator[tuple[str, dict[str, Any]]]:
+def _verdicts(
+    ledger: Ledger, model: str, before: PublishedEvidence, folder: Path
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Verdicts measured here, and for the other claims what was published before."""
     for claim, spec in ledger.spec.claims.items():
         verdict: Verdict | None = ledger.verdicts.get(model, {}).get(claim)
@@ -151,7 +207,9 @@ def _verdicts(ledger: Ledger, model: str, before: PublishedEvidence) -> Iterator
             yield claim, _verdict_data(what_is_judged(dict(spec)), verdict)
         # A verdict that was not reached anew stays with the predicate it was reached on.
         elif (kept := before.verdicts.get((model, claim))) is not None:
-            yield claim, _verdict_data(kept.judged, kept.verdict)
+            if kept.fault == EDITED:
+                raise _edited(folder, f"the verdict on {claim} on {model}")
+            yield claim, kept.data
 
 
 def _verdict_data(judged: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
@@ -204,5 +262,9 @@ def _wanted(
 
 def _thinned(data: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
     """What is said of an entry's tables once those that are not wanted have no file."""
-    gone = {"file": "", "note": UNSHOWN}
-    return {n: t if n in wanted or not t["file"] else t | gone for n, t in data["tables"].items()}
+    return {n: t if n in wanted or not t["file"] else _without_file(t) for n, t in data["tables"].items()}
+
+
+def _without_file(table: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in table.items() if name != DIGEST}
+    return kept | {"file": "", "note": UNSHOWN}

@@ -89,12 +89,15 @@ class RunStore:
             hint="engine runs lists them",
         )
 
+    def of_key(self, key: str) -> list[StoredRun]:
+        """Every run with this key, newest first, damaged ones included."""
+        query = "SELECT id, key, record, files, damage FROM runs WHERE key = ? ORDER BY id DESC"
+        return [run_from_row(row) for row in self._ask(query, (key,))]
+
     def find(self, key: str) -> StoredRun | None:
         """The newest whole run with this key."""
-        query = "SELECT id, key, record, files, damage FROM runs WHERE key = ? ORDER BY id DESC"
-        runs = [run_from_row(row) for row in self._ask(query, (key,))]
         # An older whole run with the same key has the same numbers: it serves where the newest is damaged.
-        return next((run for run in runs if not self.damage(run)), None)
+        return next((run for run in self.of_key(key) if not self.damage(run)), None)
 
     def path(self, run: StoredRun) -> Path:
         """The folder of a run."""

@@ -9,7 +9,19 @@ from typing import Any
 import pytest
 
 from engine.errors import StoreError
-from engine.runs.published.read import MENDING, file_stem, published_entry, read_published, recover
+from engine.runs.ledger import PublishedFault
+from engine.runs.published.digests import sealed, sealed_file
+from engine.runs.published.read import (
+    EDITED,
+    MENDING,
+    UNPROVED,
+    file_place,
+    file_stem,
+    published_entry,
+    read_published,
+    recover,
+    run_place,
+)
 from engine.runs.published.write import write_published
 
 CLAIMS = {"more": {"holds": "count.score > count.chance", "requires": ["count.chance > 0"]}}
@@ -25,10 +37,20 @@ def folder(toy: Any) -> Path:
 
 
 def change(folder: Path, **run: Any) -> None:
-    """Put other values in the published run."""
+    """Put other values in the published run, as another engine would have published it."""
     data = json.loads((folder / "tiny.json").read_text())
-    data["runs"]["count"] |= run
-    (folder / "tiny.json").write_text(json.dumps(data))
+    data["runs"]["count"] = sealed(data["runs"]["count"] | run, run_place("tiny", "count"))
+    (folder / "tiny.json").write_text(json.dumps(sealed_file(data, file_place("tiny"))))
+
+
+def edit(folder: Path, *way: str, to: Any) -> None:
+    """Put another value in the published file, by hand."""
+    data = json.loads((folder / "tiny.json").read_text())
+    part = data
+    for name in way[:-1]:
+        part = part[name]
+    part[way[-1]] = to
+    (folder / "tiny.json").write_text(json.dumps(data, indent=2))
 
 
 def only_run(folder: Path) -> Any:
@@ -85,9 +107,10 @@ def test_a_table_that_was_left_out_takes_its_figure_along_and_both_say_why(folde
     [
         ("{", "cannot be read", "Expecting property name"),
         ("[]", "was not published by this engine", "a list"),
-        ('{"format": 2}', "was not published by this engine", "format 2"),
+        ('{"format": 3}', "was not published by this engine", "format 3"),
         ("{}", "was not published by this engine", "format None"),
         ('{"format": 1}', "lacks what it should hold", "KeyError: 'model'"),
+        ('{"format": 2}', "lacks what it should hold", "KeyError: 'model'"),
         ('{"format": 1, "model": "tiny", "runs": []}', "lacks what it should hold", "AttributeError"),
     ],
 )
@@ -100,7 +123,7 @@ def test_a_broken_file_is_named_with_what_was_seen_and_how_to_mend_it(
     assert caught.value.where == str(tmp_path / "tiny.json")
     assert seen in caught.value.seen
     assert caught.value.hint == MENDING
-    assert ("an object with format 1" in caught.value.expected) == ("by this engine" in problem)
+    assert ("an object with format 2" in caught.value.expected) == ("by this engine" in problem)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +152,80 @@ def test_provenance_with_a_field_that_is_not_known_names_the_file(folder: Path) 
     with pytest.raises(StoreError, match="lacks what it should hold") as caught:
         read_published(folder)
     assert "colour" in caught.value.seen
+
+
+def test_what_was_published_is_believed_whatever_git_makes_of_its_lines(folder: Path) -> None:
+    assert read_published(folder).faults == ()
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    found = read_published(folder)
+    assert found.faults == ()
+    assert published_entry(only_run(folder), "").tables["words"]["word"].tolist()[:2] == ["w0", "w1"]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        ("measurements", "score", "value"),
+        ("measurements", "score", "high"),
+        ("measurements", "score", "note"),
+        ("provenance", "model_hash"),
+        ("provenance", "date"),
+        ("figures", "scores", "title"),
+        ("experiment",),
+    ],
+)
+def test_an_edited_run_is_read_and_not_believed(folder: Path, way: tuple[str, ...]) -> None:
+    edit(folder, "runs", "count", *way, to="by hand")
+    found = read_published(folder)
+    assert found.faults == (PublishedFault("published/tiny.json", "runs.count", EDITED),)
+    assert only_run(folder).fault == EDITED
+    assert found.verdicts["tiny", "more"].fault == ""
+
+
+def test_an_edited_verdict_is_not_believed_and_the_runs_are(folder: Path) -> None:
+    edit(folder, "verdicts", "more", "verdict", to="contradicted")
+    found = read_published(folder)
+    assert found.faults == (PublishedFault("published/tiny.json", "verdicts.more", EDITED),)
+    assert found.verdicts["tiny", "more"].fault == EDITED
+    assert only_run(folder).fault == ""
+
+
+def test_another_model_put_over_the_numbers_is_told(folder: Path) -> None:
+    edit(folder, "model", to="small")
+    parts = [fault.part for fault in read_published(folder).faults]
+    assert parts == ["runs.count", "verdicts.more"]
+
+
+def test_runs_or_verdicts_that_were_taken_out_are_told_and_the_others_believed(folder: Path) -> None:
+    edit(folder, "verdicts", to={})
+    found = read_published(folder)
+    (fault,) = found.faults
+    assert (fault.file, fault.part) == ("published/tiny.json", "")
+    assert "taken out" in fault.why
+    assert only_run(folder).fault == ""
+
+
+def test_an_edited_table_is_not_shown_and_its_numbers_are(folder: Path) -> None:
+    table = folder / "tiny.count.words.csv"
+    table.write_text(table.read_text().replace("w3", "w999"))
+    assert read_published(folder).faults == (PublishedFault("published/tiny.count.words.csv", "", EDITED),)
+    entry = published_entry(only_run(folder), "")
+    assert entry.measurements["score"].value == 25.5
+    assert (dict(entry.tables), entry.figures) == ({}, {})
+    assert entry.left_out == {("tables", "words"): EDITED, ("figures", "scores"): EDITED}
+
+
+def test_a_file_from_before_digests_is_not_believed_and_says_what_to_do(folder: Path) -> None:
+    data = json.loads((folder / "tiny.json").read_text())
+    data |= {"format": 1}
+    for part in (data, *data["runs"].values(), *data["verdicts"].values()):
+        del part["digest"]
+    (folder / "tiny.json").write_text(json.dumps(data))
+    found = read_published(folder)
+    assert found.faults == (PublishedFault("published/tiny.json", "", UNPROVED),)
+    assert only_run(folder).fault == UNPROVED
+    assert found.verdicts["tiny", "more"].fault == UNPROVED
 
 
 def test_other_files_in_the_folder_are_left_alone(folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from engine.runs.published.read import published_entry, read_published
 from engine.runs.published.rounding import rounded, with_floats, without_defaults
-from engine.runs.published.write import _run_data
+from engine.runs.published.write import run_data
 from engine.runs.store.codec import plain
 
 COMMITTED = sorted((Path(__file__).parents[3] / "investigations").glob("*/published"))
@@ -47,7 +47,7 @@ def test_defaults_are_left_out_and_floats_come_back() -> None:
 def test_what_is_committed_reads_back_and_is_written_as_it_was(folder: Path) -> None:
     for run in read_published(folder).runs.values():
         entry = published_entry(run, "")
-        data, files = _run_data(entry, None)
+        data, files = run_data(entry, None)
         written = json.loads(json.dumps(data, default=plain, allow_nan=False))
         for part in ("experiment", "point", "measurements", "checks", "provenance"):
             assert written[part] == run.data[part], (run.experiment, part)

@@ -248,11 +248,74 @@ def test_a_missing_or_other_table_is_named(toy: Any) -> None:
     forget_runs(toy)
     table = folder(toy) / "tiny.count.words.csv"
     table.write_text("a,b\n1,2\n")
-    with pytest.raises(StoreError, match=r"words\.csv"):
-        toy.ledger(budget=0.0)
+    ledger = toy.ledger(budget=0.0)
+    assert [fault.file for fault in ledger.faults] == ["published/tiny.count.words.csv"]
+    assert not ledger.entries[0].tables
     table.unlink()
     with pytest.raises(StoreError, match=r"words\.csv"):
         toy.ledger(budget=0.0)
+
+
+def edit(toy: Any, old: str, new: str, name: str = "tiny.json") -> None:
+    """Edit a published file by hand."""
+    path = folder(toy) / name
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name", "what"),
+    [
+        ('"value": 25.5', '"value": 999.0', "tiny.json", "count on tiny"),
+        ('"verdict": "contradicted"', '"verdict": "supported"', "tiny.json", "the verdict on fewer on tiny"),
+        ("w3,", "w999,", "tiny.count.words.csv", "count on tiny"),
+    ],
+)
+def test_what_was_edited_is_shown_to_nobody_and_not_published_again(
+    toy: Any, old: str, new: str, name: str, what: str
+) -> None:
+    toy.spec(claims=CLAIMS, count={})
+    publish(toy)
+    before = contents(toy)
+    edit(toy, old, new, name)
+    edited = contents(toy)
+    forget_runs(toy)
+    ledger = toy.ledger(budget=0.0)
+    assert len(ledger.faults) == 1
+    if name == "tiny.json" and "value" in old:
+        (entry,) = ledger.entries
+        assert (entry.state, entry.measurements) == ("unmeasured", {})
+        assert "what is published was edited since" in entry.reason
+        assert ledger.verdicts["tiny"]["fewer"].verdict == "unmeasured"
+    if "verdict" in old:
+        verdict = ledger.verdicts["tiny"]["fewer"]
+        assert (verdict.verdict, "edited since" in verdict.reason) == ("unmeasured", True)
+        assert ledger.verdicts["tiny"]["more"].verdict == "supported"
+    with pytest.raises(StoreError, match=rf"{what} was edited(?s:.)*git checkout(?s:.)*measure it here"):
+        write_published(ledger, folder(toy))
+    assert contents(toy) == edited
+    publish(toy)  # measured here
+    assert contents(toy).keys() == before.keys()
+    assert toy.ledger().faults == ()
+
+
+def test_what_was_published_before_digests_gets_them_with_its_numbers_as_they_are(toy: Any) -> None:
+    toy.spec(claims=CLAIMS, count={})
+    publish(toy)
+    before = contents(toy)
+    data = json.loads(before["tiny.json"]) | {"format": 1}
+    for part in (data, *data["runs"].values(), *data["verdicts"].values()):
+        del part["digest"]
+    del data["runs"]["count"]["tables"]["words"]["digest"]
+    (folder(toy) / "tiny.json").write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
+    forget_runs(toy)
+    ledger = toy.ledger(budget=0.0)
+    (entry,) = ledger.entries
+    assert entry.state == "unmeasured"
+    assert "published before digests" in entry.reason and "publish it anew" in entry.reason
+    assert write_published(ledger, folder(toy)).changed == ("tiny.json",)
+    assert contents(toy) == before
+    assert toy.ledger(budget=0.0).faults == ()
 
 
 def test_a_publish_that_fails_or_is_killed_leaves_the_old_files(
