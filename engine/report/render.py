@@ -14,16 +14,21 @@ import pandas as pd
 from markupsafe import Markup
 
 from engine.errors import ClaimError, EngineError, TemplateError, nearest
+from engine.evidence.multiverse import margin_scale
 from engine.evidence.printing import digits
+from engine.evidence.result import Figure
 from engine.evidence.stand_in import is_stand_in, verdict_names
+from engine.report.assumptions import assumptions
 from engine.report.charts.chart import Chart
 from engine.report.charts.draw import draw
+from engine.report.charts.specification_curve import curve_table, specification_curve
 from engine.report.citations import Reference, references_beside
 from engine.report.claim_sentences import ClaimSentence, verdict_of, why
 from engine.report.escape import as_it_is
 from engine.report.generated_sections import how_measured, repeat, where_it_holds
 from engine.report.grammar import CITE_CLAIM, parsed, rendered, wrong_names
 from engine.report.lint import Concern, lint, unix_lines
+from engine.report.multiverse_words import which_choices_flip
 from engine.report.numbers import (
     MARKERS,
     ExperimentNumbers,
@@ -33,18 +38,24 @@ from engine.report.numbers import (
     is_withheld,
     known_one,
 )
+from engine.report.printers.markdown_blocks import block, joined
 from engine.report.printers.printer import Printer
 from engine.report.printers.site import SitePrinter
 from engine.report.printers.text import TextPrinter
 from engine.report.prose import without_code, without_tags
 from engine.report.tables import ROWS, count_shown, grid_of
 from engine.runs.ledger import DisplayItem, DisplayKind, Entry, Ledger
+from engine.spec.models import Claim
 
 __all__ = ["Concern", "RenderedReport", "asked_for", "render", "render_headline"]
 
 _CITATION = re.compile(r"\[(@[\w:.+/-]*\w(?:\s*;\s*@[\w:.+/-]*\w)*)\]")
 # Stands for the list until everything is cited. Data cannot forge it: `escape` leaves no control character.
 _REFERENCES = "\x00references\x00"
+CURVE_CAPTION = (
+    "Each column is one set of choices, the dots below say which. Above, by how much the claim holds there, "
+    "with its 95 % interval; the dashed line is where it would turn."
+)
 
 
 @dataclass(frozen=True)
@@ -175,6 +186,7 @@ class _Page:
     concerns: list[Concern] = field(default_factory=list)
     cited: list[str] = field(default_factory=list)
     asked: set[DisplayItem] = field(default_factory=set)
+    shown: set[str] = field(default_factory=set)  # what the text shows once, wherever it wants to
     where: str = ""
 
     def print(self, text: str, where: str) -> str:
@@ -197,8 +209,10 @@ class _Page:
             "number": self.number,
             "chart": self.chart,
             "table": self.table,
-            "where_it_holds": lambda: where_it_holds(self.ledger, self.printer),
-            "how_measured": lambda: how_measured(self.ledger, self.printer),
+            "where_it_holds": self.where_it_holds,
+            "specification_curve": self.specification_curve,
+            "assumptions": self.assumptions,
+            "how_measured": self.how_measured,
             "repeat": lambda: repeat(self.ledger, self.printer, self.path),
             "literal": lambda text: Markup(self.printer.data(text)),
             "cite": self.cite,
@@ -213,6 +227,7 @@ class _Page:
             "number": self.number,
             "chart": lambda name: self._part("figures", name, ""),
             "table": lambda name: self._part("tables", name, ""),
+            "specification_curve": self._claim_across,
             CITE_CLAIM: lambda claim: known_one("this spec's claims", claim, self.ledger.spec.claims),
         }
 
@@ -278,6 +293,47 @@ class _Page:
         if id not in self.charts:
             self.charts[id] = draw(figure, table)
         return self.printer.chart(id, figure, self.charts[id], table_id)
+
+    def specification_curve(self, claim: str, *, model: str = "") -> Markup:
+        """A claim under each of its specifications, and which choices flip it."""
+        known = self._claim_across(claim)
+        self.shown.add(f"curve of {claim}")
+        verdict = verdict_of(self.ledger, claim, self._model(model))
+        measured = [each for each in verdict.specifications if each.verdict.verdict != "unmeasured"]
+        said = self.printer.paragraph(which_choices_flip(verdict.specifications))
+        if not measured:
+            return block(said)
+        name = f"curve-{claim}" + (f"-{model}" if model and model != self.ledger.primary else "")
+        scale = margin_scale(known.holds)
+        figure = Figure("specification_curve", name, {}, known.says or claim, CURVE_CAPTION)
+        self.tables[name] = curve_table(verdict.specifications)
+        self.charts[name] = specification_curve(figure.title, verdict.specifications, scale)
+        return block(joined([said, self.printer.chart(name, figure, self.charts[name], name)]))
+
+    def _claim_across(self, claim: str) -> Claim:
+        known = known_one("this spec's claims", claim, self.ledger.spec.claims)
+        if not known.across:
+            across = [name for name, other in self.ledger.spec.claims.items() if other.across]
+            expected = "one of " + ", ".join(across) if across else "across: {...} in the spec"
+            raise TemplateError(f"claim {claim!r} names no choices", expected=expected, near=across)
+        return known
+
+    def where_it_holds(self) -> Markup:
+        """Verdicts by claim and model, and the specification curves that the text has not drawn itself."""
+        claims = self.ledger.spec.claims
+        left = [name for name in claims if claims[name].across and f"curve of {name}" not in self.shown]
+        curves = [self.specification_curve(name) for name in left]
+        return block(joined([where_it_holds(self.ledger, self.printer), *curves]))
+
+    def assumptions(self) -> Markup:
+        """What makes the step from number to sentence valid."""
+        self.shown.add("assumptions")
+        return assumptions(self.ledger, self.printer)
+
+    def how_measured(self) -> Markup:
+        """Runs, checks, controls; before them the assumptions, where the text has not shown them itself."""
+        before = "" if "assumptions" in self.shown else self.assumptions()
+        return block(joined([before, how_measured(self.ledger, self.printer)]))
 
     def table(
         self, name: str, *, columns: Sequence[str] | None = None, rows: int = ROWS, model: str = ""

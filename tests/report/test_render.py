@@ -12,7 +12,7 @@ import pytest
 from engine.errors import TemplateError
 from engine.evidence.printing import digits
 from engine.evidence.result import Check
-from engine.evidence.verdicts import Verdict
+from engine.evidence.verdicts import Margin, SpecifiedVerdict, Verdict
 from engine.report.citations import Reference
 from engine.report.render import asked_for, render, render_headline
 from engine.runs.ledger import DisplayItem
@@ -387,3 +387,42 @@ def test_no_sentence_has_what_was_said_of_another_model_contradicted(ledger):
     with pytest.raises(TemplateError, match="the claim tag has no 'contradicted'") as error:
         render(ledger, '{% claim "mostly-known", "contradicted" %}No.{% endclaim %}', PATH)
     assert "not found here" in error.value.expected
+
+
+@pytest.fixture
+def across(ledger):
+    """The ledger with one claim judged under four specifications on the primary model."""
+    claim = ledger.spec.claims["rank-falls"].model_copy(update={"across": {"lens.k": [1, 2]}})
+    found = (Verdict("rank-falls", "undetermined", 0.9), Verdict("rank-falls", "supported", 0.99))
+    under = tuple(
+        SpecifiedVerdict({"lens.k": k}, verdict, Margin(k, k - 1, k + 1))
+        for k, verdict in enumerate(found, 1)
+    )
+    verdicts = {
+        "tiny-llama": {"rank-falls": Verdict("rank-falls", "undetermined", None, specifications=under)}
+    }
+    spec = ledger.spec.model_copy(update={"claims": {"rank-falls": claim}})
+    return replace(ledger, spec=spec, verdicts=verdicts)
+
+
+def test_a_claim_across_choices_is_drawn_as_a_specification_curve(across) -> None:
+    rendered = render(across, '{{ specification_curve("rank-falls") }}', PATH)
+    assert (
+        "The choice of k flips the claim: it holds in 0 of 1 with 1, in 1 of 1 with 2." in rendered.markdown
+    )
+    assert 'data-spec="charts/curve-rank-falls.json"' in rendered.markdown
+    assert "lens.final_rank - lens.other_rank" in rendered.charts["curve-rank-falls"]
+    assert "lens.k" in rendered.tables["curve-rank-falls"]
+
+
+def test_a_curve_that_the_text_does_not_draw_stands_under_where_it_holds(across) -> None:
+    alone = render(across, "{{ where_it_holds() }}", PATH).markdown
+    both = render(across, '{{ specification_curve("rank-falls") }}\n\n{{ where_it_holds() }}', PATH).markdown
+    assert alone.count("data-spec") == both.count("data-spec") == 1
+
+
+def test_only_a_claim_with_choices_has_a_curve(ledger, across) -> None:
+    with pytest.raises(TemplateError, match="claim 'rank-falls' names no choices"):
+        render(ledger, '{{ specification_curve("rank-falls") }}', PATH)
+    with pytest.raises(TemplateError, match="no 'rank-fall'"):
+        render(across, '{{ specification_curve("rank-fall") }}', PATH)
