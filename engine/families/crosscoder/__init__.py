@@ -129,7 +129,8 @@ def study(data: SourceData, params: Params, lab: Lab) -> Result:
         # Another seed than the crosscoder's, whose starting directions it would be otherwise.
         drawn = random_crosscoder(next(data.train()), *sizes, seed=params.seed + 1)
         random = held_out(drawn, data.held(), data.n_contexts, drawn.dec)
-    ev = Evidence("context")
+    # Contexts of one document are alike: each number is measured for these documents and for more like them.
+    ev = Evidence("context", groups=data.documents, group_unit="document" if data.documents else "")
     explained_variance(ev, found.held, random, data.sources)
     explained_variance_per_token(ev, found.held, random, by_components(found.coder, data))
     sparsity(ev, found)

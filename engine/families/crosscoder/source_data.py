@@ -24,8 +24,8 @@ Rows = Iterator[tuple[Batch, Tensor]]
 class SourceData:
     """Training batches and held-out rows with their contexts, anew at each call; names and widths of sources.
 
-    `one_basis` says whether a direction means the same in all of them; the last two count the rows that were
-    left out for their norm.
+    `one_basis` says whether a direction means the same in all of them; the next two count the rows that were
+    left out for their norm. `documents` are those of the held-out contexts, where they come in documents.
     """
 
     train: Callable[[], Iterator[Batch]]
@@ -37,6 +37,7 @@ class SourceData:
     one_basis: bool = True
     massive_training: int = 0
     massive_held_out: int = 0
+    documents: tuple[str, ...] | None = None
 
     def misaligned(self, seed: int) -> SourceData:
         """The same with each source but the first in a random order of its own within each batch."""
@@ -75,6 +76,7 @@ def source_data(aligned: AlignedSources, reading: HarvestParams, params: Trainin
         one_basis=aligned.one_basis,
         massive_training=massive_training,
         massive_held_out=massive_held_out,
+        documents=tuple(f"document {number}" for number in test_part.documents.tolist()),
     )
 
 

@@ -79,6 +79,12 @@ class AlignedSources:
         """Which context each row belongs to."""
         return self.sources[0].activations.context
 
+    @property
+    def documents(self) -> Int[np.ndarray, " context"]:
+        """The number of each context's document."""
+        activations = self.sources[0].activations
+        return activations.contexts.documents[activations.chosen]
+
     def rows(self, index: Index) -> Float[Tensor, "row width"]:
         """Some rows, sources side by side, in fp32."""
         return torch.cat([s.activations.rows(s.site, index) for s in self.sources], dim=1)
