@@ -245,12 +245,12 @@ class HarvestJob:
         ids = np.concatenate([self.contexts.row_ids(c) for c in mine.tolist()])
         return out | {"ids": torch.from_numpy(ids.astype(np.int32))}
 
-    def shard_with_progress(self, shard: int) -> dict[str, Tensor]:
-        """The same, with a word on how far this is."""
+    def shard_with_progress(self, shard: int, why: str = "") -> dict[str, Tensor]:
+        """The same, with a word on how far this is, and on why it is done where that is not plain."""
         computed = self.shard(shard)
         total = len(self.contexts.ids)
         done = int(self.contexts.lengths[: (shard + 1) * self.contexts_per_shard].sum())
-        self.progress(done / total, f"activations of {done:,} of {total:,} tokens")
+        self.progress(done / total, f"activations of {done:,} of {total:,} tokens{why}")
         return computed
 
     def _fill(
@@ -271,9 +271,11 @@ class HarvestJob:
     def _write_shards(self, place: Path, faults: Mapping[int, str]) -> None:
         """Harvest the shards with a fault; each is replaced by a rename, so that who reads it now goes on."""
         self._tell({shard_path(place, s).name: why for s, why in faults.items() if why != MISSING})
-        for shard in faults:
+        for shard, why in faults.items():
             file = shard_path(place, shard)
-            write_shard(file, self.shard_with_progress(shard))
+            # Said with each of them too: the word above may come too soon after another to be shown.
+            anew = "" if why == MISSING else f"; made anew, since {file.name} {why}"
+            write_shard(file, self.shard_with_progress(shard, anew))
             # Read back at once: a disk or memory that spoils what it is given would have us begin for ever.
             if fault := shard_fault(file):
                 raise StoreError(

@@ -229,6 +229,7 @@ def test_a_damaged_shard_is_harvested_anew_alone_and_that_is_told(tmp_path, monk
     assert len(told) == 2  # what is damaged, and one shard computed
     assert told[0].startswith("harvested activations are damaged and made anew: 000001.safetensors ")
     assert says in told[0]
+    assert told[1].endswith(told[0].partition("anew: ")[2])
     monkeypatch.setattr(module, "activations_at", None)  # whole again: nothing is computed
     taken(tmp_path)
 

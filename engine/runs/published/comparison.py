@@ -104,10 +104,10 @@ def told(differing: Sequence[Difference]) -> str:
 
 
 def _own_run(run: PublishedRun, store: RunStore) -> StoredRun | None:
-    """The run that was published, if the store has it whole."""
-    # A key that was measured twice has two dates.
+    """The run that was published, if the store has it and knows of no damage."""
+    # A key that was measured twice has two dates. Damage that nobody met yet is met when the run is loaded.
     same = [stored for stored in store.of_key(run.provenance.key) if stored.date == run.provenance.date]
-    return next((stored for stored in same if not store.damage(stored)), None)
+    return next((stored for stored in same if not stored.damage), None)
 
 
 def _json_file(model: str) -> str:

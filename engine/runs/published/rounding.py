@@ -10,7 +10,7 @@ from typing import Any
 from engine.evidence.result import Measurement
 
 DIGITS = 6
-FLOATS = ("value", "low", "high", "these_low", "these_high", "frequency")
+FLOATS = tuple(f.name for f in dataclasses.fields(Measurement) if str(f.type).startswith("float"))
 EMPTY = {f.name: f.default for f in dataclasses.fields(Measurement) if f.default in (None, 0, "", False)}
 """What a measurement that lacks a field reads back; `value`, `low` and `high` are always written."""
 

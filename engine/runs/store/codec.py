@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
 # An array's name in the file says what it is: an array of the result, or one that belongs to a measurement.
 ARRAYS = "arrays"
-SAMPLES = "samples"
-REPLICATES = "replicates"
-CLUSTER_REPLICATES = "cluster_replicates"
-OF_MEASUREMENTS = (SAMPLES, REPLICATES, CLUSTER_REPLICATES)
+OF_MEASUREMENTS = tuple(f.name for f in dataclasses.fields(Measurement) if "ndarray" in str(f.type))
+"""The fields of a measurement that are arrays, whichever it has today."""
 
 
 def fields_of(value: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:

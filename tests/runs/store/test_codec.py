@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -69,3 +70,15 @@ def test_what_is_no_number_and_no_table_is_refused_by_name() -> None:
         codec.arrays_to_bytes({"a": np.array([object()], dtype=object)})
     with pytest.raises(ResultError, match="'words' cannot be stored"):
         codec.table_to_bytes("words", pd.DataFrame({"x": [object()]}))
+
+
+def test_every_field_of_a_measurement_that_is_an_array_is_kept_whichever_there_are() -> None:
+    fields = [f.name for f in dataclasses.fields(Measurement) if "ndarray" in str(f.type)]
+    assert {"samples", "replicates"} < {*fields}
+    given = {name: np.arange(4.0) + place for place, name in enumerate(fields)}
+    score = Measurement("score", 2.5, 2.0, 3.0, 4, "prompt", **given)  # pyright: ignore[reportArgumentType]
+    result = Result(findings=[score])
+    arrays = codec.arrays_from_bytes(codec.arrays_to_bytes(codec.arrays_of(result)))
+    again = codec.result_from(through_json(codec.result_data(result)), {}, arrays).findings[0]
+    for name, array in given.items():
+        assert np.array_equal(getattr(again, name), array), name
