@@ -43,8 +43,8 @@ inputs = Inputs(prompts=PAIRS, corpus=True)
 
 
 class Params(SeedParams):
-    tokens: Annotated[int, Field(gt=0)] = 50_000
-    """Tokens of the corpus that the translators are fitted on and tried on."""
+    tokens: Annotated[int, Field(gt=0)] | None = None
+    """At most this many tokens of the corpus are fitted on and tried on; all of them when left out."""
     context_tokens: Annotated[int, Field(gt=1)] = 128
     """Tokens that the model reads at once."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
