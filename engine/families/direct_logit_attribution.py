@@ -13,8 +13,8 @@
 
 Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Wang et al. 2023 (per
 head). Unit of sampling: the prompt. Direct effects only: what a part does through later parts is not
-counted. Controls: the same parts towards another prompt's answer of the same relation, and a part drawn
-at random for each prompt.
+counted. Controls: the same parts towards another prompt's answer of the same relation, and any part, as the
+mean over all of them.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from engine.lab.profiles import block_at_depth, known_answer
 from engine.lab.receipts import attribution_receipt
 from engine.models.hooked import HookedModel
 from engine.models.micro import micro_model
-from engine.spec.family_params import SeedParams
+from engine.spec.family_params import FamilyParams
 from engine.spec.inputs import PAIRS, Inputs
 
 inputs = Inputs(prompts=PAIRS)
 
 
-class Params(SeedParams):
+class Params(FamilyParams):
     known_rank: Annotated[int, Field(ge=0)] = 0
     """A fact is known where the answer's rank among all tokens is at most this; 0 is the likeliest token."""
     named_depth: Annotated[float, Field(gt=0, lt=1)] = 0.75
@@ -70,22 +70,29 @@ def run(lab: Lab, params: Params) -> Result:
     # Writers that cancel make shares of the difference exceed 1; the positive total is at least as large as
     # each part.
     positive = np.maximum(own, 0.0)
+    elsewhere = np.maximum(found.values[:, 1], 0.0)
     for kind in ("mlp", "head", "embedding"):
         part = found.of_kind(kind)
         whose = f"what {NOUNS[kind]}s write"
+        name = f"{kind}_positive_share"
+        chance = None
+        # What a kind of part writes towards any answer: how much of a share is the kind and not the fact.
+        if elsewhere.any():
+            about = f"Share of the positive total towards another prompt's answer in {whose}."
+            chance = ev.control(f"other_{name}", elsewhere[:, part].sum(1), about, over=elsewhere.sum(1))
         about = f"Share of the logit difference in {whose}."
         # A ratio of means over prompts: single prompts may have a difference near 0.
-        ev.finding(f"{kind}_share", own[:, part].sum(1), about, over=total)
+        ev.finding(f"{kind}_share", own[:, part].sum(1), about, over=total, control=chance)
         about = f"Share of the positive total in {whose}."
-        ev.finding(f"{kind}_positive_share", positive[:, part].sum(1), about, over=positive.sum(1))
+        ev.finding(name, positive[:, part].sum(1), about, over=positive.sum(1), control=chance)
     about = "Mean number of parts, largest first, that make up 80 % of the positive total."
     ev.finding("parts_for_80_percent", parts_for(positive, 0.8), about, "parts")
 
-    # The MLP at a depth that was named beforehand, beside a part drawn at random for each prompt.
-    # A new part for each prompt, so that the control is an average part and not one lucky draw.
-    drawn = np.random.default_rng(params.seed).choice(found.of_kind("mlp", "head"), size=len(facts))
-    about = "What an MLP or head drawn at random for each prompt writes towards the answer."
-    chance = ev.control("random_part_contribution", own[np.arange(len(facts)), drawn], about, "logits")
+    # The MLP at a depth that was named beforehand, beside any part: the mean over all of them, and not a part
+    # drawn for each prompt, since what a draw is expected to give is known.
+    about = "What an MLP or head writes towards the answer: mean over all of them."
+    any_part = own[:, found.of_kind("mlp", "head")].mean(axis=1)
+    chance = ev.control("random_part_contribution", any_part, about, "logits")
     named = block_at_depth(params.named_depth, lab.model.n_layers)
     mlps = own[:, found.of_kind("mlp")]
     ev.count("named_layer", named, "The block at `named_depth`.", unit="layer")

@@ -76,6 +76,8 @@ class Facts:
         ev.count("prompts_given", self.given, "Prompts in the set, before any filter.")
         ev.count("prompts_known", known, "Prompts whose fact the model knows.")
         ev.count("prompts_used", len(self), "Known prompts that were measured.")
+        about = f"Clusters ({column or 'none'}) that the measured prompts come in."
+        ev.count("clusters_used", len(set(self.clusters)), about, unit=column or "prompt")
         about = "Prompts that do not fit the tokenizer or are not known."
         ev.count("prompts_dropped", self.given - known, about)
         reasons = self.prompts.dropped["reason"].value_counts()

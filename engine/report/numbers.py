@@ -89,6 +89,7 @@ class Number:
             "statistic": lambda: self._about("statistic"),
             "quantity": lambda: self._about("quantity"),
             "about": lambda: self._about("about"),
+            "frequency": self._frequency,
             "control": self.control,
             "on": lambda: self.on,
             "model": lambda: self.entry.model,
@@ -104,6 +105,14 @@ class Number:
             # Not a number: arithmetic goes on, and neither `> 1` nor `<= 1` holds in a template.
             return FormattedFloat(math.nan, MARKERS.get(self.state, "[no interval]"))
         return FormattedFloat(value, digits(value, self.measurement.low, self.measurement.high))
+
+    def _frequency(self) -> str:
+        """`34 %`: how often resamples of those who chose choose the same again."""
+        if self.measurement is None or self.state in MARKERS:
+            return MARKERS.get(self.state, "")
+        if not self.measurement.is_choice:
+            raise TemplateError(f"{self.name} was not chosen", expected="a layer or head that units chose")
+        return f"{100 * (self.measurement.frequency or 0):.0f} %"
 
     def _about(self, field: str) -> Any:
         return MARKERS.get(self.state) or getattr(self.measurement, field)

@@ -1,6 +1,7 @@
 """Attribution on a model in which one head writes the whole answer."""
 
 import pytest
+import torch
 
 from engine.families.direct_logit_attribution import Params, run
 from engine.lab.planted import HEAD, LAYER, planted_lab
@@ -30,6 +31,21 @@ def test_parts_add_up_to_the_logit_difference(attribution):
     assert total == pytest.approx(attribution.tables["per_prompt"]["logit_diff"].to_numpy(), rel=1e-5)
 
 
-def test_another_seed_draws_other_random_parts(attribution):
-    other = run(planted_lab(), Params(seed=1)).measurements["random_part_contribution"]
-    assert (other.samples != attribution.measurements["random_part_contribution"].samples).any()
+def test_any_part_is_the_exact_mean_over_all_parts(attribution):
+    parts = attribution.tables["parts"]
+    of_all = parts.loc[parts["kind"].isin(["mlp", "head"]), "contribution"].mean()
+    assert attribution.measurements["random_part_contribution"].value == pytest.approx(of_all)
+
+
+def test_shares_are_read_against_those_towards_another_answer(attribution):
+    # Nothing in the planted model writes towards another prompt's answer: there is no share of it.
+    assert attribution.measurements["mlp_share"].control == ""
+    lab = planted_lab()
+    generator = torch.Generator().manual_seed(0)
+    weights = lab.model.hf.model.embed_tokens.weight
+    with torch.no_grad():
+        weights += 0.01 * torch.randn(weights.shape, generator=generator)
+    found = run(lab, Params()).measurements
+    assert found["mlp_share"].control == found["mlp_positive_share"].control == "other_mlp_positive_share"
+    shares = [found[f"other_{kind}_positive_share"].value for kind in ("mlp", "head", "embedding")]
+    assert 0.9 < sum(shares) <= 1.001

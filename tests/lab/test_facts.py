@@ -28,7 +28,13 @@ def test_unknown_facts_are_dropped_counted_and_named(lab):
     facts = lab.known_facts()
     told = facts.evidence().result()
     counts = {m.name: m.value for m in told.findings}
-    assert counts == {"prompts_given": 32, "prompts_known": 27, "prompts_used": 27, "prompts_dropped": 5}
+    assert counts == {
+        "prompts_given": 32,
+        "prompts_known": 27,
+        "prompts_used": 27,
+        "prompts_dropped": 5,
+        "clusters_used": 2,
+    }
     assert told.tables["dropped"].to_dict("records") == [
         {"reason": "the model does not know the answer", "prompts": 5}
     ]
@@ -37,7 +43,13 @@ def test_unknown_facts_are_dropped_counted_and_named(lab):
 def test_a_limit_leaves_known_prompts_unused(lab):
     facts = lab.known_facts(both_sides=True, per_relation=6)
     counts = {m.name: m.value for m in facts.evidence().result().findings}
-    assert counts == {"prompts_given": 32, "prompts_known": 32, "prompts_used": 12, "prompts_dropped": 0}
+    assert counts == {
+        "prompts_given": 32,
+        "prompts_known": 32,
+        "prompts_used": 12,
+        "prompts_dropped": 0,
+        "clusters_used": 2,
+    }
 
 
 def test_both_sides_asks_the_corrupted_prompt_too(lab):
