@@ -20,8 +20,8 @@ result equals TransformerLens's `get_act_patch_*`, which runs the whole model on
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,10 +84,15 @@ def sweep(
     # Prompts of one length share their runs' tensors and need no padding.
     for index in equal_length_groups(pairs.last, prompts_at_once):
         constants = None if instead is None else instead.rows(index)
-        runs = BothRuns.of(model, pairs.rows(index), metric.rows(index), constants)
-        out.base[index], out.source[index] = runs.unpatched
         here = {site: mask[index] for site, mask in masks.items()}
-        for column in _patched_columns(runs, here, at_layers, tokens_at_once):
+        runs = BothRuns.of(model, pairs.rows(index), metric.rows(index), constants)
+        out.base[index], out.source[index] = runs.unpatched()
+        columns = list(_columns(runs, here, at_layers, out.base[index]))
+        base = runs.base_run()
+        # The source run is all in the changes by now: beside them it would be the most that is kept.
+        del runs
+        _patch(base, columns, tokens_at_once)
+        for column in columns:
             for cells, values in column.effects():
                 rows = np.array(index)[cells.who.numpy()]
                 out.patched[cells.site][rows[:, None], at_layers, column.position] = values
@@ -131,11 +136,6 @@ class BothRuns:
         base, source = side_by_side(run, both, model.device)
         return cls(model, pairs, metric, base, source, instead)
 
-    @property
-    def last(self) -> int:
-        return int(self.pairs.last[0])
-
-    @cached_property
     def unpatched(self) -> tuple[np.ndarray, np.ndarray]:
         """The metric of the base runs and of the source runs, each "prompt"."""
         everyone = torch.arange(len(self.pairs), device=self.base.resid.device)
@@ -145,13 +145,31 @@ class BothRuns:
         )
         return base, source
 
-    @cached_property
-    def first_difference(self) -> Int[Tensor, " prompt"]:
-        """The first position whose streams before block 0 differ; no activation before it can."""
+    def first_change(self) -> Int[Tensor, " prompt"]:
+        """The first position where a patch can change anything.
+
+        It is the first one whose streams before block 0 differ: no activation before it can. A constant is
+        neither run's activation and may change any.
+        """
+        if self.instead is not None:
+            return torch.zeros_like(self.pairs.last)
         start = Site(0, RESID_PRE)
         differs = (self.base.activations[start] != self.source.activations[start]).any(-1)
         # argmax of 0s and 1s is the first 1.
         return differs.long().argmax(dim=1)
+
+    def base_run(self) -> BaseRun:
+        """What the patches are made into."""
+        # Changes are made of the source run, and of the base run's z and mlp_out: none of these is kept.
+        streams = self.model.sites(RESID_PRE, ATTN_OUT)
+        activations = {site: self.base.activations[site] for site in streams}
+        return BaseRun(
+            self.model,
+            self.metric,
+            replace(self.base, activations=activations),
+            last=int(self.pairs.last[0]),
+            first_change=self.first_change().cpu(),
+        )
 
     def changes(
         self, site: str, layers: Sequence[int], position: int
@@ -172,13 +190,27 @@ class BothRuns:
         # A head writes z_h W_O^h, so that its change of the stream is (z_source - z_base) W_O^h.
         return torch.einsum("bhd,hdm->bhm", difference, self.model.W_O(layer))
 
+
+@dataclass(frozen=True)
+class BaseRun:
+    """The run that patches are made into, as far as they read it, of a group of prompts of one length.
+
+    `last` is the last position, `first_change` the first one where a patch of a prompt can change anything.
+    """
+
+    model: HookedModel
+    metric: PatchMetric
+    forward: ForwardPass
+    last: int
+    first_change: Int[Tensor, " prompt"]
+
     def stream(self, stage: int) -> Float[Tensor, "prompt pos d_model"]:
-        """The base run's residual stream at a stage (see Patches)."""
+        """The residual stream at a stage (see Patches)."""
         layer = stage // 2
         if layer == self.model.n_layers:
-            return self.base.resid
-        before = self.base.activations[Site(layer, RESID_PRE)]
-        return before + self.base.activations[Site(layer, ATTN_OUT)] if stage % 2 else before
+            return self.forward.resid
+        before = self.forward.activations[Site(layer, RESID_PRE)]
+        return before + self.forward.activations[Site(layer, ATTN_OUT)] if stage % 2 else before
 
 
 @dataclass(frozen=True)
@@ -203,11 +235,13 @@ class Cells:
 
     site: str
     who: Int[Tensor, " prompt"]
-    change: Float[Tensor, "prompt layer *head d_model"]
+    shape: torch.Size  # "prompt layer *head"
 
-    def patches(self, layers: Sequence[int], position: int) -> Patches:
-        """All of them in one list."""
-        shape = self.change.shape[:-1]
+    def patches(
+        self, change: Float[Tensor, "prompt layer *head d_model"], layers: Sequence[int], position: int
+    ) -> Patches:
+        """All of them in one list, by what each changes."""
+        shape = self.shape
         over_heads = [1] * (len(shape) - 2)  # one axis more for z
         # Block L reads at stage 2L; attention's output changes stage 2L + 1, the MLP's stage 2L + 2.
         stage = 2 * torch.tensor(layers).view(1, -1, *over_heads) + STAGE[self.site]
@@ -216,7 +250,7 @@ class Cells:
             position,
             stage.expand(shape).flatten(),
             prompt.expand(shape).flatten(),
-            self.change.flatten(0, -2),
+            change.flatten(0, -2),
         )
 
 
@@ -229,17 +263,15 @@ class Column:
     values: Float[Tensor, " patch"]
 
     @classmethod
-    def of(cls, runs: BothRuns, cells: list[Cells], layers: Sequence[int], position: int) -> Column:
-        """Patches yet to be made: their values are still the base run's."""
-        lists = [part.patches(layers, position) for part in cells]
+    def of(cls, cells: list[Cells], lists: list[Patches], base: Float[np.ndarray, " prompt"]) -> Column:
+        """Patches yet to be made, a list for each site: their values are still the base run's."""
         patches = Patches(
-            position,
+            lists[0].position,
             torch.cat([one.stage for one in lists]),
             torch.cat([one.prompt for one in lists]),
             torch.cat([one.change for one in lists]),
         )
         # A patch that cannot matter is never run: its value is the base run's, exactly.
-        base, _ = runs.unpatched
         return cls(cells, patches, torch.as_tensor(base)[patches.prompt])
 
     @property
@@ -248,89 +280,89 @@ class Column:
 
     def effects(self) -> Iterator[tuple[Cells, np.ndarray]]:
         """Each site's cells with their values, "prompt layer *head"."""
-        shapes = [part.change.shape[:-1] for part in self.cells]
-        pieces = self.values.split([shape.numel() for shape in shapes])
-        for part, shape, values in zip(self.cells, shapes, pieces, strict=True):
-            yield part, values.view(shape).numpy()
+        pieces = self.values.split([part.shape.numel() for part in self.cells])
+        for part, values in zip(self.cells, pieces, strict=True):
+            yield part, values.view(part.shape).numpy()
 
 
-def _patched_columns(
-    runs: BothRuns, masks: dict[str, Tensor], layers: Sequence[int], tokens_at_once: int
-) -> list[Column]:
-    """Every asked patch of a group, batch beside batch; each batch is sorted by stage."""
-    columns = list(_columns(runs, masks, layers))
+def _patch(base: BaseRun, columns: Sequence[Column], tokens_at_once: int) -> None:
+    """Make the patches of all columns, batch beside batch; each batch is sorted by stage."""
     batches: list[tuple[Column, Tensor]] = []
     for column in columns:
-        live = torch.nonzero(_can_matter(runs, column.patches)).flatten()
+        live = torch.nonzero(_can_matter(base, column.patches)).flatten()
         # By stage, so that a batch holds patches of neighbouring layers: it starts at its first stage, and
         # the blocks before that are not computed for any of its rows.
         live = live[column.patches.stage[live].argsort(stable=True)]
-        size = max(1, tokens_at_once // (runs.last + 1 - column.position))
+        size = max(1, tokens_at_once // (base.last + 1 - column.position))
         batches += [(column, live[start : start + size]) for start in range(0, len(live), size)]
-    patches = [column.patches.rows(batch) for column, batch in batches]
+
+    def values_of(piece: tuple[Column, Tensor]) -> Float[Tensor, " patch"]:
+        # A batch's rows are copied when its turn comes: copies of all batches would be every change twice.
+        column, batch = piece
+        return run_down(base, column.patches.rows(batch))
+
     # Batches do not depend on each other: whole ones side by side, a thread each.
-    results = side_by_side(partial(run_down, runs), patches, runs.model.device)
+    results = side_by_side(values_of, batches, base.model.device)
     for (column, batch), values in zip(batches, results, strict=True):
         column.values[batch] = values.cpu()
-    return columns
 
 
-def _columns(runs: BothRuns, masks: dict[str, Tensor], layers: Sequence[int]) -> Iterator[Column]:
+def _columns(
+    runs: BothRuns, masks: dict[str, Tensor], layers: Sequence[int], base: Float[np.ndarray, " prompt"]
+) -> Iterator[Column]:
     """The patches of each position at which any site of any prompt is asked for."""
     anywhere = torch.stack(list(masks.values())).any(0).any(0)
     for position in torch.nonzero(anywhere).flatten().tolist():
-        here = {site: torch.nonzero(mask[:, position]).flatten() for site, mask in masks.items()}
-        cells = [
-            Cells(site, who, runs.changes(site, layers, position)[who])
-            for site, who in here.items()
-            if len(who)
-        ]
-        yield Column.of(runs, cells, layers, position)
+        cells: list[Cells] = []
+        lists: list[Patches] = []
+        for site, mask in masks.items():
+            who = torch.nonzero(mask[:, position]).flatten()
+            if len(who):
+                change = runs.changes(site, layers, position)[who]
+                cells.append(Cells(site, who, change.shape[:-1]))
+                lists.append(cells[-1].patches(change, layers, position))
+        yield Column.of(cells, lists, base)
 
 
-def _can_matter(runs: BothRuns, patches: Patches) -> Bool[Tensor, " patch"]:
-    """False before the first differing token, and after the last attention has read the position."""
-    # Up to the first differing token both runs have the same activations, and a patch changes nothing. A
-    # constant is neither run's activation.
-    differs = runs.first_difference.cpu()[patches.prompt] <= patches.position
-    if runs.instead is not None:
-        differs = torch.ones_like(differs)
+def _can_matter(base: BaseRun, patches: Patches) -> Bool[Tensor, " patch"]:
+    """False before the first change, and after the last attention has read the position."""
+    differs = base.first_change[patches.prompt] <= patches.position
     # Attention alone carries an earlier position to the last one, at stage 2(n_layers - 1) at the latest.
-    if patches.position == runs.last:
+    if patches.position == base.last:
         return differs
-    return differs & (patches.stage <= 2 * runs.model.n_layers - 2)
+    return differs & (patches.stage <= 2 * base.model.n_layers - 2)
 
 
-def run_down(runs: BothRuns, patches: Patches) -> Float[Tensor, " patch"]:
+def run_down(base: BaseRun, patches: Patches) -> Float[Tensor, " patch"]:
     """The metric after each patch; `patches` are sorted by stage and join one batch as it descends."""
-    model = runs.model
+    model = base.model
     final = 2 * model.n_layers
     position = patches.position
     # What lies before the patched position is the base run's: only later positions are computed.
-    span = model.span(runs.stream(0)[:1, position:], first_position=position)
-    resid = runs.stream(0)[:0, position:]  # no row yet
+    span = model.span(base.stream(0)[:1, position:], first_position=position)
+    resid = base.stream(0)[:0, position:]  # no row yet
     for stage in range(int(patches.stage[0]), final + 1):
         joining = torch.nonzero(patches.stage == stage).flatten()
         if len(joining):
             # Until its own stage a patched run is the base run, so it joins here and not at the embedding.
-            resid = torch.cat((resid, _patched_streams(runs, patches.rows(joining), stage)))
+            resid = torch.cat((resid, _patched_streams(base, patches.rows(joining), stage)))
         if stage % 2:
             # x_{l+1} = x_mid + MLP(norm(x_mid))
             resid = resid + model.mlp_out(stage // 2, resid)
         elif stage < final:
             # x_mid = x_l + attention(norm(x_l)), over the base run's earlier keys and values
-            earlier = runs.base.prefix.before(position)
+            earlier = base.forward.prefix.before(position)
             resid = resid + _attention(model, stage // 2, resid, span, earlier, patches.prompt[: len(resid)])
             if stage == final - 2:
                 # After the last attention nothing but the last position is read.
                 resid = resid[:, -1:]
-    return runs.metric.of(model, resid[:, -1], patches.prompt.to(resid.device))
+    return base.metric.of(model, resid[:, -1], patches.prompt.to(resid.device))
 
 
-def _patched_streams(runs: BothRuns, patches: Patches, stage: int) -> Float[Tensor, "patch pos d_model"]:
+def _patched_streams(base: BaseRun, patches: Patches, stage: int) -> Float[Tensor, "patch pos d_model"]:
     """The base run's streams from the patched position on, each with its change at the first of them."""
-    base = runs.stream(stage)[patches.prompt, patches.position :]
-    return torch.cat((base[:, :1] + patches.change[:, None], base[:, 1:]), dim=1)
+    streams = base.stream(stage)[patches.prompt, patches.position :]
+    return torch.cat((streams[:, :1] + patches.change[:, None], streams[:, 1:]), dim=1)
 
 
 def _attention(
