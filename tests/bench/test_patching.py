@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.models.micro import micro_model
-from tests.bench.patching import TEXTS, Contest, attribution_in_forwards, summary
+from tests.bench.patching import TEXTS, Contest, attribution_in_forwards, summary, sweep_tensors
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -20,3 +20,7 @@ def test_both_patch_the_same_cells(name):
 
 def test_attribution_patching_is_compared_with_a_forward():
     assert attribution_in_forwards(micro_model(), rounds=1) > 0
+
+
+def test_what_a_sweep_holds_is_a_share_of_the_weights():
+    assert 0 < sweep_tensors(micro_model()) < 10

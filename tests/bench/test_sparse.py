@@ -11,6 +11,7 @@ def test_our_contender_runs_and_is_reported(capsys, monkeypatch):
     main([*small.split(), "--rivals"])
     out = capsys.readouterr().out
     assert "batchtopk" in out and "ours" in out
+    assert "our training's tensors at their peak: " in out
 
 
 def test_ratios_are_medians_over_rounds():

@@ -11,6 +11,7 @@ from engine.lab.patch_metrics import patch_metric
 from engine.lab.patch_pairs import SITES, PatchPairs
 from engine.lab.patching import BothRuns, sweep
 from engine.lab.slow_patching import patch_one
+from tests.bench.memory import tensor_peak
 
 
 def test_every_patch_equals_one_patch_at_a_time(model, pairs):
@@ -96,11 +97,24 @@ def test_the_first_difference_is_found_by_walking_along(model, pairs):
     for index, walked in enumerate((4, 0, 5)):
         alone = pairs.rows([index])
         runs = BothRuns.of(model, alone, patch_metric(model, alone))
-        assert runs.first_difference.tolist() == [walked]
+        assert runs.first_change().tolist() == [walked]
 
 
 def test_a_pair_of_one_text_differs_nowhere_and_says_position_0(model):
     same = torch.tensor([[1, 2, 3]])
     one = torch.tensor([1])
     alone = PatchPairs(same, same, torch.tensor([2]), one, one)
-    assert BothRuns.of(model, alone, patch_metric(model, alone)).first_difference.tolist() == [0]
+    assert BothRuns.of(model, alone, patch_metric(model, alone)).first_change().tolist() == [0]
+
+
+def test_a_sweep_holds_every_change_once_and_the_source_run_no_longer_than_it_must(model, pairs):
+    shape = model.shape
+    alike = pairs.rows([1] * 4)  # in one group, and different from the first token on
+    places = len(alike) * (int(alike.last[0]) + 1) * shape.n_layers
+    # Three sites and each head change the stream, in fp32.
+    changes = 4 * places * (3 + shape.n_heads) * shape.d_model
+    # resid_pre, z, attn_out and mlp_out, with keys and values, of either run.
+    run = 4 * places * (4 * shape.d_model + 2 * shape.n_key_value_heads * shape.d_head)
+    peak = tensor_peak(lambda: sweep(model, alike, tokens_at_once=1))
+    # A second copy of the changes is made of one position at a time, beside what one patch computes.
+    assert peak < 2 * run + 2 * changes

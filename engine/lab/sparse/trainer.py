@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.optim.adam import adam as fused_adam
 
 from engine.errors import DataError, ResultError
 from engine.lab.sparse.architectures import batchtopk
@@ -115,13 +116,57 @@ def starting_weights(n_features: int, widths: Widths, b_dec: Float[Tensor, " wid
     return Weights(W_dec.clone(), W_dec, b_dec.new_zeros(n_features), b_dec.clone())
 
 
+@dataclass(frozen=True)
+class Adam:
+    """The optimiser (Kingma & Ba 2015), torch's fused kernel: one pass over each weight and its moments,
+    which are the most memory that a step touches.
+
+    Not `torch.optim.Adam`: its constructor imports torch's compiler, which nothing here uses and which takes
+    80 MB and a second in every process that trains; and it leaves a step's gradients at the weights, where
+    they stay until the next ones are there beside them.
+    """
+
+    weights: list[Tensor]
+    means: list[Tensor]  # moving means of the gradients
+    squares: list[Tensor]  # and of their squares
+    steps: list[Tensor]
+
+    @classmethod
+    def of(cls, weights: list[Tensor]) -> Adam:
+        """Before the first step: both moments 0."""
+        means = [torch.zeros_like(weight) for weight in weights]
+        squares = [torch.zeros_like(weight) for weight in weights]
+        # The kernel counts each weight's steps itself, on its device and in fp32.
+        steps = [torch.zeros((), dtype=torch.float32, device=weight.device) for weight in weights]
+        return cls(weights, means, squares, steps)
+
+    def step(self, gradients: list[Tensor], lr: float) -> None:
+        """Move the weights, in place."""
+        fused_adam(
+            self.weights,
+            gradients,
+            self.means,
+            self.squares,
+            [],  # the largest squares so far, which AMSGrad alone keeps
+            self.steps,
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=lr,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+
+
 @dataclass
 class Training:
     """One dictionary while it is trained."""
 
     recipe: Recipe
     weights: Weights
-    adam: torch.optim.Adam
+    adam: Adam
     seed: int
     fired: Int[Tensor, " latent"]
     silent_tokens: Int[Tensor, " latent"]
@@ -134,8 +179,7 @@ class Training:
     def start(cls, recipe: Recipe, b_dec: Float[Tensor, " width"], n_features: int, seed: int) -> Training:
         """Before the first step; `b_dec` is where the decoder's bias starts, in scaled units."""
         weights = starting_weights(n_features, recipe.objective.widths, b_dec, seed)
-        # Fused: one pass over each weight and its moments, which are the most memory that a step touches.
-        adam = torch.optim.Adam(weights.all(), lr=recipe.lr, fused=True)
+        adam = Adam.of(weights.all())
         never = torch.zeros(n_features, dtype=torch.long, device=b_dec.device)
         # Every latent starts as if it had just fired: none is dead before `dead_after_tokens` tokens have
         # passed.
@@ -148,12 +192,7 @@ class Training:
         # Step 2: loss and gradients.
         done = step(self.weights, x, self.recipe.objective, dead)
         rate = self.recipe.rate(self.n_steps)
-        for group in self.adam.param_groups:
-            group["lr"] = rate
-        # The gradients were written by hand: Adam is given them where autograd would have left them.
-        for weight, gradient in zip(self.weights.all(), done.gradients.all(), strict=True):
-            weight.grad = gradient
-        self.adam.step()
+        self.adam.step(done.gradients.all(), rate)
         if self.recipe.objective.one_source:
             # With free norms, shrinking codes and growing rows would be the same function, and dots with
             # decoder rows no cosines. A crosscoder's norms say which source has the latent: they stay free.

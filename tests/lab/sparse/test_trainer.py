@@ -1,11 +1,15 @@
 """The trainer of every sparse dictionary: its schedule, its history, and how dictionaries start."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from engine.lab.sparse.gradients import Objective
-from engine.lab.sparse.trainer import Recipe, Training, starting_weights
+from engine.lab.sparse.trainer import Adam, Recipe, Training, starting_weights
 from engine.lab.sparse.widths import norms_by_source
+from tests.bench.memory import tensor_peak
 
 D, N = 12, 400
 OBJECTIVE = Objective("batchtopk", 2, (D,), D // 2)
@@ -68,3 +72,42 @@ def test_no_source_begins_ahead():
     assert weights.W_dec.norm(dim=1).sub(1).abs().max() < 1e-6
     squares = norms_by_source(weights.W_dec, (4, 6, 8)).square()
     assert squares.mean(dim=0).numpy() == pytest.approx([1 / 3] * 3, abs=0.02)
+
+
+def test_adam_is_torchs_own_to_the_last_bit():
+    generator = torch.Generator().manual_seed(0)
+    ours = [torch.randn(shape, generator=generator) for shape in ((40, 12), (40,))]
+    theirs = [weight.clone().requires_grad_() for weight in ours]
+    adam = Adam.of(ours)
+    reference = torch.optim.Adam(theirs, fused=True)
+    for lr in (1e-2, 3e-3, 1e-2):
+        gradients = [torch.randn(weight.shape, generator=generator) for weight in ours]
+        adam.step(gradients, lr)
+        reference.param_groups[0]["lr"] = lr
+        for weight, gradient in zip(theirs, gradients, strict=True):
+            weight.grad = gradient
+        reference.step()
+        assert all(map(torch.equal, ours, theirs))
+
+
+TRAINS = """
+import sys
+import torch
+from tests.lab.sparse.test_trainer import OBJECTIVE, Recipe, taken
+taken(Recipe(OBJECTIVE, 1e-2, 2, dead_after_tokens=64))
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_training_does_not_load_torchs_compiler():
+    """It takes 80 MB and a second, in every process that trains."""
+    done = subprocess.run([sys.executable, "-c", TRAINS], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_steps_gradients_are_gone_before_the_next_ones_are_made():
+    training = taken(Recipe(OBJECTIVE, 1e-2, 2, dead_after_tokens=10**6))
+    one_step = tensor_peak(lambda: training.advance(rows(2)))
+    two_steps = tensor_peak(lambda: [training.advance(rows(seed)) for seed in (3, 4)])
+    # Counts per latent are new at each step; a gradient is wider than they are.
+    assert two_steps - one_step < training.weights.W_dec.nbytes
