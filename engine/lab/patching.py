@@ -86,8 +86,9 @@ def sweep(
         constants = None if instead is None else instead.rows(index)
         here = {site: mask[index] for site, mask in masks.items()}
         runs = BothRuns.of(model, pairs.rows(index), metric.rows(index), constants)
-        out.base[index], out.source[index] = runs.unpatched()
-        columns = list(_columns(runs, here, at_layers, out.base[index]))
+        unpatched, out.source[index] = runs.unpatched()
+        out.base[index] = unpatched
+        columns = list(_columns(runs, here, at_layers, unpatched))
         base = runs.base_run()
         # The source run is all in the changes by now: beside them it would be the most that is kept.
         del runs
