@@ -27,6 +27,8 @@ ConcernKind = Literal[
     "typed-number",
     "number-in-code",
     "uncited-claim",
+    "headline-without-control",
+    "not-the-extreme",
     "broken-sentence",
     "broken-template",
     "broken-claim",

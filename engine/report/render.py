@@ -29,6 +29,7 @@ from engine.report.generated_sections import how_measured, repeat, where_it_hold
 from engine.report.grammar import CITE_CLAIM, parsed, rendered, wrong_names
 from engine.report.lint import Concern, lint, unix_lines
 from engine.report.multiverse_words import which_choices_flip
+from engine.report.number_lint import headline_without_control, superlatives
 from engine.report.numbers import (
     MARKERS,
     ExperimentNumbers,
@@ -102,9 +103,24 @@ def render(
     body = page.print(text, str(path))
     concerns = page.concerns + lint(text, path, ledger.spec.claims)
     concerns += lint(ledger.spec.headline, headline_place(path))
+    concerns += _lint_of_numbers(ledger, text, path)
     charts = {id: _json(chart.spec) for id, chart in page.charts.items()}
     tables = {id: table.to_csv(index=False, lineterminator="\n") for id, table in page.tables.items()}
     return RenderedReport(body, charts, tables, concerns, render_headline(ledger, path), printer.end())
+
+
+def _lint_of_numbers(ledger: Ledger, text: str, path: Path) -> list[Concern]:
+    """What is wrong with numbers where they stand: in a headline, beside a superlative."""
+
+    def printed_by(template: str) -> list[Number]:
+        page = _Page(ledger, path, TextPrinter(), {})
+        page.print(template, str(path))
+        return page.printed
+
+    place = headline_place(path)
+    concerns = headline_without_control(printed_by(ledger.spec.headline), place)
+    concerns += superlatives(ledger.spec.headline, place, printed_by)
+    return concerns + superlatives(text, str(path), printed_by)
 
 
 def render_headline(ledger: Ledger, path: Path | str) -> str:
@@ -187,6 +203,7 @@ class _Page:
     cited: list[str] = field(default_factory=list)
     asked: set[DisplayItem] = field(default_factory=set)
     shown: set[str] = field(default_factory=set)  # what the text shows once, wherever it wants to
+    printed: list[Number] = field(default_factory=list)
     where: str = ""
 
     def print(self, text: str, where: str) -> str:
@@ -246,7 +263,11 @@ class _Page:
         measurement, entry = self.ledger.number(name, self._model(model))
         if measurement is None:
             self._refuse_unheard_of(name, entry)
-        return Number(name, measurement, entry, self.find, self.printer.number)
+        return Number(name, measurement, entry, self.find, self.print_number)
+
+    def print_number(self, number: Number) -> Markup:
+        self.printed.append(number)
+        return self.printer.number(number)
 
     def _refuse_unheard_of(self, name: str, entry: Entry) -> None:
         """A number that is not there must at least be known from the experiment's other entries, if any."""

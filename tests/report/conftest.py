@@ -97,7 +97,8 @@ def ledger() -> Ledger:
             ),
             "mostly-known": Claim(holds="lens.share_known > 0.9", says="The model knows most facts."),
         },
-        headline="The rank falls to {{ lens.final_rank }} on {{ lens.n_kept }} prompts.",
+        headline="The rank falls to {{ lens.final_rank }} (another answer: {{ lens.other_rank }}) "
+        "on {{ lens.n_kept }} prompts.",
     )
     failed = Check("padding", 0.2, 1e-4, "one prompt alone equals the same prompt in a padded batch")
     entries = [

@@ -301,7 +301,9 @@ def test_the_list_of_references_stands_where_it_is_asked_for(ledger) -> None:
 def test_the_headline_is_plain_text(ledger) -> None:
     headline = render(ledger, "", PATH).headline
     assert headline == render_headline(ledger, PATH)
-    assert headline.startswith("The rank falls to ") and headline.endswith("n = 120 prompts) on 120 prompts.")
+    assert headline.startswith("The rank falls to ") and headline.endswith(
+        "n = 120 prompts)) on 120 prompts."
+    )
 
 
 def test_a_broken_headline_says_that_it_is_the_headline(ledger) -> None:
