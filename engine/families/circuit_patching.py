@@ -270,7 +270,8 @@ def from_another_fact(
     over = ev.of(rows)
     # One of the same relation shares the question: the reader is told how many do.
     elsewhere = sum(facts.relations[a] != facts.relations[b] for a, b in zip(rows, partners, strict=True))
-    source = f"patched from another fact of equal length, of another relation in {elsewhere} of {len(rows)}"
+    share = f"{elsewhere} of {len(rows)} prompts"
+    source = f"patched from another fact of equal length, of another relation for {share}"
     controls = {}
     for name, (site, role, layer) in places.items():
         effect = over_positions(found[site], role_positions(facts.prompts, role)[rows])[:, layer]

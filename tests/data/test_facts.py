@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engine.data.pairs import PromptPairs, TokenIds, tokenize_pairs
-from engine.data.prompts import PromptSet, load_prompts
+from engine.data.prompts import PACKAGED, PromptSet, load_prompts
 from engine.models.cards import find_card, is_cached
 from engine.models.fetch import fetch
 from engine.spec.models import PromptChoice
@@ -38,6 +38,16 @@ def test_there_are_enough_facts_of_every_relation(table: pd.DataFrame):
 def test_relations_are_the_clusters(facts: PromptSet, table: pd.DataFrame):
     assert facts.cluster_column == "relation"
     assert facts.clusters.tolist() == table["relation"].tolist()
+
+
+def test_the_card_and_the_page_count_as_the_set_does(table: pd.DataFrame):
+    card = (PACKAGED / "facts.md").read_text()
+    page = (Path(__file__).parents[2] / "site/prompts.md").read_text()
+    per_relation = table["relation"].value_counts().to_dict()
+    assert f"{len(table)} prompt pairs of {len(per_relation)} relations" in card
+    assert f"{len(table)} pairs of {len(per_relation)} relations" in page
+    rows = {name: int(n) for name, n in re.findall(r"^\| ([a-z-]+) \| (\d+) \|", card, re.M)}
+    assert rows == per_relation | {"all": len(table)}
 
 
 def test_no_fact_contradicts_another_and_wrong_answers_are_true_of_the_corrupted_subject(table: pd.DataFrame):

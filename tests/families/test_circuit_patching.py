@@ -38,7 +38,7 @@ def test_another_fact_takes_the_wrong_answer_away_and_does_not_bring_the_right_o
 def test_the_control_says_how_many_other_facts_are_of_another_relation(patching):
     about = patching.measurements["top_head_unrelated"].about
     assert about == (
-        "The best head, patched from another fact of equal length, of another relation in 32 of 32."
+        "The best head, patched from another fact of equal length, of another relation for 32 of 32 prompts."
     )
 
 
