@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from engine.errors import StoreError
 from engine.lab.shards import MISSING, put, read_shard, shard_fault, shard_path, shard_reader, write_shard
@@ -70,8 +70,6 @@ def test_a_shard_is_bound_to_its_harvest_and_its_number(file: Path) -> None:
 
 
 def test_a_file_of_safetensors_without_a_hash_is_no_shard(file: Path) -> None:
-    from safetensors.torch import save_file
-
     save_file(ARRAYS, file)
     assert shard_fault(file) == "has a damaged header"
     save_file(ARRAYS, file, metadata={"format": "pt"})

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from engine.runs.published.comparison import NOT_ITS_RUN
-from engine.runs.published.digests import sealed, sealed_file, table_digest
-from engine.runs.published.read import EDITED, file_place, run_place, verdict_place
+from engine.runs.published.digests import table_digest
+from engine.runs.published.read import EDITED
 from engine.runs.published.write import write_published
+from tests.runs.published.resealing import resealed
 
 CLAIMS = {"more": {"holds": "count.score > count.chance"}}
 
@@ -31,12 +32,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], None], *, forged: bool
     path = folder / "tiny.json"
     data = json.loads(path.read_text())
     change(data)
-    if forged:
-        for label, run in data["runs"].items():
-            data["runs"][label] = sealed(run, run_place("tiny", label))
-        for claim, verdict in data["verdicts"].items():
-            data["verdicts"][claim] = sealed(verdict, verdict_place("tiny", claim))
-        data = sealed_file(data, file_place("tiny"))
+    data = resealed(data) if forged else data
     path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
 
 

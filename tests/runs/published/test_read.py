@@ -10,19 +10,17 @@ import pytest
 
 from engine.errors import StoreError
 from engine.runs.ledger import PublishedFault
-from engine.runs.published.digests import sealed, sealed_file
 from engine.runs.published.read import (
     EDITED,
     MENDING,
     UNPROVED,
-    file_place,
     file_stem,
     published_entry,
     read_published,
     recover,
-    run_place,
 )
 from engine.runs.published.write import write_published
+from tests.runs.published.resealing import resealed
 
 CLAIMS = {"more": {"holds": "count.score > count.chance", "requires": ["count.chance > 0"]}}
 
@@ -39,8 +37,8 @@ def folder(toy: Any) -> Path:
 def change(folder: Path, **run: Any) -> None:
     """Put other values in the published run, as another engine would have published it."""
     data = json.loads((folder / "tiny.json").read_text())
-    data["runs"]["count"] = sealed(data["runs"]["count"] | run, run_place("tiny", "count"))
-    (folder / "tiny.json").write_text(json.dumps(sealed_file(data, file_place("tiny"))))
+    data["runs"]["count"] |= run
+    (folder / "tiny.json").write_text(json.dumps(resealed(data)))
 
 
 def edit(folder: Path, *way: str, to: Any) -> None:
