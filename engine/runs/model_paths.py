@@ -26,6 +26,15 @@ def canonical_model(written: str, folder: Path, root: Path | None) -> str:
     return written if path is None else _called(path, root)
 
 
+def missing_path(place: str) -> bool:
+    """Whether a model is named by a path, as its signs tell, where nothing lies.
+
+    Models are seldom committed: in a clone of a project a local folder may well be absent, like a hub that is
+    out of reach, and the name is no mistake.
+    """
+    return place not in KNOWN_NAMES and _looks_like_path(place) and not Path(place).expanduser().exists()
+
+
 def located(name: str, root: Path | None) -> str:
     """Where a model lies that goes by its path in the project; any other name as it is."""
     return str(root / name) if root and name.startswith("./") else name
@@ -39,9 +48,12 @@ def _local_path(written: str, folder: Path, root: Path | None) -> Path | None:
     existing = [place for place in places if place.exists()]
     if existing:
         return existing[0]
+    return places[0] if _looks_like_path(written) else None
+
+
+def _looks_like_path(name: str) -> bool:
     # An org/name of the hub looks like a path too: without one of these signs it is taken for an id.
-    looks_like_one = written.startswith(PATH_STARTS) or written.endswith(".gguf")
-    return places[0] if looks_like_one else None
+    return name.startswith(PATH_STARTS) or name.endswith(".gguf")
 
 
 def _called(path: Path, root: Path | None) -> str:

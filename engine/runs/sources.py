@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.runs.investigation import project_or_none
-from engine.runs.model_paths import located
+from engine.runs.model_paths import located, missing_path
 from engine.spec.models import CorpusChoice, PromptChoice
 from engine.spec.points import FamilyCatalog
 
@@ -120,7 +120,8 @@ def project_sources() -> Sources:
 def model_facts(name: str, dtype: str) -> ModelFacts:
     """The facts of a model from its card and the cache; ModelUnknown where no source has this name.
 
-    A model of the project goes by its path there (`model_paths`), wherever the working directory is in it.
+    A model of the project goes by its path there (`model_paths`), wherever the working directory is in it. A
+    path where nothing lies is known and not available: it is no mistake, but a folder that a clone has not.
     """
     from engine.models.cards import (
         availability,
@@ -132,6 +133,9 @@ def model_facts(name: str, dtype: str) -> ModelFacts:
     )
 
     place = located(name, project_or_none())
+    if missing_path(place):
+        reason = f"there is no file or folder {name} here"
+        return ModelFacts(None, None, 0, 0, 0, available=False, reason=reason)
     card = find_card(place)
     shape = shape_of(place)
     available, reason = availability(place, dtype)
