@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,15 +24,43 @@ from engine.lab.lens import LensReading
 from engine.lab.split import hash_order
 from engine.lab.threads import side_by_side
 from engine.models.forward import visited_sites
-from engine.models.huggingface import parity_limit
+from engine.models.rounding import FACTOR, relative_rounding, rounding_limit
 from engine.models.sites import Site
 from engine.spec.sites import READABLE_SITES
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
 
-SUM_LIMITS = {"float32": 1e-4, "bfloat16": 5e-2}
 SAMPLED_PROMPTS = 8
+
+
+@dataclass(frozen=True)
+class ForwardDifferences:
+    """How far logits at the last position are from those of the prompt alone, and how large they are.
+
+    `hugging_face` is the Hugging Face forward of the same prompt, `padding` the engine's in a padded batch.
+    """
+
+    hugging_face: Float[Tensor, " prompt"]
+    padding: Float[Tensor, " prompt"]
+    largest_logit: Float[Tensor, " prompt"]
+
+
+@torch.no_grad()
+def forward_differences(
+    model: HookedModel, input_ids: Int[Tensor, "prompt pos"], last: Int[Tensor, " prompt"]
+) -> ForwardDifferences:
+    """Each prompt alone, by the engine and by Hugging Face, and the engine over all of them in one batch."""
+    # Cut to their own length: no padding, and so no mask that could hide a fault.
+    prompts = [input_ids[[row], : int(position) + 1] for row, position in enumerate(last)]
+    alone = _last_logits(model, prompts, lambda ids: model.logits(ids))
+    # `use_cache=False`: a cache of keys and values would only take memory in one forward.
+    theirs = _last_logits(model, prompts, lambda ids: model.hf(ids, use_cache=False).logits)
+    return ForwardDifferences(
+        hugging_face=(alone - theirs).abs().amax(-1),
+        padding=(_padded(model, input_ids, last) - alone).abs().amax(-1),
+        largest_logit=theirs.abs().amax(-1),
+    )
 
 
 def base_receipts(
@@ -40,29 +69,26 @@ def base_receipts(
     """What every run on prompts owes, over all the prompts given; `last` is each one's last position.
 
     Logits against Hugging Face's, each prompt alone against the same in a padded batch, and a hook at every
-    readable site.
+    readable site. Both computations of a pair say the same, and only round differently: the limit is what
+    rounding explains in this dtype, at this depth and width, for logits of this size (`rounding_limit`).
     """
-    # Cut to their own length: no padding, and so no mask that could hide a fault.
-    prompts = [input_ids[[row], : int(position) + 1] for row, position in enumerate(last)]
-    alone = _last_logits(model, prompts, lambda ids: model.logits(ids))
-    # `use_cache=False`: a cache of keys and values would only take memory in one forward.
-    theirs = _last_logits(model, prompts, lambda ids: model.hf(ids, use_cache=False).logits)
-    # Rounding grows with the logits: the limit is relative to the largest of them.
-    limit = parity_limit(model.dtype, float(theirs.abs().max()))
+    found = forward_differences(model, input_ids, last)
+    limit = rounding_limit(model.dtype, model.shape, float(found.largest_logit.max()))
+    n_prompts = len(input_ids)
     return [
         Check(
             "hugging_face_logits",
-            _largest_difference(alone, theirs),
+            float(found.hugging_face.max()),
             limit,
-            f"Largest logit difference of the engine's forward from Hugging Face's, {len(prompts)} prompts.",
+            f"Largest logit difference of the engine's forward from Hugging Face's, {n_prompts} prompts.",
         ),
         Check(
             "padding",
-            _largest_difference(_padded(model, input_ids, last), alone),
+            float(found.padding.max()),
             limit,
-            f"Largest logit difference of a prompt alone from it in a padded batch, {len(prompts)} prompts.",
+            f"Largest logit difference of a prompt alone from it in a padded batch, {n_prompts} prompts.",
         ),
-        hooks_receipt(model, prompts[0]),
+        hooks_receipt(model, input_ids[:1, : int(last[0]) + 1]),
     ]
 
 
@@ -76,7 +102,7 @@ def base_receipts_of_contexts(model: HookedModel, input_ids: Int[Tensor, "contex
         Check(
             "hugging_face_logits",
             _largest_difference(ours, theirs),
-            parity_limit(model.dtype, float(theirs.abs().max())),
+            rounding_limit(model.dtype, model.shape, float(theirs.abs().max())),
             f"Largest logit difference of the engine's forward from Hugging Face's, {len(ids)} contexts.",
         ),
         hooks_receipt(model, ids[:1]),
@@ -110,17 +136,28 @@ def model_receipts(model: HookedModel, facts: Facts) -> list[Check]:
 
 
 def attribution_receipt(model: HookedModel, attribution: Attribution) -> Check:
-    """Whether contributions add up to the logit differences."""
+    """Whether contributions add up to the logit differences.
+
+    A sum is as exact as its terms are large: what rounding leaves is measured by the sum of the terms' sizes
+    (Higham 2002, equation 4.4), since contributions that cancel leave a small difference with the error of
+    large terms. The stream itself was added up in the model's dtype, so that the relative error is that of
+    the last residual stream (`relative_rounding`).
+    """
+    sizes = np.abs(attribution.values).sum(-1)
+    residues = np.abs(attribution.values.sum(-1) - attribution.logit_diff)
     return Check(
         "attributions_sum",
-        attribution.largest_residue,
-        SUM_LIMITS[model.dtype],
-        "Largest distance of summed contributions from a logit difference, relative to the largest of these.",
+        float((residues / sizes).max()),
+        FACTOR * relative_rounding(model.dtype, model.shape),
+        "Largest distance of summed contributions from a logit difference, of the sum of their sizes.",
     )
 
 
 def lens_receipt(model: HookedModel, facts: Facts, reading: LensReading) -> Check:
-    """Whether the lens after the last block says what the model says, on a few prompts."""
+    """Whether the lens after the last block says what the model says, on a few prompts.
+
+    A log-probability is a logit less the log of a sum over all: either may be off by what a logit may be.
+    """
     rows = hash_order(facts.ids)[:SAMPLED_PROMPTS]
     prompts = [facts.prompts.clean[[row], : int(facts.prompts.last[row]) + 1] for row in rows.tolist()]
     logits = _last_logits(model, prompts, lambda ids: model.hf(ids, use_cache=False).logits)
@@ -128,7 +165,7 @@ def lens_receipt(model: HookedModel, facts: Facts, reading: LensReading) -> Chec
     return Check(
         "last_lens_row",
         float(np.abs(reading.logprob[rows, -1, 0] - output).max()),
-        2 * parity_limit(model.dtype, float(logits.abs().max())),  # of a logit and of the log of their sum
+        2 * rounding_limit(model.dtype, model.shape, float(logits.abs().max())),
         f"Largest difference in nats of the lens after the last block from the output, {len(rows)} prompts.",
     )
 

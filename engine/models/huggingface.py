@@ -21,6 +21,7 @@ from torch import Tensor
 
 from engine.errors import ModelError
 from engine.models.checkpoint import placed
+from engine.models.rounding import rounding_limit
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
 
 PROBE = "Fact: The capital city of France is the city of"
-PARITY_LIMITS = {"float32": 5e-5, "bfloat16": 0.5}
-"""Largest logit difference allowed by dtype, for logits up to 32; beyond, rounding grows with the logits.
-
-GPT-2's reach 120, where Hugging Face's own two attention kernels differ by 5e-5. In bf16 SmolLM2's logits are
-up to 1.5 from its fp32 ones: parity there says that all paths round alike, not that the numbers are fine.
-"""
 
 
 @dataclass(frozen=True)
@@ -44,11 +39,6 @@ class Parity:
     plain: float
     bridge: float
     largest_logit: float
-
-
-def parity_limit(dtype: str, largest_logit: float) -> float:
-    """The largest logit difference that rounding explains."""
-    return PARITY_LIMITS[dtype] * max(1.0, largest_logit / 32)
 
 
 @contextlib.contextmanager
@@ -142,14 +132,14 @@ def parity(model: HookedModel) -> Parity:
         )
 
 
-def require_parity(found: Parity, name: str, dtype: str) -> None:
+def require_parity(found: Parity, model: HookedModel) -> None:
     """ModelError where a path differs from the Hugging Face forward by more than rounding explains."""
-    limit = parity_limit(dtype, found.largest_logit)
+    limit = rounding_limit(model.dtype, model.shape, found.largest_logit)
     for path, difference in (("plain", found.plain), ("bridge", found.bridge)):
         # `not <=`, so that NaN fails as well.
         if not difference <= limit:
             raise ModelError(
-                f"the {path} logits of {name} do not equal the Hugging Face forward in {dtype}",
+                f"the {path} logits of {model.name} do not equal the Hugging Face forward in {model.dtype}",
                 expected=f"largest difference {limit:.2g} or less",
                 seen=f"{difference:g}",
             )

@@ -132,7 +132,7 @@ def _proved(model: HookedModel, folder: Path) -> Mapping[str, float]:
         known = json.loads(file.read_text())
     if key not in known:
         found = parity(model)
-        require_parity(found, model.name, model.dtype)
+        require_parity(found, model)
         # Only what has passed is kept: a failure is measured again, and raised again.
         known[key] = asdict(found)
         with contextlib.suppress(OSError):  # a cache that is only lent: measure again next time

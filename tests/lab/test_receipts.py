@@ -2,16 +2,20 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from engine.lab import receipts
+from engine.lab.attribution import Attribution, Component
 from engine.lab.facts import known_facts
 from engine.lab.lens import read_lens
 from engine.lab.planted import planted_lab
 from engine.models.forward import visited_sites
+from engine.models.micro import WORDS, micro_model
 from engine.models.sites import Site
 from engine.spec.sites import Z
+from tests.lab.forward_faults import FAULTS, planted
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,31 @@ def _mismatched(model, weights):
     other = replace(model)
     other.__dict__["hf"] = replace(model, weights=weights).hf
     return other
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_a_fault_of_a_padded_batch_is_seen_in_each_dtype(architecture, dtype, fault):
+    micro = micro_model(architecture, n_layers=4, seed=2)
+    weights = {name: weight.to(getattr(torch, dtype)) for name, weight in micro.weights.items()}
+    micro = replace(micro, dtype=dtype, weights=weights)
+    input_ids, _, last = micro.pad(micro.token_ids([" ".join(WORDS[i : 2 * i + 3]) for i in range(6)]))
+    assert all(check.passed for check in receipts.base_receipts(micro, input_ids, last))
+    with planted(fault):
+        found, padding, hooks = receipts.base_receipts(micro, input_ids, last)
+    assert not padding.passed
+    assert found.passed and hooks.passed
+
+
+def test_contributions_that_cancel_are_judged_by_their_size(model):
+    """A difference near zero has the rounding of the large terms that make it, and is no worse for it."""
+    components = (Component("embedding", "embedding"), Component("a head", "head", 0))
+    values = np.array([[[40.0, -40.0 + 2e-6]]])
+    cancelled = Attribution(components, values, np.array([[1e-6]]))
+    assert receipts.attribution_receipt(model, cancelled).passed
+    lost = Attribution(components, values, np.array([[0.1]]))
+    assert not receipts.attribution_receipt(model, lost).passed
 
 
 def test_padding_that_leaks_is_seen(model, facts, monkeypatch):

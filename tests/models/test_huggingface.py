@@ -16,12 +16,12 @@ from engine.models.huggingface import (
     Parity,
     build,
     parity,
-    parity_limit,
     quiet,
     require_parity,
     wrap_tokenizer,
 )
 from engine.models.micro import micro_model
+from engine.models.rounding import rounding_limit
 
 ARCHITECTURES = ("llama", "gpt2")
 
@@ -43,9 +43,9 @@ def test_parity_is_measured_and_a_wrong_constant_is_found(architecture: str) -> 
     with pytest.raises(
         ModelError, match=r"the plain logits of micro-.* do not equal the Hugging Face forward"
     ):
-        require_parity(parity(wrong), wrong.name, wrong.dtype)
+        require_parity(parity(wrong), wrong)
     with pytest.raises(ModelError, match="nan"):
-        require_parity(Parity(0.0, float("nan"), 1.0), "m", "float32")
+        require_parity(Parity(0.0, float("nan"), 1.0), wrong)
 
 
 def test_all_three_models_share_their_parameters() -> None:
@@ -63,7 +63,7 @@ def test_bfloat16_follows_hugging_face_too() -> None:
         m, dtype="bfloat16", weights={name: weight.bfloat16() for name, weight in m.weights.items()}
     )
     found = parity(narrow)
-    require_parity(found, narrow.name, "bfloat16")
+    require_parity(found, narrow)
     assert max(found.plain, found.bridge) <= 0.05
 
 
@@ -74,17 +74,13 @@ def test_weights_that_are_missing_are_named() -> None:
         build(m.config, fewer)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "largest_logit", "limit"),
-    [("float32", 1.0, 5e-5), ("float32", 32.0, 5e-5), ("float32", 128.0, 2e-4), ("bfloat16", 64.0, 1.0)],
-)
-def test_rounding_is_allowed_to_grow_with_the_logits_beyond_32(
-    dtype: str, largest_logit: float, limit: float
-) -> None:
-    assert parity_limit(dtype, largest_logit) == pytest.approx(limit)
-    require_parity(Parity(limit, limit, largest_logit), "m", dtype)
-    with pytest.raises(ModelError, match=f"the bridge logits of m .* in {dtype}"):
-        require_parity(Parity(0.0, 1.01 * limit, largest_logit), "m", dtype)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_path_may_differ_by_what_rounding_explains_and_no_more(dtype: str) -> None:
+    m = dataclasses.replace(model("llama"), dtype=dtype)
+    limit = rounding_limit(dtype, m.shape, 30.0)
+    require_parity(Parity(limit, limit, 30.0), m)
+    with pytest.raises(ModelError, match=f"the bridge logits of micro-.* in {dtype}"):
+        require_parity(Parity(0.0, 1.01 * limit, 30.0), m)
 
 
 def test_a_weight_that_is_wrong_shows_in_the_plain_path() -> None:
