@@ -3,7 +3,7 @@
 import pytest
 
 from engine.evidence.stand_in import is_stand_in, named_for, verdict_names
-from engine.evidence.verdicts import Verdict
+from engine.evidence.verdicts import Verdict, decided_family_wise
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,8 @@ def test_the_model_itself_is_no_stand_in():
 def test_no_sentence_may_have_a_statement_contradicted_by_another_model():
     assert verdict_names(True) == ["found here", "not found here", "undetermined", "unmeasured"]
     assert "found here" not in verdict_names(False)
+
+
+def test_what_is_found_here_is_decided_in_a_family_too():
+    family = [Verdict("a", "found here", 0.999, p=0.001), Verdict("b", "undetermined", 0.5, p=1.0)]
+    assert decided_family_wise(family) == {"a": True, "b": False}
