@@ -143,7 +143,8 @@ def attribution_receipt(model: HookedModel, attribution: Attribution) -> Check:
     large terms. The stream itself was added up in the model's dtype, so that the relative error is that of
     the last residual stream (`relative_rounding`).
     """
-    sizes = np.abs(attribution.values).sum(-1)
+    # Where nothing contributes, the difference has to be nothing too: any residue is beyond the limit there.
+    sizes = np.abs(attribution.values).sum(-1).clip(min=np.finfo(np.float64).tiny)
     residues = np.abs(attribution.values.sum(-1) - attribution.logit_diff)
     return Check(
         "attributions_sum",

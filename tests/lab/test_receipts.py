@@ -96,6 +96,14 @@ def test_contributions_that_cancel_are_judged_by_their_size(model):
     assert not receipts.attribution_receipt(model, lost).passed
 
 
+@pytest.mark.parametrize(("difference", "passed"), [(0.0, True), (1e-9, False)])
+def test_where_nothing_contributes_there_is_no_difference(model, difference, passed):
+    nothing = Attribution(
+        (Component("embedding", "embedding"),), np.zeros((1, 1, 1)), np.array([[difference]])
+    )
+    assert receipts.attribution_receipt(model, nothing).passed == passed
+
+
 def test_padding_that_leaks_is_seen(model, facts, monkeypatch):
     whole = type(model).forward
 
