@@ -149,13 +149,16 @@ def _fraction(sample: Sample) -> Estimate:
     if not np.isin(rows, (0, 1)).all():
         raise ResultError(f"{sample.name} is a fraction of rows that are true", expected="0 or 1 in each row")
     value = float(rows.mean())
-    # The resampled shares say in which order the replicates come, and for clusters what the rows are worth.
-    # The values are of the exact distribution: resamples of all hits would all be 1.
-    shares = rs.resampled(rs.weighted_means, rows, sample.units)
-    worth = _worth(sample, value, shares)
     if sample.units.clustered and sample.units.n < iv.TOO_FEW:
         return Estimate(value, None, _too_few(sample))
-    return _dealt(sample, value, shares, iv.fraction_values(value, worth, len(shares)))
+    # The resampled shares say in which order the replicates come. The values are of the exact distribution:
+    # resamples of all hits would all be 1.
+    influences = _influences_on_share(sample, rows)
+    values = iv.fraction_values(value, _worth(sample, value, influences), rs.REPLICATES)
+    if sample.units.clustered:
+        n = sample.units.drawn
+        values = iv.widened_fraction(values, value, _error(influences), float(iv.skewness(influences)), n)
+    return _dealt(sample, value, rows, values)
 
 
 def _median(sample: Sample) -> Estimate:
@@ -163,23 +166,43 @@ def _median(sample: Sample) -> Estimate:
     value = float(np.median(rows))
     # The share of rows above the median, ties as a half: it rises and falls with a resample's median, but
     # takes many values where the median itself takes a few.
-    shares = rs.resampled(rs.weighted_means, (1 + np.sign(rows - value)) / 2, sample.units)
-    worth = _worth(sample, 0.5, shares)
+    above = (1 + np.sign(rows - value)) / 2
+    if sample.units.clustered and sample.units.n < iv.TOO_FEW:
+        return Estimate(value, None, _too_few(sample))
+    # The rows lie about their own median and so closer than about the true one, as about two parameters.
+    worth = _worth(sample, 0.5, _influences_on_share(sample, above), parameters=2)
     # All n rows lie above the true median with probability 2^-n, and below it likewise: where that is more
     # than 2.5 % (n of 5 or less), even the interval from the smallest to the largest row covers too little.
-    if 0.5 ** min(worth, sample.units.n) > iv.TAIL:
+    if 0.5 ** min(float(worth.at(iv.TAIL)), sample.units.n) > iv.TAIL:
         return Estimate(value, None, _too_few(sample))
-    return _dealt(sample, value, shares, iv.median_values(rows, worth, len(shares)))
+    return _dealt(sample, value, above, iv.median_values(rows, worth, rs.REPLICATES))
 
 
-def _worth(sample: Sample, share: float, shares: np.ndarray) -> float:
-    rows = len(sample.rows)
+def _influences_on_share(sample: Sample, rows: np.ndarray) -> np.ndarray:
+    """How each cluster moves a share of the rows; nothing where rows are units, whose worth is known."""
+    if not sample.units.clustered:
+        return np.zeros(1)
+    left_out = rs.leave_one_out_means(rows, sample.units)
+    return Resampled(float(rows.mean()), np.empty(0), left_out, 1.0).influences()
+
+
+def _error(influences: np.ndarray) -> float:
+    """The standard error by the jackknife (Tukey 1958); of a mean, s / root n."""
+    n = len(influences)
+    return float(np.sqrt((influences**2).sum() / (n * (n - 1))))
+
+
+def _worth(sample: Sample, share: float, influences: np.ndarray, parameters: int = 1) -> iv.Worth:
     n = sample.units.n
-    return iv.effective_rows(share, shares, rows, n) if sample.units.clustered and n > 1 else n
+    if not sample.units.clustered:
+        return iv.Worth(n)
+    variance = _error(influences) ** 2 * (n - 1) / (n - parameters)
+    return iv.worth_of_clusters(share, variance, len(sample.rows), n - parameters + 1)
 
 
-def _dealt(sample: Sample, value: float, shares: np.ndarray, ascending: np.ndarray) -> Estimate:
-    """Values of known distribution, dealt out in the order of a share that the resamples give."""
+def _dealt(sample: Sample, value: float, rows: np.ndarray, ascending: np.ndarray) -> Estimate:
+    """Values of known distribution, dealt out in the order of the share that resamples give."""
+    shares = rs.resampled(rs.weighted_means, rows, sample.units)
     return Estimate(value, iv.in_order_of(shares, ascending, sample.tie_breaker()))
 
 
@@ -210,8 +233,7 @@ def _spread(sample: Sample, found: Resampled, function: bool = False) -> Estimat
     n = sample.units.drawn
     if refusal := _says_too_little(sample, found, influences, function):
         return Estimate(value, None, refusal)
-    # Tukey's jackknife (1958): for a mean the standard error s / root n, and never too small on average.
-    error = float(np.sqrt((influences**2).sum() / (n * (n - 1))))
+    error = _error(influences)
     skews = [float(iv.skewness(influences))]
     if function:
         # A function that jumps from row to row, as a quantile does, has influences that say little: then the

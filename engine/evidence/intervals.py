@@ -15,6 +15,7 @@ by `python -m tests.evidence.simulate`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -27,7 +28,7 @@ FEW = 10
 """Fewer units than this are called few: one unit in ten is odd, and 35 % of samples of ten show none."""
 CORRELATION_WIDTH = 1.25
 """What a correlation over few units is widened by: without it, 4 to 9 of them cover 90 to 93 %."""
-MOST_SKEWED = 7.5
+MOST_SKEWED = 8.0
 """The most skewness that an interval makes room for; lognormal data with sigma 1 have 6.2."""
 SKEW_ERRORS = 2.0
 """By how many of its standard errors the skewness of a sample is taken to be too low."""
@@ -158,23 +159,39 @@ def correlation_values(z: float, raw: np.ndarray, n: int) -> np.ndarray:
     return z + error * t * np.where(t * skew > 0, stretch, 1.0)
 
 
-def effective_rows(share: float, shares: np.ndarray, rows: int, n: int) -> float:
-    """How many independent rows a share over n clusters is worth (Korn and Graubard 1998).
+@dataclass(frozen=True)
+class Worth:
+    """How many independent rows a share is worth: `rows` of `all_rows` in so many clusters, if there are any.
 
-    `shares` is "replicate". Where the data show no variance each cluster counts as one row.
+    For clusters it is less the lower the level, since few clusters tell their own variance badly: Korn and
+    Graubard (1998) scale by the squared ratio of t quantiles, at rows - 1 over clusters - 1 degrees of
+    freedom.
     """
-    # The cluster bootstrap's variance of the share, made unbiased: a resample's divides by n, not by n - 1.
-    variance = shares.var() * n / (n - 1)
+
+    rows: float
+    all_rows: int = 0
+    clusters: int = 0
+
+    def at(self, level: np.ndarray | float) -> np.ndarray:
+        """At levels below a half, or as far above it."""
+        tail = np.minimum(level, 1 - np.asarray(level))
+        if not self.clusters:
+            return np.full_like(tail, self.rows)
+        # At a half both quantiles are 0; their ratio hardly changes from 0.4 on.
+        tail = np.minimum(tail, 0.4)
+        return self.rows * (stdtrit(self.all_rows - 1, tail) / stdtrit(self.clusters - 1, tail)) ** 2
+
+
+def worth_of_clusters(share: float, variance: float, rows: int, n: int) -> Worth:
+    """What a share over n clusters is worth, by the variance that these clusters give it."""
     # Korn and Graubard's effective sample size: the n of a simple random sample of this variance, p(1 - p)/n.
+    # Where the data show no variance each cluster counts as one row.
     worth = share * (1 - share) / variance if variance > 0 else n
-    # They scale it by the squared ratio of t quantiles at rows - 1 and at clusters - 1 degrees of freedom,
-    # since the variance was estimated from the clusters alone.
-    narrowing = (stdtrit(rows - 1, 1 - TAIL) / stdtrit(n - 1, 1 - TAIL)) ** 2
     # Clusters may vary less than independent rows would by luck; more rows than there are is no evidence.
-    return float(min(worth, rows) * narrowing)
+    return Worth(float(min(worth, rows)), rows, n)
 
 
-def fraction_values(fraction: float, n: float, replicates: int) -> np.ndarray:
+def fraction_values(fraction: float, worth: Worth, replicates: int) -> np.ndarray:
     """Ascending values of a fraction whose tails are those of Clopper and Pearson (1934), at every level.
 
     Below the median they are Beta(hits, misses + 1), above it Beta(hits + 1, misses). No true fraction falls
@@ -182,42 +199,73 @@ def fraction_values(fraction: float, n: float, replicates: int) -> np.ndarray:
     the lower half is 0: nothing was seen against a fraction of 0, and `> 0` holds in half of the replicates.
     """
     # A Beta quantile is nearly linear in the normal one, so that few points in z carry it far into the tails.
-    z = np.linspace(ndtri(0.5 / (replicates + 1)), 0, 120)
+    z = _z_grid(replicates)
+    n = worth.at(ndtr(z))
     hits = fraction * n
     misses = (1 - fraction) * n
     # The Beta quantile form of Clopper and Pearson's ends; n need not be whole, as an effective n is not. A
     # Beta whose first parameter is 0 is all at 0, by its second all at 1.
-    lower = betaincinv(hits, misses + 1, ndtr(z)) if hits > SAME else np.zeros_like(z)
-    upper = betaincinv(hits + 1, misses, ndtr(-z)) if misses > SAME else np.ones_like(z)
+    lower = betaincinv(hits, misses + 1, ndtr(z)) if fraction > SAME else np.zeros_like(z)
+    upper = betaincinv(hits + 1, misses, ndtr(-z)) if fraction < 1 - SAME else np.ones_like(z)
     at = ndtri(levels(replicates))
     return np.where(at < 0, np.interp(at, z, lower), np.interp(-at, z, upper))
 
 
-def median_values(samples: np.ndarray, n: float, replicates: int) -> np.ndarray:
-    """Ascending values of a median: fractional order statistics (Hutson 1999) of n independent rows.
+def widened_fraction(exact: np.ndarray, fraction: float, error: float, skew: float, n: int) -> np.ndarray:
+    """Values of a fraction over n clusters, as far out as a mean of clusters would reach.
+
+    A rare fraction over clusters is as skewed as one over rows, (1 - 2 p) / root p(1 - p), and few clusters
+    do not show it; there is no room for more, since no cluster lies beyond 0 or 1.
+    """
+    if error == 0:
+        return exact
+    t = _student(len(exact), n)
+    most = (1 - 2 * fraction) / np.sqrt(fraction * (1 - fraction))
+    upper = np.minimum(room_for_skewness(skew, n), max(most, 0.0))
+    lower = np.minimum(room_for_skewness(-skew, n), max(-most, 0.0))
+    reached = fraction + error * (t + np.where(t > 0, upper, -lower) * t**2 / (3 * np.sqrt(n)))
+    reached = reached.clip(0, 1)
+    return np.where(t < 0, np.minimum(exact, reached), np.maximum(exact, reached))
+
+
+def _z_grid(replicates: int) -> np.ndarray:
+    """Normal quantiles from below the least level to 0, between which others are interpolated."""
+    return np.linspace(ndtri(0.5 / (replicates + 1)), 0, 100)
+
+
+def median_values(samples: np.ndarray, worth: Worth, replicates: int) -> np.ndarray:
+    """Ascending values of a median: fractional order statistics (Hutson 1999) of so many independent rows.
 
     Where values are tied, as ranks and layers are, they are not interpolated but step outwards. At levels
     under 2^-n, at which even the smallest and the largest row may lie on one side, the values are far away.
     """
-    # Quantile levels `at` within eight standard errors of a half, on which the median's level is looked for.
-    at = np.clip(0.5 + np.linspace(-8, 8, 4001) * 0.5 / np.sqrt(n + 1), 1e-9, 1 - 1e-9)
-    # Hutson's fractional order statistics: the true median lies below the sample's quantile at level u with
-    # the probability that Beta((n + 1) u, (n + 1)(1 - u)) exceeds a half.
-    reached = 1 - betainc((n + 1) * at, (n + 1) * (1 - at), 0.5)
+    z = _z_grid(replicates)
+    n = worth.at(ndtr(z))
+    # Hutson's fractional order statistics: the true median lies below the sample's quantile at u with the
+    # probability that Beta((n + 1) u, (n + 1)(1 - u)) exceeds a half. Bisected for the u of each level.
+    low = np.zeros_like(z)
+    high = np.full_like(z, 0.5)
+    for _ in range(30):
+        u = (low + high) / 2
+        reached = 1 - betainc((n + 1) * u, (n + 1) * (1 - u), 0.5)
+        low = np.where(reached < ndtr(z), u, low)
+        high = np.where(reached < ndtr(z), high, u)
     ordered = np.sort(samples)
     rows = len(samples)
     level = levels(replicates)
-    # Inverted: for each replicate's probability the level that reaches it, as a place among the ordered rows,
-    # counted from 1. The level is that of n independent rows, the values are those of all rows.
-    place = np.interp(level, reached, at) * (rows + 1)
+    at = ndtri(level)
+    # As a place among the ordered rows, counted from 1: below the middle, and its mirror image above. The
+    # level is that of n independent rows, the values are those of all rows.
+    place = np.interp(-np.abs(at), z, (low + high) / 2) * (rows + 1)
+    place = np.where(at < 0, place, rows + 1 - place)
     # Between tied values a fraction of the way is a value that the data cannot take; outwards never narrows.
     if (np.diff(ordered) == 0).any():
-        place = np.where(place < (rows + 1) / 2, np.floor(place), np.ceil(place))
+        place = np.where(place < (rows + 1) / 2, np.floor(place + SAME), np.ceil(place - SAME))
     values = np.interp(place, np.arange(1, rows + 1), ordered)
     # Finite, since infinite replicates have no difference; far enough to decide no claim at these levels.
     far = FAR * max(np.ptp(ordered), abs(ordered).max(), 1.0)
-    unbounded = 0.5**n
-    return values - far * (level < unbounded) + far * (level > 1 - unbounded)
+    unbounded = 0.5 ** np.minimum(worth.at(level), worth.clusters or rows)
+    return values - far * (level < unbounded) + far * (1 - level < unbounded)
 
 
 def unseen_share(n: int) -> float:

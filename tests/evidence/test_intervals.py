@@ -7,6 +7,7 @@ from scipy import stats
 from engine.evidence.intervals import (
     MOST_SKEWED,
     TAIL,
+    Worth,
     carried_by_one,
     fraction_values,
     in_order_of,
@@ -25,7 +26,7 @@ LEVELS = (0.025, 0.005, 0.0025, 1 / 4001)
 @pytest.mark.parametrize(("hits", "n"), [(0, 12), (5, 12), (12, 12), (37, 40), (3, 2048)])
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_fractions_tails_are_those_of_clopper_and_pearson_at_every_level(hits: int, n: int, level: float):
-    values = fraction_values(hits / n, n, 4000)
+    values = fraction_values(hits / n, Worth(n), 4000)
     exact = stats.binomtest(hits, n).proportion_ci(1 - 2 * level, "exact")
     assert np.quantile(values, [level, 1 - level]) == pytest.approx(
         [exact.low, exact.high], rel=2e-3, abs=1e-9
@@ -35,7 +36,7 @@ def test_a_fractions_tails_are_those_of_clopper_and_pearson_at_every_level(hits:
 
 @pytest.mark.parametrize(("hits", "share"), [(0, 0.5), (12, 1.0)])
 def test_nothing_seen_is_no_evidence_against_nothing(hits: int, share: float):
-    assert (fraction_values(hits / 12, 12, 4000) > 0).mean() == share
+    assert (fraction_values(hits / 12, Worth(12), 4000) > 0).mean() == share
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -70,7 +71,7 @@ def test_rows_off_the_mode_are_counted_where_they_are_too_few():
 
 @pytest.mark.parametrize("n", [6, 8, 11])
 def test_a_median_is_unbounded_at_levels_at_which_all_rows_may_lie_on_one_side(n: int):
-    values = median_values(np.arange(1.0, n + 1), n, 4000)
+    values = median_values(np.arange(1.0, n + 1), Worth(n), 4000)
     share = (values >= 1).mean()  # no row lies lower
     assert share == pytest.approx(1 - 0.5**n, abs=5e-4)
     assert np.isfinite(values).all()
