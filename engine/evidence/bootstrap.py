@@ -1,12 +1,12 @@
 """Measurements with 95 % bootstrap intervals over the true unit of sampling.
 
 1. Draw the units with replacement, 4000 times, by draws that all measurements over the same units share.
-2. Compute the statistic on each resample.
-3. Spread the replicates so that their 2.5 / 97.5 percentiles cover the truth in 94 to 97 % of samples.
+2. Compute the statistic on each resample, and without each unit in turn.
+3. Deal out values of a known distribution in the order of the replicates: each side of an interval, at
+   2.5 % and at lower levels, then misses the truth no more often than it says.
 4. Withhold the interval, and say why, where the units cannot bear one.
 
-Source: Hesterberg (2015), "What Teachers Should Know About the Bootstrap"; what is done for each
-statistic, and on whose authority, stands in intervals.py.
+What is done for each statistic, and on whose authority, stands in intervals.py.
 """
 
 from __future__ import annotations

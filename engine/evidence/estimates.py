@@ -78,7 +78,8 @@ def _mean(sample: Sample) -> Estimate:
     rows = sample.columns(1)
     raw = rs.resampled(rs.weighted_means, rows, sample.units)
     left_out = rs.leave_one_out_means(rows, sample.units)
-    return _spread(sample, Resampled(float(rows.mean()), raw, left_out, float(np.abs(rows).max())))
+    n = iv.equal_units(rs.totals(np.ones(len(rows)), sample.units))
+    return _spread(sample, Resampled(float(rows.mean()), raw, left_out, float(np.abs(rows).max()), n))
 
 
 def _ratio(sample: Sample) -> Estimate:
@@ -95,7 +96,8 @@ def _ratio(sample: Sample) -> Estimate:
     if (means[:, 1] * under <= 0).any() or (left_out[:, 1] * under <= 0).any():
         note = f"Over {sample.who} the denominator may be zero, so that the ratio has no interval."
         return Estimate(value, None, note)
-    found = Resampled(value, means[:, 0] / means[:, 1], left_out[:, 0] / left_out[:, 1], abs(value))
+    n = iv.equal_units(rs.totals(rows[:, 1], sample.units))
+    found = Resampled(value, means[:, 0] / means[:, 1], left_out[:, 0] / left_out[:, 1], abs(value), n)
     return _spread(sample, found)
 
 
@@ -113,9 +115,12 @@ def _correlation(sample: Sample, statistic: rs.Statistic) -> Estimate:
     raw = np.arctanh(np.clip(rs.resampled(statistic, rows, sample.units), -inside, inside))
     if refusal := _refusal(sample, raw):
         return Estimate(value, None, refusal)
-    z = float(np.arctanh(value))
+    n = sample.units.drawn
+    # Fisher (1921): z lies r / 2 (n - 1) too far out, and of normal columns it has variance 1 / (n - 3).
+    z = float(np.arctanh(value) - value / (2 * (n - 1)))
+    least_error = 0.0 if sample.units.clustered else 1 / np.sqrt(n - 3)
     scores = (raw - z) * rs.student_scales(sample.units)
-    dealt = iv.in_order_of(scores, iv.correlation_values(z, raw, sample.units.drawn))
+    dealt = iv.in_order_of(scores, iv.correlation_values(z, raw, n, least_error))
     note = f"Only {sample.who}: the interval is a quarter wider. {_rare(sample)}" if sample.is_small else ""
     return Estimate(value, np.tanh(dealt), note)
 
@@ -135,7 +140,8 @@ def _of_function(sample: Sample, function: RowFunction) -> Estimate:
         note = f"It rests on the most extreme of {sample.who}, beyond which they show nothing: no interval."
         return Estimate(value, None, note)
     left_out = rs.leave_one_out(statistic, sample.rows, sample.units)
-    return _spread(sample, Resampled(value, raw, left_out, abs(value)), function=True)
+    found = Resampled(value, raw, left_out, abs(value), sample.units.drawn)
+    return _spread(sample, found, function=True)
 
 
 def _existing(sample: Sample, value: float) -> float:
@@ -183,7 +189,7 @@ def _influences_on_share(sample: Sample, rows: np.ndarray) -> np.ndarray:
     if not sample.units.clustered:
         return np.zeros(1)
     left_out = rs.leave_one_out_means(rows, sample.units)
-    return Resampled(float(rows.mean()), np.empty(0), left_out, 1.0).influences()
+    return Resampled(float(rows.mean()), np.empty(0), left_out, 1.0, sample.units.drawn).influences()
 
 
 def _error(influences: np.ndarray) -> float:
@@ -215,6 +221,8 @@ class Resampled:
     left_out: np.ndarray
     scale: float
     """The size of what is averaged, against which the last digits of a sum are told from a spread."""
+    equal_units: float
+    """How many units there were, if all had the same weight: the same cluster size, or denominator."""
 
     def influences(self) -> np.ndarray:
         """What each unit adds to the number, times n, about their mean: for a mean its rows less the mean."""
@@ -240,14 +248,18 @@ def _spread(sample: Sample, found: Resampled, function: bool = False) -> Estimat
         # bootstrap knows better. Its replicates are skewed as the influences are, over root n.
         error = max(error, float(found.replicates.std() * np.sqrt(n / (n - 1))))
         skews.append(float(iv.skewness(found.replicates)) * np.sqrt(n))
-    values = iv.student_values(value, error, max(skews), n, len(found.replicates), function)
-    if function:
-        below = iv.student_values(value, error, min(skews), n, len(found.replicates), function)
-        values = np.where(values < value, below, values)
+    # Each side has room for the skewness that is worse for it; for a mean both are one.
+    above, below = (
+        iv.student_values(value, error, skew, found.equal_units, len(found.replicates), function)
+        for skew in (max(skews), min(skews))
+    )
+    values = np.where(above > value, above, below)
     # The normal deviations of the resamples, made those of Student's t: so a difference of two means is
     # spread by t too, whatever its sides are.
     scores = (found.replicates - value) * rs.student_scales(sample.units)
-    return Estimate(value, iv.in_order_of(scores, values), _widened(sample, skews[0], function))
+    return Estimate(
+        value, iv.in_order_of(scores, values), _widened(sample, found.equal_units, skews[0], function)
+    )
 
 
 def _says_too_little(sample: Sample, found: Resampled, influences: np.ndarray, function: bool) -> str:
@@ -263,7 +275,8 @@ def _says_too_little(sample: Sample, found: Resampled, influences: np.ndarray, f
     # A quantile has few different influences, whatever its rows are: so a function is judged by its rows.
     if (off := iv.off_the_mode(sample.rows if function else influences)) is not None:
         return f"All but {off} of {sample.who} gave the same value: too few others to know how they spread."
-    if iv.carried_by_one(float(iv.skewness(influences)), sample.units.drawn):
+    few = found.equal_units < iv.TOO_FEW - 1
+    if few or iv.carried_by_one(float(iv.skewness(influences)), sample.units.drawn):
         return f"One or two of {sample.who} carry this number, so that it has no interval to trust."
     return ""
 
@@ -285,9 +298,9 @@ def _rare(sample: Sample) -> str:
     return f"One odd {sample.unit} in ten would be missed by {missed:.0%} of such samples.".replace("%", " %")
 
 
-def _widened(sample: Sample, skew: float, function: bool) -> str:
+def _widened(sample: Sample, n: float, skew: float, function: bool) -> str:
     """Why the interval is wider than Student's t, where it is so by a quarter or more."""
-    upper, lower = iv.widening(skew, sample.units.drawn, function)
+    upper, lower = iv.widening(skew, n, function)
     wide = (upper + lower) / 2
     notes = []
     if sample.is_small:

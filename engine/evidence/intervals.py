@@ -74,15 +74,29 @@ def levels(replicates: int) -> np.ndarray:
     return found
 
 
-@lru_cache(maxsize=64)
-def _student(replicates: int, n: int) -> np.ndarray:
+def _student(replicates: int, n: float) -> np.ndarray:
     """Student's t at the level of each replicate, for n units that estimate their own variance."""
-    found = stdtrit(n - 1, levels(replicates))
+    # Between a hundred normal quantiles, in which t is smooth: an inverse for each level is slow.
+    z = _z_grid(replicates)
+    lower = np.interp(-np.abs(_normal(replicates)), z, stdtrit(n - 1, ndtr(z)))
+    return np.copysign(lower, _normal(replicates))
+
+
+@lru_cache(maxsize=8)
+def _normal(replicates: int) -> np.ndarray:
+    """The normal quantile at the level of each replicate."""
+    found = ndtri(levels(replicates))
     found.flags.writeable = False
     return found
 
 
-def room_for_skewness(skew: np.ndarray | float, n: int, function: bool = False) -> np.ndarray:
+@lru_cache(maxsize=8)
+def _z_grid(replicates: int) -> np.ndarray:
+    """Normal quantiles from below the least level to 0, between which others are interpolated."""
+    return np.linspace(ndtri(0.5 / (replicates + 1)), 0, 100)
+
+
+def room_for_skewness(skew: np.ndarray | float, n: float, function: bool = False) -> np.ndarray:
     """The skewness that units may have though a sample of n shows `skew`, never below 0.
 
     An upper bound within the lognormal family, fitted to simulations of n = 4 to 2000: a sample's skewness is
@@ -100,7 +114,7 @@ def student_values(
     value: np.ndarray | float,
     error: np.ndarray | float,
     skew: np.ndarray | float,
-    n: int,
+    n: float,
     replicates: int,
     function: bool = False,
 ) -> np.ndarray:
@@ -116,12 +130,17 @@ def student_values(
     return value + error * (t + np.where(t > 0, upper, -lower) * t**2 / (3 * np.sqrt(n)))
 
 
-def widening(skew: float, n: int, function: bool = False) -> tuple[float, float]:
+def widening(skew: float, n: float, function: bool = False) -> tuple[float, float]:
     """How many times Student's t the upper and the lower half of a 95 % interval are."""
     t = stdtrit(n - 1, 1 - TAIL)
     rooms = room_for_skewness(np.array([skew, -skew]), n, function)
     upper, lower = 1 + rooms * t / (3 * np.sqrt(n))
     return float(upper), float(lower)
+
+
+def equal_units(weights: np.ndarray) -> float:
+    """How many units of equal weight those of unequal weight are worth (Kish 1965)."""
+    return float(weights.sum() ** 2 / (weights**2).sum())
 
 
 def carried_by_one(skew: float, n: int) -> bool:
@@ -144,15 +163,18 @@ def off_the_mode(rows: np.ndarray) -> int | None:
     return off if off < (1 - MODE) * n and off < OFF_THE_MODE else None
 
 
-def correlation_values(z: float, raw: np.ndarray, n: int) -> np.ndarray:
+def correlation_values(z: float, raw: np.ndarray, n: int, least_error: float) -> np.ndarray:
     """Ascending values of a correlation on Fisher's z scale, from its replicates there.
+
+    `least_error` is the standard error that they have at least: where a sample is more correlated than its
+    source, its resamples spread less as well.
 
     The side on which the replicates are skewed is stretched by 1 + skewness, twice the shift of Johnson
     (1978) on the long side only: a sample shows less skewness than its source.
     """
     t = _student(len(raw), n)
     # Resamples spread as the sample does, whose variance divides by n and not by n - 1: hence the root.
-    error = raw.std() * np.sqrt(n / (n - 1)) * (CORRELATION_WIDTH if n < FEW else 1.0)
+    error = max(raw.std() * np.sqrt(n / (n - 1)), least_error) * (CORRELATION_WIDTH if n < FEW else 1.0)
     skew = float(skewness(raw))
     # 0.04 is the standard error of a skewness over 4000 replicates: below it, data are symmetric.
     stretch = 1 + np.clip(abs(skew) - 0.04, 0, CARRIED_MEAN)
@@ -207,7 +229,7 @@ def fraction_values(fraction: float, worth: Worth, replicates: int) -> np.ndarra
     # Beta whose first parameter is 0 is all at 0, by its second all at 1.
     lower = betaincinv(hits, misses + 1, ndtr(z)) if fraction > SAME else np.zeros_like(z)
     upper = betaincinv(hits + 1, misses, ndtr(-z)) if fraction < 1 - SAME else np.ones_like(z)
-    at = ndtri(levels(replicates))
+    at = _normal(replicates)
     return np.where(at < 0, np.interp(at, z, lower), np.interp(-at, z, upper))
 
 
@@ -226,11 +248,6 @@ def widened_fraction(exact: np.ndarray, fraction: float, error: float, skew: flo
     reached = fraction + error * (t + np.where(t > 0, upper, -lower) * t**2 / (3 * np.sqrt(n)))
     reached = reached.clip(0, 1)
     return np.where(t < 0, np.minimum(exact, reached), np.maximum(exact, reached))
-
-
-def _z_grid(replicates: int) -> np.ndarray:
-    """Normal quantiles from below the least level to 0, between which others are interpolated."""
-    return np.linspace(ndtri(0.5 / (replicates + 1)), 0, 100)
 
 
 def median_values(samples: np.ndarray, worth: Worth, replicates: int) -> np.ndarray:
@@ -253,7 +270,7 @@ def median_values(samples: np.ndarray, worth: Worth, replicates: int) -> np.ndar
     ordered = np.sort(samples)
     rows = len(samples)
     level = levels(replicates)
-    at = ndtri(level)
+    at = _normal(replicates)
     # As a place among the ordered rows, counted from 1: below the middle, and its mirror image above. The
     # level is that of n independent rows, the values are those of all rows.
     place = np.interp(-np.abs(at), z, (low + high) / 2) * (rows + 1)

@@ -167,6 +167,11 @@ def leave_one_out_means(samples: np.ndarray, units: SamplingUnits) -> np.ndarray
     return centre + means.reshape(units.drawn, *samples.shape[1:])
 
 
+def totals(samples: np.ndarray, units: SamplingUnits) -> np.ndarray:
+    """The sum of "row" over the rows of each unit: "unit"."""
+    return sum(np.bincount(end, samples, minlength=units.drawn) for end in units.members.T)
+
+
 def resampled(statistic: Statistic, samples: np.ndarray, units: SamplingUnits) -> np.ndarray:
     """A statistic on every resample: "replicate", or "replicate column"."""
     if units.one_each:

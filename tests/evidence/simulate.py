@@ -1,20 +1,23 @@
 """How often each kind of interval misses the truth, by statistic, data and number of units.
 
-    python -m tests.evidence.simulate [--repetitions 1000] [--only TEXT] [--check]
+    python -m tests.evidence.simulate [--repetitions 1000] [--jobs 2] [--only TEXT]
+    python -m tests.evidence.simulate --page                                   the page again from its numbers
 
-Each case draws its data anew in every repetition and measures them as a family would. It prints the table
-and, if all cases were run, writes it to site/coverage.json and into the page that is made from it.
+Each case draws its data anew in every repetition and measures them as a family would. The table is printed,
+and its rows take the place of those in site/reading-the-evidence/coverage.json, from which every number of
+the page beside it is made.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import repeat
+from itertools import groupby, repeat
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +26,12 @@ from scipy.special import stdtrit
 from engine.evidence.bootstrap import difference, measure, rate
 from engine.evidence.result import Measurement
 
-SITE = Path(__file__).parents[2] / "site"
+SITE = Path(__file__).parents[2] / "site" / "reading-the-evidence"
 NUMBERS = SITE / "coverage.json"
+PAGE = SITE / "how-far-to-trust-the-intervals.md"
 SURE = 0.975
+OFTEN = 0.8
+"""Where the interval is withheld more often than this, what is left is too few to tell a coverage."""
 LOW_LEVEL = 0.005
 """A level at which the parts of a compound claim are judged: 2.5 % shared among five."""
 
@@ -323,57 +329,133 @@ def _outcome_at(place: int, repetitions: int) -> Outcome:
     return outcome(list(cases())[place], repetitions)
 
 
-HEAD = (
-    "statistic",
-    "data",
-    "n",
-    "withheld",
-    "coverage",
-    "low miss",
-    "high miss",
-    "false",
-    "at 0.5 %",
-    "width",
+Column = tuple[str, Callable[[Outcome], str]]
+COLUMNS: tuple[Column, ...] = (
+    ("data", lambda o: o.data),
+    ("n", lambda o: f"{o.n} {o.units}"),
+    ("interval too low", lambda o: percent(o.upper_miss)),
+    ("too high", lambda o: percent(o.lower_miss)),
+    ("coverage", lambda o: percent(o.coverage)),
+    ("false verdicts", lambda o: percent(o.false_verdict)),
+    ("at 0.5 %", lambda o: percent(o.false_verdict_low_level)),
+    ("no interval", lambda o: percent(o.withheld) if o.withheld else ""),
+    ("width", lambda o: "" if o.width is None else f"{o.width:.2f}"),
 )
 
 
-def line(o: Outcome) -> tuple[str, ...]:
-    """A row of the table, as people read it."""
+def percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """A heading and a Markdown table for each statistic."""
+    parts = []
+    for statistic, rows in groupby(outcomes, lambda o: o.statistic):
+        lines = [[made(o) for _, made in COLUMNS] for o in rows]
+        head = [[title for title, _ in COLUMNS], ["---"] * 2 + ["---:"] * (len(COLUMNS) - 2)]
+        text = "\n".join("| " + " | ".join(cells) + " |" for cells in [*head, *lines])
+        parts.append(f"### {statistic.capitalize()}\n\n{text}")
+    return "\n\n".join(parts)
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """The worst that was seen of each statistic, where an interval is promised and often given."""
+    kept = [o for o in outcomes if o.promised]
+    lines = [
+        "| statistic | n | worst side | worst coverage | false verdicts |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    for statistic in dict.fromkeys(o.statistic for o in kept):
+        rows = [o for o in kept if o.statistic == statistic]
+        sizes = f"{min(o.n for o in rows)} to {max(o.n for o in rows)}"
+        side = max(max(o.lower_miss, o.upper_miss) for o in rows)
+        covered = min(
+            (o.coverage for o in rows if o.coverage is not None and o.withheld < OFTEN), default=None
+        )
+        false = max(o.false_verdict for o in rows)
+        cells = (statistic, sizes, percent(side), percent(covered), percent(false))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def repetitions(outcomes: Sequence[Outcome]) -> str:
+    """How often each case was drawn, and how exact that makes a share."""
+    least = min(o.repetitions for o in outcomes)
     return (
-        o.statistic,
-        o.data,
-        f"{o.n} {o.units}",
-        f"{100 * o.withheld:.0f} %" if o.withheld else "",
-        "" if o.coverage is None else f"{100 * o.coverage:.1f} %",
-        f"{100 * o.lower_miss:.1f} %",
-        f"{100 * o.upper_miss:.1f} %",
-        f"{100 * o.false_verdict:.1f} %",
-        f"{100 * o.false_verdict_low_level:.1f} %",
-        "" if o.width is None else f"{o.width:.2f}",
+        f"Each row is {least:,} data sets, so that a share of 2.5 % is known to "
+        f"{100 * np.sqrt(0.025 * 0.975 / least):.1f} points and one of 95 % to "
+        f"{100 * np.sqrt(0.05 * 0.95 / least):.1f} (one standard error)."
     )
 
 
+def widths(outcomes: Sequence[Outcome]) -> str:
+    """How much wider than Student's the interval of a mean of normal data is."""
+    found = {o.n: o.width for o in outcomes if (o.statistic, o.data) == ("mean", "normal")}
+    told = [f"{width:.2f} for {n} units" for n, width in found.items() if width is not None]
+    return f"Against Student's interval, that of normal data is wider by a factor of {', '.join(told)}."
+
+
+BLOCKS: dict[str, Callable[[Sequence[Outcome]], str]] = {
+    "repetitions": repetitions,
+    "summary": summary,
+    "widths": widths,
+    "table": table,
+}
+
+
+def filled(page: str, outcomes: Sequence[Outcome]) -> str:
+    """The page with what stands between its markers made from the outcomes."""
+    for name, made in BLOCKS.items():
+        start, end = f"<!-- coverage: {name} -->", "<!-- end -->"
+        # A block between blank lines is Markdown of its own; a sentence stays in its paragraph.
+        gap = " " if name == "widths" else "\n"
+        text = f"{start}{gap}{made(outcomes) if outcomes else 'Not measured yet.'}{gap}{end}"
+        page = re.sub(re.escape(start) + r".*?" + re.escape(end), lambda _, t=text: t, page, flags=re.S)
+    return page
+
+
+def read(numbers: Path = NUMBERS) -> list[Outcome]:
+    if not numbers.exists():
+        return []
+    return [Outcome(**row) for row in json.loads(numbers.read_text())["cases"]]
+
+
+def merged(old: Sequence[Outcome], new: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes of all cases that there are, the new ones where there are any, in the table's order."""
+    known = {(o.statistic, o.data, o.n): o for o in [*old, *new]}
+    return [known[key] for c in cases() if (key := (c.statistic, c.data, c.n)) in known]
+
+
+def write(outcomes: Sequence[Outcome], numbers: Path = NUMBERS, page: Path = PAGE) -> None:
+    """The numbers, and the page that tells them."""
+    rows = [{k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(o).items()} for o in outcomes]
+    # A line for each case, so that a change of one shows as one.
+    lines = ",\n  ".join(json.dumps(row) for row in rows)
+    numbers.write_text(f'{{"level": {1 - SURE:g}, "cases": [\n  {lines}\n]}}\n')
+    page.write_text(filled(page.read_text(), read(numbers)))
+
+
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repetitions", type=int, default=1000)
-    parser.add_argument("--only", default="", help="cases whose statistic, data or n hold this text")
-    parser.add_argument("--output", type=Path, help="where to write the numbers, in place of the site's")
     parser.add_argument("--jobs", type=int, default=1, help="how many processes measure beside each other")
+    parser.add_argument("--only", default="", help="cases whose statistic, data or n hold this text")
+    parser.add_argument("--page", action="store_true", help="measure nothing, make the page again")
     asked = parser.parse_args(arguments)
     found = []
-    started = time.monotonic()
-    print(" | ".join(HEAD))
-    named = enumerate(f"{c.statistic} {c.data} {c.n} {c.units}" for c in cases())
-    places = [place for place, name in named if asked.only in name]
-    with ProcessPoolExecutor(asked.jobs) as pool:
-        for result in pool.map(_outcome_at, places, repeat(asked.repetitions)):
-            found.append(result)
-            print(" | ".join(line(result)), flush=True)
-    print(f"{len(found)} cases in {time.monotonic() - started:.0f} s")
-    if not asked.only or asked.output:
-        rows = [{k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(o).items()} for o in found]
-        text = json.dumps({"level": 1 - SURE, "cases": rows}, indent=1)
-        (asked.output or NUMBERS).write_text(text + "\n")
+    if not asked.page:
+        started = time.monotonic()
+        named = enumerate(f"{c.statistic} {c.data} {c.n} {c.units}" for c in cases())
+        places = [place for place, name in named if asked.only in name]
+        print(" | ".join(["statistic", *(title for title, _ in COLUMNS)]))
+        with ProcessPoolExecutor(asked.jobs) as pool:
+            for result in pool.map(_outcome_at, places, repeat(asked.repetitions)):
+                found.append(result)
+                print(" | ".join([result.statistic, *(made(result) for _, made in COLUMNS)]), flush=True)
+        print(f"{len(found)} cases in {time.monotonic() - started:.0f} s")
+    write(merged(read(), found))
 
 
 if __name__ == "__main__":

@@ -218,6 +218,16 @@ def test_means_over_clusters_of_unequal_size_are_covered(shared: float, n: int) 
     assert 1 - (above + below) / given >= COVERED
 
 
+def test_clusters_of_unequal_size_are_worth_fewer_of_equal_size() -> None:
+    assert intervals.equal_units(np.full(6, 3.0)) == pytest.approx(6)
+    assert intervals.equal_units(np.array([10.0, 1, 1, 1, 1, 1])) == pytest.approx(225 / 105)
+    sizes = np.array([60, 5, 5, 5, 5, 5])
+    rows = np.random.default_rng(0).normal(size=sizes.sum())
+    clusters = np.repeat(np.arange(6), sizes)
+    uneven = measure("score", rows, unit="relation", clusters=clusters)
+    assert uneven.replicates is None and "One or two of 6 relations carry" in uneven.note
+
+
 @pytest.mark.parametrize("statistic", ["fraction", "median", "ratio"])
 @pytest.mark.parametrize("n", [6, 24])
 def test_clusters_are_covered(statistic: str, n: int) -> None:
@@ -257,7 +267,9 @@ def test_a_function_of_the_rows_is_covered(n: int) -> None:
         raw = resampling.resampled(deviations, rows, units)
         left_out = resampling.leave_one_out(deviations, rows, units)
         value = float(rows.std(ddof=1))
-        found = _spread(Sample("spread", "prompt", rows, units), Resampled(value, raw, left_out, value), True)
+        found = _spread(
+            Sample("spread", "prompt", rows, units), Resampled(value, raw, left_out, value, n), True
+        )
         if found.replicates is not None:
             low, high = np.quantile(found.replicates, [0.025, 0.975])
             misses += (low > 1, high < 1)
