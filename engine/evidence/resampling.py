@@ -169,7 +169,8 @@ def leave_one_out_means(samples: np.ndarray, units: SamplingUnits) -> np.ndarray
 
 def totals(samples: np.ndarray, units: SamplingUnits) -> np.ndarray:
     """The sum of "row" over the rows of each unit: "unit"."""
-    return sum(np.bincount(end, samples, minlength=units.drawn) for end in units.members.T)
+    ends = units.members.T
+    return np.sum([np.bincount(end, samples, minlength=units.drawn) for end in ends], axis=0)
 
 
 def resampled(statistic: Statistic, samples: np.ndarray, units: SamplingUnits) -> np.ndarray:
