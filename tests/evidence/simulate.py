@@ -381,10 +381,12 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 def repetitions(outcomes: Sequence[Outcome]) -> str:
     """How often each case was drawn, and how exact that makes a share."""
     least = min(o.repetitions for o in outcomes)
+    most = max(o.repetitions for o in outcomes)
+    sizes = f"{least:,} to {most:,}" if least < most else f"{most:,}"
     return (
-        f"Each row is {least:,} data sets, so that a share of 2.5 % is known to "
-        f"{100 * np.sqrt(0.025 * 0.975 / least):.1f} points and one of 95 % to "
-        f"{100 * np.sqrt(0.05 * 0.95 / least):.1f} (one standard error)."
+        f"Each row is {sizes} data sets. Of {most:,}, a share of 2.5 % is known to "
+        f"{100 * np.sqrt(0.025 * 0.975 / most):.1f} points (one standard error); of {least:,}, to "
+        f"{100 * np.sqrt(0.025 * 0.975 / least):.1f}."
     )
 
 
