@@ -201,7 +201,8 @@ class Worth:
             return np.full_like(tail, self.rows)
         # At a half both quantiles are 0; their ratio hardly changes from 0.4 on.
         tail = np.minimum(tail, 0.4)
-        return self.rows * (stdtrit(self.all_rows - 1, tail) / stdtrit(self.clusters - 1, tail)) ** 2
+        narrowing = (stdtrit(self.all_rows - 1, tail) / stdtrit(self.clusters - 1, tail)) ** 2
+        return np.asarray(self.rows * narrowing)
 
 
 def worth_of_clusters(share: float, variance: float, rows: int, n: int) -> Worth:
