@@ -41,9 +41,11 @@ claims:
   found-in-the-middle:
     says: The middle one of three blocks is where the answer comes in.
     holds: lens.specific_layer == 1
+    population: these
     registered: 2026-11-22
   found-at-once:
-    holds: lens.commit_layer < 1
+    holds: lens.specific_layer < 1
+    population: these
 headline: "The answer is settled after {{{{ lens.commit_layer }}}} blocks."
 cards: {{lens.commit_layer: Blocks until the answer is settled}}
 """
