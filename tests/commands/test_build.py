@@ -63,6 +63,9 @@ def test_a_model_out_of_reach_is_no_failure_but_a_broken_run_is(engine, project,
     spec = project / "investigations/planted/spec.yaml"
     (project / "model").rename(project / "first")
     shutil.copytree(project / "first", project / "second")
+    # Other bytes: a run on a copy of the first model would be the first one's.
+    config = project / "second/config.json"
+    config.write_text(config.read_text() + "\n")
     both = f"models: [{project / 'first'}, {project / 'second'}]"
     spec.write_text(spec.read_text().replace(f"model: {project / 'model'}", both))
     load = sources._load_model
