@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -57,8 +58,12 @@ class Predicate:
     names: tuple[str, ...]
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str, where: str = "") -> Predicate:
-    """The predicate of a claim; ClaimError points at the column that cannot be read."""
+    """The predicate of a claim; ClaimError points at the column that cannot be read.
+
+    Remembered, as one text is asked for by the spec, by every model's verdict and by the cards of a page.
+    """
     parser = _Parser(text, where)
     root = parser.expression()
     if parser.token.kind != "end":

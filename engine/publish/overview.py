@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from engine.evidence.claims import parse
@@ -120,16 +119,10 @@ def _interval(measurement: Measurement) -> str:
 def _card_claim(ledger: Ledger, name: str) -> str:
     """The verdict of the first claim that speaks of the number, if one does."""
     for id, claim in ledger.spec.claims.items():
-        if name in _names_in(claim.holds):
+        if name in parse(claim.holds).names:
             badge = _verdict(verdict_of(ledger, id, ledger.primary).verdict)
             return _span("card-claim", f"{badge} {for_site(claim.says or id)}")
     return ""
-
-
-@cache
-def _names_in(predicate: str) -> frozenset[str]:
-    """The numbers that a predicate names; each card asks for those of every claim."""
-    return frozenset(parse(predicate).names)
 
 
 def _day(entry: Entry) -> str:

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import TYPE_CHECKING
 
 from engine.errors import ClaimError, StoreError, nearest
-from engine.evidence.claims import parse
 from engine.evidence.multiverse import margin_of, over_specifications
 from engine.evidence.printing import printable
 from engine.evidence.result import Measurement
@@ -38,7 +36,7 @@ from engine.runs.published.rounding import DIGITS
 from engine.runs.store.record import RunName, StoredRun
 from engine.runs.store.store import RunStore
 from engine.spec.models import Claim, Spec
-from engine.spec.specifications import Specification
+from engine.spec.specifications import Specification, claim_names
 
 if TYPE_CHECKING:
     from engine.runs.execution.events import Outcome
@@ -235,18 +233,6 @@ class _Column:
             if name.rpartition(".")[2] not in entry.measurements:
                 return f"{entry.label} gave no {name.rpartition('.')[2]} on {self.model}"
         return ""
-
-
-def claim_names(claim: Claim) -> list[str]:
-    """Every number that a claim, or what it requires or is valid if, names."""
-    texts = (claim.holds, *claim.requires, *claim.valid_if)
-    return list(dict.fromkeys(name for text in texts for name in _names_in(text)))
-
-
-@cache
-def _names_in(predicate: str) -> tuple[str, ...]:
-    """The numbers that a predicate names; it is asked for on every model, and parsed once."""
-    return tuple(parse(predicate).names)
 
 
 def _verdict(claim_id: str, claim: Claim, column: _Column, specified: Sequence[Specification]) -> Verdict:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from engine.evidence.builder import Evidence
 from engine.families import tuned_lens
+from engine.lab.lens import LensReading
 from engine.lab.planted import LAYER, N_LAYERS, planted_lab, planted_text
 
 
@@ -23,8 +25,21 @@ def test_the_plain_lens_is_the_control_and_says_what_the_lens_family_says(found,
     assert measured["tuned_commit_layer"].value <= LAYER + 1
 
 
-def test_prompts_that_commit_in_the_last_block_are_counted(found):
-    assert found.measurements["plain_commits_in_last_block"].value == 0
+def test_prompts_that_commit_in_the_last_block_are_counted():
+    def reading(own: list[list[int]]) -> LensReading:
+        ranks = np.array(own)[:, :, None].repeat(2, axis=2)
+        return LensReading(ranks, -ranks.astype(np.float32))
+
+    # Four prompts, two blocks: after 0, 1, 2 of them the answer has these ranks.
+    plain = reading([[9, 9, 0], [9, 9, 0], [9, 9, 0], [9, 0, 0]])
+    tuned = reading([[9, 0, 0], [9, 0, 0], [0, 0, 0], [9, 9, 0]])
+    ev = Evidence("prompt", ["a", "b", "c", "d"])
+    tuned_lens.when(ev, {"plain": plain, "tuned": tuned}, commit_rank=0, n_layers=2)
+    measured = ev.result().measurements
+    assert measured["plain_commits_in_last_block"].value == 0.75
+    assert measured["tuned_commits_in_last_block"].value == 0.25
+    assert (measured["plain_commit_layer"].value, measured["tuned_commit_layer"].value) == (1.75, 1.0)
+    assert measured["tuned_commits_in_last_block"].control == "plain_commits_in_last_block"
 
 
 def test_held_out_documents_are_units_and_were_not_fitted_on(found):
