@@ -334,9 +334,9 @@ def _equalities_of_estimates(investigation: Investigation, entries: list[Entry])
         for text in (claim.holds, *claim.requires, *claim.valid_if):
             for comparison in unfit_equalities(text, numbers.get):
                 yield ClaimError(
-                    f"{comparison} holds of no estimate, whose last digits are luck",
+                    f"{comparison} holds of no estimate, whose last digits are luck: write abs(a - b) <= t",
                     where=f"{investigation.spec_path}: claims.{claim_id}",
-                    expected="== and != between counts and choices; a tolerance elsewhere: abs(a - b) <= t",
+                    expected="== and != between counts and choices alone",
                     seen=text,
                 )
 
