@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import groupby, repeat
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -350,8 +350,8 @@ def percent(share: float | None) -> str:
 def table(outcomes: Sequence[Outcome]) -> str:
     """A heading and a Markdown table for each statistic."""
     parts = []
-    for statistic, rows in groupby(outcomes, lambda o: o.statistic):
-        lines = [[made(o) for _, made in COLUMNS] for o in rows]
+    for statistic in dict.fromkeys(o.statistic for o in outcomes):
+        lines = [[made(o) for _, made in COLUMNS] for o in outcomes if o.statistic == statistic]
         head = [[title for title, _ in COLUMNS], ["---"] * 2 + ["---:"] * (len(COLUMNS) - 2)]
         text = "\n".join("| " + " | ".join(cells) + " |" for cells in [*head, *lines])
         parts.append(f"### {statistic.capitalize()}\n\n{text}")
