@@ -28,7 +28,8 @@ class Span:
     """The positions one call computes and what they may attend to; the same for every layer.
 
     `mask` is "batch 1 query key" (True: may attend), or None where plain causal attention says it all.
-    `rotary` is (cos, sin) of "pos d_head", or None where positions were added to the embedding.
+    `rotary` is (cos, sin) of "pos d_head", or "batch 1 1 d_head" where each row is at a position of its own;
+    None where positions were added to the embedding.
     """
 
     first_position: int
@@ -149,11 +150,15 @@ class Decoder:
     final_norm: Norm
     unembedding: Linear
 
-    def embed(self, input_ids: Int[Tensor, "batch pos"]) -> Resid:
-        """The residual stream before block 0, learned positions included."""
+    def embed(
+        self, input_ids: Int[Tensor, "batch pos"], positions: Int[Tensor, "batch pos"] | None = None
+    ) -> Resid:
+        """The residual stream before block 0, learned positions included; they count from 0 unless given."""
         tokens = F.embedding(input_ids, self.token_embedding)
         if self.position_embedding is None:
             return tokens
+        if positions is not None:
+            return tokens + F.embedding(positions, self.position_embedding)
         return tokens + self.position_embedding[: input_ids.shape[1]]
 
     def span(
@@ -171,6 +176,17 @@ class Decoder:
             # Padding is hidden as a key; what a pad position computes as a query is never read.
             mask = mask & attention_mask[:, None, None, :last].bool()
         return Span(first_position, mask, rotary)
+
+    def next_span(self, resid: Resid, positions: Int[Tensor, " batch"]) -> Span:
+        """One new position a row, each row's own: it sees its row's positions up to itself."""
+        # Texts of unequal length are continued together: row r writes and rotates at positions[r].
+        rotary = self._rotary(positions, resid.dtype)
+        if rotary is not None:
+            cos, sin = rotary
+            rotary = cos[:, None, None], sin[:, None, None]
+        last = int(positions.max())
+        mask = torch.arange(last + 1, device=resid.device) <= positions[:, None]
+        return Span(last, mask[:, None, None], rotary)
 
     def _rotary(self, positions: Int[Tensor, " pos"], dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
         if self.rotary_frequencies is None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -49,12 +50,24 @@ class KVPrefix:
 NO_PREFIX = KVPrefix((), ())
 
 
+@runtime_checkable
+class KVStore(Protocol):
+    """Keys and values that are held from call to call, so that a text that grows is not computed again."""
+
+    def extended(
+        self, layer: int, key: KeyValueHeads, value: KeyValueHeads
+    ) -> tuple[KeyValueHeads, KeyValueHeads]:
+        """Those of the new positions are put in; what comes back has all positions so far."""
+        ...
+
+
 @dataclass(frozen=True)
 class Extent:
     """How much of a forward is computed: blocks start..stop-1, positions `first_position` and later.
 
     `attention_mask` is "batch key" over all positions from 0, the prefix's included; its batch may be 1.
-    `prefix` has the keys and values of all positions before `first_position`.
+    `prefix` has the keys and values of all positions before `first_position`, or `store` has them and takes
+    the new ones. With `next_positions` each row has one new position, its own; the mask is made from them.
     """
 
     start: int = 0
@@ -62,6 +75,8 @@ class Extent:
     attention_mask: Int[Tensor, "batch key"] | None = None
     first_position: int = 0
     prefix: KVPrefix | None = None
+    store: KVStore | None = None
+    next_positions: Int[Tensor, " batch"] | None = None
 
 
 WHOLE = Extent()
@@ -168,7 +183,10 @@ def visited_sites(
     Each block's keys and values, those of the prefix included, are appended to `keys_and_values`.
     """
     # The same for every block: masks and rotary angles depend on positions alone.
-    span = decoder.span(resid, extent.attention_mask, extent.first_position)
+    if extent.next_positions is None:
+        span = decoder.span(resid, extent.attention_mask, extent.first_position)
+    else:
+        span = decoder.next_span(resid, extent.next_positions)
     stop = len(decoder.blocks) if extent.stop is None else extent.stop
     for layer in range(extent.start, stop):
         block = decoder.blocks[layer]
@@ -180,7 +198,7 @@ def visited_sites(
 
         # z_h = sum_k softmax(q_h k / sqrt(d_head)) v_k, each head's mixture of values
         # An edit of resid_pre reaches queries, keys and values alike, as it does in TransformerLens.
-        query, key, value = _query_key_value(block, layer, resid_pre, span, extent.prefix)
+        query, key, value = _query_key_value(block, layer, resid_pre, span, extent)
         if keys_and_values is not None:
             keys_and_values.append((key, value))
         site, z = at(Z, block.attend(query, key, value, span))
@@ -217,11 +235,14 @@ def _edited(edit: Mapping[Site, Edit], layer: int, kind: SiteKind, value: Tensor
 
 
 def _query_key_value(
-    block: Block, layer: int, resid: Resid, span: Span, prefix: KVPrefix | None
+    block: Block, layer: int, resid: Resid, span: Span, extent: Extent
 ) -> tuple[Heads, KeyValueHeads, KeyValueHeads]:
     """The block's own, with the keys and values of earlier positions in front where there are any."""
     query, key, value = block.query_key_value(resid, span)
+    if extent.store is not None:
+        return query, *extent.store.extended(layer, key, value)
     first = span.first_position
+    prefix = extent.prefix
     if first == 0:
         return query, key, value
     if prefix is None or prefix.keys[layer].shape[2] < first:

@@ -162,3 +162,32 @@ def test_an_edit_that_changes_the_shape_is_an_error(model, padded):
     site = Site(0, MLP_OUT)
     with pytest.raises(ModelError, match=r"(?s)edit at blocks\.0\.hook_mlp_out.*batch pos d_model"):
         model.forward(padded[0], edit={site: lambda x: x[:, :1]})
+
+
+class RowStore:
+    """A store in its simplest form: each row's new keys and values go to that row's position."""
+
+    def __init__(self, prefix, positions):
+        self.prefix = prefix
+        self.positions = positions
+
+    def extended(self, layer, key, value):
+        rows = torch.arange(len(key))
+        keys = self.prefix.keys[layer].clone()
+        values = self.prefix.values[layer].clone()
+        keys[rows, :, self.positions] = key[:, :, 0]
+        values[rows, :, self.positions] = value[:, :, 0]
+        return keys, values
+
+
+def test_rows_are_continued_each_at_a_position_of_its_own(model, padded):
+    input_ids, mask, last = padded
+    whole = model.forward(input_ids, attention_mask=mask)
+    every = torch.arange(len(input_ids))
+    # The last token of each row is hidden from the first call and computed in the second.
+    hidden = input_ids.clone()
+    hidden[every, last] = 0
+    store = RowStore(model.forward(hidden, keep_prefix=True).prefix, last)
+    resid = model.decoder.embed(input_ids[every, last][:, None], last[:, None])
+    step = forward(model.decoder, resid, extent=Extent(store=store, next_positions=last))
+    torch.testing.assert_close(step.resid[:, 0], whole.resid[every, last], atol=1e-5, rtol=0)
