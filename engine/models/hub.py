@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from engine.models.source_files import READ_PATTERNS
 
 ASK_SECONDS = 5.0
 """How long the hub may take to answer a question about a repository."""
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # a write that fails names no file
 T = TypeVar("T")
 
 
@@ -80,13 +82,18 @@ def download(card: ModelCard, commit: str, folder: Path) -> Path:
             max_workers=2,
         )
     except OSError as problem:
-        # With a number it is the system's: a full or read-only cache is reported as such further up.
-        if problem.errno is not None:
+        # The machine's own files, and not the network: reported as such further up.
+        if _is_of_the_disk(problem):
             raise
         raise out_of_reach(card, str(problem).splitlines()[0]) from problem
     except Exception as problem:
         raise out_of_reach(card, f"{type(problem).__name__}: {problem}".splitlines()[0]) from problem
     return folder
+
+
+def _is_of_the_disk(problem: OSError) -> bool:
+    """Whether a file or the disk failed; errors of sockets have numbers too, but name no file."""
+    return problem.filename is not None or problem.errno in DISK_ERRORS
 
 
 def out_of_reach(card: ModelCard, reason: str, hint: str = "") -> ModelUnavailable:

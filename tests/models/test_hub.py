@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import socket
@@ -10,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.errors import ModelCorrupt, ModelUnavailable, ModelUnknown
 from engine.models import hub
-from engine.models.cards import availability, model_hash
+from engine.models.cards import availability, find_card, model_hash
 from engine.models.fetch import fetch
 from engine.models.load import load
 from tests.models.test_checkpoint import FAULTS, rewrite
@@ -166,3 +168,36 @@ def test_a_download_that_breaks_off_goes_on_later(
     hidden.rename(weights)
     fetch("org/tiny")
     assert leftovers() == ["org--tiny"]
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [ConnectionRefusedError(errno.ECONNREFUSED, "refused"), TimeoutError(errno.ETIMEDOUT, "timed out")],
+    ids=["refused", "timed out"],
+)
+def test_an_error_of_the_network_while_downloading_makes_the_model_unavailable(
+    problem: OSError, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", _raises(problem))
+    with pytest.raises(ModelUnavailable, match="org/tiny cannot be had"):
+        hub.download(find_card("org/tiny"), COMMIT, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [OSError(errno.ENOSPC, "no space left"), PermissionError(errno.EACCES, "denied", "weights.safetensors")],
+    ids=["full disk", "unwritable file"],
+)
+def test_an_error_of_the_disk_while_downloading_is_not_blamed_on_the_hub(
+    problem: OSError, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", _raises(problem))
+    with pytest.raises(OSError, match=r"no space left|denied"):
+        hub.download(find_card("org/tiny"), COMMIT, tmp_path)
+
+
+def _raises(problem: Exception) -> Any:
+    def fail(*_: object, **__: object) -> None:
+        raise problem
+
+    return fail
