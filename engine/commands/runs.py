@@ -10,7 +10,7 @@ import typer
 from engine.commands.arguments import current_plan
 from engine.commands.console import Output, TextTable, human_bytes, human_seconds, measurement_fields
 from engine.commands.options import Json
-from engine.evidence.printing import interval_text, printable
+from engine.evidence.printing import interval_text
 from engine.evidence.result import Check
 from engine.lab import activation_cache
 from engine.runs.investigation import find_root
@@ -70,7 +70,7 @@ def runs_show(run_id: Annotated[int, typer.Argument(help="The run's id.")], json
         run = store.run(run_id)
         result = store.load(run)
         log = store.log(run)
-    measurements = [printable(m) for m in result.measurements.values()]
+    measurements = list(result.measurements.values())
     data = {
         "run": run.record.to_json(),
         "measurements": [measurement_fields(m) for m in measurements],

@@ -24,8 +24,8 @@ from jaxtyping import Bool, Float, Int
 from engine.errors import ResultError
 from engine.evidence.bootstrap import MeasurementDetails, count, measure
 from engine.evidence.estimates import RowFunction
+from engine.evidence.plural import counted
 from engine.evidence.populations import Choice, choose, over_both
-from engine.evidence.printing import counted
 from engine.evidence.result import Check, Figure, Measurement, Result, Role
 
 Statistic = str | RowFunction

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
-from engine.evidence.intervals import unseen_share
+from engine.evidence.plural import counted
 from engine.evidence.result import Measurement, Population
 
 PLAIN_DIGITS = 3  # significant digits of an estimate without an interval
 MOST_DIGITS = 6  # significant digits that even the narrowest interval earns
-FLAT_STATISTICS = ("mean", "ratio")  # fractions and medians have exact intervals, also of equal values
-SAME = 1e-9  # relative to the largest row, far above what summing in another order changes
 LARGEST_EXPONENT, SMALLEST_EXPONENT = 7, -4  # beyond these, scientific notation
 
 
@@ -67,41 +64,6 @@ def population_in_words(measurement: Measurement, population: Population) -> str
 def frequency_in_words(measurement: Measurement) -> str:
     """`chosen in 34 % of resamples`: how often a choice would be made again."""
     return f"chosen in {100 * (measurement.frequency or 0):.0f} % of resamples"
-
-
-def counted(n: int, unit: str) -> str:
-    """`1 prompt`, `20 prompts`, `3 categories`."""
-    if n != 1 and not unit.endswith("s"):
-        unit = f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
-    return f"{n:,} {unit}"
-
-
-def printable(measurement: Measurement) -> Measurement:
-    """The measurement as a page may tell it: without an interval where its units show no spread at all.
-
-    Where all units gave one value, every resample does, and an interval from that value to itself would
-    claim what nobody saw. Replicates stay as they are, so that no verdict changes.
-    """
-    m = measurement
-    if m.exact or m.statistic not in FLAT_STATISTICS or not _is_flat(m):
-        return m
-    share = f"{100 * unseen_share(m.n):.2g} %"
-    note = (
-        f"All {m.n:,} {m.unit}s gave this same value, so that no interval can be made; "
-        f"up to {share} of {m.unit}s may give another."
-    )
-    return replace(m, low=None, high=None, note=note)
-
-
-def _is_flat(m: Measurement) -> bool:
-    """Whether all units gave one value; by the rows where they are there, as sums differ in last digits."""
-    if m.low is None or m.high is None or m.low == m.high or m.samples is None:
-        return m.low is not None and m.low == m.high
-    # An interval that is wide against the last digit that is ever printed is no rounding of equal rows.
-    if m.high - m.low > 10.0**-MOST_DIGITS * max(abs(m.low), abs(m.high)):
-        return False
-    over, under = (m.samples, 1.0) if m.samples.ndim == 1 else m.samples.T
-    return bool((abs(over - m.value * under) <= SAME * abs(over).max()).all())
 
 
 def _place(value: float) -> int:

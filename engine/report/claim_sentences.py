@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from engine.evidence.printing import counted
+from engine.evidence.plural import counted
 from engine.evidence.verdicts import Verdict, decided_family_wise
 from engine.runs.ledger import Ledger
 from engine.spec.models import Claim

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from engine.errors import ClaimError, StoreError, nearest
 from engine.evidence.multiverse import margin_of, over_specifications
-from engine.evidence.printing import printable
 from engine.evidence.result import Measurement
 from engine.evidence.stand_in import is_stand_in, named_for
 from engine.evidence.verdicts import SpecifiedVerdict, Verdict, judge, unfit_equalities
@@ -58,7 +57,7 @@ def assemble(
     spec = investigation.spec
     runs = _StoredEntries(store)
     published = read_published(investigation.published_folder)
-    copies = published_copies(published, store, lambda stored: _shown(runs.entry(stored)))
+    copies = published_copies(published, store, lambda stored: _believed(runs.entry(stored)))
     planned = plan.of(investigation.slug)
     found = [(run, _entry(run, runs, (outcomes or {}).get(run.name), copies)) for run in planned]
     specified = plan.specifications.get(investigation.slug, {})
@@ -71,9 +70,9 @@ def assemble(
         for model, column in columns.items()
     }
     wrong_claims = tuple(_wrong_claims(investigation, [entry for _, entry in found]))
-    # Before entries are made printable, which takes the interval from some numbers.
+    # Before an entry loses the numbers that a failed check withholds.
     comparisons = [c for run, entry in found for c in _comparisons(run, entry)]
-    entries = tuple(_shown(entry) for _, entry in found)
+    entries = tuple(_believed(entry) for _, entry in found)
     return Ledger(
         investigation.slug,
         investigation.spec,
@@ -89,7 +88,7 @@ def assemble(
 
 def stored_entry(store: RunStore, run: StoredRun) -> Entry:
     """A run of the store as an entry, numbers withheld where a check failed; StoreError if it is damaged."""
-    return _shown(_measured(store, run))
+    return _believed(_measured(store, run))
 
 
 def _measured(store: RunStore, run: StoredRun) -> Entry:
@@ -175,12 +174,6 @@ def _since_published(run: PlannedRun) -> Iterator[str]:
     for kind, words in told.items():
         if then.get(kind) != now.short.get(kind):
             yield f"published with other {words}"
-
-
-def _shown(entry: Entry) -> Entry:
-    """The entry as a page may tell it: without its numbers where a check failed, else each as printable."""
-    believed = _believed(entry)
-    return replace(believed, measurements={n: printable(m) for n, m in believed.measurements.items()})
 
 
 def _believed(entry: Entry) -> Entry:

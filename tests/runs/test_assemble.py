@@ -46,19 +46,6 @@ def test_a_measured_entry_has_everything_and_its_claims_are_judged(toy: Any) -> 
     assert (verdict.verdict, verdict.share, verdict.source) == ("supported", 1.0, "measured")
 
 
-def test_a_mean_over_equal_units_is_shown_without_interval_and_judged_as_before(toy: Any) -> None:
-    toy.edit("engine/families/count_words.py", "np.arange(20.0) + double", "np.zeros(20) + double")
-    toy.spec(claims=CLAIMS, count={})
-    publish(toy)
-    for ledger in (toy.ledger(), without_store(toy).ledger(budget=0.0)):
-        measurement, _ = ledger.number("count.score")
-        assert measurement is not None
-        assert (measurement.value, measurement.low, measurement.high) == (16, None, None)
-        assert "All 20 words gave this same value" in measurement.note
-        verdict = ledger.verdicts["tiny"]["more"]
-        assert (verdict.verdict, verdict.share) == ("supported", 1.0)
-
-
 def test_a_failed_check_withholds_numbers_and_leaves_claims_undetermined(toy: Any) -> None:
     toy.spec(claims=CLAIMS, count={"parameters": {"spoil": "check"}}, good={})
     ledger = toy.ledger()
