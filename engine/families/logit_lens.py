@@ -99,9 +99,8 @@ def run(lab: Lab, params: Params) -> Result:
     ev.table("per_prompt", prompts).ecdf(
         "commits",
         "commit_layer: blocks read",
-        color="relation: relation",
         title="When prompts commit",
-        caption="Share of prompts that have committed after that many blocks, by relation.",
+        caption="Share of prompts that have committed after that many blocks.",
     )
     ev.array("rank", rank)
     ev.array("logprob", logprob)

@@ -30,6 +30,14 @@ def for_site(value: object) -> Markup:
     return Markup(_LIST_MARK.sub(lambda found: found[1] + _entity(found[2]), text))
 
 
+def sentence_for_site(value: str) -> Markup:
+    """A sentence that a family or an author wrote: as `for_site`, and what stands in backticks as code."""
+    # Split at a group, every second piece is what the group matched.
+    pieces = map(for_site, re.split(r"`([^`]+)`", value))
+    parts = [Markup(f"<code>{piece}</code>") if at % 2 else piece for at, piece in enumerate(pieces)]
+    return Markup("").join(parts)
+
+
 def _entity(character: str) -> str:
     return f"&#x{ord(character):X};"
 

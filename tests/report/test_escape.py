@@ -6,7 +6,7 @@ import html
 
 import pytest
 
-from engine.report.escape import for_site, for_text, one_line, preformatted
+from engine.report.escape import for_site, for_text, one_line, preformatted, sentence_for_site
 
 from .conftest import NASTY
 
@@ -37,3 +37,16 @@ def test_what_cannot_be_seen_is_made_visible(text: str, shown: str) -> None:
 
 def test_preformatted_text_keeps_its_lines() -> None:
     assert preformatted("a <b>\n\n  c\x02") == "a &lt;b&gt;\n\n  c\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        ("stays at `commit_rank` or better", "stays at <code>commit&#x5F;rank</code> or better"),
+        ("`a` and `<b>`", "<code>a</code> and <code>&#x3C;b&#x3E;</code>"),
+        ("one ` alone", "one &#x60; alone"),
+        ("", ""),
+    ],
+)
+def test_what_stands_in_backticks_in_a_sentence_is_code(sentence: str, shown: str) -> None:
+    assert sentence_for_site(sentence) == shown

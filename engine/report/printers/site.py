@@ -28,7 +28,7 @@ from engine.evidence.verdicts import Verdict
 from engine.report.charts.chart import Chart
 from engine.report.citations import Reference
 from engine.report.claim_sentences import ClaimSentence, css_class, share_of
-from engine.report.escape import for_site, preformatted
+from engine.report.escape import for_site, preformatted, sentence_for_site
 from engine.report.highlight import site_cell
 from engine.report.numbers import Number
 from engine.report.popovers import LabelledFacts, claim_facts, command_of, number_facts
@@ -186,7 +186,7 @@ def _dialog(id: str, title: str, about: str, facts: LabelledFacts, command: str 
     lines = [
         f'<div popover id="{id}" class="mech-popover" role="dialog" aria-labelledby="{id}-title">',
         f'<p class="mech-popover-title" id="{id}-title">{for_site(title)}</p>',
-        f"<p>{for_site(about)}</p>" if about else "",
+        f"<p>{sentence_for_site(about)}</p>" if about else "",
         description_list(facts),
         f"<p>Measured by</p>{_command(command)}" if command else "",
         f'<button type="button" class="mech-close" popovertarget="{id}" popovertargetaction="hide">',
