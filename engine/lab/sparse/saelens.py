@@ -12,21 +12,18 @@ Source: SAELens 6, `sae_lens/saes/` (MIT), read for the names and the meaning of
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.errors import DataError, nearest
-from engine.lab.sparse.architectures import jumprelu
+from engine.errors import DataError
 from engine.lab.sparse.architectures.by_name import ARCHITECTURES, SAELENS
 from engine.lab.sparse.coder import Coder
+from engine.lab.sparse.saelens_config import CONFIG, WEIGHTS, SaelensConfig, check_tensors, read_config
 
-CONFIG = "cfg.json"
-WEIGHTS = "sae_weights.safetensors"
 FORMAT_VERSION = "6.0.0"  # of SAELens, whose readers take a configuration without one to be older
 
 
@@ -72,94 +69,40 @@ def write_saelens(
     return folder / CONFIG, folder / WEIGHTS
 
 
-def read_saelens(folder: Path) -> tuple[Coder, dict[str, Any]]:
+def read_saelens(folder: Path) -> tuple[Coder, SaelensConfig]:
     """The coder in a SAELens folder, in fp32, and the folder's configuration.
 
-    Raises DataError naming the file for a folder that is not there, broken, or of another architecture.
+    Raises DataError naming the file for a folder that is not there or broken, for another architecture, for
+    tensors that are missing, unexpected or of other shapes, and for weights that are not finite.
     """
-    config = _config(folder / CONFIG)
-    where = str(folder / CONFIG)
-    saelens_name = _architecture(config, where)
-    weights = _weights(folder / WEIGHTS, config, with_threshold=saelens_name == jumprelu.SAELENS)
-    if not config.get("apply_b_dec_to_input", True):
+    config = read_config(folder)
+    weights = _weights(config)
+    if not config.fields.get("apply_b_dec_to_input", True):
         # Theirs: x W_enc + b_enc. Ours: (x - b_dec) W_enc + b_enc', equal with b_enc' = b_enc + b_dec W_enc.
         weights["b_enc"] = weights["b_enc"] + weights["b_dec"] @ weights["W_enc"]
-    name, architecture = SAELENS[saelens_name]
-    return Coder(**architecture.load(weights, config, where), architecture=name), config
-
-
-def _config(path: Path) -> dict[str, Any]:
-    """The configuration in the words of SAELens 6."""
+    name, architecture = SAELENS[config.architecture]
+    where = str(folder / CONFIG)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-        seen = ", ".join(beside[:8]) or "no such folder"
-        raise DataError(
-            "this is no SAELens folder", where=str(path), expected=f"{CONFIG} and {WEIGHTS}", seen=seen
-        ) from None
-    except (OSError, ValueError) as error:
-        raise DataError("this configuration cannot be read", where=str(path), seen=str(error)) from None
-    if not isinstance(config, dict):
-        raise DataError("this is no configuration", where=str(path), expected="a JSON object", seen="a list")
-    # Older configurations have an activation function beside the architecture, under one of two names.
-    activation = config.get("activation_fn", config.get("activation_fn_str", "relu"))
-    if activation == "topk":
-        config["architecture"] = "topk"
-        config.setdefault("k", (config.get("activation_fn_kwargs") or {}).get("k"))
-    # An activation unknown here must not pass as ReLU: it becomes a name that no architecture has, and is
-    # refused by name.
-    elif activation != "relu":
-        config["architecture"] = f"{config.get('architecture', 'standard')} with {activation}"
-    # The default of configurations that are older than the field.
-    return {"architecture": "standard"} | config
+        return Coder(**architecture.load(weights, config.fields, where), architecture=name), config
+    except DataError as error:
+        error.where = error.where or where  # k and width that do not go together name no file
+        raise
 
 
-def _architecture(config: Mapping[str, Any], where: str) -> str:
-    """SAELens's name of the architecture; DataError for one that cannot be expressed here."""
-    architecture = str(config["architecture"])
-    if architecture not in SAELENS:
-        raise DataError(
-            f"an SAELens folder of the architecture {architecture!r}",
-            where=where,
-            expected="one of " + ", ".join(SAELENS),
-            seen=architecture,
-            near=nearest(architecture, SAELENS),
-        )
-    normalisation = config.get("normalize_activations") or "none"
-    if normalisation != "none" or config.get("finetuning_scaling_factor"):
-        raise DataError(
-            "this coder rescales its activations at run time",
-            where=where,
-            expected="normalize_activations: none, and no finetuning_scaling_factor",
-            seen=str(normalisation),
-            hint="fold the scaling into the weights with SAELens and save it again",
-        )
-    return architecture
-
-
-def _weights(path: Path, config: Mapping[str, Any], *, with_threshold: bool) -> dict[str, Tensor]:
-    """The tensors in fp32, their names and shapes checked against the configuration."""
-    try:
-        # Into fp32 at once, as everything that codes are computed with here.
-        found = {name: tensor.float() for name, tensor in load_file(path).items()}
-    except FileNotFoundError:
-        raise DataError("the weights are missing", where=str(path), expected=WEIGHTS) from None
-    except (OSError, SafetensorError) as error:
-        raise DataError("these weights cannot be read", where=str(path), seen=str(error)) from None
-    d = config.get("d_in")
-    latents = config.get("d_sae")
-    shapes = {"W_enc": (d, latents), "b_enc": (latents,), "W_dec": (latents, d), "b_dec": (d,)}
-    if with_threshold:
-        shapes["threshold"] = (latents,)
-    seen = {name: tuple(tensor.shape) for name, tensor in found.items()}
-    wrong = {name: shape for name, shape in shapes.items() if seen.get(name) != shape}
-    if wrong:
-        raise DataError(
-            "the weights do not fit their configuration",
-            where=str(path),
-            expected=", ".join(f"{name} {shape}" for name, shape in wrong.items()),
-            seen=", ".join(f"{name} {seen.get(name, 'missing')}" for name in wrong),
-        )
-    # Other tensors that a folder may hold are no part of a coder.
-    return {name: found[name] for name in shapes}
+def _weights(config: SaelensConfig) -> dict[str, Tensor]:
+    """The tensors in fp32, checked against the configuration and for numbers that are none."""
+    check_tensors(config)
+    path = config.folder / WEIGHTS
+    # Into fp32 at once, as everything that codes are computed with here.
+    weights = {name: tensor.float() for name, tensor in load_file(path).items()}
+    for name, tensor in weights.items():
+        broken = ~torch.isfinite(tensor)
+        if broken.any():
+            first = tuple(broken.nonzero()[0].tolist())
+            raise DataError(
+                f"{name} holds numbers that are not finite",
+                where=str(path),
+                expected="weights without NaN and infinity",
+                seen=f"{int(broken.sum()):,} of {tensor.numel():,}, the first at {first}: {tensor[first]:g}",
+            )
+    return weights

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.errors import DataError
-from engine.lab.sparse.saelens import CONFIG, WEIGHTS, read_saelens, write_saelens
+from engine.lab.sparse.saelens import read_saelens, write_saelens
+from engine.lab.sparse.saelens_config import CONFIG, WEIGHTS
 from tests.bench.saelens_parity import LATENTS, LIMIT, D, coders, differences
 
 X = torch.randn(50, D, generator=torch.Generator().manual_seed(2))
@@ -31,8 +32,8 @@ def change(folder: Path, **fields) -> None:
 def test_what_was_written_is_read_back(written):
     coder, folder = written
     again, config = read_saelens(folder)
-    assert again.scale == 1.0 and config["metadata"]["hook_name"] == SITE
-    assert config["metadata"]["context_size"] == 128
+    assert again.scale == 1.0 and (config.model, config.hook_site) == ("gpt2", SITE)
+    assert config.fields["metadata"]["context_size"] == 128
     torch.testing.assert_close(again.encode(X), coder.encode(X) / coder.scale, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(again.reconstruct(X), coder.reconstruct(X), atol=1e-5, rtol=1e-5)
 
@@ -101,3 +102,37 @@ def test_codes_equal_those_of_saelens():
     if not python:
         pytest.skip("SAELENS_PYTHON names no environment with sae-lens")
     assert max(differences(python).values()) <= LIMIT
+
+
+def with_weights(folder: Path, **changes) -> None:
+    """The folder's weights with some tensors exchanged, added, or taken away where None is given."""
+    weights = load_file(folder / WEIGHTS) | changes
+    save_file({name: t for name, t in weights.items() if t is not None}, folder / WEIGHTS)
+
+
+def test_weights_that_are_not_finite_are_refused_with_their_place(written):
+    _, folder = written
+    W_dec = load_file(folder / WEIGHTS)["W_dec"]
+    W_dec[3, 5] = float("nan")
+    with_weights(folder, W_dec=W_dec)
+    with pytest.raises(DataError, match=r"W_dec holds numbers that are not finite") as refusal:
+        read_saelens(folder)
+    assert "the first at (3, 5): nan" in str(refusal.value) and WEIGHTS in str(refusal.value)
+
+
+def test_a_row_of_zeros_does_not_become_nan_where_the_choice_is_rescaled(tmp_path):
+    write_saelens(coders()["topk"], tmp_path, model_name="gpt2", hook_name=SITE)
+    W_dec = load_file(tmp_path / WEIGHTS)["W_dec"]
+    W_dec[7] = 0
+    with_weights(tmp_path, W_dec=W_dec)
+    change(tmp_path, rescale_acts_by_decoder_norm=True)
+    coder, _ = read_saelens(tmp_path)
+    assert not coder.W_dec[7].any()
+    assert torch.isfinite(coder.reconstruct(X)).all()
+
+
+def test_a_k_that_is_larger_than_the_dictionary_names_the_file(tmp_path):
+    write_saelens(coders()["topk"], tmp_path, model_name="gpt2", hook_name=SITE)
+    change(tmp_path, k=LATENTS + 1)
+    with pytest.raises(DataError, match=CONFIG):
+        read_saelens(tmp_path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -56,10 +57,12 @@ def load(weights: Mapping[str, Tensor], config: Mapping[str, Any], where: str) -
     if not config.get("rescale_acts_by_decoder_norm"):
         return {**weights, "k": k}
     norms = weights["W_dec"].norm(dim=1)
+    # A dead latent's row may be zero: it stays zero instead of becoming NaN.
+    lengths = norms.clamp_min(torch.finfo(norms.dtype).tiny)
     # pre_j |d_j| = x . (w_j |d_j|) + b_j |d_j|, and z_j |d_j| times d_j / |d_j| is z_j d_j.
     rescaled = {
         "W_enc": weights["W_enc"] * norms,
         "b_enc": weights["b_enc"] * norms,
-        "W_dec": weights["W_dec"] / norms[:, None],
+        "W_dec": weights["W_dec"] / lengths[:, None],
     }
     return {**weights, **rescaled, "k": k}
