@@ -15,9 +15,7 @@ from engine.errors import EngineError
 from engine.evidence.printing import interval_text
 from engine.runs.assemble import stored_entry
 from engine.runs.investigation import (
-    find_experiment,
-    find_investigations,
-    find_root,
+    find_named,
     find_root_or_here,
     load_investigation,
 )
@@ -29,7 +27,9 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def run(
     context: typer.Context,
-    name: Annotated[str | None, typer.Option(help="INVESTIGATION/EXPERIMENT, as a spec names it.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="INVESTIGATION/EXPERIMENT, or the name of a spec in experiments/.")
+    ] = None,
     spec: Annotated[Path | None, typer.Option(help="A spec file of your own, whole or flat.")] = None,
     model: Models = None,
     force: Force = False,
@@ -40,6 +40,8 @@ def run(
     json: Json = False,
 ) -> Output:
     """Measure one experiment, or every experiment of a spec file, and print its numbers.
+
+    A folder experiments/ of flat specs, with sweeps/ below it, is found from anywhere inside its own folder.
 
     \b
     Example:
@@ -58,8 +60,7 @@ def run(
         investigation = load_investigation(existing_spec(spec), catalog)
         experiments = list(investigation.spec.experiments)
     else:
-        root = find_root()
-        investigation, experiment = find_experiment(find_investigations(root, catalog), name or "")
+        root, investigation, experiment = find_named(name or "", catalog)
         experiments = [experiment]
     options = MeasureOptions(
         models=model,

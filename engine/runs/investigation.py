@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.errors import EngineError, SpecError, nearest
+from engine.runs.flat_specs import FOLDER, FlatSpecs, flat_specs, folder_with_experiments
 from engine.runs.model_paths import canonical_model
 from engine.spec.load import load_spec, written_at
 from engine.spec.models import Experiment, Spec
@@ -34,7 +35,8 @@ class Investigation:
         """What a person types to measure this experiment again."""
         if self.typed:
             return shlex.join([*shlex.split(self.typed), "--model", model])
-        if self.spec_path.name != "spec.yaml":
+        # A file below experiments/ is found by name, from wherever in the project that is typed.
+        if self.spec_path.name != "spec.yaml" and FOLDER not in self.spec_path.parts[:-1]:
             return shlex.join(["mech", "run", "--spec", self.spec_path.name, "--model", model])
         return shlex.join(["mech", "run", "--name", self.run_name(experiment), "--model", model])
 
@@ -49,10 +51,14 @@ def find_root(start: Path | None = None) -> Path:
     for folder in (here, *here.parents):
         if (folder / "mkdocs.yml").is_file() and (folder / "investigations").is_dir():
             return folder
-    raise EngineError(
+    raise _nowhere("a folder with mkdocs.yml and investigations/", here)
+
+
+def _nowhere(expected: str, here: Path | None = None) -> EngineError:
+    return EngineError(
         "this is not inside a project",
-        where=str(here),
-        expected="a folder with mkdocs.yml and investigations/, here or above",
+        where=str(here or Path.cwd()),
+        expected=f"{expected}, here or above",
         hint="cd into the clone of the project",
     )
 
@@ -89,6 +95,51 @@ def find_experiment(investigations: Iterable[Investigation], name: str) -> tuple
         return known[name]
     expected = "one of " + ", ".join(known) if known else "an investigation with experiments"
     raise SpecError(f"no experiment {name!r}", expected=expected, near=nearest(name, known))
+
+
+def find_named(name: str, catalog: FamilyCatalog) -> tuple[Path, Investigation, str]:
+    """The root, investigation and experiment that `mech run --name` means, wherever the name is given.
+
+    Names are those of the project's investigations and of the flat specs in the nearest `experiments/`,
+    which needs no project around it. SpecError with the nearest names where there is none, and with every
+    place where there are several.
+    """
+    project = project_or_none()
+    beside = folder_with_experiments()
+    if project is None and beside is None:
+        raise _nowhere("a folder with mkdocs.yml and investigations/, or with specs in experiments/")
+    found = flat_specs(beside) if beside else FlatSpecs()
+    investigations = find_investigations(project, catalog) if project else []
+    places = found.names.get(name, [])
+    try:
+        investigation, experiment = find_experiment(investigations, name)
+    except SpecError as error:
+        if not places:
+            raise _no_experiment(name, investigations, found) from error
+    else:
+        # What investigations call their experiments has to be found as before.
+        if not places:
+            return project or Path.cwd(), investigation, experiment
+        places = [(investigation.spec_path, experiment), *places]
+    if len(places) > 1:
+        raise SpecError(
+            f"{len(places)} experiments are called {name!r}",
+            expected="a name of its own, or mech run --spec FILE",
+            seen=", ".join(str(path) for path, _ in places),
+        )
+    path, experiment = places[0]
+    return project or beside or Path.cwd(), load_investigation(path, catalog), experiment
+
+
+def _no_experiment(name: str, investigations: Iterable[Investigation], found: FlatSpecs) -> SpecError:
+    known = {i.run_name(e) for i in investigations for e in i.spec.experiments} | found.names.keys()
+    unread = [error.where or error.problem for error in found.unread]
+    return SpecError(
+        f"no experiment {name!r}",
+        expected="one of " + ", ".join(sorted(known)) if known else "a spec with an experiment of that name",
+        near=nearest(name, known),
+        hint=f"these files are no YAML: {', '.join(unread)}" if unread else "",
+    )
 
 
 def load_investigation(path: Path, catalog: FamilyCatalog) -> Investigation:
@@ -128,8 +179,9 @@ def chosen_investigations(
 
 
 def find_root_or_here() -> Path:
-    """The project's folder, or outside of one the working directory, whose .engine/ then keeps the runs."""
-    return project_or_none() or Path.cwd()
+    """The folder whose .engine/ keeps the runs: the project's, else the nearest one with specs in
+    `experiments/`, else the working directory."""
+    return project_or_none() or folder_with_experiments() or Path.cwd()
 
 
 def project_or_none() -> Path | None:

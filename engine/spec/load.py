@@ -91,7 +91,7 @@ def _whole(document: Document) -> Document:
     if not is_flat(data):
         return document
     name = data.get("name", data["family"])
-    key = _as_name(name) if isinstance(name, str) else "experiment"
+    key = experiment_key(data)
     inner = ("experiments", key)
     experiment = {k: v for k, v in data.items() if k in EXPERIMENT_KEYS}
     rest = {k: v for k, v in data.items() if k not in EXPERIMENT_KEYS}
@@ -105,6 +105,12 @@ def _whole(document: Document) -> Document:
     values = {moved(loc): place for loc, place in document.values.items()}
     keys = {moved(loc): place for loc, place in document.keys.items()}
     return Document(document.file, value, values | {inner[:1]: root, inner: root}, keys)
+
+
+def experiment_key(data: dict[str, Any]) -> str:
+    """What the experiment of the flat form is called in claims: by its `name`, else by its family."""
+    name = data.get("name", data["family"])
+    return _as_name(name) if isinstance(name, str) else "experiment"
 
 
 def _as_name(text: str) -> str:

@@ -104,6 +104,20 @@ def test_a_flat_spec_runs_outside_a_project(engine, project, tmp_path, monkeypat
     assert "commit_layer" in answer.out
 
 
+def test_a_flat_spec_in_experiments_runs_by_name_without_a_project(
+    engine: Callable[..., Answer], toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeps = tmp_path / "published/experiments/sweeps"
+    sweeps.mkdir(parents=True)
+    (sweeps / "k.yaml").write_text("name: by k\nfamily: count_words\nmodel: tiny\nsweep: {k: [1, 2]}\n")
+    monkeypatch.chdir(sweeps.parent)
+    answer = engine("run", "--name", "by k")
+    assert answer.code == 0, answer.err
+    assert "k/by_k[k=2] on tiny, run 2" in answer.out
+    assert (tmp_path / "published/.engine/runs.db").is_file()
+    assert "no experiment 'by'" in engine("run", "--name", "by").err
+
+
 def test_debug_shows_the_traceback_of_a_failed_run(engine: Callable[..., Answer], toy: Toy) -> None:
     toy.write("mine.yaml", "family: count_words\nmodel: tiny\nparameters: {spoil: error}\n")
     told = engine("run", "--spec", "mine.yaml")
