@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -18,8 +19,10 @@ from engine.report.render import check_template, unprintable
 from engine.report.report_cache import ReportCache
 from engine.runs.assemble import assemble
 from engine.runs.execution.events import Outcome
+from engine.runs.investigation import chosen_investigations, spec_paths
 from engine.runs.ledger import Entry
-from engine.runs.planning.plan import Plan
+from engine.runs.library import Library, named_slugs
+from engine.runs.planning.plan import Plan, make_plan
 from engine.runs.sources import project_sources
 from engine.runs.store.record import RunName
 from engine.runs.store.store import RunStore
@@ -36,27 +39,67 @@ def print_reports(
 ) -> list[Report]:
     """Every investigation's ledger, and its template printed from it, or kept from the last printing."""
     cache = ReportCache(store.folder)
+    library = assemble_library(plan, store, outcomes)
     reports = []
-    for investigation in plan.investigations.values():
-        ledger = assemble(investigation, store, plan, outcomes)
+    for slug, investigation in plan.investigations.items():
         path = investigation.template_path
         try:
-            rendered = cache.render(ledger, template_text(path), path)
+            rendered = cache.render(replace(library, own=slug), template_text(path), path)
         except EngineError as error:  # one wrong template or claim leaves the others standing
-            rendered = unprintable(ledger, error, path)
-        reports.append(Report(ledger, rendered, investigation.folder))
+            rendered = unprintable(error, path)
+        reports.append(Report(library.ledgers[slug], rendered, investigation.folder))
     cache.prune()
     return reports
+
+
+def assemble_library(
+    plan: Plan,
+    store: RunStore,
+    outcomes: dict[RunName, Outcome] | None = None,
+    *,
+    citing: bool = False,
+) -> Library:
+    """The ledgers of a plan's investigations, and of those that their reports name.
+
+    With `citing` also of those whose reports name the plan's, and of what these name in turn.
+    """
+    root = store.folder.parent
+    paths = spec_paths(root)
+    ledgers = {slug: assemble(i, store, plan, outcomes) for slug, i in plan.investigations.items()}
+    if more := _named_beside(ledgers, paths, citing):
+        sources = project_sources()
+        chosen = chosen_investigations(root, more, sources.catalog)
+        others = make_plan(chosen, store, sources, budget=0)
+        ledgers |= {slug: assemble(i, store, others) for slug, i in others.investigations.items()}
+    return Library(ledgers, slugs=tuple(paths))
+
+
+def _named_beside(planned: Collection[str], paths: Mapping[str, Path], citing: bool) -> list[str]:
+    """The investigations outside of a plan without which its reports cannot be printed, by slug."""
+    if paths.keys() <= set(planned):
+        return []
+    texts = {slug: _written(path) for slug, path in paths.items()}
+    readers = [
+        slug for slug, text in texts.items() if slug in planned or (citing and named_slugs(planned, [text]))
+    ]
+    needed = named_slugs(texts, [texts[reader] for reader in readers]) | {*readers}
+    return sorted(needed - {*planned})
+
+
+def _written(spec: Path) -> str:
+    """What a person wrote of an investigation: its spec, which has the headline, and its report."""
+    files = (spec, spec.with_name("report.md"))
+    return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file())
 
 
 def wrong_templates(plan: Plan, store: RunStore) -> list[EngineError]:
     """What templates, claims and cards name wrongly, as far as it is known before anything is measured."""
     wrong: list[EngineError] = []
-    for investigation in plan.investigations.values():
-        ledger = assemble(investigation, store, plan)
+    library = assemble_library(plan, store)
+    for slug, investigation in plan.investigations.items():
         path = investigation.template_path
         try:
-            wrong += check_template(ledger, template_text(path), path)
+            wrong += check_template(replace(library, own=slug), template_text(path), path)
         except EngineError as error:
             wrong.append(error)
     return wrong

@@ -22,6 +22,7 @@ from engine.publish.server import serve as serve_folder
 from engine.report.report_cache import ReportCache
 from engine.runs.calibrations import calibrations
 from engine.runs.investigation import find_root
+from engine.runs.library import Library
 from engine.runs.sources import project_sources
 from engine.runs.store.store import FOLDER
 
@@ -67,9 +68,10 @@ class LiveSite:
 
     def _print(self, templates: set[Path]) -> None:
         cache = ReportCache(self.root / FOLDER)
+        library = Library({report.slug: report.ledger for report in self.reports.values()})
         for path in templates:
             report = self.reports[path]
-            rendered = cache.render(report.ledger, template_text(path), path)
+            rendered = cache.render(replace(library, own=report.slug), template_text(path), path)
             self.reports[path] = replace(report, rendered=rendered)
 
     def _everything(self) -> None:

@@ -169,12 +169,11 @@ def _environment(entries: Iterable[Entry]) -> Grid:
     return Grid(["Model", "Bytes", "Number format", "Device", "Versions"], list(rows.values()))
 
 
-def repeat(ledger: Ledger, printer: Printer, template: Path) -> Markup:
-    """The commands that measure the primary model's numbers again, and the spec to copy."""
+def repeat(ledger: Ledger, printer: Printer, spec: Path | None = None) -> Markup:
+    """The commands that measure the primary model's numbers again, and the spec to copy, as it is written."""
     entries = [e for e in ledger.entries if e.model == ledger.primary]
     commands = dict.fromkeys(command_of(e, ledger.slug) for e in entries)
-    spec = template.parent / "spec.yaml"
-    text = spec.read_text(encoding="utf-8") if spec.is_file() else dump(ledger.spec)
+    text = spec.read_text(encoding="utf-8") if spec and spec.is_file() else dump(ledger.spec)
     return _blocks(
         [printer.code("\n".join(commands), "sh"), printer.folded("spec.yaml", printer.code(text, "yaml"))]
     )

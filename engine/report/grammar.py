@@ -20,7 +20,8 @@ from jinja2.parser import Parser
 from jinja2.sandbox import SandboxedEnvironment
 
 from engine.errors import EngineError, TemplateError, nearest
-from engine.report.numbers import ExperimentNumbers, Number
+from engine.report.numbers import ExperimentNumbers, InvestigationNumbers, Number, Readable
+from engine.runs.library import spelled_with_underscores
 
 FILTERS = ("default", "first", "join", "last", "length", "list", "lower", "sort", "unique", "upper")
 TESTS = ("defined", "divisibleby", "eq", "even", "ge", "gt", "in", "le", "lt", "ne", "none", "odd", "string")
@@ -64,12 +65,12 @@ class Grammar(SandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         # Fields and methods of the engine's own classes are not the template's: `read` has a list of its own.
-        if isinstance(obj, Number | ExperimentNumbers):
+        if isinstance(obj, Readable):
             return obj.read(attribute)
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        if isinstance(obj, Number | ExperimentNumbers):
+        if isinstance(obj, Readable):
             return obj.read(str(argument))
         return super().getitem(obj, argument)
 
@@ -98,6 +99,21 @@ def parsed(text: str, where: str) -> nodes.Template:
     return tree
 
 
+def placed_tokens(text: str, where: str) -> Iterator[tuple[str, str, int]]:
+    """(kind, text, place) of each token of a template. TemplateError where it is not the grammar."""
+    at = 0
+    try:
+        tokens = list(Grammar().lex(text))
+    except TemplateSyntaxError as error:
+        raise syntax_error(error, where) from error
+    # The lexer tells no positions and drops the white space that `{%-` strips, so that each piece is looked
+    # for from where the one before it ended.
+    for _, kind, value in tokens:
+        start = text.index(value, at)
+        at = start + len(value)
+        yield kind, value, start
+
+
 def wrong_names(
     tree: nodes.Template,
     context: Mapping[str, Any],
@@ -122,13 +138,18 @@ def _undefined(tree: nodes.Template, context: Mapping[str, Any], where: str) -> 
 
 def _not_defined(used: nodes.Name, context: Mapping[str, Any], where: str) -> EngineError:
     dashed = [name for name in context if name.startswith(f"{used.name}-")]
+    # A name with a dash is there under two spellings, of which that of the spec is told.
+    spelled = {spelled_with_underscores(name) for name in context if "-" in name}
+    names = sorted(name for name in context if name not in spelled)
+    # There may be hundreds of investigations: of them only the nearest are told.
+    told = [name for name in names if not isinstance(context[name], InvestigationNumbers)]
     return TemplateError(
         f"{used.name!r} is not defined",
         where=f"{where}:{used.lineno}",
-        expected="an experiment of this spec, or one of " + ", ".join(sorted(context)),
+        expected="an experiment of this spec, or one of " + ", ".join(told),
         seen=used.name,
-        near=dashed or nearest(used.name, context),
-        hint=f'{{{{ number("{dashed[0]}.NAME") }}}}: a dash reads as a minus sign' if dashed else "",
+        near=dashed or nearest(used.name, names),
+        hint=f"{{{{ {dashed[0]}.NAME }}}}: between spaces a dash is a minus sign" if dashed else "",
     )
 
 
@@ -143,6 +164,29 @@ def _not_found(
                 lookups[name](argument)
             except EngineError as error:
                 yield _placed(error, f"{where}:{line}")
+    yield from _not_in_experiments(tree, lookups, where, assigned)
+
+
+def _not_in_experiments(
+    tree: nodes.Template, lookups: Mapping[str, Callable[[str], Any]], where: str, assigned: set[str]
+) -> Iterator[EngineError]:
+    """The wrong names in third place: `slug.experiment.NUMBER`."""
+    for read in tree.find_all(nodes.Getattr):
+        inner = read.node
+        if not isinstance(inner, nodes.Getattr) or not isinstance(inner.node, nodes.Name):
+            continue
+        name = inner.node.name
+        if name not in lookups or name in assigned:
+            continue
+        try:
+            experiment = lookups[name](inner.attr)
+        except EngineError:  # told already, as the name in second place
+            continue
+        if isinstance(experiment, ExperimentNumbers):
+            try:
+                experiment.read(read.attr)
+            except EngineError as error:
+                yield _placed(error, f"{where}:{read.lineno}")
 
 
 def named_outright(tree: nodes.Template):

@@ -87,10 +87,11 @@ class Concern:
     message: str
 
 
-def lint(template_text: str, path: Path | str, claims: Iterable[str] = ()) -> list[Concern]:
+def lint(template_text: str, path: Path | str, claims: Iterable[str] = (), slug: str = "") -> list[Concern]:
     """What a reader of the template should put right, by line.
 
-    `claims` are the ids of the spec's claims, each of which some sentence must cite. Raises
+    `claims` are the ids of the spec's claims, each of which some sentence must cite, with or without the
+    investigation's `slug` before it. Raises
     TemplateError where the template cannot be parsed.
     """
     text = unix_lines(template_text)
@@ -100,7 +101,7 @@ def lint(template_text: str, path: Path | str, claims: Iterable[str] = ()) -> li
     concerns = [
         Concern(kind, f"{where}:{line}", message) for line, kind, message in sorted(found, key=lambda f: f[0])
     ]
-    cited = cited_claims(tree)
+    cited = {claim.removeprefix(f"{slug}.") for claim in cited_claims(tree)}
     return concerns + [
         Concern("uncited-claim", where, f"claim {claim!r} is registered, and no sentence cites it")
         for claim in claims

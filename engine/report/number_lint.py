@@ -40,7 +40,7 @@ def headline_without_control(printed: Sequence[Number], where: str) -> list[Conc
     concerns = []
     for number in printed:
         control = number.measurement.control if number.measurement else ""
-        beside = f"{number.entry.label}.{control}"
+        beside = number.beside(control)
         if control and beside not in names:
             message = f"{number.name} stands without its control: print {{{{ {beside} }}}} beside it"
             concerns.append(Concern("headline-without-control", where, message))

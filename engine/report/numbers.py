@@ -12,7 +12,8 @@ from markupsafe import Markup
 from engine.errors import TemplateError, nearest
 from engine.evidence.printing import digits, frequency_in_words, sample_in_words
 from engine.evidence.result import Measurement
-from engine.runs.ledger import Entry
+from engine.runs.ledger import Entry, Ledger, Replication
+from engine.runs.library import spelled_with_underscores
 
 NumberState = Literal["measured", "published", "unmeasured", "withheld"]
 MARKERS = {"unmeasured": "[not measured here]", "withheld": "[withheld: a check failed]"}
@@ -36,12 +37,15 @@ class FormattedFloat(float):
 class Number:
     """A measurement in one place of the text: with its entry, and None where it was not measured.
 
-    `find(name, model)` finds another number; `show(number)` prints this one with its evidence.
+    `name` has the slug before it where the number is of another investigation than the text. `ledger` is that
+    of its investigation. `find(name, model)` finds another number; `show(number)` prints this one with its
+    evidence.
     """
 
     name: str
     measurement: Measurement | None
     entry: Entry
+    ledger: Ledger
     find: Callable[[str, str], Number]
     show: Callable[[Number], Markup]
     percent: bool = False
@@ -70,7 +74,18 @@ class Number:
         """The number that this one is to be read against."""
         if not (self.measurement and self.measurement.control):
             raise TemplateError(f"{self.name} names no control")
-        return self.find(f"{self.entry.label}.{self.measurement.control}", self.entry.model)
+        return self.find(self.beside(self.measurement.control), self.entry.model)
+
+    def beside(self, measurement: str) -> str:
+        """How the text names another measurement of the same run."""
+        return f"{self.name.rpartition('.')[0]}.{measurement}"
+
+    @property
+    def comparison(self) -> Replication | None:
+        """The published number beside this one, where it was measured anew."""
+        of_run = f"{self.entry.label}.{self.name.rpartition('.')[2]}"
+        here = (of_run, self.entry.model)
+        return next((c for c in self.ledger.comparisons if (c.name, c.model) == here), None)
 
     def __html__(self) -> Markup:
         return self.show(self)
@@ -134,6 +149,32 @@ class ExperimentNumbers:
         raise TemplateError(
             f"{self.label} is an experiment, not a number", expected=f"a number of it, as {self.label}.NAME"
         )
+
+
+@dataclass(frozen=True)
+class InvestigationNumbers:
+    """What an investigation's slug gives in a template: its experiments, `fact-recall.lens.commit_layer`."""
+
+    slug: str
+    experiments: tuple[str, ...]
+    find: Callable[[str, str], Number]
+
+    def read(self, attribute: str) -> ExperimentNumbers:
+        # A name with a dash arrives here with an underscore, by which Jinja reads it as one name.
+        spelled = {spelled_with_underscores(name): name for name in self.experiments}
+        known = known_one(
+            f"the investigation {self.slug}", spelled.get(attribute, attribute), self.experiments
+        )
+        return ExperimentNumbers(f"{self.slug}.{known}", self.find)
+
+    def __html__(self) -> Markup:
+        raise TemplateError(
+            f"{self.slug} is an investigation, not a number", expected=f"{self.slug}.EXPERIMENT.NAME"
+        )
+
+
+Readable = Number | ExperimentNumbers | InvestigationNumbers
+"""What a template may ask things of, by `read` alone."""
 
 
 def is_withheld(entry: Entry) -> bool:

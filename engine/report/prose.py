@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-from jinja2 import TemplateSyntaxError
-
-from engine.report.grammar import Grammar, syntax_error
+from engine.report.grammar import placed_tokens
 
 VALUE = "\ufffc"
 """Stands where a template prints a value."""
@@ -19,18 +17,9 @@ _CODE = re.compile(r"(?<!`)(`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)\1(?!`)", re.S)
 def without_tags(text: str, where: str) -> str:
     """The template with front matter, comments and tags blanked, and a sign where a value is printed."""
     kept = [" " if c != "\n" else c for c in text]
-    at = 0
-    try:
-        tokens = list(Grammar().lex(text))
-    except TemplateSyntaxError as error:
-        raise syntax_error(error, where) from error
-    # The lexer tells no positions and drops the white space that `{%-` strips, so that each piece is looked
-    # for from where the one before it ended.
-    for _, kind, value in tokens:
-        start = text.index(value, at)
-        at = start + len(value)
+    for kind, value, start in placed_tokens(text, where):
         if kind == "data":
-            kept[start:at] = value
+            kept[start : start + len(value)] = value
         elif kind == "variable_begin":
             kept[start] = VALUE
     return blanked("".join(kept), _FRONT_MATTER)

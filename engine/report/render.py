@@ -1,11 +1,12 @@
-"""A template and a ledger become Markdown, with the charts, tables and concerns that belong to it."""
+"""A template and its ledgers become Markdown, with the charts, tables and concerns that belong to it."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from engine.report.charts.draw import draw
 from engine.report.charts.specification_curve import curve_table, specification_curve
 from engine.report.citations import Reference, references_beside
 from engine.report.claim_sentences import ClaimSentence, verdict_of, why
+from engine.report.dashed_names import identifiers, without_dashes
 from engine.report.escape import as_it_is
 from engine.report.generated_sections import how_measured, repeat, where_it_holds
 from engine.report.grammar import CITE_CLAIM, parsed, rendered, wrong_names
@@ -34,6 +36,7 @@ from engine.report.numbers import (
     MARKERS,
     ExperimentNumbers,
     FormattedFloat,
+    InvestigationNumbers,
     Number,
     failed_checks,
     is_withheld,
@@ -46,6 +49,7 @@ from engine.report.printers.text import TextPrinter
 from engine.report.prose import without_code, without_tags
 from engine.report.tables import ROWS, count_shown, grid_of
 from engine.runs.ledger import DisplayItem, DisplayKind, Entry, Ledger
+from engine.runs.library import Library, library_of, spelled_with_underscores
 from engine.spec.models import Claim
 
 __all__ = ["Concern", "RenderedReport", "asked_for", "render", "render_headline"]
@@ -78,14 +82,18 @@ class RenderedReport:
 
 
 def render(
-    ledger: Ledger,
+    ledgers: Ledger | Library,
     template_text: str,
     path: Path | str,
     *,
     target: Literal["site", "text"] = "site",
     citations: Mapping[str, Reference] | None = None,
 ) -> RenderedReport:
-    """Print what the ledger knows into a template.
+    """Print what the ledgers know into a template.
+
+    A ledger alone, or a library with a slug of its own, prints the report of that investigation, which may
+    name numbers of the others; a library without one prints a publication, which has no headline, cards or
+    claims of its own.
 
     `path` is the template's own, for messages, for the spec.yaml and, unless `citations` are given, the
     references.bib beside it.
@@ -95,64 +103,86 @@ def render(
     """
     path = Path(path)
     text = unix_lines(template_text)
+    library = named_by(ledgers, text)
+    own = _own(library)
     references = references_beside(path) if citations is None else citations
-    printer = SitePrinter(ledger) if target == "site" else TextPrinter()
-    page = _Page(ledger, path, printer, references)
-    if wrong := wrong_in_spec(ledger, path):
+    printer = SitePrinter() if target == "site" else TextPrinter()
+    page = _Page(library, path, printer, references)
+    if own and (wrong := wrong_in_spec(own, path)):
         raise wrong[0]
     body = page.print(text, str(path))
-    concerns = page.concerns + lint(text, path, ledger.spec.claims)
-    concerns += lint(ledger.spec.headline, headline_place(path))
-    concerns += _lint_of_numbers(ledger, text, path)
+    concerns = page.concerns + page.lint(text, str(path), own.spec.claims if own else ())
+    if own:
+        concerns += page.lint(own.spec.headline, headline_place(path))
+    concerns += _lint_of_numbers(library, text, path)
     charts = {id: _json(chart.spec) for id, chart in page.charts.items()}
     tables = {id: table.to_csv(index=False, lineterminator="\n") for id, table in page.tables.items()}
-    return RenderedReport(body, charts, tables, concerns, render_headline(ledger, path), printer.end())
+    headline = render_headline(library, path) if own else ""
+    return RenderedReport(body, charts, tables, concerns, headline, printer.end())
 
 
-def _lint_of_numbers(ledger: Ledger, text: str, path: Path) -> list[Concern]:
+def named_by(ledgers: Ledger | Library, template_text: str) -> Library:
+    """The ledgers that a template and its headline can print from: all that its page depends on."""
+    library = library_of(ledgers)
+    own = _own(library)
+    return library.named_in(template_text, own.spec.headline if own else "")
+
+
+def _own(library: Library) -> Ledger | None:
+    return library.ledgers[library.own] if library.own else None
+
+
+def _lint_of_numbers(library: Library, text: str, path: Path) -> list[Concern]:
     """What is wrong with numbers where they stand: in a headline, beside a superlative."""
 
     def printed_by(template: str) -> list[Number]:
-        page = _Page(ledger, path, TextPrinter(), {})
+        page = _Page(library, path, TextPrinter(), {})
         page.print(template, str(path))
         return page.printed
 
-    place = headline_place(path)
-    concerns = headline_without_control(printed_by(ledger.spec.headline), place)
-    concerns += superlatives(ledger.spec.headline, place, printed_by)
+    concerns: list[Concern] = []
+    if own := _own(library):
+        place = headline_place(path)
+        concerns += headline_without_control(printed_by(own.spec.headline), place)
+        concerns += superlatives(own.spec.headline, place, printed_by)
     return concerns + superlatives(text, str(path), printed_by)
 
 
-def render_headline(ledger: Ledger, path: Path | str) -> str:
+def render_headline(ledgers: Ledger | Library, path: Path | str) -> str:
     """The spec's headline as plain text, its numbers with their intervals."""
-    page = _Page(ledger, Path(path), TextPrinter(as_it_is), {})
-    return " ".join(page.print(ledger.spec.headline, headline_place(path)).split())
+    library = library_of(ledgers)
+    page = _Page(library, Path(path), TextPrinter(as_it_is), {})
+    return " ".join(page.print(library.ledger().spec.headline, headline_place(path)).split())
 
 
-def asked_for(ledger: Ledger, template_text: str, path: Path | str) -> frozenset[DisplayItem]:
+def asked_for(
+    ledgers: Ledger | Library, template_text: str, path: Path | str, *, of: str = ""
+) -> frozenset[DisplayItem]:
     """The tables and figures that a template asks for, shown or not; nothing is drawn.
 
-    Raises TemplateError and ClaimError as `render` does.
+    Those of its own investigation, or `of` another one. Raises TemplateError and ClaimError as `render` does.
     """
-    if wrong := wrong_in_spec(ledger, path):
+    library = named_by(ledgers, template_text)
+    own = _own(library)
+    if own and (wrong := wrong_in_spec(own, path)):
         raise wrong[0]
-    page = _Survey(ledger, Path(path), TextPrinter(), references_beside(Path(path)))
+    page = _Survey(library, Path(path), TextPrinter(), references_beside(Path(path)))
     page.print(unix_lines(template_text), str(path))
-    return frozenset(page.asked)
+    return frozenset(item for slug, item in page.asked if slug == of)
 
 
-def check_template(ledger: Ledger, template_text: str, path: Path | str) -> list[EngineError]:
+def check_template(ledgers: Ledger | Library, template_text: str, path: Path | str) -> list[EngineError]:
     """What a template and the headline name wrongly, as far as a ledger can know before a measurement.
 
     Experiments, models and claims are known from the spec. Numbers, charts and tables are known where the
     experiment was measured or published on some model; of one that never was, nothing is said.
     """
-    page = _Survey(ledger, Path(path), TextPrinter(), references_beside(Path(path)))
-    texts = [
-        (unix_lines(template_text), str(path)),
-        (ledger.spec.headline, headline_place(path)),
-    ]
-    wrong = wrong_in_spec(ledger, path)
+    library = named_by(ledgers, template_text)
+    own = _own(library)
+    page = _Survey(library, Path(path), TextPrinter(), references_beside(Path(path)))
+    texts = [(unix_lines(template_text), str(path))]
+    texts += [(own.spec.headline, headline_place(path))] if own else []
+    wrong = wrong_in_spec(own, path) if own else []
     for text, where in texts:
         try:
             wrong += page.wrong_names(text, where)
@@ -172,9 +202,9 @@ def wrong_in_spec(ledger: Ledger, path: Path | str) -> list[EngineError]:
     return wrong
 
 
-def unprintable(ledger: Ledger, error: EngineError, path: Path | str) -> RenderedReport:
+def unprintable(error: EngineError, path: Path | str) -> RenderedReport:
     """What stands in the place of a report that cannot be printed: the error, and that nothing is lost."""
-    printer = SitePrinter(ledger)
+    printer = SitePrinter()
     told = printer.code(str(error), "text")
     why = "This report cannot be printed, because its template or its spec names something that is not there."
     kept = "Its numbers are not lost: they are printed as soon as this is mended."
@@ -193,7 +223,7 @@ def headline_place(template: Path | str) -> str:
 class _Page:
     """One template while it is printed: what it can call, and what it has gathered."""
 
-    ledger: Ledger
+    library: Library
     path: Path
     printer: Printer
     known_references: Mapping[str, Reference]
@@ -201,15 +231,36 @@ class _Page:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     concerns: list[Concern] = field(default_factory=list)
     cited: list[str] = field(default_factory=list)
-    asked: set[DisplayItem] = field(default_factory=set)
+    asked: set[tuple[str, DisplayItem]] = field(default_factory=set)  # with the slug, empty for its own
     shown: set[str] = field(default_factory=set)  # what the text shows once, wherever it wants to
     printed: list[Number] = field(default_factory=list)
     where: str = ""
+
+    @cached_property
+    def own_experiments(self) -> tuple[str, ...]:
+        return tuple(self.library.ledger().spec.experiments) if self.library.own else ()
+
+    @cached_property
+    def spellings(self) -> dict[str, str]:
+        """What names with a dash are called in the template: experiments, slugs, and the two together."""
+        taken = {*self.functions(), *self.own_experiments}
+        experiments = identifiers(self.own_experiments, taken)
+        # An own experiment goes before an investigation of the same name.
+        slugs = [slug for slug in self.library.known if slug not in self.own_experiments]
+        names = identifiers(slugs, taken | set(experiments.values()))
+        joined_names = {}
+        for slug in self.library.ledgers.keys() & {*slugs}:
+            for experiment in self.library.ledgers[slug].spec.experiments:
+                whole = f"{names.get(slug, slug)}.{spelled_with_underscores(experiment)}"
+                if whole != f"{slug}.{experiment}":
+                    joined_names[f"{slug}.{experiment}"] = whole
+        return experiments | names | joined_names
 
     def print(self, text: str, where: str) -> str:
         """The template printed, with its references."""
         self.where = where
         context = self.context()
+        text = without_dashes(text, where, self.spellings)
         # Before anything is rendered: a name in a branch that is not taken today may be taken tomorrow.
         if wrong := self.wrong_names(text, where):
             raise wrong[0]
@@ -218,11 +269,20 @@ class _Page:
 
     def wrong_names(self, text: str, where: str) -> list[EngineError]:
         """What the template names that is not there; nothing is printed."""
+        text = without_dashes(text, where, self.spellings)
         return wrong_names(parsed(text, where), self.context(), self.lookups(), where)
+
+    def lint(self, text: str, where: str, claims: Iterable[str] = ()) -> list[Concern]:
+        """What a reader of the template should put right, names with a dash being no numbers."""
+        return lint(without_dashes(text, where, self.spellings), where, claims, self.library.own)
 
     def context(self) -> dict[str, Any]:
         """What a template can name; a function hides an experiment of the same name from the dotted form."""
-        functions: dict[str, Callable] = {
+        return self.names() | self.functions()
+
+    def functions(self) -> dict[str, Callable]:
+        """What a template can call."""
+        return {
             "number": self.number,
             "chart": self.chart,
             "table": self.table,
@@ -230,22 +290,34 @@ class _Page:
             "specification_curve": self.specification_curve,
             "assumptions": self.assumptions,
             "how_measured": self.how_measured,
-            "repeat": lambda: repeat(self.ledger, self.printer, self.path),
+            "repeat": self.repeat,
             "literal": lambda text: Markup(self.printer.data(text)),
             "cite": self.cite,
             "references": lambda: Markup(_REFERENCES),
             CITE_CLAIM: self.cite_claim,
         }
-        return {name: ExperimentNumbers(name, self.find) for name in self.ledger.spec.experiments} | functions
+
+    def names(self) -> dict[str, ExperimentNumbers | InvestigationNumbers]:
+        """The experiments and investigations that a template can name; with a dash, by both spellings."""
+        found: dict[str, ExperimentNumbers | InvestigationNumbers] = {}
+        for slug in self.library.known:
+            # Of one that the text does not name there is no ledger: it is there for the nearest names.
+            ledger = self.library.ledgers.get(slug)
+            experiments = tuple(ledger.spec.experiments) if ledger else ()
+            found[slug] = InvestigationNumbers(slug, experiments, self.find)
+        found |= {name: ExperimentNumbers(name, self.find) for name in self.own_experiments}
+        return found | {spelled: found[name] for name, spelled in self.spellings.items() if name in found}
 
     def lookups(self) -> dict[str, Callable[[str], Any]]:
-        """How to find what a template names outright, by the function or experiment that names it."""
-        return {name: ExperimentNumbers(name, self.find).read for name in self.ledger.spec.experiments} | {
+        """How to find what a template names outright, by the function, experiment or slug that names it."""
+        of_investigation = ("where_it_holds", "assumptions", "how_measured", "repeat")
+        return {name: numbers.read for name, numbers in self.names().items()} | {
             "number": self.number,
             "chart": lambda name: self._part("figures", name, ""),
             "table": lambda name: self._part("tables", name, ""),
             "specification_curve": self._claim_across,
-            CITE_CLAIM: lambda claim: known_one("this spec's claims", claim, self.ledger.spec.claims),
+            CITE_CLAIM: self._claim,
+            **dict.fromkeys(of_investigation, self.library.ledger),
         }
 
     def finalize(self, value: Any) -> Any:
@@ -260,23 +332,36 @@ class _Page:
         return self.printer.data(value)
 
     def find(self, name: str, model: str) -> Number:
-        measurement, entry = self.ledger.number(name, self._model(model))
+        slug, rest = self.library.split(name)
+        ledger = self.library.ledger(slug)
+        measurement, entry = ledger.number(rest, self._model(model, ledger))
         if measurement is None:
-            self._refuse_unheard_of(name, entry)
-        return Number(name, measurement, entry, self.find, self.print_number)
+            self._refuse_unheard_of(rest, entry, ledger)
+        shown = f"{slug}.{rest}" if slug else rest
+        return Number(shown, measurement, entry, ledger, self.find, self.print_number)
 
     def print_number(self, number: Number) -> Markup:
         self.printed.append(number)
         return self.printer.number(number)
 
-    def _refuse_unheard_of(self, name: str, entry: Entry) -> None:
+    def _refuse_unheard_of(self, name: str, entry: Entry, ledger: Ledger) -> None:
         """A number that is not there must at least be known from the experiment's other entries, if any."""
-        others = (e.measurements for e in self.ledger.entries if e.experiment == entry.experiment)
+        others = (e.measurements for e in ledger.entries if e.experiment == entry.experiment)
         if known := {measurement: None for measurements in others for measurement in measurements}:
             known_one(entry.label, name.rpartition(".")[2], known)
 
-    def _model(self, model: str) -> str:
-        return known_one("this spec's models", model or self.ledger.primary, self.ledger.spec.models)
+    def _model(self, model: str, ledger: Ledger) -> str:
+        return known_one(f"{self._spec_of(ledger)} models", model or ledger.primary, ledger.spec.models)
+
+    def _spec_of(self, ledger: Ledger) -> str:
+        return "this spec's" if ledger.slug == self.library.own else f"the spec of {ledger.slug}: its"
+
+    def _claim(self, name: str) -> tuple[Ledger, Claim, str]:
+        """The ledger of a claim, the claim, and how the text names it."""
+        slug, id = self.library.claim(name)
+        ledger = self.library.ledger(slug)
+        claim = known_one(f"{self._spec_of(ledger)} claims", id, ledger.spec.claims)
+        return ledger, claim, f"{slug}.{id}" if slug else id
 
     def number(self, name: str, *, model: str = "") -> Number:
         """`number("layer0[seed=3].l0", model="gpt2")`: a measurement by its full name."""
@@ -286,9 +371,9 @@ class _Page:
 
     def cite_claim(self, claim: str, asserted: str = "", *, line: int, caller: Callable[[], str]) -> Markup:
         """A sentence that rests on a claim; a broken one is reported."""
-        known = known_one("this spec's claims", claim, self.ledger.spec.claims)
+        ledger, known, name = self._claim(claim)
         # A statement about another model is found here or not: no sentence can have it contradicted.
-        choices = verdict_names(is_stand_in(known.about, self.ledger.primary))
+        choices = verdict_names(is_stand_in(known.about, ledger.primary))
         asserted = known_one("the claim tag", asserted, choices) if asserted else choices[0]
         sentence = caller().strip()
         # A claim is printed as one inline element, which the end of a paragraph would tear apart.
@@ -296,20 +381,21 @@ class _Page:
             raise TemplateError(
                 "a claim tag holds one sentence", expected="text without an empty line", seen=sentence
             )
-        models = self.ledger.spec.models
-        cited = ClaimSentence(claim, known, asserted, {m: verdict_of(self.ledger, claim, m) for m in models})
+        id = name.rpartition(".")[2]
+        verdicts = {model: verdict_of(ledger, id, model) for model in ledger.spec.models}
+        cited = ClaimSentence(name, known, asserted, verdicts)
         if cited.is_broken:
             self.concerns.append(Concern("broken-sentence", f"{self.where}:{line}", _broken(cited)))
         return self.printer.claim(cited, sentence)
 
     def chart(self, name: str, *, model: str = "") -> Markup:
         """A named figure of an experiment, drawn from its table."""
-        entry, figure = self._part("figures", name, model)
+        ledger, entry, figure = self._part("figures", name, model)
         if figure is None:
             return self.printer.notice(_absent("figures", name, entry))
         table = entry.tables[figure.table]
-        id = _id(name, entry, self.ledger)
-        table_id = _id(f"{entry.label}.{figure.table}", entry, self.ledger)
+        id = _id(name, entry, ledger)
+        table_id = _id(f"{name.rpartition('.')[0]}.{figure.table}", entry, ledger)
         self.tables[table_id] = table
         if id not in self.charts:
             self.charts[id] = draw(figure, table)
@@ -317,69 +403,80 @@ class _Page:
 
     def specification_curve(self, claim: str, *, model: str = "") -> Markup:
         """A claim under each of its specifications, and which choices flip it."""
-        known = self._claim_across(claim)
-        self.shown.add(f"curve of {claim}")
-        verdict = verdict_of(self.ledger, claim, self._model(model))
+        ledger, known, full = self._claim_across(claim)
+        self.shown.add(f"curve of {full}")
+        verdict = verdict_of(ledger, full.rpartition(".")[2], self._model(model, ledger))
         measured = [each for each in verdict.specifications if each.verdict.verdict != "unmeasured"]
         said = self.printer.paragraph(which_choices_flip(verdict.specifications))
         if not measured:
             return block(said)
-        name = f"curve-{claim}" + (f"-{model}" if model and model != self.ledger.primary else "")
+        name = f"curve-{full}" + (f"-{model}" if model and model != ledger.primary else "")
         scale = margin_scale(known.holds)
         figure = Figure("specification_curve", name, {}, known.says or claim, CURVE_CAPTION)
         self.tables[name] = curve_table(verdict.specifications)
         self.charts[name] = specification_curve(figure.title, verdict.specifications, scale)
         return block(joined([said, self.printer.chart(name, figure, self.charts[name], name)]))
 
-    def _claim_across(self, claim: str) -> Claim:
-        known = known_one("this spec's claims", claim, self.ledger.spec.claims)
+    def _claim_across(self, claim: str) -> tuple[Ledger, Claim, str]:
+        ledger, known, name = self._claim(claim)
         if not known.across:
-            across = [name for name, other in self.ledger.spec.claims.items() if other.across]
+            across = [name for name, other in ledger.spec.claims.items() if other.across]
             expected = "one of " + ", ".join(across) if across else "across: {...} in the spec"
             raise TemplateError(f"claim {claim!r} names no choices", expected=expected, near=across)
-        return known
+        return ledger, known, name
 
-    def where_it_holds(self) -> Markup:
+    def where_it_holds(self, slug: str = "") -> Markup:
         """Verdicts by claim and model, and the specification curves that the text has not drawn itself."""
-        claims = self.ledger.spec.claims
-        left = [name for name in claims if claims[name].across and f"curve of {name}" not in self.shown]
-        curves = [self.specification_curve(name) for name in left]
-        return block(joined([where_it_holds(self.ledger, self.printer), *curves]))
+        ledger = self.library.ledger(slug)
+        prefix = "" if ledger.slug == self.library.own else f"{ledger.slug}."
+        across = [f"{prefix}{name}" for name, claim in ledger.spec.claims.items() if claim.across]
+        curves = [self.specification_curve(name) for name in across if f"curve of {name}" not in self.shown]
+        return block(joined([where_it_holds(ledger, self.printer), *curves]))
 
-    def assumptions(self) -> Markup:
+    def assumptions(self, slug: str = "") -> Markup:
         """What makes the step from number to sentence valid."""
-        self.shown.add("assumptions")
-        return assumptions(self.ledger, self.printer)
+        ledger = self.library.ledger(slug)
+        self.shown.add(f"assumptions of {ledger.slug}")
+        return assumptions(ledger, self.printer)
 
-    def how_measured(self) -> Markup:
+    def how_measured(self, slug: str = "") -> Markup:
         """Runs, checks, controls; before them the assumptions, where the text has not shown them itself."""
-        before = "" if "assumptions" in self.shown else self.assumptions()
-        return block(joined([before, how_measured(self.ledger, self.printer)]))
+        ledger = self.library.ledger(slug)
+        before = "" if f"assumptions of {ledger.slug}" in self.shown else self.assumptions(slug)
+        return block(joined([before, how_measured(ledger, self.printer)]))
+
+    def repeat(self, slug: str = "") -> Markup:
+        """The commands that measure it again, and the spec."""
+        ledger = self.library.ledger(slug)
+        beside = self.path.parent / "spec.yaml" if ledger.slug == self.library.own else None
+        return repeat(ledger, self.printer, beside)
 
     def table(
         self, name: str, *, columns: Sequence[str] | None = None, rows: int = ROWS, model: str = ""
     ) -> Markup:
         """The first rows of a named table of an experiment."""
-        entry, table = self._part("tables", name, model)
+        ledger, entry, table = self._part("tables", name, model)
         if table is None:
             return self.printer.notice(_absent("tables", name, entry))
-        id = _id(name, entry, self.ledger)
+        id = _id(name, entry, ledger)
         grid = grid_of(table, columns, rows)
         self.tables[id] = table
         return self.printer.table(id, name, grid, count_shown(len(grid.rows), len(table)))
 
-    def _part(self, kind: DisplayKind, name: str, model: str) -> tuple[Entry, Any]:
-        """A figure or table with its entry; None where it cannot be shown."""
-        label, _, part = name.rpartition(".")
-        entry = self.ledger.entry(label, self._model(model))
-        self.asked.add(DisplayItem(entry.label, entry.model, kind, part))
+    def _part(self, kind: DisplayKind, name: str, model: str) -> tuple[Ledger, Entry, Any]:
+        """A figure or table with its ledger and entry; None where it cannot be shown."""
+        slug, rest = self.library.split(name)
+        ledger = self.library.ledger(slug)
+        label, _, part = rest.rpartition(".")
+        entry = ledger.entry(label, self._model(model, ledger))
+        self.asked.add((slug, DisplayItem(entry.label, entry.model, kind, part)))
         parts = getattr(entry, kind)
         if is_withheld(entry) or (kind, part) in entry.left_out:
-            return entry, None
+            return ledger, entry, None
         # Never measured and nothing published: nobody can tell yet whether there will be such a part.
         if not (parts or entry.left_out) and entry.state != "measured":
-            return entry, None
-        return entry, known_one(f"the {kind} of {label}", part, parts)
+            return ledger, entry, None
+        return ledger, entry, known_one(f"the {kind} of {label}", part, parts)
 
     def cite(self, *keys: str) -> Markup:
         """`[@key]` as author and year, linked to the list of references."""

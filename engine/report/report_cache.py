@@ -1,8 +1,9 @@
 """Printed reports kept on disk, so that a build prints only the reports that would say something new.
 
-A report is known by a hash over all that it is printed from: the template and what lies beside it, the
-ledger, and the engine's code with the libraries that print. Tables are not in the hash by themselves: a
-published one is a file beside the template, and a measured one belongs to a run, which never changes.
+A report is known by a hash over all that it is printed from: the template and what lies beside it, its
+ledger and those of the other investigations that it names, and the engine's code with the libraries that
+print. Tables are not in the hash by themselves: a published one is a file beside the template, or has a
+digest, and a measured one belongs to a run, which never changes.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from pathlib import Path
 
 from engine.report.json_cache import JsonCache
 from engine.report.lint import Concern
-from engine.report.render import RenderedReport, render
+from engine.report.render import RenderedReport, named_by, render
 from engine.runs.ledger import Entry, Ledger
+from engine.runs.library import Library
+from engine.runs.published.csv_tables import PublishedTables
 
 ENGINE = Path(__file__).parents[1]
 LIBRARIES = ("jinja2", "markupsafe", "numpy", "pandas")
@@ -28,15 +31,15 @@ class ReportCache:
     def __init__(self, folder: Path | None = None) -> None:
         self.reports = JsonCache(folder and folder / "reports")
 
-    def render(self, ledger: Ledger, template_text: str, path: Path) -> RenderedReport:
+    def render(self, ledgers: Ledger | Library, template_text: str, path: Path) -> RenderedReport:
         """The report as it was printed before, or printed now and kept. Raises as `render` does."""
         if self.reports.folder is None:
-            return render(ledger, template_text, path)
-        key = report_hash(ledger, template_text, path)
+            return render(ledgers, template_text, path)
+        key = report_hash(ledgers, template_text, path)
         if found := self.reports.get(key):
             concerns = [Concern(**concern) for concern in found.pop("concerns")]
             return RenderedReport(concerns=concerns, **found)
-        report = render(ledger, template_text, path)
+        report = render(ledgers, template_text, path)
         self.reports.put(key, {name: value for name, value in asdict(report).items() if name != "error"})
         return report
 
@@ -45,18 +48,26 @@ class ReportCache:
         self.reports.prune()
 
 
-def report_hash(ledger: Ledger, template_text: str, path: Path) -> str:
+def report_hash(ledgers: Ledger | Library, template_text: str, path: Path) -> str:
     """A hash over all that a report is printed from."""
+    library = named_by(ledgers, template_text)
     folder = path.parent
     digest = hashlib.sha256(_engine().encode())
-    for text in (str(path), template_text, *_told(ledger, "entries")):
+    for text in (str(path), template_text, library.own):
         digest.update(f"\0{text}".encode())
     for file in sorted([folder / "spec.yaml", folder / "references.bib", *(folder / "published").rglob("*")]):
         if file.is_file():
             digest.update(f"\0{file.relative_to(folder)}\0".encode() + file.read_bytes())
-    for entry in ledger.entries:
-        digest.update("\0".join(_told(entry, "tables")).encode())
+    for ledger in library.ledgers.values():
+        digest.update("\0".join(_told(ledger, "entries")).encode())
+        for entry in ledger.entries:
+            digest.update("\0".join([*_told(entry, "tables"), _published_tables(entry)]).encode())
     return digest.hexdigest()
+
+
+def _published_tables(entry: Entry) -> str:
+    """What is said of published tables, digests included; their files may lie beside another template."""
+    return repr(entry.tables.entries) if isinstance(entry.tables, PublishedTables) else ""
 
 
 def _told(record: Ledger | Entry, without: str) -> list[str]:

@@ -51,7 +51,7 @@ def test_a_report_with_a_card_of_an_unknown_number_stands_without_cards(project:
     template = project / "investigations/fact-recall/report.md"
     with pytest.raises(TemplateError, match=r"spec.yaml.*\n(.*\n)*.*nearest: final_rank") as caught:
         render(ledger, "Nothing.", template)
-    wrong = replace(report, ledger=ledger, rendered=unprintable(ledger, caught.value, template))
+    wrong = replace(report, ledger=ledger, rendered=unprintable(caught.value, template))
     home = home_page("<!-- headline cards -->", [wrong, made_up.report(project, "a-second-one")])
     assert made_up.TITLE in home
     assert home.count('class="mech-cards"') == 1

@@ -67,7 +67,7 @@ def test_a_template_without_mistakes_has_none(ledger) -> None:
 
 def test_the_place_of_a_wrong_report_tells_the_mistake(ledger) -> None:
     error = TemplateError("no number 'x'", where="report.md:3", near=["y"])
-    report = unprintable(ledger, error, "report.md")
+    report = unprintable(error, "report.md")
     assert "report.md:3" in report.markdown and report.error is error
     assert [(concern.kind, concern.where) for concern in report.concerns] == [
         ("broken-template", "report.md:3")
@@ -76,7 +76,7 @@ def test_the_place_of_a_wrong_report_tells_the_mistake(ledger) -> None:
 
 def test_a_wrong_claim_is_a_concern_of_its_own_kind(ledger) -> None:
     error = ClaimError("lens has no number 'rnk'", where="spec.yaml: claims.rank-falls")
-    report = unprintable(ledger, error, "report.md")
+    report = unprintable(error, "report.md")
     assert [(concern.kind, concern.where) for concern in report.concerns] == [
         ("broken-claim", "spec.yaml: claims.rank-falls")
     ]

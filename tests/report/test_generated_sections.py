@@ -72,7 +72,7 @@ def test_an_environment_is_told_once_however_many_runs_had_it(ledger: Ledger) ->
 def test_the_primary_models_numbers_can_be_measured_again_also_those_that_never_were(ledger: Ledger) -> None:
     never = entry("patch-heads", state="unmeasured", measurements={}, provenance=None)
     away = entry("lens", model="far-away", provenance=None)
-    text = repeat(replace(ledger, entries=(entry(), never, away)), PRINTER, Path("nowhere/report.md"))
+    text = repeat(replace(ledger, entries=(entry(), never, away)), PRINTER, Path("nowhere/spec.yaml"))
     assert "mech run --name fact-recall/lens --model tiny-llama" in text
     assert "mech run --name fact-recall/patch-heads --model tiny-llama" in text
     assert "--model far-away" not in text

@@ -24,9 +24,12 @@ from engine.report.numbers import (
     known_one,
     number_in_words,
 )
-from engine.runs.ledger import Entry
+from engine.runs.ledger import Entry, Ledger
+from engine.spec.models import Experiment, Spec
 from tests.report.conftest import entry, measurements
 
+LENS = {"lens": Experiment(family="logit_lens")}
+LEDGER = Ledger("fact-recall", Spec(title="t", question="q", models=["tiny-llama"], experiments=LENS), (), {})
 FAILED = Check("padding", 0.2, 1e-4, "alone as in a batch")
 
 
@@ -37,7 +40,7 @@ def number(name: str = "final_rank", at: Entry | None = None, percent: bool = Fa
     def find(wanted: str, model: str) -> Number:
         return number(wanted.rpartition(".")[2], replace(at, model=model))
 
-    return Number(f"lens.{name}", at.measurements.get(name), at, find, _digits_alone, percent)
+    return Number(f"lens.{name}", at.measurements.get(name), at, LEDGER, find, _digits_alone, percent)
 
 
 def _digits_alone(shown: Number) -> Markup:

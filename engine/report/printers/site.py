@@ -35,7 +35,6 @@ from engine.report.popovers import LabelledFacts, claim_facts, command_of, numbe
 from engine.report.printers.html_parts import alt_text, description_list
 from engine.report.printers.markdown_blocks import block, bulleted, headed
 from engine.report.tables import Grid, markdown
-from engine.runs.ledger import Ledger, Replication
 
 
 class SitePrinter:
@@ -43,8 +42,7 @@ class SitePrinter:
 
     data = staticmethod(for_site)
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
+    def __init__(self) -> None:
         self.popovers: dict[str, Markup] = {}
         self.ids: set[str] = set()
         self.id_of: dict[tuple[str, ...], str] = {}
@@ -60,13 +58,9 @@ class SitePrinter:
         )
 
     def _evidence(self, id: str, number: Number) -> Markup:
-        facts = number_facts(number, self._comparison(number))
+        facts = number_facts(number, number.comparison)
         about = number.measurement.about if number.measurement else ""
-        return _dialog(id, number.name, about, facts, command_of(number.entry, self.ledger.slug))
-
-    def _comparison(self, number: Number) -> Replication | None:
-        here = (number.name, number.entry.model)
-        return next((c for c in self.ledger.comparisons if (c.name, c.model) == here), None)
+        return _dialog(id, number.name, about, facts, command_of(number.entry, number.ledger.slug))
 
     def claim(self, cited: ClaimSentence, sentence: str) -> Markup:
         """The sentence, with the measured verdict on it in words."""
