@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,8 @@ class Lab:
     `uses` holds the runs it builds on by role and sweep point, (("seed", 3),); the point of an experiment
     without a sweep is (). `folder` is the project's `.engine/`, where what runs share is kept, such as
     harvested activations; None keeps nothing. `receipts` are the checks that every run owes of what it reads,
-    made where the lab hands it out; the engine adds them to the evidence.
+    made where the lab hands it out; the engine adds them to the evidence. `coders` says where
+    the dictionaries lie that parameters name, by these names.
     """
 
     model: HookedModel
@@ -42,6 +43,7 @@ class Lab:
     uses: dict[str, dict[Point, UsedRun]] = field(default_factory=dict)
     hook_site: str | None = None
     folder: Path | None = None
+    coders: Mapping[str, Path] = field(default_factory=dict)
     progress: Callable[..., None] = _silent
     staged: float = field(default=0.0, init=False)
     receipts: list[Check] = field(default_factory=list, init=False)

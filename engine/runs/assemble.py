@@ -171,6 +171,7 @@ def _since_published(run: PlannedRun) -> Iterator[str]:
     # Bytes that are not known here cannot be said to differ.
     told |= {"model": "model bytes"} if now.model is not None else {}
     told |= {"second": f"bytes of {', '.join(now.second)}"} if all(now.second.values()) else {}
+    told |= {"coders": f"bytes of {', '.join(now.coders)}"} if all(now.coders.values()) else {}
     for kind, words in told.items():
         if then.get(kind) != now.short.get(kind):
             yield f"published with other {words}"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from engine.errors import EngineError, SpecError, nearest
 from engine.runs.flat_specs import FOLDER, FlatSpecs, flat_specs, folder_with_experiments
-from engine.runs.model_paths import canonical_model
+from engine.runs.model_paths import canonical_folder, canonical_model
 from engine.spec.load import load_spec, written_at
 from engine.spec.models import Experiment, Spec
-from engine.spec.points import FamilyCatalog, second_model_field
+from engine.spec.points import FamilyCatalog, coder_fields, second_model_field
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,8 @@ def project_or_none() -> Path | None:
 
 
 def _with_canonical_models(spec: Spec, folder: Path, root: Path | None, catalog: FamilyCatalog) -> Spec:
-    """The spec with each model by its one name, also where an experiment or a claim names it."""
+    """The spec with each model by its one name, also where an experiment or a claim names it; and with each
+    dictionary by its own."""
 
     def named(model: str) -> str:
         return canonical_model(model, folder, root)
@@ -207,6 +208,11 @@ def _with_canonical_models(spec: Spec, folder: Path, root: Path | None, catalog:
             parameters[second] = named(parameters[second])
         if second in sweep:
             sweep[second] = [named(str(model)) for model in sweep[second]]
+        for coder in coder_fields(experiment.family, catalog):
+            if isinstance(parameters.get(coder), str):
+                parameters[coder] = canonical_folder(parameters[coder], folder, root)
+            if coder in sweep:
+                sweep[coder] = [canonical_folder(str(path), folder, root) for path in sweep[coder]]
         return experiment.model_copy(update={"models": models, "parameters": parameters, "sweep": sweep})
 
     experiments = {name: renamed(experiment) for name, experiment in spec.experiments.items()}

@@ -1,4 +1,4 @@
-"""One name for a model on the disk, however its path is spelled and from wherever it is asked for.
+"""One name for a model or dictionary on the disk, however its path is spelled and wherever it is asked for.
 
 A spec may say `micro`, `./micro`, `../x/micro` or an absolute path. In a project the model is called by its
 path from the project's folder, `./models/micro`: that is what runs are recorded under and what is published,
@@ -26,6 +26,19 @@ def canonical_model(written: str, folder: Path, root: Path | None) -> str:
     return written if path is None else _called(path, root)
 
 
+def canonical_folder(written: str, folder: Path, root: Path | None) -> str:
+    """The one name of a dictionary's folder, which is always a path.
+
+    It is taken relative to `folder` (a spec's), then to the project's folder `root`, then to the working
+    directory; the first that exists is meant. Where none does, the project's: there `engine sae import` puts
+    them, and a clone without it is to have the same name for it.
+    """
+    plain = Path(written).expanduser()
+    places = [base / plain for base in (folder, root, Path.cwd()) if base]
+    existing = [place for place in places if place.exists()]
+    return _called(existing[0] if existing else (root or folder) / plain, root)
+
+
 def missing_path(place: str) -> bool:
     """Whether a model is named by a path, as its signs tell, where nothing lies.
 
@@ -36,7 +49,7 @@ def missing_path(place: str) -> bool:
 
 
 def located(name: str, root: Path | None) -> str:
-    """Where a model lies that goes by its path in the project; any other name as it is."""
+    """Where a model or a dictionary lies that goes by its path in the project; any other name as it is."""
     return str(root / name) if root and name.startswith("./") else name
 
 

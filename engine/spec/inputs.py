@@ -4,6 +4,7 @@ inputs = Inputs(prompts=PAIRS)
 inputs = Inputs(corpus=True, site=True)
 inputs = Inputs(uses={"saes": Uses("polysemanticity_sae", over="seed")})
 inputs = Inputs(corpus=True, site_parameters=("sites",))
+inputs = Inputs(corpus=True, site=True, coder_parameters=("coder",))
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Inputs:
     `site` is the one `hook_site` of an experiment. A family that reads several takes them in fields of its
     Params, which `site_parameters` names: each holds a hook site or a list of them. They are judged with the
     spec, resolved in the plan, and read in the second model too where there is one. `second_model` is the
-    field of its Params that names another model, where it can read one.
+    field of its Params that names another model, where it can read one. `coder_parameters` are fields that
+    name a dictionary, trained elsewhere, by the path of its SAELens folder: its bytes are in a run's key, and
+    one that is not set leaves the experiment what it was before the family had the field.
     """
 
     prompts: PromptKind | None = None
@@ -54,3 +57,4 @@ class Inputs:
     uses: Mapping[str, Uses] = field(default_factory=dict)
     site_parameters: tuple[str, ...] = ()
     second_model: str = ""
+    coder_parameters: tuple[str, ...] = ()

@@ -71,7 +71,10 @@ def normalised(experiment: Experiment, point: Mapping[str, Scalar], catalog: Fam
     """
     # As JSON, so that hashes do not depend on how Python shows a value.
     plain = experiment.model_dump(mode="json", exclude={"name", "models", "sweep", "parameters"})
-    return plain | {"parameters": params_at(experiment, point, catalog).model_dump(mode="json")}
+    parameters = params_at(experiment, point, catalog).model_dump(mode="json")
+    # A dictionary that is not given is left out: hashes are those from before a family could be given one.
+    unset = [name for name in coder_fields(experiment.family, catalog) if parameters[name] is None]
+    return plain | {"parameters": {name: value for name, value in parameters.items() if name not in unset}}
 
 
 def second_model_field(family: str, catalog: FamilyCatalog) -> str:
@@ -81,6 +84,12 @@ def second_model_field(family: str, catalog: FamilyCatalog) -> str:
     """
     inputs = catalog.inputs(family) if family in catalog.names() else None
     return inputs.second_model if inputs else ""
+
+
+def coder_fields(family: str, catalog: FamilyCatalog) -> tuple[str, ...]:
+    """The parameters by which an experiment names dictionaries that were trained elsewhere."""
+    inputs = catalog.inputs(family) if family in catalog.names() else None
+    return inputs.coder_parameters if inputs else ()
 
 
 def site_parameters(family: str, parameters: Mapping[str, Any], catalog: FamilyCatalog) -> dict[str, Any]:

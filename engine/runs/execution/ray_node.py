@@ -13,7 +13,9 @@ from engine.models.cards import cache_folder
 from engine.runs.execution.executor import Answer, Task, TaskProgress, seldom, used_runs
 from engine.runs.execution.resources import limit_threads
 from engine.runs.execution.workbench import Workbench, answer_task
+from engine.runs.investigation import project_or_none
 from engine.runs.planning.code_hash import CodeBook
+from engine.runs.planning.given_coders import given_coder
 from engine.runs.planning.keys import explain
 from engine.runs.sources import Sources
 from engine.runs.store.record import StoredRun
@@ -88,6 +90,11 @@ def require_same_inputs(sources: Sources, task: Task) -> None:
         raise DataError(f"{prompts.name} is another file on this node", where=here, expected="the same")
     if corpus and sources.corpus_hash(corpus, task.folder) != planned.data["corpus"]:
         raise DataError(f"{corpus.name} is another text on this node", where=here, expected="the same")
+    for path, then in planned.coders.items():
+        coder = given_coder("", path, project_or_none())
+        if coder.hash != then:
+            problem = coder.absent or f"{path} is another dictionary on this node"
+            raise DataError(problem, where=here, expected="the same files as where it was planned")
     for name, then in {task.name.model: planned.model, **planned.second}.items():
         model = sources.model_facts(name, task.experiment.dtype).hash
         # Where either does not know the bytes yet there is nothing to compare: the answer has those measured

@@ -22,6 +22,8 @@ from engine.errors import EngineError, ModelError, ResultError
 from engine.evidence.result import Result
 from engine.runs.execution.executor import Answer, Listener, RunOutput, Task, TaskProgress, UsedRuns
 from engine.runs.execution.resources import device_name, free_memory, peak_bytes, start_peak
+from engine.runs.investigation import project_or_none
+from engine.runs.planning.given_coders import coder_folder
 from engine.runs.planning.keys import RunInputs
 from engine.runs.planning.resolved_sites import resolved_parameters
 from engine.runs.sources import Sources
@@ -147,6 +149,7 @@ class Workbench:
             folder=task.store_folder,
             uses={role: dict(by_point) for role, by_point in uses.items()},
             hook_site=inputs.experiment["hook_site"],
+            coders={path: coder_folder(path, project_or_none()) for path in inputs.coders},
             progress=progress,
         )
 

@@ -27,7 +27,8 @@ class RunInputs:
 
     `experiment` is the normalised experiment with its hook site resolved and without `uses`; `uses` holds
     the keys of the runs it builds on, by role and label ("saes: layer0[seed=3]"); `second` the bytes of the
-    model that it is compared with, by name, where there is one.
+    model that it is compared with, by name, where there is one; `coders` those of the dictionaries that it is
+    given, by path.
     """
 
     experiment: dict[str, Any]
@@ -36,13 +37,14 @@ class RunInputs:
     data: dict[str, str]
     uses: dict[str, str | None]
     second: dict[str, str | None] = field(default_factory=dict)
+    coders: dict[str, str] = field(default_factory=dict)
 
     @property
     def parts(self) -> dict[str, Any]:
-        """Everything by kind; a second model only where there is one."""
+        """Everything by kind; a second model and dictionaries only where there are any."""
         parts = {part.name: getattr(self, part.name) for part in fields(self)}
-        # Runs that were stored before there were second models keep their keys.
-        return {kind: part for kind, part in parts.items() if kind != "second" or part}
+        # Runs that were stored before there were such inputs keep their keys.
+        return {kind: part for kind, part in parts.items() if kind not in ("second", "coders") or part}
 
     @cached_property
     def key(self) -> str | None:
@@ -76,6 +78,9 @@ def explain(before: RunInputs, now: RunInputs) -> tuple[str, ...]:
     for name in before.second.keys() & now.second.keys():
         if now.second[name] is not None and before.second[name] != now.second[name]:
             lines.append(f"model bytes of {name} changed")
+    for path in before.coders.keys() & now.coders.keys():
+        if now.coders[path] and before.coders[path] != now.coders[path]:
+            lines.append(f"dictionary {path} changed")
     lines += _data_changes(before, now)
     lines += _uses_changes(before.uses, now.uses)
     return tuple(lines)

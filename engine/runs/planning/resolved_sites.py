@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import SpecError
+from engine.errors import EngineError, SpecError
 from engine.spec.document import Loc
 from engine.spec.load import written_at
 from engine.spec.models import Experiment
@@ -20,12 +20,12 @@ from engine.spec.sites import resolve_site, resolve_sites
 
 
 @dataclass(frozen=True)
-class SiteFault:
-    """What is wrong in a model with a hook site or a list of them, `written` under `key` of an experiment."""
+class InputFault:
+    """What is wrong, for one model, with what is `written` under `key`: a site, sites, or a dictionary."""
 
     key: str  # hook_site, or the parameter's name
     written: Any
-    error: SpecError
+    error: EngineError
 
     @property
     def reason(self) -> str:
@@ -45,22 +45,25 @@ class SiteFault:
         # A default of the family, which the file does not say.
         if where == str(path):
             where = f"{path}: {'.'.join(map(str, (*section, self.key)))}"
-        return SpecError(self.error.problem, where=where, expected=self.error.expected, seen=self.error.seen)
+        error = self.error
+        return SpecError(
+            error.problem, where=where, expected=error.expected, seen=error.seen, hint=error.hint
+        )
 
 
-def resolved_hook_site(site: str | None, n_layers: int | None) -> tuple[str | None, SiteFault | None]:
+def resolved_hook_site(site: str | None, n_layers: int | None) -> tuple[str | None, InputFault | None]:
     """The hook site with its layer, where the depth is known; and what is wrong with it."""
     if site is None or n_layers is None:
         return site, None
     try:
         return resolve_site(site, n_layers), None
     except SpecError as error:
-        return site, SiteFault("hook_site", site, error)
+        return site, InputFault("hook_site", site, error)
 
 
 def resolved_parameters(
     named: Mapping[str, Any], layers: Mapping[str, int | None]
-) -> tuple[dict[str, list[str]], SiteFault | None]:
+) -> tuple[dict[str, list[str]], InputFault | None]:
     """The sites that parameters name, by model, each with its layer where the model's depth is known.
 
     `layers` are those of the model that is measured on and of one that it is compared with. The second value
@@ -80,14 +83,14 @@ def resolved_parameters(
     return found, None
 
 
-def _resolved(key: str, sites: list[str], n_layers: int) -> tuple[list[str], SiteFault | None]:
+def _resolved(key: str, sites: list[str], n_layers: int) -> tuple[list[str], InputFault | None]:
     for site in sites:
         try:
             resolve_site(site, n_layers)
         except SpecError as error:
-            return [], SiteFault(key, site, error)
+            return [], InputFault(key, site, error)
     try:
         return resolve_sites(sites, n_layers), None
     except SpecError as error:
         # Each of them is a place of the model: it is the list that is wrong.
-        return [], SiteFault(key, sites, error)
+        return [], InputFault(key, sites, error)

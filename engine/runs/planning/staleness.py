@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from engine.errors import ModelUnknown
-from engine.runs.investigation import Investigation
+from engine.runs.investigation import Investigation, project_or_none
 from engine.runs.planning.code_hash import CodeBook, digest
 from engine.runs.planning.cost import (
     NOTHING_READ,
@@ -23,8 +23,9 @@ from engine.runs.planning.cost import (
     past_run,
 )
 from engine.runs.planning.data_checks import DataChecks
+from engine.runs.planning.given_coders import GivenCoder, given_coder
 from engine.runs.planning.keys import RunInputs, asked_otherwise, canonical, explain
-from engine.runs.planning.resolved_sites import SiteFault, resolved_hook_site, resolved_parameters
+from engine.runs.planning.resolved_sites import InputFault, resolved_hook_site, resolved_parameters
 from engine.runs.published.read import PublishedEvidence, PublishedRun, read_published
 from engine.runs.sources import ModelFacts, Sources
 from engine.runs.store.record import RunName, StoredRun
@@ -33,6 +34,7 @@ from engine.spec.document import Loc
 from engine.spec.load import written_at
 from engine.spec.models import Experiment
 from engine.spec.points import (
+    coder_fields,
     experiment_order,
     normalised,
     points,
@@ -95,6 +97,7 @@ class RunInspector:
     pasts: list[PastRun] = field(default_factory=list)
     known_facts: dict[tuple[str, str], ModelFacts] = field(default_factory=dict)
     known_code: dict[str, dict[str, str]] = field(default_factory=dict)
+    known_coders: dict[tuple[str, str], GivenCoder] = field(default_factory=dict)
 
     @cached_property
     def book(self) -> CodeBook:
@@ -197,8 +200,8 @@ class RunInspector:
         """The runs of one experiment and those that specifications add; what it uses was looked at before."""
         experiment = investigation.spec.experiments[name]
         found: list[RunStatus] = []
-        # What is wrong with the sites at each sweep point, by the order of the models.
-        faults: defaultdict[tuple[Any, ...], list[SiteFault | None]] = defaultdict(list)
+        # What is wrong with sites and dictionaries at each sweep point, by the order of the models.
+        faults: defaultdict[tuple[Any, ...], list[InputFault | None]] = defaultdict(list)
         for model in experiment.models or investigation.spec.models:
             where = [("models", i) for i in range(len(investigation.spec.models))]
             facts = self._facts(investigation, model, experiment.dtype, where)
@@ -212,14 +215,18 @@ class RunInspector:
                 asked = normalised(experiment, point, self.sources.catalog) | {"hook_site": site}
                 second, out_of_reach = self._second(run, experiment, investigation, asked)
                 sites, at_point = self._parameter_sites(run, experiment, asked, second)
-                impossible = fault or at_point
+                coders = self._coders(experiment, asked)
+                unfit = (coder.fault(model, site) for coder in coders)
+                impossible = fault or at_point or next(filter(None, unfit), None)
                 faults[run.point].append(impossible)
-                why_not = impossible.reason if impossible else unavailable or out_of_reach
-                done = self._run(run, settings, experiment, investigation, asked, second, why_not)
+                absent = next((coder.absent for coder in coders if coder.absent), "")
+                why_not = impossible.reason if impossible else unavailable or out_of_reach or absent
+                hashes = {coder.path: coder.hash for coder in coders}
+                done = self._run(run, settings, experiment, investigation, asked, second, hashes, why_not)
                 found.append(_with_published(replace(done, sites=sites), published))
                 self.done[run] = found[-1]
                 self.points[run.slug, name, model, settings].append(run)
-        # Only where no model has the site is the spec wrong; on some models it is a run that cannot be
+        # Only where it is so for every model is the spec wrong; on some models it is a run that cannot be
         # measured.
         for on_models in faults.values():
             if on_models[0] and all(on_models):
@@ -228,11 +235,24 @@ class RunInspector:
 
     def _parameter_sites(
         self, run: RunName, experiment: Experiment, asked: dict[str, Any], second: dict[str, str | None]
-    ) -> tuple[dict[str, list[str]], SiteFault | None]:
+    ) -> tuple[dict[str, list[str]], InputFault | None]:
         """Where the hook sites among the parameters are, in each model that the run reads."""
         named = site_parameters(experiment.family, asked["parameters"], self.sources.catalog)
         layers = {model: self.facts(model, experiment.dtype).n_layers for model in (run.model, *second)}
         return resolved_parameters(named, layers)
+
+    def _coders(self, experiment: Experiment, asked: dict[str, Any]) -> list[GivenCoder]:
+        """The dictionaries that an experiment is given, in the order of its parameters."""
+        root = project_or_none()
+        named = {
+            name: asked["parameters"].get(name)
+            for name in coder_fields(experiment.family, self.sources.catalog)
+        }
+        found = [(name, path) for name, path in named.items() if path is not None]
+        for name, path in found:
+            if (name, path) not in self.known_coders:
+                self.known_coders[name, path] = given_coder(name, path, root)
+        return [self.known_coders[name, path] for name, path in found]
 
     def _facts(self, investigation: Investigation, model: str, dtype: str, places: list[Loc]) -> ModelFacts:
         try:
@@ -267,6 +287,7 @@ class RunInspector:
         investigation: Investigation,
         asked: dict[str, Any],
         second: dict[str, str | None],
+        coders: dict[str, str],
         blocked: str,
     ) -> RunStatus:
         data, amounts, out_of_reach = self._data(experiment, investigation, name.experiment)
@@ -287,6 +308,7 @@ class RunInspector:
             # By key and not by id: what a run builds on counts by what it is, wherever it was measured.
             uses={role: self.done[used].inputs.key for role, used in needs.items()},
             second=second,
+            coders=coders,
         )
         for used in needs.values():
             if self.done[used].state == "not measurable":
