@@ -1,0 +1,462 @@
+"""Continues prompts: in batches, greedily or sampled, with edits at hook sites while it generates.
+
+1. A start that all prompts share (a chat template's, a system text) is computed once, in a batch of 1.
+2. The rest of each prompt is computed, in groups of similar length; keys and values are kept.
+3. A token of each text is chosen from the logits of its last position, and is computed in its turn, at that
+   text's own position. A text that has come to its stop leaves the batch.
+
+What a text becomes does not depend on the others in the batch: greedily up to rounding, sampled because each
+has its own generator (`engine.models.sampling`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from engine.errors import DataError, ModelError, SpecError, nearest
+from engine.models.batch_cache import BatchCache, closed_up
+from engine.models.forward import NO_EDITS, NO_PREFIX, Edit, Extent, KVPrefix, forward
+from engine.models.growing_text import GrowingText
+from engine.models.hooked import HookedModel
+from engine.models.sampling import GREEDY, Greedy, Sampling
+from engine.models.sites import Site
+
+Prompt = str | Sequence[int]
+"""A text, with the special tokens that the tokenizer adds by itself, or token ids as they are."""
+EditPositions = Literal["all", "prompt", "generated", "predicting"]
+"""Where edits apply: at every position, at the prompt's, at generated tokens', or at those from which a new
+token is read (the prompt's last and all generated ones)."""
+StopReason = Literal["token", "string", "max_tokens", "context"]
+"""A stop token, a stop string, as many tokens as asked for, or as many as the model can read."""
+
+PREFILL_TOKENS = 4096  # of a group of prompts computed together; bounds the memory of their activations
+WORTH_SHARING = 32  # positions saved, below which another call costs more than they do
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where a text ends: after a token (its text is left out) or before a string.
+
+    `at_end` adds the tokens with which the model ends a text or a turn. SpecError for an empty string.
+    """
+
+    tokens: Collection[int] = ()
+    strings: Sequence[str] = ()
+    at_end: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.strings, str):
+            raise SpecError(
+                "stop strings are a list", expected=f"[{self.strings!r}]", seen=repr(self.strings)
+            )
+        if "" in self.strings:
+            raise SpecError(
+                "an empty stop string would stop every text at once",
+                expected="strings of one character or more",
+                seen=repr(list(self.strings)),
+            )
+
+
+AT_END = Stop()
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a prompt was continued by.
+
+    `text` ends before what stopped it; `token_ids` has all tokens, the stop token or those of the stop string
+    included. `log_probs` are natural logarithms of their probabilities, edits included, at temperature 1.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    log_probs: tuple[float, ...]
+    stopped: StopReason
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """One token more of the text that continues `prompts[prompt]`.
+
+    `text` is what is certain now: it may be empty, and the pieces of one prompt add up to its completion's
+    text. `stopped` says why this token is the last, and is None where it is not.
+    """
+
+    prompt: int
+    token_id: int
+    text: str
+    log_prob: float
+    stopped: StopReason | None
+
+
+def generate(
+    model: HookedModel,
+    prompts: Sequence[Prompt],
+    *,
+    max_tokens: int,
+    sampling: Greedy | Sampling = GREEDY,
+    stop: Stop = AT_END,
+    edit: Mapping[Site, Edit] = NO_EDITS,
+    edit_positions: EditPositions = "all",
+    batch_size: int = 32,
+    share_prefix: bool = True,
+) -> list[Completion]:
+    """Every prompt continued by up to `max_tokens` tokens, in the order of the prompts.
+
+    An edit sees some rows and some positions of the batch at a time, "batch pos ..." of its site, and has to
+    treat them alike. `batch_size` prompts are continued together, those of similar length in one batch.
+    `share_prefix=False` computes a common start for each prompt anew.
+
+    SpecError for settings that say something impossible, DataError for a prompt that is empty, too long for
+    the model or not of its vocabulary, ModelError for a site that is not reached and for logits that are no
+    numbers.
+    """
+    found: dict[int, list[NewToken]] = {}
+    for new in stream(
+        model,
+        prompts,
+        max_tokens=max_tokens,
+        sampling=sampling,
+        stop=stop,
+        edit=edit,
+        edit_positions=edit_positions,
+        batch_size=batch_size,
+        share_prefix=share_prefix,
+    ):
+        found.setdefault(new.prompt, []).append(new)
+    return [_completion(found[prompt]) for prompt in range(len(prompts))]
+
+
+def stream(
+    model: HookedModel,
+    prompts: Sequence[Prompt],
+    *,
+    max_tokens: int,
+    sampling: Greedy | Sampling = GREEDY,
+    stop: Stop = AT_END,
+    edit: Mapping[Site, Edit] = NO_EDITS,
+    edit_positions: EditPositions = "all",
+    batch_size: int = 32,
+    share_prefix: bool = True,
+) -> Generator[NewToken, None, None]:
+    """The same tokens as `generate` gives, each as soon as it is chosen; whoever stops asking stops it.
+
+    The texts of a batch grow in turns, and the next batch begins when all of one are finished. What cannot be
+    generated is said at the call, before the first token is asked for.
+    """
+    settings = _Settings(max_tokens, sampling, stop, edit, edit_positions, batch_size, share_prefix)
+    prompt_ids = _token_ids(model, prompts)
+    _require_sites(model, edit)
+    return _batches(model, prompt_ids, settings)
+
+
+def end_tokens(model: HookedModel) -> frozenset[int]:
+    """The tokens with which the model ends a text or a turn, as its files name them; there may be none."""
+    found = set()
+    generation = _json(model, "generation_config.json")
+    for named in (model.config.get("eos_token_id"), generation.get("eos_token_id")):
+        found |= set(named if isinstance(named, list) else [named])
+    # Chat models are often published with a configuration that still names the pretraining's token.
+    named = _json(model, "tokenizer_config.json").get("eos_token")
+    text = named.get("content") if isinstance(named, dict) else named
+    found.add(model.text.token_to_id(text) if text else None)
+    return frozenset(token for token in found if token is not None)
+
+
+def _json(model: HookedModel, name: str) -> dict[str, Any]:
+    """A file of the model's folder; empty where there is none, as of a model that was built in code."""
+    file = model.folder / name if model.folder else None
+    return json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else {}
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What `generate` and `stream` were asked for; SpecError where it is impossible."""
+
+    max_tokens: int
+    sampling: Greedy | Sampling
+    stop: Stop
+    edit: Mapping[Site, Edit]
+    edit_positions: EditPositions
+    batch_size: int
+    share_prefix: bool
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "batch_size"):
+            if getattr(self, name) < 1:
+                raise SpecError(
+                    f"{name} leaves nothing to do", expected="1 or more", seen=str(getattr(self, name))
+                )
+        if self.edit_positions not in get_args(EditPositions):
+            raise SpecError(
+                "edits apply at no such positions",
+                expected=", ".join(get_args(EditPositions)),
+                seen=str(self.edit_positions),
+                near=nearest(str(self.edit_positions), get_args(EditPositions)),
+            )
+        # The first token is read from the prompt, and what is chosen last is never computed.
+        if self.edit and self.edit_positions == "generated" and self.max_tokens == 1:
+            raise SpecError(
+                "edits at generated positions would change nothing",
+                expected="max_tokens of 2 or more, or edit_positions that have the prompt's last",
+                seen="max_tokens 1",
+            )
+
+    def prompt_edit(self, chosen: Bool[Tensor, "batch pos"]) -> Mapping[Site, Edit]:
+        """The edits of a forward over prompts; `chosen` are the positions from which a token is read."""
+        if self.edit_positions in ("all", "prompt"):
+            return self.edit
+        if self.edit_positions == "predicting":
+            return {site: _only_at(chosen, edit) for site, edit in self.edit.items()}
+        return NO_EDITS
+
+    @property
+    def next_edit(self) -> Mapping[Site, Edit]:
+        """The edits of a forward over generated tokens, from each of which the next one is read."""
+        return NO_EDITS if self.edit_positions == "prompt" else self.edit
+
+
+def _only_at(chosen: Bool[Tensor, "batch pos"], edit: Edit) -> Edit:
+    """The edit at these positions alone."""
+
+    def edited(value: Tensor) -> Tensor:
+        new = edit(value)
+        if new.shape != value.shape:
+            return new  # refused where edits are applied; broadcasting would hide it
+        return new.where(chosen.view(*chosen.shape, *[1] * (value.ndim - 2)), value)
+
+    return edited
+
+
+@dataclass(eq=False)
+class _Text:
+    """A text that grows: its prompt, what random draws it has, and how far it has come."""
+
+    prompt: int
+    prompt_ids: Sequence[int]
+    limit: int  # how many tokens it may get
+    generator: torch.Generator | None
+    growing: GrowingText
+    n_new: int = 0
+    stopped: StopReason | None = None
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt_ids) + self.n_new
+
+    def take(self, token: int, log_prob: float, settings: _Settings, ends: Collection[int]) -> NewToken:
+        """One token more, and whether it is the last."""
+        self.n_new += 1
+        piece = "" if token in ends else self.growing.add(token)
+        if token in ends:
+            self.stopped = "token"
+        elif self.growing.found is not None:
+            self.stopped = "string"
+        elif self.n_new == self.limit:
+            self.stopped = "max_tokens" if self.n_new == settings.max_tokens else "context"
+        if self.stopped is not None:
+            piece += self.growing.finish()
+        return NewToken(self.prompt, token, piece, log_prob, self.stopped)
+
+
+def _batches(
+    model: HookedModel, prompts: list[list[int]], settings: _Settings
+) -> Generator[NewToken, None, None]:
+    """All prompts, a batch of similar lengths after the other, the longest first."""
+    texts = _texts(model, prompts, settings)
+    prefix = _shared_prefix(model, prompts, settings)
+    ends = set(settings.stop.tokens) | (end_tokens(model) if settings.stop.at_end else set())
+    # Stable: prompts of one length stay in their order.
+    texts.sort(key=lambda text: -len(text.prompt_ids))
+    for start in range(0, len(texts), settings.batch_size):
+        yield from _continued(model, texts[start : start + settings.batch_size], prefix, settings, ends)
+
+
+def _texts(model: HookedModel, prompts: list[list[int]], settings: _Settings) -> list[_Text]:
+    texts = []
+    equal_before: Counter[tuple[int, ...]] = Counter()
+    for prompt, ids in enumerate(prompts):
+        copy = equal_before[tuple(ids)]
+        equal_before[tuple(ids)] += 1
+        room = model.anatomy.context_tokens - len(ids)
+        texts.append(
+            _Text(
+                prompt=prompt,
+                prompt_ids=ids,
+                limit=min(settings.max_tokens, room),
+                generator=settings.sampling.generator(ids, copy),
+                growing=GrowingText(model.decode, ids, settings.stop.strings),
+            )
+        )
+    return texts
+
+
+def _continued(
+    model: HookedModel, texts: list[_Text], prefix: KVPrefix, settings: _Settings, ends: Collection[int]
+) -> Iterator[NewToken]:
+    """One batch until the last of its texts is finished."""
+    cache = BatchCache(len(texts), max(len(text.prompt_ids) + text.limit for text in texts))
+    cache.fill(prefix)
+    n_shared = prefix.keys[0].shape[2] if prefix.keys else 0
+    logits = _read_prompts(model, texts, cache, n_shared, settings)
+    while True:
+        tokens, log_probs = _chosen(logits, texts, settings.sampling)
+        for text, token, log_prob in zip(texts, tokens, log_probs, strict=True):
+            yield text.take(token, log_prob, settings, ends)
+        unfinished = [row for row, text in enumerate(texts) if text.stopped is None]
+        if not unfinished:
+            return
+        order = closed_up(unfinished)
+        cache.keep(order)
+        texts = [texts[row] for row in order]
+        logits = _read_tokens(model, [tokens[row] for row in order], texts, cache, settings)
+
+
+@torch.no_grad()
+def _shared_prefix(model: HookedModel, prompts: list[list[int]], settings: _Settings) -> KVPrefix:
+    """Keys and values of what all prompts begin with, under the edits; of nothing where it does not pay."""
+    n_shared = _common_start(prompts) if settings.share_prefix else 0
+    if n_shared * (len(prompts) - 1) < WORTH_SHARING:
+        return NO_PREFIX
+    input_ids = torch.tensor([prompts[0][:n_shared]], device=model.device)
+    # No new token is read from here: each prompt has at least one position more.
+    edit = settings.prompt_edit(torch.zeros_like(input_ids, dtype=torch.bool))
+    return forward(model.decoder, model.embed(input_ids), edit=edit, keep_prefix=True).prefix
+
+
+def _common_start(prompts: list[list[int]]) -> int:
+    """How many tokens all prompts begin with alike, the last token of the shortest never among them."""
+    shortest = min((len(ids) for ids in prompts), default=1)
+    # Between the first and the last in order lie all others.
+    first = min(prompts, default=[])
+    last = max(prompts, default=[])
+    for position in range(shortest - 1):
+        if first[position] != last[position]:
+            return position
+    return shortest - 1
+
+
+@torch.no_grad()
+def _read_prompts(
+    model: HookedModel, texts: list[_Text], cache: BatchCache, n_shared: int, settings: _Settings
+) -> Float[Tensor, "batch vocab"]:
+    """The logits that follow each prompt, whose keys and values are put into the cache from `n_shared` on."""
+    last_resids: list[Tensor] = []
+    for rows in _groups([text.length - n_shared for text in texts]):
+        group = texts[rows]
+        # Padded on the right: no real position sees a pad, and new tokens overwrite what pads left behind.
+        input_ids, mask, last = model.pad([text.prompt_ids[n_shared:] for text in group])
+        positions = torch.arange(n_shared, n_shared + input_ids.shape[1], device=model.device)
+        resid = model.decoder.embed(input_ids, positions.expand_as(input_ids))
+        cache.write_block(rows, n_shared)
+        edit = settings.prompt_edit(torch.arange(mask.shape[1], device=model.device) == last[:, None])
+        extent = Extent(first_position=n_shared, store=cache)
+        resid = forward(model.decoder, resid, edit=edit, extent=extent).resid
+        # The vocabulary is large: only the positions from which a token is read are unembedded.
+        last_resids.append(resid[torch.arange(len(group), device=model.device), last])
+    return model.unembed(torch.cat(last_resids))
+
+
+def _groups(lengths: Sequence[int]) -> Iterator[slice]:
+    """Consecutive rows, the longest first, that together have no more than PREFILL_TOKENS with their pads."""
+    start = 0
+    while start < len(lengths):
+        stop = start + max(1, PREFILL_TOKENS // lengths[start])
+        yield slice(start, min(stop, len(lengths)))
+        start = stop
+
+
+@torch.no_grad()
+def _read_tokens(
+    model: HookedModel, tokens: list[int], texts: list[_Text], cache: BatchCache, settings: _Settings
+) -> Float[Tensor, "batch vocab"]:
+    """The logits that follow each text's newest token, which is computed at that text's own position."""
+    positions = torch.tensor([text.length - 1 for text in texts], device=model.device)
+    input_ids = torch.tensor(tokens, device=model.device)[:, None]
+    cache.write_next(positions, max(text.length for text in texts))
+    resid = model.decoder.embed(input_ids, positions[:, None])
+    extent = Extent(store=cache, next_positions=positions)
+    resid = forward(model.decoder, resid, edit=settings.next_edit, extent=extent).resid
+    return model.unembed(resid[:, -1])
+
+
+@torch.no_grad()
+def _chosen(
+    logits: Float[Tensor, "batch vocab"], texts: list[_Text], sampling: Greedy | Sampling
+) -> tuple[list[int], list[float]]:
+    """A token of each text, and the logarithm of its probability; ModelError where that is no number."""
+    logits = logits.float()
+    # log softmax of the chosen token alone: its logit minus log sum exp of all
+    normaliser = logits.logsumexp(-1)
+    if not bool(normaliser.isfinite().all()):
+        raise ModelError(
+            "logits are not finite",
+            expected="numbers",
+            seen="NaN or infinity",
+            hint="an edit that divides by a norm of 0, or a dtype whose range is exceeded",
+        )
+    tokens = sampling.choose(logits, [text.generator for text in texts])
+    log_probs = logits.gather(1, tokens[:, None])[:, 0] - normaliser
+    return tokens.tolist(), log_probs.tolist()
+
+
+def _completion(tokens: list[NewToken]) -> Completion:
+    stopped = tokens[-1].stopped
+    assert stopped is not None  # a text's stream ends with the token that stops it
+    return Completion(
+        text="".join(new.text for new in tokens),
+        token_ids=tuple(new.token_id for new in tokens),
+        log_probs=tuple(new.log_prob for new in tokens),
+        stopped=stopped,
+    )
+
+
+def _token_ids(model: HookedModel, prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Each prompt as token ids; DataError for one that the model cannot continue."""
+    if isinstance(prompts, str):
+        raise DataError("prompts are a list", expected=f"[{prompts[:20]!r}, ...]", seen="one text")
+    found = []
+    for number, prompt in enumerate(prompts):
+        ids = model.token_ids([prompt])[0] if isinstance(prompt, str) else [int(token) for token in prompt]
+        _require_continuable(model, ids, f"prompt {number}")
+        found.append(ids)
+    return found
+
+
+def _require_continuable(model: HookedModel, ids: list[int], where: str) -> None:
+    if not ids:
+        raise DataError("an empty prompt has nothing to continue", where=where, expected="a token or more")
+    if not 0 <= min(ids) <= max(ids) < model.shape.vocab:
+        raise DataError(
+            f"token ids are not of {model.name}'s vocabulary",
+            where=where,
+            expected=f"0 to {model.shape.vocab - 1}",
+            seen=f"{min(ids)} to {max(ids)}",
+        )
+    context = model.anatomy.context_tokens
+    if len(ids) >= context:
+        raise DataError(
+            f"a prompt leaves no room in what {model.name} can read",
+            where=where,
+            expected=f"at most {context - 1} tokens",
+            seen=str(len(ids)),
+        )
+
+
+def _require_sites(model: HookedModel, edit: Mapping[Site, Edit]) -> None:
+    """ModelError for a site that no forward reaches: said before the first token."""
+    silent = [str(site) for site in edit if not site.kind.readable or not 0 <= site.layer < model.n_layers]
+    if silent:
+        raise ModelError(
+            "an edit is set at a site that this model does not reach",
+            expected=f"readable sites of {model.n_layers} blocks",
+            seen=", ".join(silent),
+        )
