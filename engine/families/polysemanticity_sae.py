@@ -21,7 +21,6 @@ dictionary of random directions with the same k (`random_`), and the first k pri
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -32,42 +31,31 @@ from pydantic import Field
 
 from engine.errors import DataError
 from engine.evidence.builder import Evidence
-from engine.evidence.result import Calibration, Check, Result
+from engine.evidence.result import Calibration, Result
 from engine.lab.activations import Activations
-from engine.lab.harvest import harvested, run_with_replacement
+from engine.lab.harvest import harvested
 from engine.lab.lab import Lab
 from engine.lab.profiles import known_answer
 from engine.lab.sparse.autoencoder import DEAD_AFTER_TOKENS, starting_directions, train
-from engine.lab.sparse.coder import Coder, random_coder, unit_rows
-from engine.lab.sparse.codes import Codes
-from engine.lab.sparse.held_out import HeldOutActivations, hold_out
-from engine.lab.sparse.metrics import (
-    PrincipalComponents,
-    Reconstruct,
-    encoder_decoder_cosines,
-    mean_of,
-    nearest_cosines,
-    principal,
-    reconstruction,
-    splice,
+from engine.lab.sparse.coder import Coder, unit_rows
+from engine.lab.sparse.dictionary_evidence import (
+    Contenders,
+    counts_of_tokens,
+    explained_variance,
+    geometry,
+    shown_contexts,
+    sparsity,
+    splicing,
 )
+from engine.lab.sparse.held_out import HeldOutActivations, hold_out
+from engine.lab.sparse.metrics import Reconstruct, mean_of, reconstruction
 from engine.lab.sparse.run_arrays import arrays_of
 from engine.lab.sparse.synthetic import known_dictionary, recovered, sparse_batches
-from engine.lab.sparse.top_contexts import evenly_by_rate, top_contexts
 from engine.lab.sparse.trainer import Checkpoint, TrainingOutcome
 from engine.spec.family_params import HarvestParams, TrainingParams
 from engine.spec.inputs import Inputs
 
 inputs = Inputs(corpus=True, site=True)
-
-WHOSE = {
-    "": "",
-    "random": ", by random directions with the same k",
-    "pca": ", by as many principal components as k",
-}
-SPLICE_LIMIT = 1e-5
-SPLICED_AT_ONCE = 4
-"""Contexts: their logits over the vocabulary are the most memory that a run takes."""
 
 
 class Params(HarvestParams, TrainingParams):
@@ -94,29 +82,20 @@ def run(lab: Lab, params: Params) -> Result:
     with lab.stage(0.8, "training") as progress:
         outcome = trained_on(training_rows, params, progress)
     coder = outcome.coder.folded()
-    # Fitted to the rows that the dictionary was trained on, and like it measured on contexts that it never
-    # saw.
-    components = principal(training_rows.batches(acts.site, params.batch_size, params.seed))
-    # Centred by the mean of the training rows, so that it is not judged by the offset that all rows share.
-    chance = random_coder(acts.d, params.n_features, params.k, seed=params.seed, mean=components.mean)
-    by: dict[str, Reconstruct] = {
-        "random": chance.reconstruct,
-        "pca": components.reconstruct(params.k),
-        "": coder.reconstruct,
-    }
+    contenders = Contenders.of(coder, params.k, training_rows, params.batch_size, params.seed)
 
     # 3. Explained variance, l0 and frac_alive on held-out contexts.
     with lab.stage(0.85, f"measuring on {len(held.names):,} held-out contexts"):
         codes = held.codes(coder)
-        explained_variance(ev, held, by, components)
+        explained_variance(ev, held, contenders)
         sparsity(ev, held, codes)
 
     # 4. Splice it into the model.
     with lab.stage(1.0, "splicing the reconstructions into the model"):
-        splicing(ev, lab, held, by, params.spliced_contexts)
+        splicing(ev, lab, held, contenders.by, params.spliced_contexts)
 
     # 5. Geometry of the live latents, and how far all of them are from their start.
-    geometry(ev, coder, codes, chance)
+    geometry(ev, coder, codes, contenders.chance)
     start = starting_directions(params.n_features, acts.d, params.seed)
     from_start(ev, coder, start)
 
@@ -124,10 +103,7 @@ def run(lab: Lab, params: Params) -> Result:
     if outcome.checkpoints:
         along_training(ev, outcome, held, start)
 
-    listed = evenly_by_rate(codes, params.shown_latents)
-    decode = lab.model.token_strings
-    contexts = top_contexts(codes, held.ids, held.context, decode, latents=listed)
-    ev.table("top_contexts", contexts)
+    shown_contexts(ev, lab, held, codes, params.shown_latents)
     ev.table("training", outcome.history).line(
         "training",
         "tokens",
@@ -137,11 +113,7 @@ def run(lab: Lab, params: Params) -> Result:
         log_y=True,
     )
     ev.count("tokens_trained", outcome.n_tokens, "Tokens trained on, each epoch anew.", unit="token")
-    ev.count("tokens_held_out", len(held.ids), "Tokens measured on.", unit="token")
-    about = "Tokens left out of {} for a norm of more than max_norm times the median."
-    ev.count("massive_tokens_training", massive.training, about.format("training"), unit="token")
-    ev.count("massive_tokens_held_out", massive.held_out, about.format("what is measured on"), unit="token")
-    ev.count("contexts_held_out", len(held.names), "Contexts measured on.")
+    counts_of_tokens(ev, held, massive)
     for name, array in arrays_of(coder, codes.fired().numpy() / len(codes)).items():
         ev.array(name, array)
     return ev.result()
@@ -172,139 +144,6 @@ def trained_on(acts: Activations, params: Params, progress: Callable[..., None])
         dead_after_tokens=min(DEAD_AFTER_TOKENS, max(1, acts.n_tokens * params.epochs // 10)),
         checkpoint_steps=[n_steps >> halved for halved in range(1, params.checkpoints + 1)],
         progress=progress,
-    )
-
-
-def beside_controls(
-    ev: Evidence, name: str, values: dict[str, tuple], about: str, quantity: str = ""
-) -> None:
-    """A number of both controls and of the dictionary, which is read against random directions.
-
-    `values` are samples and, for a ratio, what they are divided by; `about` has a place for whose they are.
-    """
-    drawn, divisor = values["random"]
-    said = about.format(WHOSE["random"])
-    chance = ev.control(f"random_{name}", drawn, said, quantity, over=divisor)
-    by_components, divisor = values["pca"]
-    ev.control(f"pca_{name}", by_components, about.format(WHOSE["pca"]), quantity, over=divisor)
-    own, divisor = values[""]
-    ev.finding(name, own, about.format(WHOSE[""]), quantity, over=divisor, control=chance)
-
-
-def explained_variance(
-    ev: Evidence, held: HeldOutActivations, by: dict[str, Reconstruct], components: PrincipalComponents
-) -> None:
-    """Both explained variances about the held-out mean, and how many principal components do as well."""
-    mean = mean_of(held.batches())
-    sums = {who: reconstruction(held.batches(), f, mean, len(held.names)) for who, f in by.items()}
-    about = "1 - |x - x'|^2 / |x - mean|^2 {}{{}}."
-    # A ratio of sums: samples and divisors go apart, so that intervals resample contexts of unequal length
-    # rightly.
-    together = {who: (s.total - s.residual, s.total) for who, s in sums.items()}
-    beside_controls(ev, "explained_variance", together, about.format("of all tokens together"))
-    each = {who: (s.per_token, s.tokens) for who, s in sums.items()}
-    said = about.format("of each token, averaged over tokens")
-    beside_controls(ev, "explained_variance_per_token", each, said)
-
-    curve = components.curve(held.batches(), float(sums[""].total.sum()))
-    # On other rows than they were fitted to, a further component may explain less: the running maximum rises.
-    rank = int(np.searchsorted(np.maximum.accumulate(curve), sums[""].explained_variance)) + 1
-    about = "Principal components that it takes to explain as much variance."
-    ev.count("pca_rank_of_equal_variance", min(rank, len(curve)), about, unit="component")
-    table = pd.DataFrame({"components": np.arange(1, len(curve) + 1), "explained_variance": curve})
-    ev.table("pca", table).line(
-        "pca",
-        "components",
-        "explained_variance: explained variance",
-        title="Principal components on the same contexts",
-        caption="Explained variance by the first principal components of the activations trained on.",
-    )
-
-
-def sparsity(ev: Evidence, held: HeldOutActivations, codes: Codes) -> None:
-    """Active latents a token, and the share of latents that ever fire."""
-    n_contexts = len(held.names)
-    tokens = np.bincount(held.context, minlength=n_contexts)
-    active = np.bincount(held.context, weights=codes.starts.diff().numpy(), minlength=n_contexts)
-    ev.finding("l0", active, "Active latents a token.", over=tokens)
-    fires = codes.fired().numpy() > 0
-    ev.over("latent").finding("frac_alive", fires, "Share of latents that fire on held-out tokens.")
-    # A dictionary of which no latent fires is not measured, whatever its numbers say.
-    dead = float((codes.fired() == 0).double().mean())
-    about = "Share of latents dead on the held-out tokens; where all are, there is no dictionary to speak of."
-    ev.check(Check("alive", dead, 1 - 0.5 / codes.n_latents, about))
-
-
-def splicing(
-    ev: Evidence, lab: Lab, held: HeldOutActivations, by: dict[str, Reconstruct], limit: int
-) -> None:
-    """ce_loss_score and kl with the activations replaced by each reconstruction, over whole contexts."""
-    ids, names = held.texts(limit)
-    first = held.first_position
-
-    def forward(batch: torch.Tensor, reconstruct: Reconstruct) -> torch.Tensor:
-        # Massive activations stay, here and in the loss with zeros that the score is read against.
-        spared = held.sparing(reconstruct)
-        return run_with_replacement(lab.model, batch, held.site, spared, first_position=first)
-
-    batches = ids.to(lab.model.device).split(SPLICED_AT_ONCE)
-    losses = splice(batches, lab.model.logits, forward, by, first_position=first)
-    document = dict(zip(held.names, held.documents, strict=True))
-    spliced = replace(ev, ids=names, groups=[document[name] for name in names])
-    about = "Share kept of the loss between zeros at the site and the model's own activations{}."
-    # The ratio of means over contexts, since a context's own denominator may be near 0.
-    score = {who: (losses.zero - losses.ce[who], losses.zero - losses.clean) for who in by}
-    beside_controls(spliced, "ce_loss_score", score, about)
-    divergence = {who: (losses.kl[who], None) for who in by}
-    beside_controls(spliced, "kl", divergence, "KL(clean, spliced), mean over tokens{}.", "nats")
-    about = "Largest logit change when the activations are replaced by themselves, of the largest logit."
-    ev.check(Check("identity_splice", losses.identity_error, SPLICE_LIMIT, about))
-
-
-def geometry(ev: Evidence, coder: Coder, codes: Codes, chance: Coder) -> None:
-    """Cosines of decoder directions with the nearest other one and with the encoder, beside chance."""
-    nearest = nearest_cosines(coder.W_dec).numpy()
-    encoder = encoder_decoder_cosines(coder.W_enc, coder.W_dec).numpy()
-    random = nearest_cosines(chance.W_dec).numpy()
-    fired = codes.fired().numpy()
-    live = fired > 0
-    counted = live if live.any() else ~live  # where none is live, a check says so
-
-    about = "Cosine of a decoder direction with the nearest other one; median over {}."
-    said = about.format("as many random directions")
-    near = ev.over("latent").control("random_nearest_cosine", random, said, statistic="median")
-    latents = ev.over("latent", np.flatnonzero(counted))
-    said = about.format("live latents")
-    latents.finding("nearest_cosine", nearest[counted], said, statistic="median", control=near)
-    about = "Cosine of a latent's encoder with its decoder direction; median over live latents."
-    latents.finding("encoder_cosine", encoder[counted], about, statistic="median")
-
-    largest = np.zeros(codes.n_latents)
-    # `maximum.at` and not indexing: a latent has many entries, and plain assignment would keep the last.
-    np.maximum.at(largest, codes.latents.numpy(), codes.values.numpy())
-    per_latent = {
-        "latent": np.arange(codes.n_latents),
-        "firing_rate": fired / len(codes),
-        "largest": largest,
-        "nearest_cosine": nearest,
-        "encoder_cosine": encoder,
-    }
-    ev.table("per_latent", pd.DataFrame(per_latent)).ecdf(
-        "firing",
-        "firing_rate: fraction of tokens",
-        title="How often latents fire",
-        caption="Share of latents that fire on at most this fraction of the held-out tokens; 0 is dead.",
-        log_x=True,
-    )
-    whose = np.repeat(["trained", "random directions"], [int(live.sum()), len(random)])
-    cosines = np.concatenate([nearest[live], random])
-    ev.table("geometry", pd.DataFrame({"dictionary": whose, "nearest_cosine": cosines})).ecdf(
-        "geometry",
-        "nearest_cosine: cosine with the nearest other direction",
-        color="dictionary",
-        title="How close decoder directions are",
-        caption="Cosine of each live latent's decoder direction with the nearest other, and of random "
-        "directions.",
     )
 
 

@@ -106,6 +106,9 @@ def _reads(inputs: Inputs) -> str:
     if inputs.second_model:
         key = code(f"parameters: {{{inputs.second_model}: ...}}")
         rows.append(row(key, "A second model to compare with; it may be left out."))
+    for name in inputs.coder_parameters:
+        key = code(f"parameters: {{{name}: PATH}}")
+        rows.append(row(key, "A dictionary trained elsewhere: the folder that SAELens wrote."))
     if not rows:
         return "Nothing but the model."
     return "\n".join([row("key", "what it names"), row("---", "---"), *rows])

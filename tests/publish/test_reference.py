@@ -67,6 +67,9 @@ def test_a_family_says_what_it_reads() -> None:
     swept = "[`logit_lens`](logit_lens.md), swept over `seed` alone, two values or more."
     assert f"{swept} Its corpus and hook site are read here too" in patching
     assert "[`logit_lens`](logit_lens.md), a single run." in patching
+    given = {"sae": Declaration("A dictionary.", Inputs(coder_parameters=("coder",)), FamilyParams)}
+    page = family_pages(given)["reference/families/sae.md"]
+    assert "| `parameters: {coder: PATH}` | A dictionary trained elsewhere" in page
     nothing = {"lens": Declaration("A lens.", Inputs(), FamilyParams)}
     assert (
         "## What it reads\n\nNothing but the model.\n\n## Parameters\n\nNone."
