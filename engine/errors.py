@@ -5,7 +5,8 @@ EngineError                 anything the engine refuses to do; exit code 2, no t
 |   `-- ClaimError          a claim's predicate that cannot be parsed or evaluated
 |-- TemplateError           a report, paper or thread template that cannot be rendered
 |-- DataError               prompts or corpora that cannot be read or do not fit the model
-|   `-- DataUnavailable     known, but cannot be had on this machine now; what needs it stays unmeasured
+|   |-- DataUnavailable     known, but cannot be had on this machine now; what needs it stays unmeasured
+|   `-- WrongPromptKind     sound prompts, of another kind than the family reads
 |-- ModelError              a model that cannot be used
 |   |-- ModelUnknown        no source has this name
 |   |-- ModelUnavailable    known, but cannot be had on this machine now; its column stays unmeasured
@@ -33,9 +34,10 @@ class EngineError(Exception):
         seen: str = "",
         near: Iterable[str] = (),
         hint: str = "",
+        named_at: str = "",
     ) -> None:
         self.problem, self.where, self.expected, self.seen = problem, where, expected, seen
-        self.near, self.hint = tuple(near), hint
+        self.near, self.hint, self.named_at = tuple(near), hint, named_at
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -45,12 +47,14 @@ class EngineError(Exception):
             ("seen", self.seen),
             ("nearest", ", ".join(self.near)),
             ("try", self.hint),
+            # Where a spec names the file that `where` is a line of.
+            ("named at", self.named_at),
         ]
         return "\n".join(lines + [f"  {label}: {text}" for label, text in rows if text])
 
     def __reduce__(self):
         """Rebuild with the keywords, so that an error crosses a process boundary whole."""
-        fields = {k: getattr(self, k) for k in ("where", "expected", "seen", "near", "hint")}
+        fields = {k: getattr(self, k) for k in ("where", "expected", "seen", "near", "hint", "named_at")}
         return _rebuild, (type(self), self.problem, fields)
 
 
@@ -76,6 +80,13 @@ class DataError(EngineError):
 
 class DataUnavailable(DataError):
     """The corpus is known but cannot be had on this machine now."""
+
+
+class WrongPromptKind(DataError):
+    """The prompts are sound, and of another kind than the family reads; `kinds` are those that they are
+    of."""
+
+    kinds: tuple[str, ...] = ()
 
 
 class ModelError(EngineError):

@@ -14,7 +14,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 PACKAGED = Path(__file__).parent / "corpora"
 SUFFIXES = (".txt", ".jsonl", ".parquet")
 AT_ONCE = 64  # documents that are tokenised together
+TOKENS_PER_WEB_DOCUMENT = 1_100  # of OpenWebText and the Pile, about
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Corpus:
     source: str
     ids: Int[np.ndarray, " token"]
     starts: Int[np.ndarray, " document"]
+
+    @property
+    def amount(self) -> str:
+        """How much text it is, in words."""
+        return f"{len(self.ids):,} tokens of {len(self.starts):,} documents"
 
 
 def corpus_names() -> list[str]:
@@ -94,8 +100,18 @@ def count_characters(choice: CorpusChoice, base: Path) -> int:
     return sum(len(text) for text in _texts(path)) if path else 0
 
 
+def tokens_by_name(name: str) -> int:
+    """About how many tokens go by a name alone, for estimates; 0 where the name says no amount."""
+    if name in packaged_names():
+        return corpus_card(name)["tokens"]
+    if wheel := wheel_corpus(name):
+        return wheel.tokens
+    found = hub_corpus(name)
+    return found.documents * TOKENS_PER_WEB_DOCUMENT if found else 0
+
+
 def load_corpus(choice: CorpusChoice, base: Path, model: HookedModel) -> Corpus:
-    """The chosen text in the model's tokens, `choice.tokens` of them where that is given.
+    """The chosen text in the model's tokens: `choice.tokens` of them, else all that goes by the name.
 
     Text that is stored in another model's tokens is read as text and tokenised anew. Raises DataError where
     the text cannot be read, or has fewer tokens than asked for.
@@ -115,7 +131,7 @@ def load_corpus(choice: CorpusChoice, base: Path, model: HookedModel) -> Corpus:
             raise DataError("the corpus holds no text", where=str(path), expected="at least one token")
     else:
         hub = _from_hub(choice)
-        ids, starts = hub.tokens(model, limit or 0, tokenise)
+        ids, starts = hub.tokens(model, limit, tokenise)
         source = f"{hub.repository} at {hub.revision}, from the Hugging Face hub"
     if limit is not None and len(ids) < limit:
         raise DataError(
@@ -201,10 +217,18 @@ def _from_hub(choice: CorpusChoice) -> HubCorpus:
             f"{', '.join(SUFFIXES)} file",
             near=nearest(choice.name, corpus_names()),
         )
-    if choice.tokens is None:
-        expected = f"{{name: {choice.name}, tokens: 1_000_000}}"
-        raise DataError(f"how much of {choice.name} to stream is not said", expected=expected)
-    return found.resolved()
+    if choice.tokens is None and not found.documents:
+        raise DataError(
+            f"how much of {choice.name} to stream is not said",
+            expected=f"{{name: {choice.name}, tokens: 1_000_000}}",
+            hint=f"by its name alone goes what is packaged, or has a size: {', '.join(_with_a_size())}",
+        )
+    return replace(found, revision=found.commit())
+
+
+def _with_a_size() -> list[str]:
+    """The names that alone say how much text is meant."""
+    return [name for name in corpus_names() if tokens_by_name(name)]
 
 
 def _own_file(name: str, base: Path) -> Path | None:

@@ -1,50 +1,53 @@
-"""Prompt sets: clean / corrupted pairs with their answers, packaged or from a person's own file.
+"""Prompt sets: pairs, prompts with answers, contrasts, labelled texts and chat requests, wherever they are
+from.
 
-A pair asks for `answer` in its clean prompt and for `wrong_answer` in its corrupted one. Answers begin
-with the space they need. Whatever a prompt contains (markup, Markdown, template syntax) is data, and the
-model reads it to the letter. A subject is looked for in its prompt after NFC (Unicode Standard Annex 15),
-since an accented letter can be one code point or two and look the same; the table has it as the prompt does.
+A set is packaged, a file of a person's own, a dataset of the hub, or written into the spec. A pair asks for
+`answer` in its clean prompt and for `wrong_answer` in its corrupted one. Answers begin with the space they
+need. Whatever a prompt contains (markup, Markdown, template syntax) is data, and the model reads it to the
+letter.
 
-Prompts of one cluster (a relation, a template, a subject) resemble each other: twenty capitals are not twenty
-independent observations of how facts are recalled. A set says which column holds the clusters.
+Prompts of one cluster (a relation, a topic, a template, a subject) resemble each other: twenty capitals are
+not twenty independent observations of how facts are recalled. A set says which column holds the clusters.
 
-A prompt is what it says, not what it is called: each clean prompt stands once in a set, whatever its ids. A
-lens reads nothing else of a pair, so that the same one twice would count as two observations. A pair and
-its swap (clean and corrupted changed about) have different clean prompts, and may both stand.
+A prompt is what it says, not what it is called: each stands once in a set, whatever its ids (`prompt_kinds`).
+Where a file has no ids, a prompt's is made of its content, so that it is the same wherever the row stands.
 """
 
 from __future__ import annotations
 
 import hashlib
-import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from engine.data.rows import READERS, Cells, Row, read_rows
+from engine.data.hub_datasets import ID
+from engine.data.hub_prompts import HubPrompts
+from engine.data.prompt_checks import check_rows, columns_for, identity_of
+from engine.data.prompt_kinds import KINDS, PromptColumns
+from engine.data.rows import READERS, Cells, Place, Row, read_rows, rows_of_spec
+from engine.data.subjects import as_spelled_in
 from engine.data.text_files import read_bytes
 from engine.errors import DataError, nearest
+from engine.spec.document import dotted
+from engine.spec.inputs import ANSWERS, LABELLED, PAIRS, PromptKind
 from engine.spec.models import PromptChoice
 
-REQUIRED = ("id", "relation", "clean", "corrupted", "answer", "wrong_answer")
-TEXTS = ("clean", "corrupted", "answer", "wrong_answer")
-NAMED_AT_MOST = 10
-SUBJECTS = {"subject": "clean", "corrupted_subject": "corrupted"}  # each is a part of that prompt's text
-CLUSTER_COLUMNS = ("relation", "template", "subject", "document")
+CLUSTER_COLUMNS = ("relation", "template", "subject", "document", "topic")
 """The columns that clusters are looked for in, where the spec names none."""
 PACKAGED = Path(__file__).parent / "prompts"
+ID_DIGITS = 12
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """The chosen pairs of one set.
+    """The chosen prompts of one set.
 
-    `table` has the columns id, relation, clean, corrupted, answer, wrong_answer, where known subject
-    and corrupted_subject, then any others of the file. `hash` covers the whole file. `cluster_column` is the
-    column whose equal entries make prompts one cluster; without one, each prompt is a cluster of its own.
+    `table` has the columns id and those of its kind, then any others of the file; prompts with answers have
+    theirs as `clean`. `hash` covers the whole file. `cluster_column` is the column whose equal entries make
+    prompts one cluster; without one, each prompt is a cluster of its own.
     """
 
     name: str
@@ -52,6 +55,12 @@ class PromptSet:
     hash: str
     source: str
     cluster_column: str = ""
+    kind: PromptKind = PAIRS
+
+    @property
+    def amount(self) -> str:
+        """How many prompts these are, in words."""
+        return f"{len(self.table):,} {KINDS[self.kind].noun}"
 
     @property
     def clusters(self) -> np.ndarray:
@@ -69,175 +78,194 @@ def prompt_set_names() -> list[str]:
     return sorted(p.stem for p in PACKAGED.glob("*.jsonl"))
 
 
-def load_prompts(choice: PromptChoice, base: Path) -> PromptSet:
-    """The pairs a spec chose: a packaged set, or a .csv, .jsonl or .parquet file relative to `base`.
+def in_prompts(loc: tuple[str | int, ...]) -> str:
+    """Where something stands in `prompts:`, where no spec is on disk: `prompts.rows[2].answer`."""
+    return dotted(("prompts", *loc))
 
-    `choice.limit` takes as evenly from the relations as it can, in the order of the file. DataError
-    names file and line of the first row that cannot be used.
+
+def load_prompts(
+    choice: PromptChoice, base: Path, kind: PromptKind = PAIRS, place: Place = in_prompts
+) -> PromptSet:
+    """The prompts that a spec chose, for a family that reads this kind; files are relative to `base`.
+
+    `choice.limit` takes as evenly from the relations (labels, topics) as it can, in the order of the file.
+    DataError names file and line of the first row that cannot be used; `place` says where in the spec
+    something stands. WrongPromptKind where the rows are of another kind, DataUnavailable where the hub must
+    be asked and does not answer.
     """
-    path = _locate(choice.name, base)
-    rows = read_rows(path)
-    _check(rows)
-    names = dict.fromkeys([*REQUIRED, *(name for row in rows for name in row.cells)])
-    table = pd.DataFrame([_subjects_as_spelled(row.cells) for row in rows], columns=list(names))
-    source = "packaged with the engine" if path.parent == PACKAGED else f"the file {choice.name}"
-    chosen = _choose(table, choice, str(path))
-    column = _cluster_column(chosen, choice, str(path))
-    return PromptSet(choice.name, chosen, data_hash(choice, base), source, column)
+    found = _source(choice, base)
+    rows = [_renamed(row, choice, found.where, place) for row in found.rows(place)]
+    columns = columns_for(kind, rows)
+    rows = [_prepared(row, columns) for row in rows]
+    check_rows(rows, columns)
+    table = _table(rows, columns, found.stem)
+    chosen = _choose(table, choice, columns, found.where, place)
+    column = _cluster_column(chosen, choice, found.where, place)
+    return PromptSet(choice.label, chosen, found.hash, found.source, column, columns.kind)
 
 
 def data_hash(choice: PromptChoice, base: Path) -> str:
-    """SHA-256 of the bytes that `load_prompts` would read, for a run's key."""
-    return hashlib.sha256(read_bytes(_locate(choice.name, base))).hexdigest()
+    """SHA-256 of what `load_prompts` would read, for a run's key: of the file's bytes, of the rows in the
+    spec, of a dataset's id and commit."""
+    return _source(choice, base).hash
 
 
-def _locate(name: str, base: Path) -> Path:
+@dataclass(frozen=True)
+class _Source:
+    """Where a set's rows are; `where` and `source` name that for an error and for a page."""
+
+    choice: PromptChoice
+    where: str
+    source: str
+    stem: str
+    hash: str
+    path: Path | None = None
+    hub: HubPrompts | None = None
+
+    def rows(self, place: Place) -> list[Row]:
+        if self.hub:
+            return self.hub.table()
+        return read_rows(self.path) if self.path else rows_of_spec(self.choice.rows or (), place)
+
+
+def _source(choice: PromptChoice, base: Path) -> _Source:
+    name = choice.name
+    path = None if name is None else base / Path(name).expanduser()
+    # A folder of that name, or a file of another format, is no dataset of the hub.
+    if name and path and ID.fullmatch(name) and path.suffix.lower() not in READERS and not path.exists():
+        hub = HubPrompts(name, name, choice.configuration, choice.split or "train").at_commit()
+        source = f"{hub.place}, at {hub.revision}, from the Hugging Face hub"
+        return _Source(choice, hub.place, source, path.name, hub.hash, hub=hub)
+    _require_no_split(choice)
+    if name is None or path is None:
+        return _Source(choice, "the rows in the spec", "written in the spec", "rows", choice.rows_hash)
+    if name in prompt_set_names():
+        path = PACKAGED / f"{name}.jsonl"
+        return _Source(choice, str(path), "packaged with the engine", name, _file_hash(path), path)
+    if path.suffix.lower() in READERS:
+        return _Source(choice, str(path), f"the file {name}", path.stem, _file_hash(path), path)
     packaged = prompt_set_names()
-    if name in packaged:
-        return PACKAGED / f"{name}.jsonl"
-    if Path(name).suffix.lower() in READERS:
-        return base / Path(name).expanduser()
     raise DataError(
         f"no prompt set {name!r}",
-        expected=f"{', '.join(packaged)} or the path of a {', '.join(READERS)} file",
+        expected=f"{', '.join(packaged)}, the path of a {', '.join(READERS)} file, or a hub dataset's id "
+        "(org/name)",
         near=nearest(name, packaged),
     )
 
 
-def _check(rows: list[Row]) -> None:
-    first_use: dict[object, str] = {}
-    subjects = [c for c in SUBJECTS if any(c in row.cells for row in rows)]
-    for row in rows:
-        _check_columns(row)
-        for column in (*REQUIRED, *subjects):
-            _check_text(row, column)
-        _check_pair(row)
-        id = row.cells["id"]
-        # The id is the unit of sampling: used twice, one prompt would count as two.
-        first = first_use.setdefault(id, row.where)
-        if first != row.where:
-            raise DataError(f"the id {id!r} is used twice", where=row.where, seen=f"first at {first}")
-    _check_repeats(rows)
-
-
-def _check_repeats(rows: list[Row]) -> None:
-    """DataError where a clean prompt stands twice, with the places and what else is equal there."""
-    first_row: dict[str, Row] = {}
-    repeats = []
-    for row in rows:
-        # After NFC: two spellings of one text that look the same ask for the same fact.
-        first = first_row.setdefault(unicodedata.normalize("NFC", str(row.cells["clean"])), row)
-        if first is not row:
-            repeats.append((row, first))
-    if not repeats:
-        return
-    said = [f"{_place(row)} repeats {_place(first)}: {_equal(row, first)}" for row, first in repeats]
-    more = [f"and {len(said) - NAMED_AT_MOST} more"] if len(said) > NAMED_AT_MOST else []
-    raise DataError(
-        f"{len(first_row)} different prompts under {len(rows)} ids",
-        where=repeats[0][0].where,
-        expected="each clean prompt once, since each row counts as one observation",
-        seen="\n            ".join(said[:NAMED_AT_MOST] + more),
-        hint="a clean prompt with a second corrupted one goes into a prompt set of its own",
-    )
-
-
-def _place(row: Row) -> str:
-    """`line 7`, or `row 7` of a parquet file."""
-    place = row.where.rpartition(":")[2]
-    return f"line {place}" if place.isdigit() else place
-
-
-def _equal(row: Row, first: Row) -> str:
-    """Which of the texts of two rows are equal, in words."""
-    same = [c for c in TEXTS if c == "clean" or row.cells[c] == first.cells[c]]
-    return f"{_joined(same)} {'is' if len(same) == 1 else 'are'} equal"
-
-
-def _check_columns(row: Row) -> None:
-    missing = [c for c in REQUIRED if c not in row.cells]
-    if missing:
-        raise DataError(
-            f"no {_listed(missing)}",
-            where=row.where,
-            expected=f"the columns {', '.join(REQUIRED)}",
-            seen=", ".join(map(str, row.cells)),
-            # A required column that is there is no misspelling of another one.
-            near=[n for c in missing for n in nearest(c, set(map(str, row.cells)) - set(REQUIRED), limit=1)],
-        )
-
-
-def _check_text(row: Row, column: str) -> None:
-    cell = row.cells.get(column)
-    if not isinstance(cell, str):
-        raise DataError(f"{column} is not text", where=row.where, seen=repr(cell))
-    if not cell.strip():
-        raise DataError(f"{column} is empty", where=row.where, seen=repr(cell))
-
-
-def _check_pair(row: Row) -> None:
-    for one, other in (("clean", "corrupted"), ("answer", "wrong_answer")):
-        if row.cells[one] == row.cells[other]:
-            raise DataError(f"{one} and {other} are equal", where=row.where, seen=repr(row.cells[one]))
-    for part, whole in SUBJECTS.items():
-        if part in row.cells and _as_spelled_in(str(row.cells[whole]), str(row.cells[part])) is None:
+def _require_no_split(choice: PromptChoice) -> None:
+    """DataError where a part of a dataset is asked of what is none."""
+    for key in ("split", "configuration"):
+        if getattr(choice, key) is not None:
             raise DataError(
-                f"the {whole} prompt does not contain its {part}",
-                where=row.where,
-                expected=_shown(str(row.cells[part])),
-                seen=_shown(str(row.cells[whole])),
+                f"{choice.label} has no {key}",
+                expected=f"{key} with a dataset of the hub (org/name) only",
+                seen=str(getattr(choice, key)),
             )
 
 
-def _subjects_as_spelled(cells: Cells) -> Cells:
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(read_bytes(path)).hexdigest()
+
+
+def _renamed(row: Row, choice: PromptChoice, where: str, place: Place) -> Row:
+    """The row with the file's columns under the names that the engine has for them."""
+    for name, theirs in choice.columns.items():
+        if theirs not in row.cells:
+            raise DataError(
+                f"no column {theirs!r} to read as {name}",
+                where=place(("columns", name)),
+                expected=f"a column of {where}: {', '.join(map(str, row.cells))}",
+                near=nearest(theirs, map(str, row.cells)),
+            )
+    ours = {theirs: name for name, theirs in choice.columns.items()}
+    # What goes by that name in the file gives way to what is to be read as it.
+    kept = {c: cell for c, cell in row.cells.items() if c not in choice.columns}
+    return replace(row, cells={ours.get(c, c): cell for c, cell in kept.items()}) if ours else row
+
+
+def _prepared(row: Row, columns: PromptColumns) -> Row:
+    """The row with what a natural way of writing leaves out: labels as text, the space before an answer."""
+    cells = dict(row.cells)
+    if columns.kind == LABELLED and isinstance(cells.get("label"), bool | int):
+        cells["label"] = str(cells["label"]).lower()
+    if columns.kind == ANSWERS:
+        for column in ("answer", "wrong_answer"):
+            if column in cells:
+                cells[column] = _with_space(cells.get("prompt"), cells[column])
+    return replace(row, cells=cells)
+
+
+def _with_space(prompt: object, answer: object) -> object:
+    """The answer with a space before it where it would run into the prompt's last word.
+
+    `The capital of France is` and `Paris` are how a person writes the two. Many scripts have no spaces, so
+    that only letters and digits of ASCII tell.
+    """
+    if not (isinstance(prompt, str) and isinstance(answer, str) and prompt and answer):
+        return answer
+    edge = prompt[-1] + answer[0]
+    return f" {answer}" if edge.isascii() and edge.isalnum() else answer
+
+
+def _table(rows: Sequence[Row], columns: PromptColumns, stem: str) -> pd.DataFrame:
+    """The rows as a table: ids first, subjects as their prompts spell them."""
+    cells = [_subjects_as_spelled(row.cells, columns) for row in rows]
+    first = () if "id" in columns.required else ("id",)
+    names = dict.fromkeys([*first, *columns.required, *(name for row in cells for name in row)])
+    table = pd.DataFrame(cells, columns=list(names))
+    if not any("id" in row for row in cells):
+        table["id"] = [_content_id(row, columns) for row in rows]
+    if columns.kind != ANSWERS:
+        return table
+    # A prompt alone is the clean one of a pair that has no other. Without relations all are of one.
+    table = table.rename(columns={"prompt": "clean"})
+    return table if "relation" in table else table.assign(relation=stem)
+
+
+def _content_id(row: Row, columns: PromptColumns) -> str:
+    """An id made of what a row says: the same in whatever order the rows stand."""
+    # With a separator that no text has, so that two columns are not taken for one text.
+    return hashlib.sha256("\0".join(identity_of(row, columns)).encode()).hexdigest()[:ID_DIGITS]
+
+
+def _subjects_as_spelled(cells: Cells, columns: PromptColumns) -> Cells:
     """The cells with each subject as its prompt spells it, so that its tokens can be found there."""
     found = {
-        part: _as_spelled_in(str(cells[whole]), str(cells[part]))
-        for part, whole in SUBJECTS.items()
+        part: as_spelled_in(str(cells[whole]), str(cells[part]))
+        for part, whole in columns.parts.items()
         if part in cells
     }
     return cells | found
 
 
-def _as_spelled_in(prompt: str, subject: str) -> str | None:
-    """The last stretch of the prompt that equals the subject after NFC; None where there is none."""
-    if subject in prompt:
-        return subject
-    composed = unicodedata.normalize("NFC", subject)
-    if composed not in unicodedata.normalize("NFC", prompt):
-        return None
-    # NFC changes lengths, so that a place in the composed prompt is none in the prompt itself: try stretches.
-    # From the end, since the last occurrence is meant.
-    for start in reversed(range(len(prompt))):
-        for end in range(start + 1, len(prompt) + 1):
-            if unicodedata.normalize("NFC", prompt[start:end]) == composed:
-                return prompt[start:end]
-    return None
+def _choose(
+    table: pd.DataFrame, choice: PromptChoice, columns: PromptColumns, where: str, place: Place
+) -> pd.DataFrame:
+    chosen = table
+    if choice.relations is not None:
+        relations = list(map(str, table["relation"].unique())) if "relation" in table else []
+        for i, name in enumerate(choice.relations):
+            if name not in relations:
+                raise DataError(
+                    f"no relation {name!r}",
+                    where=place(("relations", i)),
+                    expected=f"one of {', '.join(relations)}"
+                    if relations
+                    else f"a column relation in {where}",
+                    seen="" if relations else ", ".join(map(str, table.columns)),
+                    near=nearest(name, relations),
+                )
+        chosen = table[table["relation"].isin(choice.relations)]
+    if stratum := next((column for column in columns.strata if column in table), ""):
+        # In turns, one of each relation at a time, until the limit; then in the order of the file again.
+        # By their text: a column that need not be there may have anything in it.
+        turn = chosen.groupby(chosen[stratum].astype(str)).cumcount().sort_values(kind="stable")
+        return chosen.loc[sorted(turn.index[: choice.limit])].reset_index(drop=True)
+    return chosen.iloc[: choice.limit].reset_index(drop=True)
 
 
-def _shown(text: str) -> str:
-    """The text in quotes, with its code points where it may look like another: `'Perú' ('Peru\\u0301')`."""
-    return repr(text) if text.isascii() else f"{text!r} ({text!a})"
-
-
-def _choose(table: pd.DataFrame, choice: PromptChoice, where: str) -> pd.DataFrame:
-    relations = list(table["relation"].unique())
-    wanted = relations if choice.relations is None else choice.relations
-    for name in wanted:
-        if name not in relations:
-            raise DataError(
-                f"no relation {name!r}",
-                where=where,
-                expected=f"one of {', '.join(relations)}",
-                near=nearest(name, relations),
-            )
-    chosen = table[table["relation"].isin(wanted)]
-    # In turns, one of each relation at a time, until the limit; then in the order of the file again.
-    turn = chosen.groupby("relation").cumcount().sort_values(kind="stable")
-    return chosen.loc[sorted(turn.index[: choice.limit])].reset_index(drop=True)
-
-
-def _cluster_column(table: pd.DataFrame, choice: PromptChoice, where: str) -> str:
+def _cluster_column(table: pd.DataFrame, choice: PromptChoice, where: str, place: Place) -> str:
     """The column that holds the clusters: the one the spec names, else the first that tells prompts apart."""
     if choice.clusters is None:
         # A column with one entry throughout (the set's only relation) would make all prompts one cluster,
@@ -247,21 +275,14 @@ def _cluster_column(table: pd.DataFrame, choice: PromptChoice, where: str) -> st
     if choice.clusters not in table:
         raise DataError(
             f"no column {choice.clusters!r} to take clusters from",
-            where=where,
-            expected=f"one of {', '.join(table.columns)}",
-            near=nearest(choice.clusters, table.columns),
+            where=place(("clusters",)),
+            expected=f"a column of {where}: {', '.join(map(str, table.columns))}",
+            near=nearest(choice.clusters, map(str, table.columns)),
         )
     for prompt, cluster in zip(table["id"], table[choice.clusters], strict=True):
-        if pd.isna(cluster) or not str(cluster).strip():
-            seen = f"nothing for the prompt {prompt!r}"
+        # A nested column of a parquet file is no label.
+        nested = not pd.api.types.is_scalar(cluster)
+        if nested or pd.isna(cluster) or not str(cluster).strip():
+            seen = f"{type(cluster).__name__ if nested else 'nothing'} for the prompt {prompt!r}"
             raise DataError(f"{choice.clusters} names no cluster", where=where, seen=seen)
     return choice.clusters
-
-
-def _joined(words: list[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def _listed(columns: Iterable[str]) -> str:
-    names = list(columns)
-    return ("column " if len(names) == 1 else "columns ") + ", ".join(names)

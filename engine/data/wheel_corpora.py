@@ -32,6 +32,7 @@ class WheelCorpus:
     sha256: str
     licence: str
     size_bytes: int
+    tokens: int  # of SmolLM2, about what it is for any model
 
     @property
     def hash(self) -> str:
@@ -90,9 +91,10 @@ KNOWN = (
         sha256="a53f4648dec40467ebdcbc7a1307eddb51fe6e28e9309f6ebde81ba0d04bea2d",
         licence="English Wikipedia, CC BY-SA 3.0",
         size_bytes=27_809_988,
+        tokens=654_905,
     ),
 )
-"""wikipedia-106: 106 articles of an export of May 2016, Anarchism to Algorithm, 654,905 tokens of SmolLM2.
+"""wikipedia-106: 106 articles of an export of May 2016, Anarchism to Algorithm.
 A test of gensim counts its words; here it is read as prose."""
 
 

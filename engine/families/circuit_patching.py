@@ -100,7 +100,7 @@ def run(lab: Lab, params: Params) -> Result:
     ev = facts.evidence()
     choosing, measuring = facts.halves(ev)
 
-    ablated = ablation(lab.model, facts.prompts, params.ablation, params.seed)
+    ablated = ablation(lab.model, facts.pairs, params.ablation, params.seed)
     metric = patch_metric(lab.model, ablated.denoising, params.metric)
     measured_by = WORDS[params.metric]
 
@@ -197,7 +197,7 @@ def patched(
     roles = {"resid_pre": stream, "attn_out": ENDS, "mlp_out": ENDS, "z": ("last",)}
     if everywhere:
         roles = {"resid_pre": ROLES, "attn_out": ROLES, "mlp_out": ROLES, "z": ENDS}
-    positions = {site: role_positions(facts.prompts, *where) for site, where in roles.items()}
+    positions = {site: role_positions(facts.pairs, *where) for site, where in roles.items()}
     return sweep(lab.model, pairs, positions=positions, metric=metric, instead=instead, progress=progress)
 
 
@@ -206,7 +206,7 @@ def by_role(effects: Effects, facts: Facts) -> Curves:
     curves = {}
     for site in ("resid_pre", "attn_out", "mlp_out"):
         for role in ROLES:
-            curve = over_positions(effects[site], role_positions(facts.prompts, role))
+            curve = over_positions(effects[site], role_positions(facts.pairs, role))
             # Roles that were not patched are NaN throughout, and have no curve.
             if np.isfinite(curve).any():
                 curves[site, role] = curve
@@ -215,7 +215,7 @@ def by_role(effects: Effects, facts: Facts) -> Curves:
 
 def at_role(effects: Effects, facts: Facts, role: str) -> Effects:
     """Each prompt's effects at the positions of a role: "prompt layer head" for z."""
-    positions = role_positions(facts.prompts, role)
+    positions = role_positions(facts.pairs, role)
     return {name: over_positions(effect, positions) for name, effect in effects.items()}
 
 
@@ -262,7 +262,7 @@ def from_another_fact(
     places = {"subject_resid": ("resid_pre", "subject last", 0)}
     places |= {name: (*PLACES[name], layer) for name, layer in layers.items()}
     used = {layer for _, _, layer in places.values()} | {head[0]}
-    asked = role_positions(facts.prompts, *ENDS)[rows]
+    asked = role_positions(facts.pairs, *ENDS)[rows]
     # Scaled by the pair's own clean run: the unrelated source's metric of these answers means nothing.
     found = sweep(lab.model, pairs, positions=asked, layers=used, metric=metric.rows(rows))
     found = found.normalised(clean[rows])
@@ -274,10 +274,10 @@ def from_another_fact(
     source = f"patched from another fact of equal length, of another relation for {share}"
     controls = {}
     for name, (site, role, layer) in places.items():
-        effect = over_positions(found[site], role_positions(facts.prompts, role)[rows])[:, layer]
+        effect = over_positions(found[site], role_positions(facts.pairs, role)[rows])[:, layer]
         about = f"{site} of layer {layer} at the {role} token, {source}."
         controls[name] = over.control(f"{name}_unrelated", effect, about)
-    effect = over_positions(found["z"], role_positions(facts.prompts, "last")[rows])[:, *head]
+    effect = over_positions(found["z"], role_positions(facts.pairs, "last")[rows])[:, *head]
     about = f"The best head, {source}."
     controls["top_head"] = over.control("top_head_unrelated", effect, about)
     return controls

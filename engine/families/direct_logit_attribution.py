@@ -36,9 +36,9 @@ from engine.lab.receipts import attribution_receipt
 from engine.models.hooked import HookedModel
 from engine.models.micro import micro_model
 from engine.spec.family_params import FamilyParams
-from engine.spec.inputs import PAIRS, Inputs
+from engine.spec.inputs import ANSWERS, Inputs
 
-inputs = Inputs(prompts=PAIRS)
+inputs = Inputs(prompts=ANSWERS)
 
 
 class Params(FamilyParams):

@@ -35,9 +35,9 @@ from engine.lab.profiles import block_at_depth, first_for_good, known_answer
 from engine.lab.receipts import lens_receipt
 from engine.models.micro import micro_model
 from engine.spec.family_params import FamilyParams
-from engine.spec.inputs import PAIRS, Inputs
+from engine.spec.inputs import ANSWERS, Inputs
 
-inputs = Inputs(prompts=PAIRS)
+inputs = Inputs(prompts=ANSWERS)
 
 
 class Params(FamilyParams):

@@ -35,11 +35,11 @@ from engine.lab.profiles import block_at_depth, first_for_good, known_answer
 from engine.lab.receipts import base_receipts_of_contexts, lens_receipt
 from engine.lab.tuned_lens import Translators, divergences, fit_translators, solved
 from engine.spec.family_params import SeedParams
-from engine.spec.inputs import PAIRS, Inputs
+from engine.spec.inputs import ANSWERS, Inputs
 
 LENSES = ("plain", "tuned")
 
-inputs = Inputs(prompts=PAIRS, corpus=True)
+inputs = Inputs(prompts=ANSWERS, corpus=True)
 
 
 class Params(SeedParams):

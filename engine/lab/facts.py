@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from engine.data.answers import PromptAnswers
 from engine.data.pairs import PromptPairs
 from engine.errors import DataError
 from engine.evidence.builder import Evidence
@@ -32,7 +33,7 @@ class Facts:
     `given` is how many prompts there were, `unused` how many known ones a limit left out.
     """
 
-    prompts: PromptPairs
+    prompts: PromptAnswers
     given: int
     unused: int = 0
 
@@ -90,9 +91,14 @@ class Facts:
         return ev.where(self.selecting, chosen_on=words), ev.where(~self.selecting, chosen_on=words)
 
     @property
+    def pairs(self) -> PromptPairs:
+        """The prompts with their corrupted ones; DataError where they have none."""
+        return with_corrupted(self.prompts)
+
+    @property
     def denoising(self) -> PatchPairs:
         """From the clean prompt into the corrupted one."""
-        p = self.prompts
+        p = self.pairs
         return PatchPairs(p.corrupted, p.clean, p.last, p.answer, p.wrong_answer)
 
     @property
@@ -135,7 +141,7 @@ class Facts:
 
 def known_facts(
     model: HookedModel,
-    prompts: PromptPairs,
+    prompts: PromptAnswers,
     *,
     known_rank: int = 0,
     both_sides: bool = False,
@@ -155,7 +161,7 @@ def known_facts(
     # On the corrupted prompt the two answers change their parts.
     if both_sides and len(kept):
         answers = torch.stack((kept.wrong_answer, kept.answer), dim=1)
-        rank, other = token_ranks(model, kept.corrupted, kept.last, answers).T
+        rank, other = token_ranks(model, with_corrupted(kept).corrupted, kept.last, answers).T
         known = (rank <= known_rank) & (rank < other)
         kept = kept.keep(known, "the model does not know the corrupted prompt's answer")
     if len(kept) < 2:
@@ -169,6 +175,14 @@ def known_facts(
     facts = Facts(kept, given)
     chosen = first_per_stratum(facts.ids, facts.relations, per_relation)
     return Facts(kept.keep(torch.as_tensor(chosen), "over the limit of prompts"), given, int((~chosen).sum()))
+
+
+def with_corrupted(prompts: PromptAnswers) -> PromptPairs:
+    """The prompts as pairs; DataError where they have no corrupted ones."""
+    if isinstance(prompts, PromptPairs):
+        return prompts
+    # A family that reads pairs is never given anything else: the plan has judged its prompts.
+    raise DataError("these prompts have no corrupted ones", expected="pairs", seen="prompts with answers")
 
 
 def token_ranks(
@@ -207,7 +221,7 @@ def _partners(ids: Sequence[str], relations: Sequence[str]) -> list[list[int]]:
     return partners
 
 
-def _subject_spans(prompts: PromptPairs) -> list[tuple[int, int] | None]:
+def _subject_spans(prompts: PromptAnswers) -> list[tuple[int, int] | None]:
     """First and last token of each subject; None where the prompts name no subjects."""
     if prompts.subject_first is None or prompts.subject_last is None:
         return [None] * len(prompts)

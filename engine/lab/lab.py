@@ -8,14 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.data.answers import PromptAnswers, tokenize_answers
+from engine.data.chat import ChatPrompts, render_chat
+from engine.data.contrasts import TextContrasts, tokenize_contrasts
 from engine.data.corpora import Corpus
-from engine.data.pairs import PromptPairs, tokenize_pairs
+from engine.data.labelled import LabelledTexts, tokenize_labelled
+from engine.data.pairs import tokenize_pairs
+from engine.data.prompt_kinds import KINDS
 from engine.data.prompts import PromptSet
 from engine.errors import SpecError
 from engine.evidence.result import Check, Result
 from engine.lab.facts import Facts, known_facts
 from engine.lab.receipts import model_receipts
 from engine.lab.used_run import Point, UsedRun
+from engine.spec.inputs import ANSWERS, CHAT, CONTRAST, LABELLED, PAIRS, PromptKind
 from engine.spec.models import Scalar
 
 if TYPE_CHECKING:
@@ -64,11 +70,36 @@ class Lab:
         # Not where the step raised, which ends the run.
         self.staged = until
 
-    def tokenized(self) -> PromptPairs:
-        """The prompt pairs that fit the tokenizer; SpecError where the experiment names no prompts."""
+    def tokenized(self) -> PromptAnswers:
+        """The prompts with answers that fit the tokenizer: pairs where the set has corrupted prompts."""
+        prompts = self._prompts(PAIRS, ANSWERS)
+        read = tokenize_pairs if prompts.kind == PAIRS else tokenize_answers
+        return read(prompts, self.model)
+
+    def contrasts(self) -> TextContrasts:
+        """The contrasts that the model can read and tell apart."""
+        return tokenize_contrasts(self._prompts(CONTRAST), self.model, self.model.anatomy.context_tokens)
+
+    def labelled(self) -> LabelledTexts:
+        """The labelled texts that the model can read."""
+        return tokenize_labelled(self._prompts(LABELLED), self.model, self.model.anatomy.context_tokens)
+
+    def chat(self) -> ChatPrompts:
+        """The requests in the model's own chat template; DataError where it has none."""
+        return render_chat(self._prompts(CHAT), self.model)
+
+    def _prompts(self, *kinds: PromptKind) -> PromptSet:
+        """The prompts, of one of these kinds; SpecError where the experiment names none or others."""
         if self.prompts is None:
             raise SpecError("this family needs prompts", expected="prompts: {name: facts}", seen="none")
-        return tokenize_pairs(self.prompts, self.model)
+        if self.prompts.kind not in kinds:
+            raise SpecError(
+                f"these prompts are {KINDS[self.prompts.kind].noun}",
+                where=self.prompts.name,
+                expected=" or ".join(KINDS[kind].noun for kind in kinds),
+                hint="declare what the family reads: inputs = Inputs(prompts=...)",
+            )
+        return self.prompts
 
     def text(self) -> Corpus:
         """The text to run over, in the model's tokens; SpecError where the experiment names no corpus."""

@@ -19,6 +19,7 @@ from engine.spec.models import Assumption, Claim, CorpusChoice, Experiment, Prom
 
 PROMPTS: dict[PromptKind, str] = {
     "pairs": "a clean and a corrupted prompt of equal length, with the answer of each",
+    "answers": "a prompt and its answer; pairs are enough too",
     "contrast": "two texts with one difference",
     "labelled": "texts with a label each",
     "chat": "requests, put into the model's own chat template",

@@ -94,6 +94,8 @@ def provenance_facts(provenance: Provenance) -> LabelledFacts:
         ("Model", f"{model}, {provenance.quantisation}" if provenance.quantisation else model),
         ("Hook site", provenance.hook_site),
         ("Compared with", ", ".join(f"{name}, hash {h[:12]}" for name, h in provenance.second.items())),
+        ("Prompts", provenance.read.get("prompts", "")),
+        ("Corpus", provenance.read.get("corpus", "")),
         ("Number format", provenance.dtype),
         ("Device", provenance.device),
         ("Versions", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())),

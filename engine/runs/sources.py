@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.runs.investigation import project_or_none
 from engine.runs.model_paths import located, missing_path
+from engine.spec.document import Loc
+from engine.spec.inputs import PromptKind
 from engine.spec.models import CorpusChoice, PromptChoice
 from engine.spec.points import FamilyCatalog
 
@@ -58,8 +60,8 @@ class Sources:
     family: Callable[[str], Any]
     model_facts: Callable[[str, str], ModelFacts]
     data_hash: Callable[[PromptChoice, Path], str]
-    load_prompts: Callable[[PromptChoice, Path], PromptSet]
-    check_prompts: Callable[[PromptChoice, Path], int]
+    load_prompts: Callable[[PromptChoice, Path, PromptKind], PromptSet]
+    check_prompts: Callable[[PromptChoice, Path, PromptKind, Callable[[Loc], str]], int]
     corpus_hash: Callable[[CorpusChoice, Path], str]
     check_corpus: Callable[[CorpusChoice, Path], int]
     load_corpus: Callable[[CorpusChoice, Path, HookedModel], Corpus]
@@ -151,21 +153,26 @@ def model_facts(name: str, dtype: str) -> ModelFacts:
     )
 
 
-def check_prompts(choice: PromptChoice, folder: Path) -> int:
-    """How many prompts are chosen; DataError with file and line where they cannot be used."""
+def check_prompts(choice: PromptChoice, folder: Path, kind: PromptKind, place: Callable[[Loc], str]) -> int:
+    """How many prompts are chosen; DataError with file and line where they cannot be used as this kind.
+
+    `place` says where in the spec something inside of `prompts:` stands.
+    """
     from engine.data.prompts import load_prompts
 
-    return len(load_prompts(choice, folder).table)
+    return len(load_prompts(choice, folder, kind, place).table)
 
 
 def check_corpus(choice: CorpusChoice, folder: Path) -> int:
     """About how many tokens are chosen; DataError with file and line where the text cannot be read."""
-    from engine.data.corpora import count_characters
+    from engine.data.corpora import count_characters, tokens_by_name
 
     characters = count_characters(choice, folder)
+    # Packaged and hub corpora count no characters: what is asked for is there, or all that the name means.
+    if not characters:
+        return choice.tokens or tokens_by_name(choice.name)
     whole = round(characters / CHARACTERS_PER_TOKEN)
-    # Packaged and hub corpora count no characters: then what is asked for is what is known.
-    return min(whole, choice.tokens) if choice.tokens and whole else choice.tokens or whole
+    return min(whole, choice.tokens) if choice.tokens else whole
 
 
 def installed_versions() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What a family reads, as it declares it: a spec is judged by this before any model is loaded.
 
-inputs = Inputs(prompts=PAIRS)
+inputs = Inputs(prompts=PAIRS)          # or ANSWERS, CONTRAST, LABELLED, CHAT
 inputs = Inputs(corpus=True, site=True)
 inputs = Inputs(uses={"saes": Uses("polysemanticity_sae", over="seed")})
 inputs = Inputs(corpus=True, site_parameters=("sites",))
@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-PromptKind = Literal["pairs", "contrast", "labelled", "chat"]
+PromptKind = Literal["pairs", "answers", "contrast", "labelled", "chat"]
 
 PAIRS: PromptKind = "pairs"
 """A clean and a corrupted prompt of equal length, with the answer of each."""
+ANSWERS: PromptKind = "answers"
+"""A prompt with its answer. Pairs are enough as well, and are read as pairs."""
 CONTRAST: PromptKind = "contrast"
 """Two texts with one difference."""
 LABELLED: PromptKind = "labelled"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,22 @@ def written_at(path: Path, value: Any, places: Iterable[Loc]) -> str:
         if loc in document.values and value_at(document.value, loc) == value:
             return document.where(loc)
     return str(path)
+
+
+def places_in(path: Path) -> Callable[[Loc], str]:
+    """`file:line:column: path` of any location in a spec, as its whole form has them.
+
+    The file is read when the first place is asked for, which is where something is wrong.
+    """
+
+    @cache
+    def document() -> Document:
+        return _with_models(_whole(read_document(path)))
+
+    def place(loc: Loc) -> str:
+        return document().where(loc)
+
+    return place
 
 
 def is_flat(data: dict) -> bool:

@@ -5,9 +5,18 @@ The JSON Schema for editors and the reference page are derived from the docstrin
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 TEXT_PATTERN = r"\S"
@@ -26,17 +35,57 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class PromptChoice(Strict):
-    """Which prompts: a packaged set or a file, and how many of which relations."""
+def _absent(value: object) -> bool:
+    return value is None or value == {}
 
-    name: Text
-    """A packaged prompt set (`facts`), or the path of a CSV or JSONL file beside the spec."""
+
+PromptRow = Annotated[dict[Text, Scalar | None], Field(min_length=1)]
+
+
+class PromptChoice(Strict):
+    """Which prompts: a packaged set, a file, a dataset of the hub or rows written here; and which of them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["name"]}, {"required": ["rows"]}]},
+    )
+
+    name: Text | None = None
+    """A packaged prompt set (`facts`), the path of a CSV, JSONL or parquet file beside the spec, or a dataset
+    of the hub (`org/name`)."""
     relations: Annotated[list[Text], Field(min_length=1)] | None = None
     """Only these relations; all of them when left out."""
     limit: Positive | None = None
     """At most this many prompts; all of them when left out."""
     clusters: Text | None = None
-    """The column whose equal entries make prompts one cluster; the relation when left out."""
+    """The column whose equal entries make prompts one cluster; when left out the first of relation, template,
+    subject, document and topic that tells prompts apart."""
+    # Left out of what is hashed where they are not used: a set without them is what it was before there were
+    # any.
+    rows: Annotated[list[PromptRow], Field(min_length=1)] | None = Field(default=None, exclude_if=_absent)
+    """The prompts themselves, in place of a name."""
+    columns: dict[Text, Text] = Field(default={}, exclude_if=_absent)
+    """What the file calls the columns that go by other names here, as `{prompt: question}`."""
+    split: Text | None = Field(default=None, exclude_if=_absent)
+    """Which split of a dataset of the hub; `train` when left out."""
+    configuration: Text | None = Field(default=None, exclude_if=_absent)
+    """Which configuration of a dataset of the hub, where it has several."""
+
+    @model_validator(mode="after")
+    def _name_or_rows(self) -> PromptChoice:
+        if (self.name is None) == (self.rows is None):
+            seen = "neither" if self.name is None else "both"
+            raise ValueError(f"{seen} of name and rows, of which prompts need one")
+        return self
+
+    @property
+    def label(self) -> str:
+        """What a person calls these prompts."""
+        return self.name or f"{len(self.rows or ())} rows of the spec"
+
+    @property
+    def rows_hash(self) -> str:
+        """SHA-256 of the rows that are written here."""
+        return hashlib.sha256(json.dumps(self.rows, sort_keys=True).encode()).hexdigest()
 
 
 class CorpusChoice(Strict):
@@ -45,7 +94,8 @@ class CorpusChoice(Strict):
     name: Text
     """A packaged corpus (`smollm2-samples`), a hub corpus, or the path of a text, JSONL or parquet file."""
     tokens: Positive | None = None
-    """At most this many tokens; all of them when left out."""
+    """At most this many tokens. When left out: all of a packaged corpus or a file; of a hub corpus the
+    documents that its name speaks of (`openwebtext-100`: the first 100)."""
 
 
 def _named(value: object) -> object:
@@ -72,7 +122,7 @@ class Experiment(Strict):
     hook_site: Text | None = None
     """Where in the model, by TransformerLens name; `blocks.50%.hook_resid_pre` is a relative depth."""
     prompts: Prompts = None
-    """The prompts to run: a set's name, or `{name, relations, limit}`."""
+    """The prompts to run: a set's name, `{name, relations, limit}`, or `{rows: [...]}`."""
     corpus: Corpus = None
     """The text to run over: a corpus's name, or `{name, tokens}`."""
     parameters: dict[str, Any] = {}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import graphlib
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from engine.errors import SpecError
-from engine.spec.inputs import Inputs
+from engine.spec.inputs import PAIRS, Inputs, PromptKind
 from engine.spec.models import Experiment, Scalar, Spec
 from engine.spec.problems import strictly
 
@@ -71,10 +71,25 @@ def normalised(experiment: Experiment, point: Mapping[str, Scalar], catalog: Fam
     """
     # As JSON, so that hashes do not depend on how Python shows a value.
     plain = experiment.model_dump(mode="json", exclude={"name", "models", "sweep", "parameters"})
+    if experiment.prompts and experiment.prompts.rows:
+        # By its hash and not in full: what is asked is stored and published with every run.
+        plain["prompts"]["rows"] = f"{len(experiment.prompts.rows)} rows, {experiment.prompts.rows_hash}"
     parameters = params_at(experiment, point, catalog).model_dump(mode="json")
     # A dictionary that is not given is left out: hashes are those from before a family could be given one.
     unset = [name for name in coder_fields(experiment.family, catalog) if parameters[name] is None]
     return plain | {"parameters": {name: value for name, value in parameters.items() if name not in unset}}
+
+
+def prompt_kind(family: str, catalog: FamilyCatalog) -> PromptKind:
+    """The kind of prompts that a family reads; pairs where it does not say."""
+    inputs = catalog.inputs(family) if family in catalog.names() else None
+    return (inputs.prompts if inputs else None) or PAIRS
+
+
+def families_reading(kinds: Collection[str], catalog: FamilyCatalog) -> list[str]:
+    """The families that read prompts of one of these kinds."""
+    found = {name: catalog.inputs(name) for name in catalog.names()}
+    return [name for name, inputs in found.items() if inputs and inputs.prompts in kinds]
 
 
 def second_model_field(family: str, catalog: FamilyCatalog) -> str:

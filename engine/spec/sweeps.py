@@ -111,7 +111,8 @@ def relocated(spec: Spec, source: Path, target: Path) -> Spec:
     plain = spec.model_dump(mode="json", exclude_defaults=True)
     for experiment in plain["experiments"].values():
         for data in (experiment.get("prompts"), experiment.get("corpus")):
-            if data and (file := source / data["name"]).is_file():
+            name = data.get("name") if data else None
+            if name and (file := source / name).is_file():
                 # Only of files that are there: a packaged set has a name and no path.
                 data["name"] = os.path.relpath(file, target)
     return strictly(Spec, plain)

@@ -14,11 +14,13 @@ import pytest
 from engine.data import corpora
 from engine.data.corpora import (
     Corpus,
+    corpus_card,
     corpus_hash,
     corpus_names,
     document_numbers,
     load_corpus,
     tokenizer_hash,
+    tokens_by_name,
 )
 from engine.data.packed import write_packed
 from engine.errors import DataError
@@ -148,8 +150,16 @@ def test_names_and_paths_that_are_not_there_bring_the_nearest(tmp_path: Path, mo
 
 
 def test_a_hub_corpus_needs_to_know_how_much(tmp_path: Path):
-    with pytest.raises(DataError, match="how much of openwebtext-100"):
-        corpus_hash(CorpusChoice(name="openwebtext-100"), tmp_path)
+    with pytest.raises(DataError, match="how much of openwebtext to stream") as caught:
+        corpus_hash(CorpusChoice(name="openwebtext"), tmp_path)
+    assert caught.value.hint.endswith("smollm2-samples, wikipedia-106, openwebtext-100, pile-10k")
+
+
+def test_a_name_alone_says_how_much_where_it_can(tmp_path: Path):
+    assert tokens_by_name("smollm2-samples") == corpus_card("smollm2-samples")["tokens"]
+    assert tokens_by_name("wikipedia-106") == 654_905
+    assert tokens_by_name("openwebtext-100") == 110_000
+    assert tokens_by_name("openwebtext") == tokens_by_name("org/name") == tokens_by_name("texts.jsonl") == 0
 
 
 def test_packaged_tokens_are_used_as_they_are_only_by_the_same_tokenizer(tmp_path, model, monkeypatch):

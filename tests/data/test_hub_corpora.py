@@ -68,6 +68,21 @@ def test_a_corpus_is_streamed_at_a_recorded_commit_and_read_once(hub: Hub, tmp_p
     assert len(hub.calls) == 2
 
 
+def test_a_name_that_speaks_of_a_number_of_documents_is_enough(hub: Hub, tmp_path: Path):
+    hub.rows = [{"text": "the red cat"}, {"text": ""}] * 60
+    corpus = load_corpus(CorpusChoice(name="openwebtext-100"), tmp_path, micro_model())
+    # The first 100 rows, of which every second one is empty and so no document.
+    assert (len(corpus.starts), len(corpus.ids)) == (50, 150)
+    assert corpus.amount == "150 tokens of 50 documents"
+    hub.problem = OSError("no network")
+    again = load_corpus(CorpusChoice(name="openwebtext-100"), tmp_path, micro_model())
+    assert again.ids.tolist() == corpus.ids.tolist()
+    # Another amount is kept beside it, and is the same text.
+    hub.problem = None
+    more = load_corpus(CorpusChoice(name="openwebtext-100", tokens=170), tmp_path, micro_model())
+    assert (more.hash, more.ids[:150].tolist()) == (corpus.hash, corpus.ids.tolist())
+
+
 def test_any_dataset_id_is_a_corpus(hub: Hub, tmp_path: Path):
     load_corpus(CorpusChoice(name="some-one/Some.Thing", tokens=3), tmp_path, micro_model())
     assert hub.calls[-1] == ("some-one/Some.Thing", None, "train", "abc123", True)

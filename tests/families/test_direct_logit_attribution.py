@@ -1,10 +1,16 @@
 """Attribution on a model in which one head writes the whole answer."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from engine.data.prompts import load_prompts
 from engine.families.direct_logit_attribution import Params, run
-from engine.lab.planted import HEAD, LAYER, planted_lab
+from engine.lab.lab import Lab
+from engine.lab.planted import HEAD, LAYER, planted_lab, planted_model
+from engine.spec.inputs import ANSWERS
+from engine.spec.models import PromptChoice
 
 
 def test_the_planted_head_writes_it_all(attribution):
@@ -49,3 +55,19 @@ def test_shares_are_read_against_those_towards_another_answer(attribution):
     assert found["mlp_share"].control == found["mlp_positive_share"].control == "other_mlp_positive_share"
     shares = [found[f"other_{kind}_positive_share"].value for kind in ("mlp", "head", "embedding")]
     assert 0.9 < sum(shares) <= 1.001
+
+
+def test_a_prompt_and_its_answer_are_enough():
+    pairs = planted_lab().prompts
+    assert pairs is not None
+    rows = [
+        {"prompt": clean, "answer": answer.strip(), "relation": relation}
+        for clean, answer, relation in pairs.table[["clean", "answer", "relation"]].to_numpy()
+    ]
+    prompts = load_prompts(PromptChoice.model_validate({"rows": rows}), Path(), ANSWERS)
+    found = run(Lab(planted_model(), prompts), Params())
+    assert found.measurements["top_head_layer"].value == LAYER
+    assert found.measurements["head_share"].value == pytest.approx(1.0)
+    # Towards the answer of a prompt that is neither its own nor its wrong one.
+    assert found.measurements["top_head_other_answer"].value == pytest.approx(0.0, abs=1e-6)
+    assert not found.failed_checks

@@ -1,10 +1,16 @@
 """The lens on a model that looks its answers up in layer 1."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from engine.data.prompts import load_prompts
 from engine.families import logit_lens
-from engine.lab.planted import LAYER, N_LAYERS, planted_lab
+from engine.lab.lab import Lab
+from engine.lab.planted import LAYER, N_LAYERS, planted_lab, planted_model
+from engine.spec.inputs import ANSWERS
+from engine.spec.models import PromptChoice
 
 
 def test_the_answer_commits_where_it_was_planted(lens):
@@ -52,3 +58,18 @@ def test_a_looser_rank_commits_no_later(lens):
     loose = logit_lens.run(planted_lab(), logit_lens.Params(commit_rank=5)).measurements
     assert loose["commit_layer"].value <= lens.measurements["commit_layer"].value
     assert np.isfinite(loose["lead_layer"].value)
+
+
+def test_a_prompt_and_its_answer_are_enough(lens):
+    pairs = planted_lab().prompts
+    assert pairs is not None
+    rows = [
+        {"prompt": clean, "answer": answer.strip(), "relation": relation}
+        for clean, answer, relation in pairs.table[["clean", "answer", "relation"]].to_numpy()
+    ]
+    prompts = load_prompts(PromptChoice.model_validate({"rows": rows}), Path(), ANSWERS)
+    found = logit_lens.run(Lab(planted_model(), prompts), logit_lens.Params())
+    assert found.measurements["prompts_used"].value == len(rows)
+    for name in ("commit_layer", "steepest_layer", "logprob"):
+        assert found.measurements[name].value == pytest.approx(lens.measurements[name].value)
+    assert not found.failed_checks

@@ -1,17 +1,35 @@
 """What an experiment may ask of its lab."""
 
+from pathlib import Path
+
 import pytest
 
+from engine.data.prompts import load_prompts
 from engine.errors import SpecError
 from engine.evidence.result import Result
 from engine.lab.lab import Lab, Point, UsedRun
 from engine.lab.planted import planted_lab
 from engine.models.micro import micro_model
+from engine.spec.inputs import LABELLED
+from engine.spec.models import PromptChoice
 
 
 def test_a_family_that_needs_prompts_says_so():
     with pytest.raises(SpecError, match="needs prompts"):
         Lab(micro_model()).known_facts()
+
+
+def test_prompts_are_handed_out_as_what_they_are_and_as_nothing_else():
+    rows = [{"text": "red cat", "label": "a"}, {"text": "green dogs", "label": "b"}]
+    prompts = load_prompts(PromptChoice.model_validate({"rows": rows}), Path(), LABELLED)
+    lab = Lab(micro_model(), prompts)
+    assert lab.labelled().labels == ("a", "b")
+    with pytest.raises(SpecError, match=r"these prompts are labelled texts(?s:.)*expected: contrasts"):
+        lab.contrasts()
+    with pytest.raises(SpecError, match="expected: pairs or prompts with answers"):
+        lab.tokenized()
+    with pytest.raises(SpecError, match="expected: chat requests"):
+        lab.chat()
 
 
 def test_a_family_that_needs_a_corpus_says_so():

@@ -22,6 +22,7 @@ from engine.runs.sources import (
     model_facts,
     project_sources,
 )
+from engine.spec.inputs import PAIRS
 from engine.spec.models import CorpusChoice, PromptChoice
 
 LOADS = """
@@ -91,10 +92,10 @@ def test_a_model_of_the_project_is_loaded_from_its_folder_and_keeps_its_name(
 
 
 def test_prompts_are_counted_and_refused_by_line(tmp_path: Path) -> None:
-    assert check_prompts(PromptChoice(name="facts", limit=7), tmp_path) == 7
+    assert check_prompts(PromptChoice(name="facts", limit=7), tmp_path, PAIRS, str) == 7
     (tmp_path / "own.csv").write_text("prompt\n")
     with pytest.raises(DataError, match=r"own\.csv"):
-        check_prompts(PromptChoice(name="own.csv"), tmp_path)
+        check_prompts(PromptChoice(name="own.csv"), tmp_path, PAIRS, str)
 
 
 def test_tokens_of_a_text_are_estimated_from_its_characters_and_never_above_what_is_chosen(
@@ -109,6 +110,7 @@ def test_tokens_of_a_text_are_estimated_from_its_characters_and_never_above_what
 
 def test_where_characters_are_not_counted_what_is_chosen_is_what_is_known(tmp_path: Path) -> None:
     assert check_corpus(CorpusChoice(name="smollm2-samples", tokens=1234), tmp_path) == 1234
+    assert check_corpus(CorpusChoice(name="smollm2-samples"), tmp_path) > 10**6
 
 
 def test_versions_are_told_also_of_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,7 +187,9 @@ class Toy:
 
         def load_corpus(choice, base: Path, model) -> Any:
             words = (base / choice.name).read_text().split()
-            return SimpleNamespace(ids=words[: choice.tokens], hash=data_hash(choice, base))
+            ids = words[: choice.tokens]
+            amount = f"{len(ids)} words"
+            return SimpleNamespace(ids=ids, hash=data_hash(choice, base), source="a toy text", amount=amount)
 
         package = self.root / "engine"
         catalog: Any = SimpleNamespace(
@@ -195,15 +197,15 @@ class Toy:
             params=lambda name: self.family(name).Params,
             inputs=lambda name: getattr(self.family(name), "inputs", None),
         )
-        prompts: Any = SimpleNamespace(table=[1, 2, 3])
+        prompts: Any = SimpleNamespace(table=[1, 2, 3], source="a toy set", amount="3 prompts")
         return Sources(
             catalog=catalog,
             family_file=lambda name: package / "families" / f"{name}.py",
             family=self.family,
             model_facts=facts,
             data_hash=data_hash,
-            load_prompts=lambda choice, base: prompts,
-            check_prompts=lambda choice, base: len(prompts.table),
+            load_prompts=lambda choice, base, kind: prompts,
+            check_prompts=lambda choice, base, kind, place: len(prompts.table),
             corpus_hash=data_hash,
             check_corpus=lambda choice, base: choice.tokens or 0,
             load_corpus=load_corpus,

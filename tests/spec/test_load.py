@@ -91,6 +91,14 @@ MISTAKES = [
         LENS + "    prompts: {name: facts, limit: 0}\n",
         "7:35: experiments.a.prompts.limit: .*more than 0.*seen: 0",
     ),
+    (
+        LENS + "    prompts: {limit: 3}\n",
+        "7:5: experiments.a.prompts: neither of name and rows, of which prompts need one",
+    ),
+    (
+        LENS + "    prompts:\n      rows:\n        - {prompt: x, answer: [y]}\n",
+        "9:23: experiments.a.prompts.rows.0..answer: the wrong kind of value",
+    ),
     (LENS + "    prompts: [facts]\n", "7:5: experiments.a.prompts: .*a name or a mapping"),
     (LENS + "    parameters:\n", "7:16: experiments.a.parameters: .*seen: nothing.*remove the key"),
     (LENS + "  1st: {family: lens}\n", "7:3: experiments.1st: .*not beginning with a digit"),

@@ -76,3 +76,19 @@ def test_a_circle_of_uses_is_refused():
         SpecError, match=r"a uses b uses c uses a|b uses c uses a uses b|c uses a uses b uses c"
     ):
         experiment_order(spec_of(a=["b"], b=["c"], c=["a"]))
+
+
+def test_a_prompt_choice_asks_for_what_it_asked_for_before_there_were_rows(catalog):
+    asked = normalised(Experiment.model_validate({"family": "lens", "prompts": "facts"}), {}, catalog)
+    assert asked["prompts"] == {"name": "facts", "relations": None, "limit": None, "clusters": None}
+
+
+def test_rows_of_a_spec_are_asked_for_by_their_hash(catalog):
+    def asked(*rows: dict) -> str:
+        experiment = Experiment.model_validate({"family": "lens", "prompts": {"rows": list(rows)}})
+        return normalised(experiment, {}, catalog)["prompts"]["rows"]
+
+    row = {"prompt": "a", "answer": "b"}
+    assert asked(row).startswith("1 rows, ")
+    assert asked(row) == asked(dict(reversed(row.items())))
+    assert len({asked(row), asked(row, row), asked(row | {"answer": "c"})}) == 3

@@ -87,7 +87,7 @@ def require_same_inputs(sources: Sources, task: Task) -> None:
     prompts = task.experiment.prompts
     corpus = task.experiment.corpus
     if prompts and sources.data_hash(prompts, task.folder) != planned.data["prompts"]:
-        raise DataError(f"{prompts.name} is another file on this node", where=here, expected="the same")
+        raise DataError(f"{prompts.label} is another set on this node", where=here, expected="the same")
     if corpus and sources.corpus_hash(corpus, task.folder) != planned.data["corpus"]:
         raise DataError(f"{corpus.name} is another text on this node", where=here, expected="the same")
     for path, then in planned.coders.items():

@@ -30,7 +30,7 @@ from engine.runs.sources import Sources
 from engine.runs.store import run_folder
 from engine.runs.store.journal import Journal, journal
 from engine.runs.store.store import now
-from engine.spec.points import site_parameters, with_point
+from engine.spec.points import prompt_kind, site_parameters, with_point
 from engine.spec.sites import resolve_site
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Workbench:
         # Peak and time are the run's own: what its model took to load is neither.
         start_peak()
         started = time.monotonic()
-        result, features = self._result(task, inputs, uses, log, listen)
+        result, features, read = self._result(task, inputs, uses, log, listen)
         provenance = model | {
             "second": {name: known or "" for name, known in inputs.second.items()},
             "versions": dict(self.sources.versions()),
@@ -79,6 +79,7 @@ class Workbench:
         # Only where there are any, so that records of other runs stay as they are.
         sites = self._sites(task, inputs)
         provenance |= {"sites": sites} if sites else {}
+        provenance |= {"read": read} if read else {}
         log.write(f"measured in {provenance['seconds']:.1f} s")
         return RunOutput(result, inputs, features, provenance)
 
@@ -118,7 +119,7 @@ class Workbench:
 
     def _result(
         self, task: Task, inputs: RunInputs, uses: UsedRuns, log: Journal, listen: Listener
-    ) -> tuple[Result, dict[str, float]]:
+    ) -> tuple[Result, dict[str, float], dict[str, str]]:
         experiment = task.experiment
         family = self.sources.family(experiment.family)
         given = with_point(experiment, dict(task.name.point)).parameters
@@ -127,14 +128,16 @@ class Workbench:
         lab = self._lab(task, inputs, uses, log, listen)
         # Before the run, which may put another model into the lab.
         features = self._features(task, lab)
+        read = {kind: f"{data.source}: {data.amount}" for kind, data in _data_of(lab).items()}
         found = _validated(family.run(lab, params), str(task.name))
         # What every run owes is no family's business: the lab checked what it handed out.
-        return replace(found, checks=[*lab.receipts, *found.checks]), features
+        return replace(found, checks=[*lab.receipts, *found.checks]), features, read
 
     def _lab(self, task: Task, inputs: RunInputs, uses: UsedRuns, log: Journal, listen: Listener) -> Any:
         """The workplace of a run, with what it is measured on."""
         model = self.load(task, task.name.model, listen)
         prompts = task.experiment.prompts
+        kind = prompt_kind(task.experiment.family, self.sources.catalog)
         corpus = task.experiment.corpus
 
         def progress(fraction: float, message: str = "") -> None:
@@ -144,7 +147,7 @@ class Workbench:
         return self.sources.make_lab(
             model=model,
             load=lambda name: self.load(task, name, listen),
-            prompts=self.sources.load_prompts(prompts, task.folder) if prompts else None,
+            prompts=self.sources.load_prompts(prompts, task.folder, kind) if prompts else None,
             corpus=self.sources.load_corpus(corpus, task.folder, model) if corpus else None,
             folder=task.store_folder,
             uses={role: dict(by_point) for role, by_point in uses.items()},
@@ -164,6 +167,12 @@ class Workbench:
             "tokens": len(lab.corpus.ids) if lab.corpus else 0,
         }
         return {name: float(amount) for name, amount in features.items()}
+
+
+def _data_of(lab: Any) -> dict[str, Any]:
+    """The prompts and the text that a lab was given, by kind."""
+    given = {"prompts": lab.prompts, "corpus": lab.corpus}
+    return {kind: data for kind, data in given.items() if data is not None}
 
 
 def answer_task(

@@ -9,15 +9,21 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.errors import DataError, DataUnavailable
+from engine.errors import DataError, DataUnavailable, WrongPromptKind
 from engine.runs.planning.code_hash import digest
 from engine.runs.planning.keys import canonical
 from engine.runs.sources import Sources
+from engine.spec.document import Loc
+from engine.spec.inputs import PromptKind
 from engine.spec.models import CorpusChoice, PromptChoice
+from engine.spec.points import families_reading, prompt_kind
+
+Place = Callable[[Loc], str]
 
 
 @dataclass(frozen=True)
@@ -52,16 +58,43 @@ class DataChecks:
             entries = json.loads(self.cache_file.read_text(encoding="utf-8")) if self.cache_file else {}
             self.sound = {str(entry): int(amount) for entry, amount in entries.items()}
 
-    def prompts(self, choice: PromptChoice, folder: Path) -> DataFacts:
-        """The chosen prompts; DataError with file and line where they cannot be used."""
-        asked = f"prompts {choice.model_dump_json()}", folder
+    def prompts(self, choice: PromptChoice, folder: Path, family: str, place: Place) -> DataFacts:
+        """The chosen prompts; DataError where the family cannot use them, with the line of the data and that
+        of the spec, of which `place` knows what stands inside of `prompts:`."""
+        kind = prompt_kind(family, self.sources.catalog)
+        asked = f"{kind} {choice.model_dump_json()}", folder
         if asked not in self.seen:
-            known = self.sources.data_hash(choice, folder)
-            entry = self._entry(choice, known)
-            if entry not in self.sound:
-                self._note(entry, self.sources.check_prompts(choice, folder))
-            self.seen[asked] = DataFacts(known, self.sound[entry])
+            try:
+                self.seen[asked] = self._prompts(choice, folder, kind, place)
+            except DataError as error:
+                raise self._told(error, family, place) from error
         return self.seen[asked]
+
+    def _prompts(self, choice: PromptChoice, folder: Path, kind: PromptKind, place: Place) -> DataFacts:
+        try:
+            known = self.sources.data_hash(choice, folder)
+            entry = self._entry(choice, known, kind)
+            if entry not in self.sound:
+                self._note(entry, self.sources.check_prompts(choice, folder, kind, place))
+        except DataUnavailable as error:
+            return DataFacts("", choice.limit or 0, f"{error.problem} ({error.seen})")
+        return DataFacts(known, self.sound[entry])
+
+    def _told(self, error: DataError, family: str, place: Place) -> DataError:
+        """The error with the place in the spec, and for prompts of another kind with the families that read
+        these."""
+        spec = place(())
+        # What is wrong in the spec itself is told there; what is wrong in the data, in both.
+        file = spec.partition(":")[0]
+        if not error.where:
+            error.where = spec
+        elif not error.where.startswith(file):
+            error.named_at = spec
+        if isinstance(error, WrongPromptKind):
+            others = families_reading(error.kinds, self.sources.catalog)
+            error.problem = f"{error.problem} by {family}"
+            error.hint = f"these prompts are enough for {', '.join(others)}" if others else error.hint
+        return error
 
     def corpus(self, choice: CorpusChoice, folder: Path, where: str) -> DataFacts:
         """The chosen text; DataError where it cannot be read, told at `where` if it names no place itself."""
@@ -95,14 +128,14 @@ class DataChecks:
             raise
         return DataFacts(known, self.sound[entry])
 
-    def _entry(self, choice: PromptChoice | CorpusChoice, known: str) -> str:
-        """What a sound file goes by: its bytes, what is chosen of it, and who found it sound.
+    def _entry(self, choice: PromptChoice | CorpusChoice, known: str, kind: str = "") -> str:
+        """What a sound file goes by: its bytes, what is chosen of it as which kind, and who found it sound.
 
         The name's suffix counts, because the same bytes may be sound text and no JSONL.
         """
-        suffix = Path(choice.name).suffix
-        chosen = choice.model_dump(mode="json", exclude={"name"})
-        return digest(canonical([type(choice).__name__, suffix, chosen, known, self.reader]))
+        suffix = Path(choice.name or "").suffix
+        chosen = choice.model_dump(mode="json", exclude={"name", "rows"})
+        return digest(canonical([type(choice).__name__, kind, suffix, chosen, known, self.reader]))
 
     def _note(self, entry: str, amount: int) -> None:
         self.sound[entry] = amount

@@ -31,7 +31,7 @@ from engine.runs.sources import ModelFacts, Sources
 from engine.runs.store.record import RunName, StoredRun
 from engine.runs.store.store import RunStore
 from engine.spec.document import Loc
-from engine.spec.load import written_at
+from engine.spec.load import places_in, written_at
 from engine.spec.models import Experiment
 from engine.spec.points import (
     coder_fields,
@@ -364,20 +364,25 @@ class RunInspector:
     def _data(
         self, experiment: Experiment, investigation: Investigation, name: str
     ) -> tuple[dict[str, str], Amounts, str]:
-        """The hashes and amounts of prompts and corpus, and why a corpus cannot be had here."""
+        """The hashes and amounts of prompts and corpus, and why one cannot be had here."""
         hashes: dict[str, str] = {}
         prompts = tokens = 0
         out_of_reach = ""
         if experiment.prompts is not None:
-            facts = self.data.prompts(experiment.prompts, investigation.folder)
+
+            def place(loc: Loc) -> str:
+                return places_in(investigation.spec_path)(("experiments", name, "prompts", *loc))
+
+            facts = self.data.prompts(experiment.prompts, investigation.folder, experiment.family, place)
             hashes["prompts"] = facts.hash
             prompts = facts.amount
+            out_of_reach = facts.out_of_reach
         if experiment.corpus is not None:
             where = f"{investigation.spec_path}: experiments.{name}.corpus"
             facts = self.data.corpus(experiment.corpus, investigation.folder, where)
             hashes["corpus"] = facts.hash
             tokens = facts.amount
-            out_of_reach = facts.out_of_reach
+            out_of_reach = out_of_reach or facts.out_of_reach
         return hashes, Amounts(prompts, tokens), out_of_reach
 
 

@@ -62,6 +62,7 @@ def test_a_run_keeps_what_a_reader_needs_to_trust_it_and_to_repeat_it(toy: Any) 
     assert provenance["peak_bytes"] > 10_000_000
     assert provenance["seconds"] > 0
     assert provenance["device"].startswith("cpu: ")
+    assert "read" not in provenance  # it reads neither prompts nor text
     with toy.store() as store:
         assert " 50% halfway" in store.log(outcome.run)
 

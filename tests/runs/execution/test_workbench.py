@@ -35,6 +35,7 @@ def test_the_output_says_what_it_was_measured_on_and_what_its_cost_depends_on(to
         "tokens": 3.0,
     }
     assert answer.output.provenance["dtype"] == "float32"
+    assert answer.output.provenance["read"] == {"corpus": "a toy text: 3 words"}
     assert answer.output.provenance["versions"]["torch"] == "2.13.0"
 
 

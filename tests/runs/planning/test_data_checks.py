@@ -12,7 +12,10 @@ import pytest
 
 from engine.errors import DataError, DataUnavailable
 from engine.runs.planning.data_checks import DataChecks
-from engine.runs.sources import check_corpus, check_prompts
+from engine.runs.sources import check_corpus, check_prompts, project_sources
+from engine.spec.document import Loc
+from engine.spec.inputs import PAIRS
+from engine.spec.load import load_spec, places_in
 from engine.spec.models import CorpusChoice, PromptChoice
 
 HEADER = "id,relation,subject,corrupted_subject,clean,corrupted,answer,wrong_answer"
@@ -102,11 +105,11 @@ def test_a_subject_that_only_looks_otherwise_is_found(tmp_path: Path) -> None:
     composed = {**PERU, "subject": "Per\u00fa", "clean": "Fact: The capital of Peru\u0301 is"}
     (tmp_path / "other.jsonl").write_text(json.dumps(composed, ensure_ascii=False))
     for name in ("own.jsonl", "other.jsonl"):
-        assert check_prompts(PromptChoice(name=name), tmp_path) == 1
+        assert check_prompts(PromptChoice(name=name), tmp_path, PAIRS, str) == 1
     without = {**PERU, "subject": "Per"} | {"clean": "Fact: The capital of Chile was"}
     (tmp_path / "own.jsonl").write_text(json.dumps(without))
     with pytest.raises(DataError, match=r"own\.jsonl:1: the clean prompt does not contain its subject"):
-        check_prompts(PromptChoice(name="own.jsonl"), tmp_path)
+        check_prompts(PromptChoice(name="own.jsonl"), tmp_path, PAIRS, str)
 
 
 def test_a_corpus_is_counted_in_about_as_many_tokens_as_are_taken(tmp_path: Path) -> None:
@@ -116,12 +119,17 @@ def test_a_corpus_is_counted_in_about_as_many_tokens_as_are_taken(tmp_path: Path
     assert check_corpus(CorpusChoice(name="smollm2-samples", tokens=20_000), tmp_path) == 20_000
 
 
+def nowhere(loc: Loc) -> str:
+    """The place in a spec of what stands inside of `prompts:`, where none is on disk."""
+    return "spec.yaml:1:1"
+
+
 def counting(toy: Any) -> tuple[Any, list[str]]:
     """The toy's sources, and the names of what they read through."""
     sources, read = toy.sources(), []
 
-    def check(choice: PromptChoice | CorpusChoice, base: Path) -> int:
-        read.append(choice.name)
+    def check(choice: PromptChoice | CorpusChoice, base: Path, *_: object) -> int:
+        read.append(choice.name or "")
         return 3
 
     return replace(sources, check_prompts=check, check_corpus=check), read
@@ -132,15 +140,17 @@ def test_the_same_bytes_are_read_through_once_also_by_the_next_plan(toy: Any, tm
     folder, cache = toy.root / "investigations/words", tmp_path / "data.json"
     choice = PromptChoice(name="words.csv")
     first = DataChecks(sources, "reader", cache)
-    assert first.prompts(choice, folder).amount == 3
-    first.prompts(choice, folder)
+    assert first.prompts(choice, folder, "count_words", nowhere).amount == 3
+    first.prompts(choice, folder, "count_words", nowhere)
     first.save()
-    DataChecks(sources, "reader", cache).prompts(choice, folder)
+    DataChecks(sources, "reader", cache).prompts(choice, folder, "count_words", nowhere)
     assert read == ["words.csv"]
-    DataChecks(sources, "another reader", cache).prompts(choice, folder)
-    DataChecks(sources, "reader", cache).prompts(PromptChoice(name="words.csv", limit=1), folder)
+    DataChecks(sources, "another reader", cache).prompts(choice, folder, "count_words", nowhere)
+    DataChecks(sources, "reader", cache).prompts(
+        PromptChoice(name="words.csv", limit=1), folder, "count_words", nowhere
+    )
     toy.edit("investigations/words/words.csv", "a,b", "a,c")
-    DataChecks(sources, "reader", cache).prompts(choice, folder)
+    DataChecks(sources, "reader", cache).prompts(choice, folder, "count_words", nowhere)
     assert len(read) == 4
 
 
@@ -149,7 +159,7 @@ def test_a_cache_that_cannot_be_read_or_written_is_done_without(toy: Any, tmp_pa
     cache = tmp_path / "data.json"
     cache.write_text("[")
     checks = DataChecks(sources, "", cache)
-    checks.prompts(PromptChoice(name="words.csv"), toy.root / "investigations/words")
+    checks.prompts(PromptChoice(name="words.csv"), toy.root / "investigations/words", "count_words", nowhere)
     assert read == ["words.csv"]
     cache.unlink()
     replace_folder = DataChecks(sources, "", tmp_path / "nowhere/data.json", grown=True)
@@ -165,3 +175,76 @@ def test_a_corpus_out_of_reach_is_told_and_is_no_mistake(toy: Any) -> None:
     facts = checks.corpus(CorpusChoice(name="openwebtext-100", tokens=500), toy.root, "spec.yaml")
     assert (facts.hash, facts.amount) == ("", 500)
     assert facts.out_of_reach == "the hub does not answer (timeout)"
+
+
+NATURAL = "prompt,answer\nThe capital of France is,Paris\nThe capital of Italy is,Rome\n"
+PROMPTS_SPEC = """\
+title: Prompts
+question: Is it told?
+model: smollm2-135m-instruct
+experiments:
+  one:
+    family: {family}
+    prompts: {prompts}
+"""
+
+
+def told(folder: Path, family: str, prompts: str, natural: str = NATURAL) -> tuple[DataError, Path]:
+    """What a plan says of a spec with these prompts, beside which `own.csv` lies."""
+    (folder / "own.csv").write_text(natural)
+    spec = folder / "spec.yaml"
+    spec.write_text(PROMPTS_SPEC.format(family=family, prompts=prompts))
+    sources = project_sources()
+    experiment = load_spec(spec, sources.catalog).experiments["one"]
+    assert experiment.prompts is not None
+
+    def place(loc: Loc) -> str:
+        return places_in(spec)(("experiments", "one", "prompts", *loc))
+
+    with pytest.raises(DataError) as caught:
+        DataChecks(sources).prompts(experiment.prompts, folder, experiment.family, place)
+    return caught.value, spec
+
+
+def test_a_misspelt_cluster_column_is_told_with_the_line_of_the_spec_and_with_the_file(
+    tmp_path: Path,
+) -> None:
+    error, spec = told(tmp_path, "logit_lens", "{name: own.csv, clusters: anser}")
+    assert error.where == f"{spec}:7:40: experiments.one.prompts.clusters"
+    assert error.expected == f"a column of {tmp_path / 'own.csv'}: id, clean, answer, relation"
+    assert error.near == ("answer",)
+
+
+def test_a_fault_of_the_file_is_told_with_its_line_and_with_that_of_the_spec(tmp_path: Path) -> None:
+    error, spec = told(tmp_path, "logit_lens", "own.csv", NATURAL + "x,\n")
+    assert error.where == f"{tmp_path / 'own.csv'}:4"
+    assert error.named_at == f"{spec}:7:14: experiments.one.prompts"
+    assert f"named at: {spec}:7:14" in str(error)
+
+
+def test_a_fault_in_rows_of_the_spec_is_told_with_line_and_column(tmp_path: Path) -> None:
+    rows = "\n      rows:\n        - {prompt: x, answer: y}\n        - {prompt: z, answer: ' '}"
+    error, spec = told(tmp_path, "logit_lens", rows)
+    assert (error.problem, error.named_at) == ("answer is empty", "")
+    assert error.where == f"{spec}:10:31: experiments.one.prompts.rows[1].answer"
+    again = rows.replace("z, answer: ' '", "x, answer: z")
+    error, _ = told(tmp_path, "logit_lens", again)
+    assert error.seen == "line 10 repeats line 9: prompt is equal"
+
+
+def test_prompts_of_another_kind_name_the_families_for_which_they_are_enough(tmp_path: Path) -> None:
+    error, spec = told(tmp_path, "circuit_patching", "own.csv")
+    assert error.problem == "these are prompts with answers, and pairs are read by circuit_patching"
+    assert error.expected == "the columns id, relation, clean, corrupted, answer, wrong_answer"
+    assert error.seen == "prompt, answer"
+    assert error.hint == ("these prompts are enough for direct_logit_attribution, logit_lens, tuned_lens")
+    assert error.named_at == f"{spec}:7:14: experiments.one.prompts"
+
+
+def test_prompts_out_of_reach_are_told_and_are_no_mistake(toy: Any) -> None:
+    def out_of_reach(choice: PromptChoice, base: Path) -> str:
+        raise DataUnavailable("the hub does not answer", seen="timeout")
+
+    checks = DataChecks(replace(toy.sources(), data_hash=out_of_reach))
+    facts = checks.prompts(PromptChoice(name="org/set"), toy.root, "count_words", nowhere)
+    assert (facts.hash, facts.out_of_reach) == ("", "the hub does not answer (timeout)")
