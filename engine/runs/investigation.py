@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from engine.errors import EngineError, SpecError, nearest
 from engine.runs.flat_specs import FOLDER, FlatSpecs, flat_specs, folder_with_experiments
 from engine.runs.model_paths import canonical_folder, canonical_model
-from engine.spec.load import load_spec, written_at
+from engine.spec.document import document_of
+from engine.spec.load import load_spec, spec_of, written_at
 from engine.spec.models import Experiment, Spec
 from engine.spec.points import FamilyCatalog, coder_fields, second_model_field
+
+NOTEBOOK = "notebook"
+"""The slug of what was given in Python."""
+IN_PYTHON = "<spec>"
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,7 @@ class Investigation:
     spec_path: Path
     template_path: Path
     typed: str = ""  # what a person types to measure it, where that is not `mech run`
+    call: str = ""  # the call that measures it, where it was given in Python
     spellings: Mapping[str, str] = field(default_factory=dict)  # how the spec spells a model, by its one name
 
     @property
@@ -33,6 +40,8 @@ class Investigation:
 
     def command(self, experiment: str, model: str) -> str:
         """What a person types to measure this experiment again."""
+        if self.call:
+            return self.call
         if self.typed:
             return shlex.join([*shlex.split(self.typed), "--model", model])
         # A file below experiments/ is found by name, from wherever in the project that is typed.
@@ -149,10 +158,24 @@ def load_investigation(path: Path, catalog: FamilyCatalog) -> Investigation:
     twice by two spellings.
     """
     path = path.resolve()
+    slug = path.parent.name if path.name == "spec.yaml" else path.stem
+    return _named(load_spec(path, catalog), slug, path, catalog)
+
+
+def investigation_of(values: Mapping[str, Any], catalog: FamilyCatalog) -> Investigation:
+    """The investigation that a dictionary with the keys of a spec is; its files lie in the working directory.
+
+    SpecError as for a file, with the path of the key in place of the line.
+    """
+    path = Path.cwd() / IN_PYTHON
+    investigation = _named(spec_of(document_of(values, IN_PYTHON), catalog), NOTEBOOK, path, catalog)
+    return replace(investigation, call=f"engine.run({dict(values)!r})")
+
+
+def _named(written: Spec, slug: str, path: Path, catalog: FamilyCatalog) -> Investigation:
+    """The investigation of a spec, each of its models under its one name."""
     folder = path.parent
-    slug = folder.name if path.name == "spec.yaml" else path.stem
     root = project_or_none()
-    written = load_spec(path, catalog)
     spellings = {canonical_model(model, folder, root): model for model in written.models}
     # Two spellings of one model have become one entry.
     if len(spellings) < len(written.models):

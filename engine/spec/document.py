@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,7 @@ for _tag, _pattern, _first in PLAIN_SCALARS:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value stands in its file; lines and columns count from 1."""
+    """Where a value stands in its file; lines and columns count from 1, and are 0 where there is no file."""
 
     line: int
     column: int
@@ -112,7 +113,8 @@ class Document:
     def where(self, loc: Loc, of_key: bool = False) -> str:
         """`file:line:column: path`."""
         place = self.place(loc, of_key)
-        return ": ".join(filter(None, [f"{self.file}:{place.line}:{place.column}", place.path]))
+        file = f"{self.file}:{place.line}:{place.column}" if place.line else self.file
+        return ": ".join(filter(None, [file, place.path]))
 
 
 def dotted(loc: Loc) -> str:
@@ -133,6 +135,25 @@ def read_document(path: Path) -> Document:
     builder = _Builder(str(path))
     value = builder.build(root, (), root.start_mark)
     return Document(str(path), value, builder.values, builder.keys)
+
+
+def document_of(value: Any, name: str) -> Document:
+    """Plain data that is in no file, called `name` in messages: every value knows its path."""
+    values: dict[Loc, Place] = {}
+
+    def noted(value: Any, loc: Loc) -> Any:
+        values[loc] = Place(0, 0, dotted(loc))
+        if isinstance(value, Mapping):
+            return {str(key): noted(inner, (*loc, str(key))) for key, inner in value.items()}
+        if isinstance(value, list | tuple | range):
+            return [noted(inner, (*loc, index)) for index, inner in enumerate(value)]
+        if isinstance(value, Path):
+            return str(value)
+        # A number of numpy is the Python number that it holds.
+        return value.item() if hasattr(value, "item") else value
+
+    data = noted(value, ())
+    return Document(name, data, values, dict(values))
 
 
 def read_values(text: str, where: str) -> list[Any]:

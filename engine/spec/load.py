@@ -29,7 +29,11 @@ def load_spec(path: str | Path, catalog: FamilyCatalog) -> Spec:
 
     Raises one SpecError that tells every problem found, in the order of the file.
     """
-    document = read_document(Path(path))
+    return spec_of(read_document(Path(path)), catalog)
+
+
+def spec_of(document: Document, catalog: FamilyCatalog) -> Spec:
+    """The spec that a document says; SpecError as `load_spec` raises it."""
     problems = _top_level_problems(document)
     # Each stage only where the one before found nothing: later problems would follow from earlier ones.
     if not problems:
@@ -50,6 +54,8 @@ def dump(spec: Spec) -> str:
 
 def written_at(path: Path, value: Any, places: Iterable[Loc]) -> str:
     """`file:line:column: path` of the first of these places with this value; else the file alone."""
+    if not path.is_file():  # a spec that was given in Python
+        return str(path)
     # In the whole form, since places are asked for as that form has them.
     document = _with_models(_whole(read_document(path)))
     for loc in places:
