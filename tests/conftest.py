@@ -21,6 +21,7 @@ HAND_WRITTEN = (  # of site/; the rest is generated
     "home.md",
     "getting-started.md",
     "reading-the-evidence",
+    "prompts.md",
     "python.md",
     "scale.md",
     "scale.json",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,9 +16,11 @@ from engine.errors import SpecError, nearest
 from engine.lab.lab import Lab
 from engine.lab.lens import last_position_streams
 from engine.models.sites import site_of
+from engine.runs.interactive.rows import with_rows
 from engine.runs.investigation import canonical_models, project_or_none
 from engine.runs.sources import project_sources
 from engine.runs.store.store import FOLDER
+from engine.spec.inputs import PAIRS, PromptKind
 from engine.spec.models import CorpusChoice, PromptChoice
 from engine.spec.sites import resolve_site
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from engine.models.hooked import HookedModel
+
+PromptsAtHand = str | Mapping[str, Any] | Sequence[Mapping[str, Any]] | pd.DataFrame
+"""A name, a choice as in a spec, or rows."""
 
 Choice = TypeVar("Choice", PromptChoice, CorpusChoice)
 
@@ -40,28 +45,37 @@ class ModelLab(Lab):
         self,
         model: str | HookedModel,
         *,
-        prompts: str | Mapping[str, Any] | PromptSet | None = None,
+        prompts: str
+        | Mapping[str, Any]
+        | Sequence[Mapping[str, Any]]
+        | pd.DataFrame
+        | PromptSet
+        | None = None,
+        kind: PromptKind = PAIRS,
         corpus: str | Mapping[str, Any] | Corpus | None = None,
         hook_site: str | None = None,
         dtype: str = "float32",
     ) -> None:
         """Load a model by its name or path; prompts, corpus and hook site are written as in a spec.
 
+        Prompts may be rows too, in a list or a frame; `kind` says what they are ("contrast", "chat", ...).
         EngineError for a name that no source has, data that cannot be read, and a site that the model lacks.
         """
         sources = project_sources()
         here = Path.cwd()
         if isinstance(model, str):
             model = sources.load_model(canonical_models([model])[0], dtype, lambda what, done, total: None)
-        if prompts is not None and not isinstance(prompts, PromptSet):
-            prompts = sources.load_prompts(_chosen(PromptChoice, prompts), here)
-        if corpus is not None and not isinstance(corpus, Corpus):
-            corpus = sources.load_corpus(_chosen(CorpusChoice, corpus), here, model)
+        given = prompts
+        if given is not None and not isinstance(given, PromptSet):
+            given = sources.load_prompts(_chosen(PromptChoice, with_rows(given)), here, kind)
+        text = corpus
+        if text is not None and not isinstance(text, Corpus):
+            text = sources.load_corpus(_chosen(CorpusChoice, text), here, model)
         root = project_or_none()
         super().__init__(
             model=model,
-            prompts=prompts,
-            corpus=corpus,
+            prompts=given,
+            corpus=text,
             hook_site=resolve_site(hook_site, model.n_layers) if hook_site else None,
             # What is harvested is kept in a project, where it can be used again, and nowhere else.
             folder=root / FOLDER if root else None,

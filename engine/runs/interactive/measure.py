@@ -12,6 +12,7 @@ from engine.runs.assemble import assemble
 from engine.runs.execution.events import Event
 from engine.runs.execution.scheduler import execute
 from engine.runs.interactive.results import Results
+from engine.runs.interactive.rows import with_rows
 from engine.runs.investigation import (
     Investigation,
     canonical_models,
@@ -93,10 +94,11 @@ def measure(
 ) -> Results:
     """Measure one experiment without a file; all other names are the family's parameters.
 
-    `prompts` and `corpus` are written as in a spec: a name, a path, or a dictionary. The run is kept like any
+    `prompts` and `corpus` are written as in a spec: a name, a path, or a dictionary; prompts may be rows too,
+    in a list or a frame. The run is kept like any
     other, so that a second call with the same arguments takes no time. Raises as `run` does.
     """
-    given = {"prompts": prompts, "corpus": corpus, "hook_site": hook_site}
+    given = {"prompts": with_rows(prompts), "corpus": corpus, "hook_site": hook_site}
     spec: dict[str, Any] = {"family": family, "model": model}
     spec |= {key: value for key, value in given.items() if value is not None}
     spec |= {"dtype": dtype} if dtype != "float32" else {}
