@@ -21,11 +21,12 @@ from engine.lab.attribution_patching import estimated_sweep
 from engine.lab.lab import Lab
 from engine.lab.patch_pairs import PatchPairs
 from engine.lab.patching import sweep
-from engine.models.anatomy import Anatomy, DecoderStyle
+from engine.models.anatomy import Anatomy
 from engine.models.hooked import HookedModel
 from engine.models.known import ModelShape
 from engine.models.micro import (
     WORDS,
+    MicroStyle,
     micro_anatomy,
     micro_from_weights,
     random_weights,
@@ -104,7 +105,7 @@ def _silent_weights(anatomy: Anatomy) -> dict[str, Tensor]:
     return {name: (torch.ones_like if w.ndim == 1 else torch.zeros_like)(w) for name, w in drawn.items()}
 
 
-def linear_model(architecture: DecoderStyle, *, mlps: bool = False, seed: int = 0) -> HookedModel:
+def linear_model(architecture: MicroStyle, *, mlps: bool = False, seed: int = 0) -> HookedModel:
     """A random model whose output is linear in every activation; with `mlps` it is not."""
     text = word_tokenizer(WORDS)
     shape = ModelShape(3, 4, 4, 32, 8, 64, text.get_vocab_size())

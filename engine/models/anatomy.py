@@ -10,21 +10,28 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from engine.errors import ModelError
+from engine.models.architectures import ARCHITECTURES, Architecture, DecoderStyle, known_classes, style_of
 from engine.models.known import ModelShape
 
-DecoderStyle = Literal["llama", "gpt2"]
-"""How blocks are put together; several architectures share a style."""
-LLAMA_STYLE = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
-GPT2_STYLE = ("GPT2LMHeadModel",)
-ACTIVATIONS = {"llama": ("silu", "swish"), "gpt2": ("gelu_new", "gelu_pytorch_tanh")}
+ActivationName = Literal["silu", "gelu", "gelu_tanh"]
+ACTIVATIONS: dict[str, ActivationName] = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+}
+"""By Hugging Face's names; two of them are one function each."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
     """Style, sizes and the constants of a decoder.
 
-    `attention_scales` has one factor per layer; `rotary_frequencies` one per pair of a head's dimensions,
-    empty where positions are learned.
+    `attention_scales` has one factor per layer; `rotary_frequencies` one per pair of the dimensions of a head
+    that are rotated, empty where positions are learned. `windows` has for each layer how many positions it
+    reads, its own included, 0 where it reads all; empty where all do. Layers with a window rotate by
+    `local_rotary_frequencies` where these are given. A cap of 0 is none.
     """
 
     style: DecoderStyle
@@ -34,6 +41,14 @@ class Anatomy:
     attention_scales: tuple[float, ...]
     rotary_frequencies: tuple[float, ...] = ()
     rotary_scaling: float = 1.0
+    activation: ActivationName = "silu"
+    windows: tuple[int, ...] = ()
+    local_rotary_frequencies: tuple[float, ...] = ()
+    local_rotary_scaling: float = 1.0
+    attention_cap: float = 0.0
+    logit_cap: float = 0.0
+    embedding_scale: float = 1.0
+    parallel: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -41,88 +56,137 @@ class Anatomy:
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Anatomy:
         # JSON has lists where the anatomy has tuples.
-        rest = {
-            "shape": ModelShape(**record["shape"]),
-            "attention_scales": tuple(record["attention_scales"]),
-            "rotary_frequencies": tuple(record["rotary_frequencies"]),
-        }
-        return cls(**record | rest)
+        rest = {name: tuple(value) for name, value in record.items() if isinstance(value, list)}
+        # Records of the first two styles name no activation.
+        usual = "gelu_tanh" if record["style"] == "gpt2" else "silu"
+        return cls(**{"activation": usual} | record | rest | {"shape": ModelShape(**record["shape"])})
 
 
 def describe(hf: Any) -> Anatomy:
     """The anatomy of a Hugging Face model; ModelError for one whose blocks the engine does not know."""
     kind = type(hf).__name__
-    if kind in LLAMA_STYLE:
-        return _llama(hf)
-    if kind in GPT2_STYLE:
-        return _gpt2(hf)
-    raise _unsupported("architecture", ", ".join(LLAMA_STYLE + GPT2_STYLE), kind)
-
-
-def _llama(hf: Any) -> Anatomy:
+    style = style_of(kind)
+    if style is None:
+        raise _unsupported("architecture", ", ".join(known_classes()), kind)
+    architecture = ARCHITECTURES[style]
     config = hf.config
-    core = hf.model
-    _require_activation(config.hidden_act, "llama")
-    # The plain path attends to all earlier positions: beyond the window its numbers would be others.
-    if _slides(config):
-        raise _unsupported("attention", "full causal attention in every layer", "sliding windows")
-    rotary = core.rotary_emb
-    # They change the frequencies with the length of the text; the plain path takes them once.
-    if rotary.rope_type in ("dynamic", "longrope"):
-        raise _unsupported("rotary embedding", "frequencies that do not change with length", rotary.rope_type)
+    blocks = hf.get_submodule(architecture.blocks)
+    attentions = [block.get_submodule(architecture.attention) for block in blocks]
+    embedding = hf.get_submodule(architecture.embedding)
+    _require_causal(config)
+    everywhere, local = _rotary(hf)
+    cap = getattr(config, "attn_logit_softcapping", None) if architecture.caps_attention else None
     return Anatomy(
-        style="llama",
-        shape=_shape(config, core.layers[0].self_attn.head_dim, config.intermediate_size),
-        context_tokens=config.max_position_embeddings,
-        norm_epsilon=core.norm.variance_epsilon,
-        attention_scales=tuple(float(layer.self_attn.scaling) for layer in core.layers),
-        rotary_frequencies=tuple(rotary.inv_freq.tolist()),
-        rotary_scaling=float(rotary.attention_scaling),
+        style=style,
+        shape=_shape(config, attentions[0]),
+        context_tokens=_context_tokens(config),
+        norm_epsilon=_epsilon(hf.get_submodule(architecture.final_norm)),
+        attention_scales=tuple(float(attention.scaling) for attention in attentions),
+        rotary_frequencies=everywhere[0],
+        rotary_scaling=everywhere[1],
+        activation=_activation(config),
+        windows=_windows(config, architecture, kind),
+        local_rotary_frequencies=local[0],
+        local_rotary_scaling=local[1],
+        attention_cap=float(cap or 0.0),
+        logit_cap=float(getattr(config, "final_logit_softcapping", None) or 0.0),
+        embedding_scale=float(getattr(embedding, "scalar_embed_scale", 1.0)),
+        parallel=bool(getattr(config, "use_parallel_residual", False)),
     )
 
 
-def _gpt2(hf: Any) -> Anatomy:
-    config = hf.config
-    core = hf.transformer
-    _require_activation(config.activation_function, "gpt2")
-    # Its blocks would have a part that the plain path does not compute.
-    if config.add_cross_attention:
-        raise _unsupported("attention", "causal self-attention alone", "cross-attention")
-    return Anatomy(
-        style="gpt2",
-        # A GPT-2 configuration may leave its MLP's width out: it is four times d_model then.
-        shape=_shape(config, core.h[0].attn.head_dim, config.n_inner or 4 * config.n_embd),
-        context_tokens=config.max_position_embeddings,
-        norm_epsilon=core.ln_f.eps,
-        attention_scales=tuple(float(layer.attn.scaling) for layer in core.h),
-    )
-
-
-def _shape(config: Any, d_head: int, d_mlp: int) -> ModelShape:
+def _shape(config: Any, attention: Any) -> ModelShape:
     n_heads = config.num_attention_heads
+    # A GPT-2 configuration may leave its MLP's width out: it is four times d_model then.
+    d_mlp = getattr(config, "intermediate_size", None) or config.n_inner or 4 * config.hidden_size
     return ModelShape(
         n_layers=config.num_hidden_layers,
         n_heads=n_heads,
         n_key_value_heads=getattr(config, "num_key_value_heads", None) or n_heads,
         d_model=config.hidden_size,
-        d_head=d_head,
+        d_head=attention.head_size if hasattr(attention, "head_size") else attention.head_dim,
         d_mlp=d_mlp,
         vocab=config.vocab_size,
     )
 
 
-def _slides(config: Any) -> bool:
-    """Whether any layer sees only a window of the past."""
+def _context_tokens(config: Any) -> int:
+    """How long a text may be, as the plain path computes it."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    # LongRoPE (Ding et al. 2024) has other frequencies for texts beyond the length of the first training: the
+    # plain path has those of shorter ones, and refuses longer ones.
+    if rope.get("rope_type") == "longrope":
+        return rope["original_max_position_embeddings"]
+    return config.max_position_embeddings
+
+
+def _epsilon(norm: Any) -> float:
+    # LayerNorm and Gemma's norm call it `eps`, the other RMSNorms `variance_epsilon`.
+    return norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
+
+
+def _activation(config: Any) -> ActivationName:
+    names = ("hidden_activation", "hidden_act", "activation_function")
+    seen = next(getattr(config, name) for name in names if getattr(config, name, None) is not None)
+    if seen not in ACTIVATIONS:
+        raise _unsupported("activation", " or ".join(ACTIVATIONS), seen)
+    return ACTIVATIONS[seen]
+
+
+def _windows(config: Any, architecture: Architecture, kind: str) -> tuple[int, ...]:
+    """How many positions each layer reads; empty where no layer has a window."""
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or []
+    if strange := sorted(set(kinds) - {"full_attention", "sliding_attention"}):
+        raise _unsupported(
+            "attention", "full attention or sliding windows in every layer", ", ".join(strange)
+        )
+    if architecture.classes[kind] == "every layer":
+        return (window,) * config.num_hidden_layers if window else ()
     # A configuration may name a window that no layer uses: where layers have their kinds, these decide.
-    kinds = getattr(config, "layer_types", None)
-    if kinds:
-        return any(kind != "full_attention" for kind in kinds)
-    return getattr(config, "sliding_window", None) is not None
+    slides = [name == "sliding_attention" for name in kinds] if kinds else [window is not None]
+    if not any(slides):
+        return ()
+    # Hugging Face would not look at the window, and the checkpoint was perhaps trained with it.
+    if architecture.classes[kind] == "never" or not window:
+        raise _unsupported("attention", "full causal attention in every layer", "sliding windows")
+    return tuple(window if slid else 0 for slid in slides)
 
 
-def _require_activation(seen: str, style: str) -> None:
-    if seen not in ACTIVATIONS[style]:
-        raise _unsupported("activation", " or ".join(ACTIVATIONS[style]), seen)
+Rotary = tuple[tuple[float, ...], float]
+NO_ROTARY: Rotary = ((), 1.0)
+
+
+def _rotary(hf: Any) -> tuple[Rotary, Rotary]:
+    """Frequencies and scaling of all layers, and of those with a window where they have their own."""
+    rotary = getattr(hf.base_model, "rotary_emb", None)
+    if rotary is None:
+        return NO_ROTARY, NO_ROTARY
+    types = rotary.rope_type if isinstance(rotary.rope_type, dict) else {"": rotary.rope_type}
+    for kind in types.values():
+        # It changes the frequencies with the length of the text; the plain path takes them once.
+        if kind == "dynamic":
+            raise _unsupported("rotary embedding", "frequencies that do not change with length", kind)
+    if "" in types:
+        return _frequencies(rotary, ""), NO_ROTARY
+    # Gemma 3 has two sets; a model all of whose layers are of one kind has one of them.
+    full, sliding = ("full_attention_", "sliding_attention_")
+    everywhere = _frequencies(rotary, full) if "full_attention" in types else NO_ROTARY
+    local = _frequencies(rotary, sliding) if "sliding_attention" in types else NO_ROTARY
+    return (everywhere, local) if everywhere[0] else (local, local)
+
+
+def _frequencies(rotary: Any, prefix: str) -> Rotary:
+    frequencies = getattr(rotary, f"{prefix}inv_freq").tolist()
+    return tuple(frequencies), float(getattr(rotary, f"{prefix}attention_scaling"))
+
+
+def _require_causal(config: Any) -> None:
+    # Its blocks would have a part that the plain path does not compute.
+    if getattr(config, "add_cross_attention", False):
+        raise _unsupported("attention", "causal self-attention alone", "cross-attention")
+    if getattr(config, "use_bidirectional_attention", False):
+        raise _unsupported("attention", "causal self-attention alone", "bidirectional attention")
 
 
 def _unsupported(what: str, expected: str, seen: str) -> ModelError:

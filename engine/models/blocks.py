@@ -1,14 +1,15 @@
 """A decoder in plain torch: the parts an intervention needs, and nothing hooked.
 
-One Block serves every supported architecture (rotary or learned positions, grouped keys and values, RMSNorm
-or LayerNorm, gated MLP or not), so the rest of the engine never asks which one it has. Weights are used where
-they lie: the Hugging Face model and the bridge share them.
+One Block serves every architecture of the table in `architectures.py`: which parts it has, and what is done
+in them, is data, so the rest of the engine never asks which one it has. Weights are used where they lie: the
+Hugging Face model and the bridge share them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -16,25 +17,45 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from engine.models.anatomy import Anatomy
+from engine.models.anatomy import ActivationName, Anatomy
+from engine.models.architectures import ARCHITECTURES, Architecture, Joint
 
 Resid = Float[Tensor, "batch pos d_model"]
 Heads = Float[Tensor, "batch head pos d_head"]
 KeyValueHeads = Float[Tensor, "batch key_value_head key d_head"]
+Mask = Bool[Tensor, "batch 1 query key"]
+Rotary = tuple[Tensor, Tensor]
+ACTIVATIONS: Mapping[ActivationName, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+}
+WIDE_NORMS = ("wide rms", "rms around 1")
 
 
 @dataclass(frozen=True)
 class Span:
-    """The positions one call computes and what they may attend to; the same for every layer.
+    """The positions one call computes and what they may attend to; the same for every layer of a kind.
 
     `mask` is "batch 1 query key" (True: may attend), or None where plain causal attention says it all.
-    `rotary` is (cos, sin) of "pos d_head", or "batch 1 1 d_head" where each row is at a position of its own;
-    None where positions were added to the embedding.
+    `rotary` is (cos, sin) of "pos rotated", or "batch 1 1 rotated" where each row is at a position of its
+    own; None where positions were added to the embedding. `windows` has the masks of layers that read a
+    window, by its length; `local_rotary` is theirs where they have one.
     """
 
     first_position: int
-    mask: Bool[Tensor, "batch 1 query key"] | None
-    rotary: tuple[Tensor, Tensor] | None
+    mask: Mask | None
+    rotary: Rotary | None
+    windows: Mapping[int, Mask] = field(default_factory=dict)
+    local_rotary: Rotary | None = None
+
+    def mask_of(self, window: int) -> Mask | None:
+        """What a layer may attend to; `window` is 0 where it reads all."""
+        return self.windows.get(window, self.mask)
+
+    def rotary_of(self, window: int) -> Rotary | None:
+        """The angles of a layer."""
+        return self.local_rotary if window and self.local_rotary is not None else self.rotary
 
 
 class Linear(NamedTuple):
@@ -48,86 +69,147 @@ class Linear(NamedTuple):
 
 
 class Norm(NamedTuple):
-    """RMSNorm, or LayerNorm where there is a bias; computed in fp32 as Hugging Face does."""
+    """RMSNorm, or LayerNorm where there is a bias; computed in fp32 as Hugging Face does.
+
+    `centre` is what is added to an RMSNorm's weight (1 in Gemma). `wide`: the weight is applied in fp32 too.
+    """
 
     weight: Tensor
     bias: Tensor | None
     epsilon: float
+    centre: float = 0.0
+    wide: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.bias is not None:
             # LayerNorm: torch's own kernel computes in fp32 whatever the dtype.
             return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
         # RMSNorm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + epsilon). In fp32, since a mean of squares in
-        # bf16 loses what it is to measure; the weight is applied in the model's dtype, as Hugging Face does.
+        # bf16 loses what it is to measure.
         wide = x.float()
-        normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.epsilon)
+        normed = wide * self.scale(wide)
+        if self.wide:
+            return (normed * self.gain).to(x.dtype)
+        # The weight is applied in the model's dtype, as Hugging Face does.
         return self.weight * normed.to(x.dtype)
+
+    @property
+    def gain(self) -> Tensor:
+        """What the normed values are multiplied by, in fp32."""
+        return self.centre + self.weight.float()
+
+    def scale(self, x: Float[Tensor, "*place d"]) -> Float[Tensor, "*place 1"]:
+        """1 / sqrt(mean(x^2) + epsilon): what makes the norm other than linear."""
+        return torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
 
 
 @dataclass(frozen=True)
 class Block:
-    """One decoder block. `projections` is (query, key, value), or the one joint projection of GPT-2."""
+    """One decoder block. `projections` is (query, key, value), or one matrix of them that `joint` describes.
 
-    attention_norm: Norm
+    A norm that is None is not there. `window` is how many positions the block reads, 0: all of them.
+    `parallel`: the MLP reads what attention reads, and both are added at once (Pythia).
+    """
+
+    attention_norm: Norm | None
     projections: tuple[Linear, ...]
+    joint: Joint
     output: Linear
-    mlp_norm: Norm
+    mlp_norm: Norm | None
     gate: Linear | None
     up: Linear
     down: Linear
+    activation: ActivationName
+    n_key_value_heads: int
     d_head: int
     scale: float
+    window: int = 0
+    attention_cap: float = 0.0
+    query_norm: Norm | None = None
+    key_norm: Norm | None = None
+    attention_post_norm: Norm | None = None
+    mlp_post_norm: Norm | None = None
+    parallel: bool = False
 
     def query_key_value(self, resid_pre: Resid, span: Span) -> tuple[Heads, KeyValueHeads, KeyValueHeads]:
         """Query, key and value with positions already applied; keys and values per key-value head."""
-        x = self.attention_norm(resid_pre)
-        parts = [project(x) for project in self.projections]
-        if len(parts) == 1:
-            # GPT-2's one matrix holds W_Q, W_K and W_V side by side.
-            parts = parts[0].chunk(3, dim=-1)
-        # "batch pos head*d_head" to "batch head pos d_head". With grouped keys (Ainslie et al. 2023) there
-        # are fewer heads of keys and values than of queries; none is repeated here, `attend` shares them.
-        query, key, value = (part.unflatten(-1, (-1, self.d_head)).transpose(1, 2) for part in parts)
-        if span.rotary is not None:
+        x = resid_pre if self.attention_norm is None else self.attention_norm(resid_pre)
+        # To "batch head pos d_head". With grouped keys (Ainslie et al. 2023) there are fewer heads of keys
+        # and values than of queries; none is repeated here, `attend` shares them.
+        query, key, value = (part.transpose(1, 2) for part in self._projected(x))
+        rotary = span.rotary_of(self.window)
+        if rotary is not None:
             # Only what is compared is rotated: q_i k_j then depends on positions through i - j alone.
-            query = _rotate(query, *span.rotary)
-            key = _rotate(key, *span.rotary)
+            query = _rotate(query, *rotary)
+            key = _rotate(key, *rotary)
         return query, key, value
+
+    def _projected(self, x: Resid) -> list[Float[Tensor, "batch pos _head d_head"]]:
+        """Queries, keys and values, the first two normed where the architecture does so."""
+        parts = [project(x) for project in self.projections]
+        if self.joint == "head by head":
+            # NeoX's rows are q k v of head 0, then of head 1.
+            return list(parts[0].unflatten(-1, (-1, 3, self.d_head)).unbind(-2))
+        if self.joint == "side by side":
+            # One matrix holds W_Q, W_K and W_V; what is not keys and values is queries.
+            width = self.n_key_value_heads * self.d_head
+            parts = parts[0].split([parts[0].shape[-1] - 2 * width, width, width], dim=-1)
+        query, key, value = parts
+        return [
+            self._by_head(query, self.query_norm),
+            self._by_head(key, self.key_norm),
+            self._by_head(value),
+        ]
+
+    def _by_head(self, part: Tensor, norm: Norm | None = None) -> Float[Tensor, "batch pos _head d_head"]:
+        if norm is None:
+            return part.unflatten(-1, (-1, self.d_head))
+        if len(norm.weight) == self.d_head:
+            # Each head by itself (Qwen 3, Gemma 3),
+            return norm(part.unflatten(-1, (-1, self.d_head)))
+        # or all heads as one vector (OLMo 2).
+        return norm(part).unflatten(-1, (-1, self.d_head))
 
     def attend(
         self, query: Heads, key: KeyValueHeads, value: KeyValueHeads, span: Span
     ) -> Float[Tensor, "batch pos head d_head"]:
         """The attention-weighted values of each head: z = softmax(q k^T * scale + mask) v."""
+        mask = span.mask_of(self.window)
+        if self.attention_cap:
+            return _capped_attention(query, key, value, mask, self.scale, self.attention_cap).transpose(1, 2)
         # torch's causal kernel is the fastest, but it takes query 0 to be position 0: a mask says the rest.
         # Consecutive query heads share a key-value head (`enable_gqa`), in Hugging Face's order of heads.
         z = F.scaled_dot_product_attention(
             query,
             key,
             value,
-            attn_mask=span.mask,
-            is_causal=span.mask is None,
+            attn_mask=mask,
+            is_causal=mask is None,
             scale=self.scale,
             enable_gqa=key.shape[1] != query.shape[1],
         )
         return z.transpose(1, 2)
 
     def attn_out(self, z: Float[Tensor, "batch pos head d_head"]) -> Resid:
-        """What attention adds to the residual stream, its output bias included."""
-        return self.output(z.flatten(-2))
+        """What attention adds to the residual stream, its output bias included, after its post-norm."""
+        written = self.output(z.flatten(-2))
+        return written if self.attention_post_norm is None else self.attention_post_norm(written)
 
-    def mlp_out(self, resid_mid: Resid) -> Resid:
-        """What the MLP adds to the residual stream."""
-        x = self.mlp_norm(resid_mid)
+    def mlp_out(self, resid: Resid) -> Resid:
+        """What the MLP adds to the stream, given what it reads: resid_mid, or resid_pre if parallel."""
+        x = resid if self.mlp_norm is None else self.mlp_norm(resid)
+        activation = ACTIVATIONS[self.activation]
         if self.gate is None:
-            # GPT-2: W_out gelu(W_in x), with the tanh approximation that it was trained with.
-            return self.down(F.gelu(self.up(x), approximate="tanh"))
-        # SwiGLU (Shazeer 2020): W_down (silu(W_gate x) * W_up x).
-        return self.down(F.silu(self.gate(x)) * self.up(x))
+            # W_out f(W_in x)
+            written = self.down(activation(self.up(x)))
+        else:
+            # The gated MLP (Shazeer 2020): W_down (f(W_gate x) * W_up x).
+            written = self.down(activation(self.gate(x)) * self.up(x))
+        return written if self.mlp_post_norm is None else self.mlp_post_norm(written)
 
     @property
     def W_O(self) -> Float[Tensor, "head d_head d_model"]:
-        """The output projection, one matrix per head: attn_out = sum_h z_h W_O^h + b_O."""
+        """The output projection by head: sum_h z_h W_O^h + b_O is attn_out, before a post-norm if any."""
         return self.output.weight.T.unflatten(0, (-1, self.d_head))
 
     @property
@@ -140,7 +222,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Decoder:
-    """All blocks and what lies before and after them."""
+    """All blocks and what lies before and after them. `embedding_scale` multiplies token embeddings."""
 
     blocks: tuple[Block, ...]
     token_embedding: Float[Tensor, "vocab d_model"]
@@ -149,12 +231,24 @@ class Decoder:
     rotary_scaling: float
     final_norm: Norm
     unembedding: Linear
+    embedding_scale: Float[Tensor, ""] | None = None
+    local_rotary_frequencies: Float[Tensor, " pair"] | None = None
+    local_rotary_scaling: float = 1.0
+    wide_rotary: bool = False
+    logit_cap: float = 0.0
+
+    @property
+    def parallel(self) -> bool:
+        """Whether attention and MLP read the same stream, so that there is none between them."""
+        return any(block.parallel for block in self.blocks)
 
     def embed(
         self, input_ids: Int[Tensor, "batch pos"], positions: Int[Tensor, "batch pos"] | None = None
     ) -> Resid:
         """The residual stream before block 0, learned positions included; they count from 0 unless given."""
         tokens = F.embedding(input_ids, self.token_embedding)
+        if self.embedding_scale is not None:
+            tokens = tokens * self.embedding_scale
         if self.position_embedding is None:
             return tokens
         if positions is not None:
@@ -167,111 +261,191 @@ class Decoder:
         """Where `resid` lies, and what its positions see of all positions so far."""
         last = first_position + resid.shape[1]
         positions = torch.arange(first_position, last, device=resid.device)
-        rotary = self._rotary(positions, resid.dtype)
-        if attention_mask is None and first_position == 0:
-            return Span(first_position, None, rotary)  # no mask tensor: plain causal attention
+        # A window that reaches back to position 0 hides nothing.
+        windows = [window for window in self._windows if window < last]
+        causal = attention_mask is None and first_position == 0
+        if causal and not windows:
+            return self._spanned(positions, resid.dtype, first_position, None, {})
         # Causal: query i sees keys 0..i, those before `first_position` included.
-        mask = (torch.arange(last, device=resid.device) <= positions[:, None])[None, None]
+        distance = positions[:, None] - torch.arange(last, device=resid.device)
+        mask = (distance >= 0)[None, None]
         if attention_mask is not None:
             # Padding is hidden as a key; what a pad position computes as a query is never read.
             mask = mask & attention_mask[:, None, None, :last].bool()
-        return Span(first_position, mask, rotary)
+        masks = _windowed(mask, distance, windows)
+        # No mask tensor where plain causal attention says it all.
+        return self._spanned(positions, resid.dtype, first_position, None if causal else mask, masks)
 
     def next_span(self, resid: Resid, positions: Int[Tensor, " batch"]) -> Span:
         """One new position a row, each row's own: it sees its row's positions up to itself."""
         # Texts of unequal length are continued together: row r writes and rotates at positions[r].
-        rotary = self._rotary(positions, resid.dtype)
-        if rotary is not None:
-            cos, sin = rotary
-            rotary = cos[:, None, None], sin[:, None, None]
         last = int(positions.max())
-        mask = torch.arange(last + 1, device=resid.device) <= positions[:, None]
-        return Span(last, mask[:, None, None], rotary)
+        distance = (positions[:, None] - torch.arange(last + 1, device=resid.device))[:, None, None]
+        mask = distance >= 0
+        masks = _windowed(mask, distance, [window for window in self._windows if window <= last])
+        span = self._spanned(positions, resid.dtype, last, mask, masks)
+        return replace(span, rotary=_by_row(span.rotary), local_rotary=_by_row(span.local_rotary))
 
-    def _rotary(self, positions: Int[Tensor, " pos"], dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
-        if self.rotary_frequencies is None:
+    def _spanned(
+        self,
+        positions: Int[Tensor, " pos"],
+        dtype: torch.dtype,
+        first_position: int,
+        mask: Mask | None,
+        windows: Mapping[int, Mask],
+    ) -> Span:
+        """The span with its angles."""
+        everywhere = self._rotary(positions, dtype, self.rotary_frequencies, self.rotary_scaling)
+        local = self._rotary(positions, dtype, self.local_rotary_frequencies, self.local_rotary_scaling)
+        return Span(first_position, mask, everywhere, windows, local)
+
+    @cached_property
+    def _windows(self) -> frozenset[int]:
+        """The lengths of windows that blocks read."""
+        return frozenset(block.window for block in self.blocks if block.window)
+
+    def _rotary(
+        self, positions: Int[Tensor, " pos"], dtype: torch.dtype, frequencies: Tensor | None, scaling: float
+    ) -> Rotary | None:
+        if frequencies is None:
             return None
         # Pair j of a head turns by position * frequency_j. The angles stand twice in a row because dimension
-        # j is paired with j + d_head/2. In fp32: in bf16 positions 300 and 301 are the same number.
-        angles = (positions[:, None].float() * self.rotary_frequencies).repeat(1, 2)
-        cos = (angles.cos() * self.rotary_scaling).to(dtype)
-        sin = (angles.sin() * self.rotary_scaling).to(dtype)
-        return cos, sin
+        # j is paired with j + rotated/2. In fp32: in bf16 positions 300 and 301 are the same number.
+        angles = (positions[:, None].float() * frequencies).repeat(1, 2)
+        cos = angles.cos() * scaling
+        sin = angles.sin() * scaling
+        return (cos, sin) if self.wide_rotary else (cos.to(dtype), sin.to(dtype))
+
+
+def _by_row(rotary: Rotary | None) -> Rotary | None:
+    """Angles of one position in each row, "batch 1 1 rotated"."""
+    if rotary is None:
+        return None
+    cos, sin = rotary
+    return cos[:, None, None], sin[:, None, None]
+
+
+def _windowed(
+    mask: Mask, distance: Int[Tensor, "*rows query key"], windows: Sequence[int]
+) -> dict[int, Mask]:
+    """The mask of each window of w positions, the query's own included."""
+    # A padded query sees itself, so that no row of scores is hidden whole: some kernels make NaN of those.
+    return {window: mask & (distance < window) | (distance == 0) for window in windows}
 
 
 def _rotate(x: Heads, cos: Tensor, sin: Tensor) -> Heads:
-    """Rotary position embedding in the halves convention (Su et al. 2021; as Hugging Face's Llama)."""
-    half = x.shape[-1] // 2
+    """Rotary position embedding in the halves convention (Su et al. 2021; as Hugging Face's Llama).
+
+    Where the angles are fewer than a head's dimensions, the rest of them stays as it is (GPT-NeoX, Phi).
+    """
+    rotated = cos.shape[-1]
+    half = rotated // 2
+    rest = x[..., rotated:]
+    x = x[..., :rotated]
     # (x_j, x_{j+half}) -> (x_j cos - x_{j+half} sin, x_{j+half} cos + x_j sin)
-    return x * cos + torch.cat((-x[..., half:], x[..., :half]), dim=-1) * sin
+    turned = x * cos + torch.cat((-x[..., half:], x[..., :half]), dim=-1) * sin
+    # Angles in fp32 make a wide product of bf16 queries.
+    turned = turned.to(x.dtype)
+    return turned if rest.shape[-1] == 0 else torch.cat((turned, rest), dim=-1)
+
+
+def _capped_attention(
+    query: Heads, key: KeyValueHeads, value: KeyValueHeads, mask: Mask | None, scale: float, cap: float
+) -> Heads:
+    """Attention whose scores s are capped smoothly, c tanh(s / c) (Gemma 2), as Hugging Face computes it.
+
+    torch's kernels take no cap, so that the scores are written out here.
+    """
+    # "batch key_value_head group query d_head": the query heads that share a key-value head are a group.
+    grouped = query.unflatten(1, (key.shape[1], -1))
+    scores = cap * torch.tanh(grouped @ key[:, :, None].mT * scale / cap)
+    if mask is None:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()[None, None]
+    # The least number, and not -inf: a query that sees nothing (padding) would become NaN.
+    scores = scores.masked_fill(~mask[:, None], torch.finfo(scores.dtype).min)
+    pattern = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    return (pattern @ value[:, :, None]).flatten(1, 2)
 
 
 def decoder(weights: Mapping[str, Tensor], anatomy: Anatomy) -> Decoder:
     """The decoder over weights named as Hugging Face names them."""
-    return (_llama if anatomy.style == "llama" else _gpt2)(weights, anatomy)
-
-
-def _llama(weights: Mapping[str, Tensor], anatomy: Anatomy) -> Decoder:
-    def linear(name: str) -> Linear:
-        return Linear(weights[f"{name}.weight"], weights.get(f"{name}.bias"))
-
-    def norm(name: str) -> Norm:
-        return Norm(weights[f"{name}.weight"], None, anatomy.norm_epsilon)
-
-    def block(layer: int) -> Block:
-        at = f"model.layers.{layer}"
-        return Block(
-            attention_norm=norm(f"{at}.input_layernorm"),
-            projections=tuple(linear(f"{at}.self_attn.{p}_proj") for p in "qkv"),
-            output=linear(f"{at}.self_attn.o_proj"),
-            mlp_norm=norm(f"{at}.post_attention_layernorm"),
-            gate=linear(f"{at}.mlp.gate_proj"),
-            up=linear(f"{at}.mlp.up_proj"),
-            down=linear(f"{at}.mlp.down_proj"),
-            d_head=anatomy.shape.d_head,
-            scale=anatomy.attention_scales[layer],
-        )
-
-    embedding = weights["model.embed_tokens.weight"]
+    names = ARCHITECTURES[anatomy.style]
+    read = _Reader(weights, names, anatomy)
+    embedding = weights[f"{names.embedding}.weight"]
+    # As Hugging Face: rounded to the weights' dtype before it multiplies (sqrt(3072) is 55.5 in bf16).
+    scale = torch.tensor(anatomy.embedding_scale, dtype=embedding.dtype, device=embedding.device)
     return Decoder(
-        blocks=tuple(block(layer) for layer in range(anatomy.shape.n_layers)),
+        blocks=tuple(read.block(layer) for layer in range(anatomy.shape.n_layers)),
         token_embedding=embedding,
-        position_embedding=None,
-        rotary_frequencies=torch.tensor(anatomy.rotary_frequencies, device=embedding.device),
+        position_embedding=weights[f"{names.positions}.weight"] if names.positions else None,
+        rotary_frequencies=_frequencies(anatomy.rotary_frequencies, embedding.device),
         rotary_scaling=anatomy.rotary_scaling,
-        final_norm=norm("model.norm"),
+        final_norm=read.norm_at(names.final_norm),
         unembedding=Linear(weights.get("lm_head.weight", embedding), None),
+        embedding_scale=None if anatomy.embedding_scale == 1.0 else scale,
+        local_rotary_frequencies=_frequencies(anatomy.local_rotary_frequencies, embedding.device),
+        local_rotary_scaling=anatomy.local_rotary_scaling,
+        wide_rotary=names.wide_rotary,
+        logit_cap=anatomy.logit_cap,
     )
 
 
-def _gpt2(weights: Mapping[str, Tensor], anatomy: Anatomy) -> Decoder:
-    def linear(name: str) -> Linear:
-        return Linear(weights[f"{name}.weight"].T, weights[f"{name}.bias"])  # stored "in out"
+def _frequencies(frequencies: tuple[float, ...], device: torch.device) -> Tensor | None:
+    return torch.tensor(frequencies, device=device) if frequencies else None
 
-    def norm(name: str) -> Norm:
-        return Norm(weights[f"{name}.weight"], weights[f"{name}.bias"], anatomy.norm_epsilon)
 
-    def block(layer: int) -> Block:
-        at = f"transformer.h.{layer}"
+@dataclass(frozen=True)
+class _Reader:
+    """Takes blocks out of a checkpoint's weights by an architecture's names."""
+
+    weights: Mapping[str, Tensor]
+    names: Architecture
+    anatomy: Anatomy
+
+    def block(self, layer: int) -> Block:
+        names = self.names
+        at = f"{names.blocks}.{layer}"
+        gate, up = self._gate_and_up(at)
         return Block(
-            attention_norm=norm(f"{at}.ln_1"),
-            projections=(linear(f"{at}.attn.c_attn"),),
-            output=linear(f"{at}.attn.c_proj"),
-            mlp_norm=norm(f"{at}.ln_2"),
-            gate=None,
-            up=linear(f"{at}.mlp.c_fc"),
-            down=linear(f"{at}.mlp.c_proj"),
-            d_head=anatomy.shape.d_head,
-            scale=anatomy.attention_scales[layer],
+            attention_norm=self._norm(at, names.attention_norm),
+            projections=tuple(self._linear(f"{at}.{name}") for name in names.projections),
+            joint=names.joint,
+            query_norm=self._norm(at, names.query_norm),
+            key_norm=self._norm(at, names.key_norm),
+            output=self._linear(f"{at}.{names.attention_output}"),
+            attention_post_norm=self._norm(at, names.attention_post_norm),
+            mlp_norm=self._norm(at, names.mlp_norm),
+            gate=gate,
+            up=up,
+            down=self._linear(f"{at}.{names.down}"),
+            mlp_post_norm=self._norm(at, names.mlp_post_norm),
+            activation=self.anatomy.activation,
+            n_key_value_heads=self.anatomy.shape.n_key_value_heads,
+            d_head=self.anatomy.shape.d_head,
+            scale=self.anatomy.attention_scales[layer],
+            window=self.anatomy.windows[layer] if self.anatomy.windows else 0,
+            attention_cap=self.anatomy.attention_cap,
+            parallel=self.anatomy.parallel,
         )
 
-    embedding = weights["transformer.wte.weight"]
-    return Decoder(
-        blocks=tuple(block(layer) for layer in range(anatomy.shape.n_layers)),
-        token_embedding=embedding,
-        position_embedding=weights["transformer.wpe.weight"],
-        rotary_frequencies=None,
-        rotary_scaling=1.0,
-        final_norm=norm("transformer.ln_f"),
-        unembedding=Linear(weights.get("lm_head.weight", embedding), None),
-    )
+    def norm_at(self, name: str) -> Norm:
+        weight = self.weights[f"{name}.weight"]
+        # An RMSNorm has no bias among the weights.
+        bias = self.weights[f"{name}.bias"] if self.names.norm == "layer" else None
+        centre = 1.0 if self.names.norm == "rms around 1" else 0.0
+        return Norm(weight, bias, self.anatomy.norm_epsilon, centre, self.names.norm in WIDE_NORMS)
+
+    def _norm(self, at: str, name: str) -> Norm | None:
+        return self.norm_at(f"{at}.{name}") if name else None
+
+    def _linear(self, name: str) -> Linear:
+        weight = self.weights[f"{name}.weight"]
+        return Linear(weight.T if self.names.transposed else weight, self.weights.get(f"{name}.bias"))
+
+    def _gate_and_up(self, at: str) -> tuple[Linear | None, Linear]:
+        names = self.names
+        if names.gate_up:
+            # Rows of one matrix, the gate's first: views, no copies.
+            gate, up = self._linear(f"{at}.{names.gate_up}").weight.chunk(2)
+            return Linear(gate, None), Linear(up, None)
+        return self._linear(f"{at}.{names.gate}") if names.gate else None, self._linear(f"{at}.{names.up}")

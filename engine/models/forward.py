@@ -207,14 +207,18 @@ def visited_sites(
         # a_l = sum_h z_h W_O^h + b_O, and the stream between attention and MLP
         site, attn_out = at(ATTN_OUT, block.attn_out(z))
         yield site, attn_out
-        site, resid_mid = at(RESID_MID, resid_pre + attn_out)
-        yield site, resid_mid
+        resid_mid = resid_pre
+        if not block.parallel:
+            site, resid_mid = at(RESID_MID, resid_pre + attn_out)
+            yield site, resid_mid
 
         # m_l, and x_{l+1} = x_l + a_l + m_l
         # (the MLP reads a view, so that all of its gradient is summed before it joins the stream's)
         site, mlp_out = at(MLP_OUT, block.mlp_out(resid_mid.view_as(resid_mid)))
         yield site, mlp_out
-        site, resid = at(RESID_POST, resid_mid + mlp_out)
+        # In Hugging Face's order of summation: rounding is then the same.
+        written = mlp_out + attn_out + resid_pre if block.parallel else resid_mid + mlp_out
+        site, resid = at(RESID_POST, written)
         yield site, resid
 
 
@@ -264,10 +268,18 @@ def _prefix(keys_and_values: Sequence[tuple[KeyValueHeads, KeyValueHeads]]) -> K
 
 def _require_reached(asked: Collection[Site], reached: Collection[Site], decoder: Decoder) -> None:
     """ModelError for hooks that never fired."""
-    silent = [str(site) for site in asked if site not in reached]
-    if silent:
+    silent = [site for site in asked if site not in reached]
+    if not silent:
+        return
+    between = all(site.kind == RESID_MID and site.layer < len(decoder.blocks) for site in silent)
+    if between and decoder.parallel:
         raise ModelError(
-            "a hook was set at a site that this forward does not reach",
-            expected=f"readable sites of the blocks that are run, of {len(decoder.blocks)} in all",
-            seen=", ".join(silent),
+            "there is no stream between attention and MLP where both read the same one (a parallel residual)",
+            expected="hook_resid_pre, hook_attn_out, hook_mlp_out or hook_resid_post",
+            seen=", ".join(map(str, silent)),
         )
+    raise ModelError(
+        "a hook was set at a site that this forward does not reach",
+        expected=f"readable sites of the blocks that are run, of {len(decoder.blocks)} in all",
+        seen=", ".join(map(str, silent)),
+    )

@@ -205,19 +205,21 @@ class HookedModel:
 
     def frozen_norm(self, resid: Float[Tensor, "*place d_model"]) -> FrozenNorm:
         """The final norm frozen at the scale that `resid` gives it (Elhage et al. 2021, on attribution)."""
-        weight, bias, epsilon = self.decoder.final_norm
-        if bias is None:
+        norm = self.decoder.final_norm
+        if norm.bias is None:
             # RMSNorm: norm(x) = x / rms(x) * weight
-            scale = (resid.pow(2).mean(-1, keepdim=True) + epsilon).rsqrt()
-            return FrozenNorm(scale, weight, torch.zeros_like(weight), centred=False)
+            weight = norm.gain if norm.wide else norm.weight
+            return FrozenNorm(norm.scale(resid), weight, torch.zeros_like(weight), centred=False)
         # LayerNorm: the same of x - mean(x), which is linear in x, plus the bias
         centred = resid - resid.mean(-1, keepdim=True)
-        scale = (centred.pow(2).mean(-1, keepdim=True) + epsilon).rsqrt()
-        return FrozenNorm(scale, weight, bias, centred=True)
+        return FrozenNorm(norm.scale(centred), norm.weight, norm.bias, centred=True)
 
     def unembed(self, resid: Float[Tensor, "*place d_model"]) -> Float[Tensor, "*place vocab"]:
         """Logits of a residual stream, the final norm included."""
-        return self.decoder.unembedding(self.final_norm(resid))
+        logits = self.decoder.unembedding(self.final_norm(resid))
+        cap = self.decoder.logit_cap
+        # A smooth cap (Gemma 2): c tanh(logit / c)
+        return torch.tanh(logits / cap) * cap if cap else logits
 
     @property
     def W_U(self) -> Float[Tensor, "d_model vocab"]:

@@ -62,11 +62,16 @@ def quiet() -> Iterator[None]:
 
 
 def build(config: Mapping[str, Any], weights: Mapping[str, Tensor], attention: str = "sdpa") -> Any:
-    """A Hugging Face model around `weights`, none of them copied. `attention` is "sdpa" or "eager"."""
-    with quiet():
-        from transformers import AutoConfig
+    """A Hugging Face model around `weights`, none of them copied. `attention` is "sdpa" or "eager".
 
-        settings = AutoConfig.for_model(**{**config, "attn_implementation": attention})
+    Architectures that torch's kernels cannot compute (Gemma 2, whose scores are capped) are eager always.
+    """
+    with quiet():
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        settings = AutoConfig.for_model(**config)
+        kind = AutoModelForCausalLM._model_mapping[type(settings)]
+        settings._attn_implementation = attention if kind._supports_sdpa else "eager"
         # Without storage first: random initial weights would take the memory and time of a second model.
         hf = filled(empty(settings, next(iter(weights.values())).dtype), weights)
     # Buffers are made on the CPU; the weights may lie on a GPU.
@@ -99,6 +104,8 @@ def filled(hf: Any, weights: Mapping[str, Tensor]) -> Any:
 
 def boot(hf: Any, tokenizer: Any, name: str) -> TransformerBridge:
     """A TransformerBridge around `hf`, whose submodules it replaces."""
+    # The bridge goes by the class that a configuration names; one that was built in code names none.
+    hf.config.architectures = [type(hf).__name__]
     with quiet():
         from transformer_lens.model_bridge import TransformerBridge
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from engine.models.anatomy import Anatomy, DecoderStyle
+from engine.models.anatomy import Anatomy
 from engine.models.hooked import HookedModel
 from engine.models.known import ModelShape
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 CONTEXT_TOKENS = 128
+MicroStyle = Literal["llama", "gpt2"]
+"""The two that are built in code: with rotary and with learned positions."""
 
 SENTENCES = """
 Fact : The capital city of France Spain Italy Germany Japan is Paris Madrid Rome Berlin Tokyo .
@@ -25,7 +27,7 @@ WORDS = tuple(SENTENCES.split())
 
 
 def micro_model(
-    architecture: DecoderStyle = "llama",
+    architecture: MicroStyle = "llama",
     *,
     n_layers: int = 2,
     n_heads: int = 4,
@@ -76,14 +78,15 @@ def word_tokenizer(words: Sequence[str]) -> Tokenizer:
     return text
 
 
-def micro_anatomy(architecture: DecoderStyle, shape: ModelShape) -> Anatomy:
+def micro_anatomy(architecture: MicroStyle, shape: ModelShape) -> Anatomy:
     """The usual constants of an architecture for sizes of one's own."""
     pairs = range(0, shape.d_head, 2)
     # theta_j = 10000^(-2j / d_head), one for each pair of dimensions (Su et al. 2021).
     rotary = tuple(10_000.0 ** (-i / shape.d_head) for i in pairs) if architecture == "llama" else ()
     # 1 / sqrt(d_head), as attention is scaled (Vaswani et al. 2017).
     scales = (shape.d_head**-0.5,) * shape.n_layers
-    return Anatomy(architecture, shape, CONTEXT_TOKENS, 1e-5, scales, rotary)
+    activation = "silu" if architecture == "llama" else "gelu_tanh"
+    return Anatomy(architecture, shape, CONTEXT_TOKENS, 1e-5, scales, rotary, activation=activation)
 
 
 def random_weights(anatomy: Anatomy, seed: int) -> dict[str, Tensor]:

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from engine.data.corpora import Corpus
-from engine.models.anatomy import DecoderStyle
 from engine.models.hooked import HookedModel
-from engine.models.micro import micro_model
+from engine.models.micro import MicroStyle, micro_model
 
 BOS = 3
 
@@ -24,7 +23,7 @@ def made_up(n_documents: int = 40, longest: int = 50, seed: int = 0, vocab: int 
     return Corpus("made-up", f"hash-{seed}", "made up", ids, np.cumsum(lengths) - lengths)
 
 
-def with_bos(architecture: DecoderStyle = "llama", **more) -> HookedModel:
+def with_bos(architecture: MicroStyle = "llama", **more) -> HookedModel:
     """A micro model that declares a BOS token."""
     model = micro_model(architecture, **more)
     return replace(model, config={**model.config, "bos_token_id": BOS})

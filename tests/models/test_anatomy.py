@@ -13,7 +13,7 @@ from engine.models.micro import micro_model
 
 
 def test_an_unknown_architecture_names_those_that_are_known() -> None:
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
     small: dict[str, Any] = {
         "num_hidden_layers": 1,
@@ -22,7 +22,7 @@ def test_an_unknown_architecture_names_those_that_are_known() -> None:
         "intermediate_size": 8,
     }
     with pytest.raises(ModelError, match="LlamaForCausalLM"):
-        describe(GPTNeoXForCausalLM(GPTNeoXConfig(**small, vocab_size=8)))
+        describe(OPTForCausalLM(OPTConfig(num_hidden_layers=1, hidden_size=8, num_attention_heads=2)))
     with pytest.raises(ModelError, match="activation"):
         describe(LlamaForCausalLM(LlamaConfig(**small, vocab_size=8, hidden_act="relu")))
 
@@ -78,7 +78,7 @@ def test_gpt2_can_be_told_to_scale_each_layer_by_its_depth() -> None:
 @pytest.mark.parametrize(
     ("changes", "what", "seen"),
     [
-        ({"hidden_act": "gelu"}, "activation", "gelu"),
+        ({"hidden_act": "relu"}, "activation", "relu"),
         (
             {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
             "rotary",
@@ -94,12 +94,30 @@ def test_what_the_plain_blocks_cannot_do_is_refused_by_name(
     assert caught.value.seen == seen and caught.value.expected
 
 
-def test_a_model_in_which_any_layer_sees_a_window_is_refused() -> None:
+def test_the_layers_that_see_a_window_are_the_configurations() -> None:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     small: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 2}
     small |= {"intermediate_size": 8, "vocab_size": 8, "num_key_value_heads": 2}
     kinds = ["full_attention", "sliding_attention"]
-    assert describe(Qwen2ForCausalLM(Qwen2Config(**small))).shape.n_layers == 2
-    with pytest.raises(ModelError, match="sliding windows"):
-        describe(Qwen2ForCausalLM(Qwen2Config(**small, layer_types=kinds, use_sliding_window=True)))
+    assert describe(Qwen2ForCausalLM(Qwen2Config(**small))).windows == ()
+    windowed = Qwen2Config(**small, layer_types=kinds, use_sliding_window=True, sliding_window=3)
+    assert describe(Qwen2ForCausalLM(windowed)).windows == (0, 3)
+
+
+def test_layers_of_a_kind_that_the_plain_path_has_not_are_refused() -> None:
+    hf = llama()
+    hf.config.layer_types = ["chunked_attention"]
+    with pytest.raises(ModelError, match="chunked_attention"):
+        describe(hf)
+
+
+def test_a_record_of_before_names_no_activation_and_is_read() -> None:
+    for architecture, activation in (("llama", "silu"), ("gpt2", "gelu_tanh")):
+        anatomy = micro_model(architecture).anatomy  # pyright: ignore[reportArgumentType]
+        old = ("style", "shape", "context_tokens", "norm_epsilon", "attention_scales", "rotary_frequencies")
+        record = {
+            name: value for name, value in anatomy.to_json().items() if name in (*old, "rotary_scaling")
+        }
+        assert Anatomy.from_json(json.loads(json.dumps(record))) == anatomy
+        assert anatomy.activation == activation
