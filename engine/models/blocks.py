@@ -23,7 +23,7 @@ from engine.models.architectures import ARCHITECTURES, Architecture, Joint
 Resid = Float[Tensor, "batch pos d_model"]
 Heads = Float[Tensor, "batch head pos d_head"]
 KeyValueHeads = Float[Tensor, "batch key_value_head key d_head"]
-Mask = Bool[Tensor, "batch 1 query key"]
+Mask = Bool[Tensor, "rows 1 query key"]
 Rotary = tuple[Tensor, Tensor]
 ACTIVATIONS: Mapping[ActivationName, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -37,7 +37,8 @@ WIDE_NORMS = ("wide rms", "rms around 1")
 class Span:
     """The positions one call computes and what they may attend to; the same for every layer of a kind.
 
-    `mask` is "batch 1 query key" (True: may attend), or None where plain causal attention says it all.
+    `mask` is "rows 1 query key" (True: may attend; one row serves any batch), or None where plain causal
+    attention says it all.
     `rotary` is (cos, sin) of "pos rotated", or "batch 1 1 rotated" where each row is at a position of its
     own; None where positions were added to the embedding. `windows` has the masks of layers that read a
     window, by its length; `local_rotary` is theirs where they have one.
