@@ -56,10 +56,10 @@ class Anatomy:
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Anatomy:
         # JSON has lists where the anatomy has tuples.
-        rest = {name: tuple(value) for name, value in record.items() if isinstance(value, list)}
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
         # Records of the first two styles name no activation.
-        usual = "gelu_tanh" if record["style"] == "gpt2" else "silu"
-        return cls(**{"activation": usual} | record | rest | {"shape": ModelShape(**record["shape"])})
+        plain.setdefault("activation", "gelu_tanh" if record["style"] == "gpt2" else "silu")
+        return cls(**plain | {"shape": ModelShape(**record["shape"])})
 
 
 def describe(hf: Any) -> Anatomy:

@@ -70,7 +70,7 @@ def build(config: Mapping[str, Any], weights: Mapping[str, Tensor], attention: s
         from transformers import AutoConfig, AutoModelForCausalLM
 
         settings = AutoConfig.for_model(**config)
-        kind = AutoModelForCausalLM._model_mapping[type(settings)]
+        kind: Any = AutoModelForCausalLM._model_mapping[type(settings)]
         settings._attn_implementation = attention if kind._supports_sdpa else "eager"
         # Without storage first: random initial weights would take the memory and time of a second model.
         hf = filled(empty(settings, next(iter(weights.values())).dtype), weights)

@@ -108,7 +108,7 @@ def test_an_edit_is_what_a_hook_of_transformer_lens_does(model: HookedModel) -> 
         site = Site(1, kind)
         with torch.no_grad():
             run = model.forward(ids, edit={site: lambda x: x.flip(-1)})
-            hooks = [(str(site), lambda value, hook: value.flip(-1))]
+            hooks: list[Any] = [(str(site), lambda value, hook: value.flip(-1))]
             expected = model.bridge.run_with_hooks(ids, fwd_hooks=hooks, prepend_bos=False)
         assert largest(model.unembed(run.resid), expected) <= EXACT, site
         assert largest(expected, plain) > 1e-2, site
@@ -120,7 +120,7 @@ def test_a_gradient_is_the_bridges(model: HookedModel) -> None:
     found = differentiate(model.decoder, model.embed(ids), sites, lambda r: model.unembed(r[:, -1])[:, 5])
     for site in sites:
         leaf = found.activations[site].clone().requires_grad_()
-        hooks = [(str(site), lambda value, hook, leaf=leaf: leaf)]
+        hooks: list[Any] = [(str(site), lambda value, hook, leaf=leaf: leaf)]
         model.bridge.run_with_hooks(ids, fwd_hooks=hooks, prepend_bos=False)[0, -1, 5].backward()
         assert leaf.grad is not None
         torch.testing.assert_close(found.gradients[site], leaf.grad, atol=2e-5, rtol=1e-4)
