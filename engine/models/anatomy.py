@@ -56,10 +56,13 @@ class Anatomy:
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Anatomy:
         # JSON has lists where the anatomy has tuples.
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+        }
+        fields["shape"] = ModelShape(**record["shape"])
         # Records of the first two styles name no activation.
-        plain.setdefault("activation", "gelu_tanh" if record["style"] == "gpt2" else "silu")
-        return cls(**plain | {"shape": ModelShape(**record["shape"])})
+        fields.setdefault("activation", "gelu_tanh" if record["style"] == "gpt2" else "silu")
+        return cls(**fields)
 
 
 def describe(hf: Any) -> Anatomy:
