@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from engine.errors import ModelError
-from engine.models.architectures import ARCHITECTURES, Architecture, DecoderStyle, known_classes, style_of
 from engine.models.known import ModelShape
+from engine.models.weight_layouts import LAYOUTS, DecoderStyle, WeightLayout, known_classes, style_of
 
 ActivationName = Literal["silu", "gelu", "gelu_tanh"]
 ACTIVATIONS: dict[str, ActivationName] = {
@@ -71,24 +71,24 @@ def describe(hf: Any) -> Anatomy:
     style = style_of(kind)
     if style is None:
         raise _unsupported("architecture", ", ".join(known_classes()), kind)
-    architecture = ARCHITECTURES[style]
+    layout = LAYOUTS[style]
     config = hf.config
-    blocks = hf.get_submodule(architecture.blocks)
-    attentions = [block.get_submodule(architecture.attention) for block in blocks]
-    embedding = hf.get_submodule(architecture.embedding)
+    blocks = hf.get_submodule(layout.blocks)
+    attentions = [block.get_submodule(layout.attention) for block in blocks]
+    embedding = hf.get_submodule(layout.embedding)
     _require_causal(config)
     everywhere, local = _rotary(hf)
-    cap = getattr(config, "attn_logit_softcapping", None) if architecture.caps_attention else None
+    cap = getattr(config, "attn_logit_softcapping", None) if layout.caps_attention else None
     return Anatomy(
         style=style,
         shape=_shape(config, attentions[0]),
         context_tokens=_context_tokens(config),
-        norm_epsilon=_epsilon(hf.get_submodule(architecture.final_norm)),
+        norm_epsilon=_epsilon(hf.get_submodule(layout.final_norm)),
         attention_scales=tuple(float(attention.scaling) for attention in attentions),
         rotary_frequencies=everywhere[0],
         rotary_scaling=everywhere[1],
         activation=_activation(config),
-        windows=_windows(config, architecture, kind),
+        windows=_windows(config, layout, kind),
         local_rotary_frequencies=local[0],
         local_rotary_scaling=local[1],
         attention_cap=float(cap or 0.0),
@@ -136,7 +136,7 @@ def _activation(config: Any) -> ActivationName:
     return ACTIVATIONS[seen]
 
 
-def _windows(config: Any, architecture: Architecture, kind: str) -> tuple[int, ...]:
+def _windows(config: Any, layout: WeightLayout, kind: str) -> tuple[int, ...]:
     """How many positions each layer reads; empty where no layer has a window."""
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None) or []
@@ -144,14 +144,14 @@ def _windows(config: Any, architecture: Architecture, kind: str) -> tuple[int, .
         raise _unsupported(
             "attention", "full attention or sliding windows in every layer", ", ".join(strange)
         )
-    if architecture.classes[kind] == "every layer":
+    if layout.classes[kind] == "every layer":
         return (window,) * config.num_hidden_layers if window else ()
     # A configuration may name a window that no layer uses: where layers have their kinds, these decide.
     slides = [name == "sliding_attention" for name in kinds] if kinds else [window is not None]
     if not any(slides):
         return ()
     # Hugging Face would not look at the window, and the checkpoint was perhaps trained with it.
-    if architecture.classes[kind] == "never" or not window:
+    if layout.classes[kind] == "never" or not window:
         raise _unsupported("attention", "full causal attention in every layer", "sliding windows")
     return tuple(window if slid else 0 for slid in slides)
 

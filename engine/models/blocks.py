@@ -1,6 +1,6 @@
 """A decoder in plain torch: the parts an intervention needs, and nothing hooked.
 
-One Block serves every architecture of the table in `architectures.py`: which parts it has, and what is done
+One Block serves every architecture of the table in `weight_layouts.py`: which parts it has, and what is done
 in them, is data, so the rest of the engine never asks which one it has. Weights are used where they lie: the
 Hugging Face model and the bridge share them.
 """
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.models.anatomy import ActivationName, Anatomy
-from engine.models.architectures import ARCHITECTURES, Architecture, Joint
+from engine.models.weight_layouts import LAYOUTS, Joint, WeightLayout
 
 Resid = Float[Tensor, "batch pos d_model"]
 Heads = Float[Tensor, "batch head pos d_head"]
@@ -370,7 +370,7 @@ def _capped_attention(
 
 def decoder(weights: Mapping[str, Tensor], anatomy: Anatomy) -> Decoder:
     """The decoder over weights named as Hugging Face names them."""
-    names = ARCHITECTURES[anatomy.style]
+    names = LAYOUTS[anatomy.style]
     read = _Reader(weights, names, anatomy)
     embedding = weights[f"{names.embedding}.weight"]
     # As Hugging Face: rounded to the weights' dtype before it multiplies (sqrt(3072) is 55.5 in bf16).
@@ -400,7 +400,7 @@ class _Reader:
     """Takes blocks out of a checkpoint's weights by an architecture's names."""
 
     weights: Mapping[str, Tensor]
-    names: Architecture
+    names: WeightLayout
     anatomy: Anatomy
 
     def block(self, layer: int) -> Block:

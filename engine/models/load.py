@@ -24,7 +24,7 @@ from engine.models.fetch import ByteProgress, fetch, renew
 from engine.models.hooked import HookedModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-PLAIN_PATH = ("anatomy.py", "architectures.py", "blocks.py", "forward.py", "hooked.py", "huggingface.py")
+PLAIN_PATH = ("anatomy.py", "blocks.py", "forward.py", "hooked.py", "huggingface.py", "weight_layouts.py")
 
 
 def load(

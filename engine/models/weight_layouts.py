@@ -26,7 +26,7 @@ with a weight that is stored as its difference from 1 (Gemma)."""
 
 
 @dataclass(frozen=True)
-class Architecture:
+class WeightLayout:
     """Names of weights and how they lie. `classes` are Hugging Face's, with the layers that see windows.
 
     `transposed`: matrices are stored "in out". `caps_attention`: scores are capped where the configuration
@@ -58,7 +58,7 @@ class Architecture:
     wide_rotary: bool = False
 
 
-LLAMA = Architecture(
+LLAMA = WeightLayout(
     classes={"LlamaForCausalLM": "never", "MistralForCausalLM": "every layer", "Qwen2ForCausalLM": "by layer"}
 )
 QWEN3 = replace(
@@ -104,7 +104,7 @@ GEMMA3 = replace(
     key_norm="self_attn.k_norm",
     caps_attention=False,
 )
-GPT_NEOX = Architecture(
+GPT_NEOX = WeightLayout(
     classes={"GPTNeoXForCausalLM": "never"},
     embedding="gpt_neox.embed_in",
     blocks="gpt_neox.layers",
@@ -118,7 +118,7 @@ GPT_NEOX = Architecture(
     up="mlp.dense_h_to_4h",
     down="mlp.dense_4h_to_h",
 )
-GPT2 = Architecture(
+GPT2 = WeightLayout(
     classes={"GPT2LMHeadModel": "never"},
     embedding="transformer.wte",
     positions="transformer.wpe",
@@ -136,7 +136,7 @@ GPT2 = Architecture(
     down="mlp.c_proj",
     transposed=True,  # stored "in out"
 )
-ARCHITECTURES: Mapping[DecoderStyle, Architecture] = MappingProxyType(
+LAYOUTS: Mapping[DecoderStyle, WeightLayout] = MappingProxyType(
     {
         "llama": LLAMA,
         "gpt2": GPT2,
@@ -152,12 +152,12 @@ ARCHITECTURES: Mapping[DecoderStyle, Architecture] = MappingProxyType(
 
 def style_of(class_name: str) -> DecoderStyle | None:
     """The style of one of Hugging Face's classes; None for one that has no entry."""
-    for style, architecture in ARCHITECTURES.items():
-        if class_name in architecture.classes:
+    for style, layout in LAYOUTS.items():
+        if class_name in layout.classes:
             return style
     return None
 
 
 def known_classes() -> list[str]:
     """Hugging Face's classes that the plain path computes, in the table's order."""
-    return [name for architecture in ARCHITECTURES.values() for name in architecture.classes]
+    return [name for layout in LAYOUTS.values() for name in layout.classes]

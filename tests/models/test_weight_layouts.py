@@ -13,11 +13,11 @@ from torch import Tensor
 
 from engine.errors import ModelError
 from engine.models.anatomy import Anatomy
-from engine.models.architectures import ARCHITECTURES, known_classes, style_of
 from engine.models.forward import Extent, differentiate, forward
 from engine.models.hooked import HookedModel
 from engine.models.huggingface import parity, require_parity
 from engine.models.sites import Site
+from engine.models.weight_layouts import LAYOUTS, known_classes, style_of
 from engine.spec.sites import ATTN_OUT, MLP_OUT, READABLE_SITES, RESID_MID, RESID_POST, RESID_PRE, Z
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -56,7 +56,7 @@ def largest(seen: Tensor, expected: Tensor) -> float:
 
 
 def test_every_architecture_of_the_table_has_a_random_model() -> None:
-    assert {random_model(name).anatomy.style for name in NAMES} | {"gpt2"} == set(ARCHITECTURES)
+    assert {random_model(name).anatomy.style for name in NAMES} | {"gpt2"} == set(LAYOUTS)
     assert style_of("MambaForCausalLM") is None
     assert [style_of(name) is not None for name in known_classes()] == [True] * len(known_classes())
 
