@@ -1,14 +1,18 @@
 """Generation equals Hugging Face's, each prompt alone, and a loop of whole forwards under the same edits."""
 
+import re
+from dataclasses import fields
 from functools import cache
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from engine.errors import DataError, ModelError, SpecError
-from engine.models import batch_cache
+from engine.models import batch_cache, load
 from engine.models import generate as generation
-from engine.models.generate import Stop, end_tokens, generate, stream
+from engine.models.generate import Completion, Stop, end_tokens, generate, stream
 from engine.models.micro import micro_model
 from engine.models.sampling import Sampling
 from engine.models.sites import Site
@@ -411,3 +415,23 @@ def test_an_edit_that_changes_the_shape_or_gives_no_numbers_is_an_error(model):
 def test_stop_strings_that_say_nothing_are_refused(strings):
     with pytest.raises(SpecError, match="stop string"):
         Stop(strings=strings)
+
+
+# --- the page
+
+
+def test_the_examples_of_the_page_run(monkeypatch, capsys):
+    """In their order, on a micro model that has a chat template, with what the text between them supposes."""
+    page = (Path(__file__).parents[2] / "site/generation.md").read_text(encoding="utf-8")
+    model = micro_model("llama", n_layers=13)
+    model.tokenizer.chat_template = "{% for turn in messages %}{{ turn.content }} {% endfor %}"
+    monkeypatch.setattr(load, "load", lambda name: model)
+    given = {"prompts": TEXTS, "direction": steered() / steered().norm()}
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 6
+    for block in blocks:
+        exec(block, given)
+    assert "max_tokens" in capsys.readouterr().out
+    # Every choice and every field has its line.
+    for name in (*POSITIONS, *(f.name for f in fields(Completion)), *get_args(generation.StopReason)):
+        assert f"`{name}`" in page
