@@ -51,6 +51,7 @@ COMMANDS = {
         "are cached and whether they fit this machine."
     ),
     "runs": "List the runs in the store, newest last.",
+    "sae": "Take sparse autoencoders in and out as SAELens folders, and list those of this project.",
 }
 
 
