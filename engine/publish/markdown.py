@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import re
 
+POPOVERS = "popovers"  # the key in a page's front matter
+
 _CODE = re.compile(r"(`[^`\n]+`)")
 
 
@@ -24,7 +26,7 @@ def front_matter(title: str, *, about: str, hide: str = "", popovers: str = "") 
     if popovers:
         # YAML takes not every character, and HTML has another way to write each of them.
         text = popovers.encode("ascii", "xmlcharrefreplace").decode()
-        meta += ["popovers: |", *(f"  {line}" for line in text.splitlines())]
+        meta += [f"{POPOVERS}: |", *(f"  {line}" for line in text.splitlines())]
     return "\n".join(["---", *meta, "---", "", ""])
 
 

@@ -1,105 +1,234 @@
-"""A plugin by which mkdocs takes pages from a cache, in the process alone.
+"""A plugin by which mkdocs takes pages from earlier builds, in the process alone.
 
-mkdocs converts and indexes every page at every build. Here a page that says what it said keeps its HTML,
-its contents, its anchors and what the search finds; its frame and navigation are made anew. A page is
-known by a hash over its text, the files that it may link to, mkdocs.yml and the versions of what converts
-it, in this process and, through the files of a `JsonCache`, in the next.
+mkdocs converts, frames and indexes every page at every build, and copies every asset. Here
+
+1. a page that says what it said keeps its HTML, its contents, its anchors and what the search finds. It is
+   known by a hash over its file, mkdocs.yml with the variables that it names, the code and versions of what
+   converts it, and counts only while each file that it asked mkdocs for is there or missing as it was;
+2. a page whose frame would come out the same, too, is taken over from the last site as a file. What a frame
+   shows beside the page is in the hash that it is known by: the theme's templates, those of the project in
+   their place, and the navigation with the titles and front matter of all pages;
+3. so is an asset that did not change.
 
 While a site is served, indexing is a fifth of an edit's time, so there the search goes on finding each page
 by what it said at the first build.
 
-mkdocs.yml does not name it, and plain `mkdocs build` gives the same pages.
+mkdocs.yml does not name it, and plain `mkdocs build` gives the same pages. Where pages may depend on what is
+not in those hashes (foreign plugins and hooks, extensions that read files, a `nav`), it is left out; so is
+step 2 where a template of the project looks at other pages: then mkdocs builds as it always does.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from material.plugins.search.plugin import SearchIndex, SearchPlugin
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import BasePlugin
-from mkdocs.structure.files import Files
+from mkdocs.structure.files import Files, InclusionLevel
 from mkdocs.structure.pages import Page
 from mkdocs.structure.toc import AnchorLink, TableOfContents
 
-from engine.publish.page_cache import MadePage, PageCache
-from engine.publish.up_to_date import builder_versions
+from engine.publish.markdown import POPOVERS
+from engine.publish.page_cache import MadePage, PageCache, body_key
+from engine.publish.previous_site import PreviousSite
+from engine.publish.up_to_date import file_state, settings_hash
+from engine.report.grammar import add_template
 
 PLUGIN = "engine-page-cache"
+TAKEN_OVER = "engine-taken-over.html"
+"""An empty template: mkdocs writes no page that comes out empty."""
+
+_MARKDOWN = (
+    "abbr admonition attr_list codehilite def_list extra fenced_code footnotes legacy_attrs legacy_em "
+    "md_in_html meta nl2br sane_lists smarty tables toc wikilinks"
+)
+_PYMDOWNX = (
+    "arithmatex betterem caret critic details escapeall extra highlight inlinehilite keys magiclink mark "
+    "progressbar smartsymbols striphtml superfences tabbed tasklist tilde"
+)
+# Extensions of Markdown that read a page's text and their own settings, and no other file.
+_READ_TEXT_ALONE = frozenset(
+    [
+        *_MARKDOWN.split(),
+        *(f"markdown.extensions.{name}" for name in _MARKDOWN.split()),
+        *(f"pymdownx.{name}" for name in _PYMDOWNX.split()),
+    ]
+)
+_JINJA = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)
+# By these a template reaches more of other pages than their place, title and front matter, or the time.
+_OF_OTHER_PAGES = re.compile(
+    r"\b(pages|nav|children|parent|ancestors|previous_page|next_page|homepage|build_date_utc|include|import)\b"
+)
 
 
 def join(cache: PageCache, config: MkDocsConfig) -> None:
-    """Let the build of this configuration take what is kept, and keep what it makes."""
-    config.plugins[PLUGIN] = PageCachePlugin(cache)
+    """Let the build of this configuration take what is kept, and keep what it makes, where that is safe."""
+    if _is_known(config):
+        config.plugins[PLUGIN] = PageCachePlugin(cache)
+
+
+def _is_known(config: MkDocsConfig) -> bool:
+    """Whether nothing takes part in the build that could read what the hashes of pages do not cover."""
+    yml = Path(config.config_file_path).read_text(encoding="utf-8")
+    # Another file's settings, or functions of other modules.
+    elsewhere = re.search(r"^\s*INHERIT\s*:|!!python/(?!name:(pymdownx|material)\.)", yml, re.MULTILINE)
+    foreign = [plugin for plugin in config.plugins.values() if type(plugin) is not SearchPlugin]
+    extensions = set(config.markdown_extensions) <= _READ_TEXT_ALONE
+    # mkdocs gives a page its title from `nav` only where it makes the page itself.
+    return extensions and not (elsewhere or foreign or config.hooks or config.nav or config.extra_templates)
 
 
 class PageCachePlugin(BasePlugin):
-    """Gives mkdocs pages and a search index that look into a cache first."""
+    """Gives mkdocs pages, assets and a search index that look into a cache first."""
 
     def __init__(self, cache: PageCache) -> None:
         self.cache = cache
 
     def on_files(self, files: Files, *, config: MkDocsConfig) -> Files:
         """mkdocs makes a page only for a file that has none."""
-        for file in files.documentation_pages():
-            file.page = CachedPage(self.cache, file, config)
-        return files
-
-    def on_nav(self, nav: Any, *, config: MkDocsConfig, files: Files) -> Any:
-        """After the last file is added and before the first page is converted."""
-        self.cache.surroundings = _surroundings(config, files)
-        return nav
+        self.cache.surroundings = settings_hash(Path(config.config_file_path))
+        known = KnownFiles(files, self.cache.previous)
+        for file in known.documentation_pages():
+            file.page = CachedPage(self.cache, known, file, config)
+        return known
 
     def on_env(self, env: Any, *, config: MkDocsConfig, files: Files) -> Any:
-        """After every page is converted and before the first is indexed."""
+        """After every page is converted, before the first is framed and indexed."""
         for plugin in config.plugins.values():
             if isinstance(plugin, SearchPlugin):
                 plugin.search_index = CachedSearchIndex(self.cache, **plugin.config)
+        pages = [file.page for file in files.documentation_pages() if isinstance(file.page, CachedPage)]
+        frame = _frame_hash(self.cache.surroundings, config, pages) if _frames_are_known(config) else ""
+        for page in pages:
+            if not (frame and page.is_taken_over(frame)):
+                page.complete(config, files)
+        add_template(env, TAKEN_OVER, "")
         return env
 
 
-class CachedPage(Page):
-    """A page that is converted only where its text, or the files that it may link to, changed."""
+class KnownFiles(Files):
+    """The files of the site: which of them a page asks for is noted, and unchanged assets are taken over."""
 
-    def __init__(self, cache: PageCache, file: Any, config: MkDocsConfig) -> None:
+    def __init__(self, files: Iterable[Any], previous: PreviousSite) -> None:
+        super().__init__(files)
+        self.previous = previous
+        self.asked: dict[str, bool] = {}
+
+    def get_file_from_path(self, path: str) -> Any:
+        file = super().get_file_from_path(path)
+        self.asked[path] = _is_published(file)
+        return file
+
+    def are_as(self, asked: dict[str, bool]) -> bool:
+        """Whether each of these files is there, or missing, as it was."""
+        return all(
+            _is_published(super(KnownFiles, self).get_file_from_path(p)) == there
+            for p, there in asked.items()
+        )
+
+    def copy_static_files(self, dirty: bool = False, *, inclusion: Any = InclusionLevel.is_included) -> None:
+        for file in self:
+            if file.is_documentation_page() or not inclusion(file.inclusion):
+                continue
+            # A file without a path lies in memory.
+            made_from = self.previous.source_hash(file.abs_src_path) if file.abs_src_path else ""
+            if not (made_from and self.previous.take(file.dest_uri, made_from, Path(file.abs_dest_path))):
+                file.copy_file(dirty)
+
+
+def _is_published(file: Any) -> bool:
+    return file is not None and not file.inclusion.is_excluded()
+
+
+class CachedPage(Page):
+    """A page that is converted only where its file, or one that it asked for, changed."""
+
+    def __init__(self, cache: PageCache, files: KnownFiles, file: Any, config: MkDocsConfig) -> None:
         super().__init__(None, file, config)
         self.cache = cache
+        self.files = files
+        self.known: MadePage | None = None  # from an earlier build; then `content` waits for `complete`
+
+    def read_source(self, config: MkDocsConfig) -> None:
+        content = hashlib.sha256(self.file.content_bytes).hexdigest()
+        self.key = _hash(self.cache.surroundings, self.file.src_uri, content)
+        self.known = self._known()
+        if self.known is None:
+            super().read_source(config)
+            return
+        self.cache.pages[self.file.src_uri] = self.known
+        self.meta = dict(self.known.made["meta"])
+        # Some text: for mkdocs, a page that has none was not read yet.
+        self.markdown = ""
 
     def render(self, config: MkDocsConfig, files: Files) -> None:
-        pages = self.cache.pages
-        place = self.file.src_uri
-        meta = json.dumps(self.meta, default=repr)
-        key = _hash(self.cache.surroundings, place, meta, self.markdown or "")
-        if place not in pages or pages[place].key != key:
-            pages[place] = self._from_disk(key) or self._anew(key, config, files)
-        self._take(pages[place].made, files)
+        if self.known is None:
+            self._convert(config, files)
+        else:
+            self._take(self.known.made)
 
-    def _from_disk(self, key: str) -> MadePage | None:
-        made = self.cache.disk.get(key)
-        return MadePage(key, made, kept=True) if made else None
+    def is_taken_over(self, frame: str) -> bool:
+        """Whether the last site's page serves, and lies in the new one; `frame` is a hash of its frame."""
+        file = self.file
+        if not self.cache.previous.take(file.dest_uri, _hash(frame, self.key), Path(file.abs_dest_path)):
+            return False
+        self.meta["template"] = TAKEN_OVER
+        return True
 
-    def _anew(self, key: str, config: MkDocsConfig, files: Files) -> MadePage:
+    def complete(self, config: MkDocsConfig, files: Files) -> None:
+        """Fetch what the page's own frame is put around, which takes more time than all else of it."""
+        if self.known is None:
+            return
+        body = self.known.body or self.cache.disk.get(body_key(self.key))
+        if body is None:
+            super().read_source(config)
+            self._convert(config, files)
+        else:
+            self.content = body["content"]
+            self.meta = body["meta"]
+
+    def _known(self) -> MadePage | None:
+        """What came of the page before, if it is certain that the same would come of it now."""
+        known = self.cache.pages.get(self.file.src_uri)
+        if known is None or known.key != self.key:
+            made = self.cache.disk.get(self.key)
+            known = MadePage(self.key, made, kept=True) if made else None
+        return known if known and self.files.are_as(known.made["asked"]) else None
+
+    def _convert(self, config: MkDocsConfig, files: Files) -> None:
+        self.files.asked = {}
         super().render(config, files)
         # The files are other objects in each build, so links are kept by the files' paths.
         links = {file.src_uri: anchors for file, anchors in (self.links_to_anchors or {}).items()}
         made = {
-            "content": self.content,
+            "meta": {name: value for name, value in self.meta.items() if name != POPOVERS},
             "toc": [_toc_to_json(anchor) for anchor in self.toc],
             "title": self._title_from_render,
             "anchors": sorted(self.present_anchor_ids or ()),
             "links": links,
+            "asked": self.files.asked,
         }
-        return MadePage(key, made)
+        body = {"content": self.content, "meta": dict(self.meta)}
+        # What is no JSON, such as a date in the front matter, would come back as something else.
+        is_json = _is_json(made) and _is_json(body)
+        self.cache.pages[self.file.src_uri] = MadePage(
+            self.key if is_json else "", made, body, kept=not is_json
+        )
 
-    def _take(self, made: dict[str, Any], files: Files) -> None:
-        self.content = made["content"]
+    def _take(self, made: dict[str, Any]) -> None:
+        self.content = ""
         self.toc = _toc_from_json(made["toc"])
         self._title_from_render = made["title"]
         self.present_anchor_ids = set(made["anchors"])
-        self.links_to_anchors = {files.src_uris[uri]: anchors for uri, anchors in made["links"].items()}
+        links = made["links"].items()
+        self.links_to_anchors = {self.files.src_uris[uri]: anchors for uri, anchors in links}
 
 
 class CachedSearchIndex(SearchIndex):
@@ -123,16 +252,60 @@ class CachedSearchIndex(SearchIndex):
             super().add_entry_from_context(page)
             cached.made["search"] = self.entries[before:]
             del self.entries[before:]
-            cached.kept = False
+            cached.kept = cached.kept and not cached.key
         return cached.made["search"]
 
 
-def _surroundings(config: MkDocsConfig, files: Files) -> str:
-    """A hash of what the HTML and the entries of every page depend on, beside its own text."""
-    settings = [config.markdown_extensions, config.mdx_configs, config.site_url, config.use_directory_urls]
-    yml = Path(config.config_file_path).read_text(encoding="utf-8")
-    code = Path(__file__).read_text(encoding="utf-8")
-    return _hash(json.dumps(settings, default=repr), yml, code, *builder_versions(), *files.src_uris)
+def _frames_are_known(config: MkDocsConfig) -> bool:
+    """Whether no template of the project looks at more of other pages than `_frame_hash` covers."""
+    code = " ".join(part for path in _own_templates(config) for part in _JINJA.findall(_text(path)))
+    return not _OF_OTHER_PAGES.search(code)
+
+
+def _frame_hash(surroundings: str, config: MkDocsConfig, pages: Iterable[CachedPage]) -> str:
+    """A hash of what stands around any page: templates, and of every page its place, title and front matter.
+
+    The folders are the navigation, so that pages in their order are all of it.
+    """
+    own = [[str(path), hashlib.sha256(path.read_bytes()).hexdigest()] for path in _own_templates(config)]
+    # The theme's own have the version of its package besides.
+    theme = [[str(path), file_state(path)] for path in _theme_templates(config)]
+    told = [
+        [page.file.src_uri, page.url, page.title, page.file.inclusion.value, _without_popovers(page.meta)]
+        for page in pages
+    ]
+    return _hash(surroundings, json.dumps([own, theme, told], default=repr))
+
+
+def _own_templates(config: MkDocsConfig) -> list[Path]:
+    """Every file that the project puts in the place of one of the theme's, icons included."""
+    custom = config.theme.custom_dir
+    return [path for path in sorted(Path(custom).rglob("*")) if path.is_file()] if custom else []
+
+
+def _theme_templates(config: MkDocsConfig) -> Iterator[Path]:
+    """The theme's templates; not its thousands of icons and assets, which change with its version alone."""
+    for theme in config.theme.dirs:
+        if theme == config.theme.custom_dir:
+            continue
+        for folder, folders, names in os.walk(theme):
+            folders[:] = sorted(set(folders) - {".icons", "assets"})
+            yield from (Path(folder, name) for name in sorted(names))
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _without_popovers(meta: Any) -> dict[str, Any]:
+    return {name: value for name, value in meta.items() if name != POPOVERS}
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        return json.loads(json.dumps(value)) == value
+    except (TypeError, ValueError):
+        return False
 
 
 def _hash(*texts: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from engine.errors import SiteError
 from engine.publish.files import Content, write_files
 from engine.publish.page_cache import PageCache
+from engine.publish.previous_site import previous_site
 from engine.publish.up_to_date import is_built, keep_built, sources_hash
 from engine.report.grammar import keep_compiled
 from engine.report.json_cache import JsonCache
@@ -23,8 +24,9 @@ def build_site(
 ) -> list[str]:
     """Write the generated `files` into site/ and build `out` (public/); returns the paths that changed.
 
-    A site of which nothing changed is left as it is, and unchanged pages are not converted anew: they lie in
-    `.engine/pages`. A caller that builds again and again passes what it `kept` in memory.
+    A site of which nothing changed is left as it is. Else unchanged pages are not converted anew, since they
+    lie in `.engine/pages`, and what would come out the same is taken over from the site in `out`. A caller
+    that builds again and again passes what it `kept` in memory.
 
     Two builds at once take turns. A build that fails or is killed leaves the previous site as it was.
     Raises SiteError with every complaint of the site builder.
@@ -36,8 +38,12 @@ def build_site(
         changed = write_files(root / "site", files)
         sources = sources_hash(root, root / "mkdocs.yml", out)
         if not is_built(root, out, sources):
+            kept.previous = previous_site(out, root / ".engine")
             _run_mkdocs(root / "mkdocs.yml", scratch / "site", root / ".engine" / "templates", kept)
             _swap(scratch / "site", out, scratch / "previous")
+            # Before the state of the new files is noted: those that both have in common change with it.
+            shutil.rmtree(scratch / "previous", ignore_errors=True)
+            kept.previous.note()
             keep_built(root, out, sources)
     return changed
 

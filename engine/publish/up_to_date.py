@@ -21,9 +21,11 @@ KEPT = "site.built"  # in .engine/
 BUILDERS = ("mkdocs", "mkdocs-material", "markdown", "pymdown-extensions", "pygments", "jieba", "jinja2")
 """What makes pages and search entries of Markdown (jieba cuts Chinese into words, where it is installed)."""
 
+CLOCK_NS = 2_000_000_000
+
 _NAMES = re.compile(r"(?:\.\./)*\w[\w./-]*")
 
-FileState = tuple[str, int, int, int, int]
+FileState = tuple[str | int, ...]
 
 
 def sources_hash(root: Path, config_file: Path, out: Path) -> str:
@@ -31,13 +33,19 @@ def sources_hash(root: Path, config_file: Path, out: Path) -> str:
 
     To be taken before the build: what is edited meanwhile is a change of the next.
     """
-    settings = config_file.read_text(encoding="utf-8") if config_file.is_file() else ""
-    words = sorted(set(_NAMES.findall(settings)))
-    variables = {word: os.environ[word] for word in words if word in os.environ}
+    words = sorted(set(_NAMES.findall(_settings(config_file))))
     folders = {(root / word).resolve() for word in words if (root / word).exists()}
     files = list(_states(folders - {out.resolve()}))
+    return _hash(settings_hash(config_file), files)
+
+
+def settings_hash(config_file: Path) -> str:
+    """A hash over what all pages share: settings, variables that they name, the builder and its code."""
+    settings = _settings(config_file)
+    words = sorted(set(_NAMES.findall(settings)))
+    variables = {word: os.environ[word] for word in words if word in os.environ}
     code = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))]
-    return _hash(settings, variables, files, code, builder_versions())
+    return _hash(settings, variables, code, builder_versions())
 
 
 def is_built(root: Path, out: Path, sources: str) -> bool:
@@ -65,6 +73,24 @@ def builder_versions() -> tuple[str, ...]:
     return tuple(found)
 
 
+def file_state(path: Path) -> list[int]:
+    """Which file lies under a path and when it last changed; OSError where none does."""
+    state = path.stat()
+    return [state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+
+
+def settled(state: list[int], now: int) -> bool:
+    """Whether a file's last change is so long ago that another one since would show in its times.
+
+    A file system's clock may stand still for up to two seconds; `now`, in ns, is when it was looked at.
+    """
+    return max(state[2:]) < now - CLOCK_NS
+
+
+def _settings(config_file: Path) -> str:
+    return config_file.read_text(encoding="utf-8") if config_file.is_file() else ""
+
+
 def _kept(root: Path) -> Path:
     return root / ".engine" / KEPT
 
@@ -80,8 +106,7 @@ def _states(paths: Iterable[Path]) -> Iterator[FileState]:
 
 
 def _state(path: Path) -> FileState:
-    state = path.stat()
-    return str(path), state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+    return str(path), *file_state(path)
 
 
 def _hash(*parts: object) -> str:

@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import FileSystemBytecodeCache, StrictUndefined, TemplateSyntaxError, meta, nodes
+from jinja2 import (
+    ChoiceLoader,
+    DictLoader,
+    FileSystemBytecodeCache,
+    StrictUndefined,
+    TemplateSyntaxError,
+    meta,
+    nodes,
+)
 from jinja2.environment import Environment, Template
 from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.ext import Extension
@@ -227,6 +235,12 @@ def keep_compiled(environment: Environment, folder: Path) -> None:
     """Keep an environment's compiled templates in a folder, from where the next one takes them."""
     folder.mkdir(exist_ok=True)
     environment.bytecode_cache = FileSystemBytecodeCache(str(folder))
+
+
+def add_template(environment: Environment, name: str, text: str) -> None:
+    """One more template for an environment, before all that it has."""
+    there = [environment.loader] if environment.loader else []
+    environment.loader = ChoiceLoader([DictLoader({name: text}), *there])
 
 
 def _place(error: BaseException, where: str) -> str:

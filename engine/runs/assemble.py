@@ -56,7 +56,7 @@ def assemble(
     """
     spec = investigation.spec
     runs = _StoredEntries(store)
-    published = read_published(investigation.published_folder)
+    published = _published(investigation, plan, outcomes)
     copies = published_copies(published, store, lambda stored: _believed(runs.entry(stored)))
     planned = plan.of(investigation.slug)
     found = [(run, _entry(run, runs, (outcomes or {}).get(run.name), copies)) for run in planned]
@@ -84,6 +84,14 @@ def assemble(
         copies.n_compared,
         tuple(_changed_verdicts(investigation.spec.claims, verdicts, published)),
     )
+
+
+def _published(
+    investigation: Investigation, plan: Plan, outcomes: Mapping[RunName, Outcome] | None
+) -> PublishedEvidence:
+    """What the plan read a moment ago; after measuring, which takes hours, what lies there now."""
+    read = None if outcomes else plan.published.get(investigation.slug)
+    return read or read_published(investigation.published_folder)
 
 
 def stored_entry(store: RunStore, run: StoredRun) -> Entry:

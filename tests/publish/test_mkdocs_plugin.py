@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -120,14 +121,11 @@ def test_plain_mkdocs_gives_the_same_pages(project: Path, kept: PageCache) -> No
         assert (project / "plain" / name).read_bytes() == kept_pages[name]
 
 
-@pytest.mark.parametrize(
-    ("file", "more"), [("mkdocs.yml", "# a note\n"), ("site/another-page.md", "# Another page\n")]
-)
-def test_pages_are_converted_anew_where_settings_or_files_changed(
-    project: Path, kept: PageCache, converted: list[str], file: str, more: str
+def test_pages_are_converted_anew_where_settings_changed(
+    project: Path, kept: PageCache, converted: list[str]
 ) -> None:
-    with (project / file).open("a") as opened:
-        opened.write(more)
+    with (project / "mkdocs.yml").open("a") as opened:
+        opened.write("# a note\n")
     build(project, "First text.")
     assert any("First text." in text for text in converted)
 
@@ -143,3 +141,128 @@ def test_the_next_process_complains_again(project: Path, kept: PageCache) -> Non
     for _ in range(2):
         with pytest.raises(SiteError, match=r"nowhere.md"):
             build(project, "See [this](nowhere.md).")
+
+
+def taken_over(project: Path, out: str = "public") -> dict[str, int]:
+    """The files of the site by which file on the disk they are."""
+    root = project / out
+    return {str(p.relative_to(root)): p.stat().st_ino for p in root.rglob("*") if p.is_file()}
+
+
+REPORT = "investigations/fact-recall/index.html"
+
+
+def test_an_edit_makes_its_own_page_and_takes_over_all_others(project: Path) -> None:
+    build(project, "First text.")
+    before = taken_over(project)
+    after = build(project, "Another text.")
+    now = taken_over(project)
+    anew = {name for name, file in now.items() if before.get(name) != file and name.endswith(".html")}
+    # The page of an error is a template and no page.
+    assert anew == {REPORT, "404.html"}
+    assert len(before) > 50
+    assert after == build(project, "Another text.", out="anew")
+
+
+def everywhere(pages: dict[str, bytes], text: str) -> bool:
+    return all(text.encode() in content for name, content in pages.items() if name.endswith("/index.html"))
+
+
+def overwrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+AROUND = {
+    "settings": lambda p: overwrite(p / "mkdocs.yml", "copyright: MIT licence", "copyright: Another licence"),
+    "a template of the project": lambda p: overwrite(
+        p / "site/overrides/main.html", "{% block libs %}", "{% block libs %}<!-- Another licence -->"
+    ),
+    "the title of another page": lambda p: overwrite(p / "site/a-page.md", "# A page", "# Another licence"),
+    "a new page": lambda p: (p / "site/b-page.md").write_text("# Another licence\n"),
+    "a page's front matter": lambda p: overwrite(
+        p / "site/a-page.md", "# A page", "---\nsubtitle: Another licence\n---\n# A page"
+    ),
+}
+
+
+@pytest.mark.parametrize("change", AROUND)
+def test_what_stands_around_pages_changes_on_all_of_them(project: Path, change: str) -> None:
+    (project / "site/a-page.md").write_text("# A page\n")
+    assert not everywhere(build(project, "Text."), "Another licence")
+    AROUND[change](project)
+    changed = build(project, "Text.")
+    assert everywhere(changed, "Another licence")
+    assert changed == build(project, "Text.", out="anew")
+
+
+def test_the_address_of_the_site_is_a_variable_that_changes_all_pages(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(project, "Text.")
+    monkeypatch.setenv("SITE_URL", "https://elsewhere.example/")
+    assert everywhere(build(project, "Text."), "https://elsewhere.example/")
+
+
+def test_a_page_that_went_is_in_no_navigation(project: Path) -> None:
+    (project / "site/a-page.md").write_text("# Of short life\n")
+    assert everywhere(build(project, "Text."), "Of short life")
+    (project / "site/a-page.md").unlink()
+    pages = build(project, "Text.")
+    assert not any(b"Of short life" in content for content in pages.values())
+
+
+def test_a_template_that_looks_at_other_pages_sees_them_as_they_are(project: Path) -> None:
+    override = project / "site/overrides/main.html"
+    overwrite(
+        override, "{{ super() }}", "{% for file in pages %}{{ file.page.content }}{% endfor %}{{ super() }}"
+    )
+    build(project, "First text.")
+    assert everywhere(build(project, "Another text."), "Another text.")
+
+
+def test_a_page_that_somebody_edited_in_the_site_is_made_anew(project: Path) -> None:
+    whole = build(project, "Text.")
+    with (project / "public" / REPORT).open("a") as page:
+        page.write("by hand")
+    assert build(project, "Text.") == whole
+
+
+def test_an_asset_that_was_edited_is_copied(project: Path) -> None:
+    build(project, "Text.")
+    style = project / "site/stylesheets/mech.css"
+    before = style.stat()
+    text = style.read_text()
+    style.write_text(text.replace("a", "b", 1))
+    os.utime(style, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert build(project, "Text.")["stylesheets/mech.css"] == style.read_bytes()
+
+
+def test_a_page_whose_front_matter_is_no_json_is_converted_each_time(
+    project: Path, converted: list[str]
+) -> None:
+    (project / "site/dated.md").write_text("---\ndate: 2026-01-31\n---\n# Dated\n")
+    first = build(project, "Text.")
+    converted.clear()
+    assert build(project, "Another text.")["dated/index.html"] == first["dated/index.html"]
+    assert any("Dated" in text for text in converted)
+
+
+def test_settings_that_read_other_files_keep_no_pages(project: Path, converted: list[str]) -> None:
+    snippets = f"  - pymdownx.superfences\n  - pymdownx.snippets: {{base_path: ['{project}']}}"
+    overwrite(project / "mkdocs.yml", "  - pymdownx.superfences", snippets)
+    (project / "part.txt").write_text("First part.")
+    (project / "site/whole.md").write_text('# Whole\n\n--8<-- "part.txt"\n')
+    assert b"First part." in build(project, "Text.")["whole/index.html"]
+    (project / "part.txt").write_text("Another part.")
+    assert b"Another part." in build(project, "Another text.")["whole/index.html"]
+
+
+def test_a_kept_page_finds_a_file_that_came(project: Path) -> None:
+    """A link that mkdocs left alone, since nothing lay there, leads to a page as soon as there is one."""
+    overwrite(project / "mkdocs.yml", "not_found: warn, anchors", "not_found: info, anchors")
+    (project / "site/links.md").write_text("# Links\n\n[Other](other.md)\n")
+    build(project, "Text.")
+    (project / "site/other.md").write_text("# Other\n")
+    assert b'href="../other/"' in build(project, "Text.")["links/index.html"]

@@ -98,6 +98,7 @@ class RunInspector:
     known_facts: dict[tuple[str, str], ModelFacts] = field(default_factory=dict)
     known_code: dict[str, dict[str, str]] = field(default_factory=dict)
     known_coders: dict[tuple[str, str], GivenCoder] = field(default_factory=dict)
+    published: dict[str, PublishedEvidence] = field(default_factory=dict)  # by investigation
 
     @cached_property
     def book(self) -> CodeBook:
@@ -140,6 +141,7 @@ class RunInspector:
     def examine(self, investigation: Investigation) -> list[RunStatus]:
         """Every run of the investigation, in the order of the spec."""
         published = read_published(investigation.published_folder)
+        self.published[investigation.slug] = published
         self.pasts += [self._past(run, investigation) for run in published.runs.values()]
         self._require_models_spoken_of(investigation)
         specified = specified_settings(investigation.spec, self.sources.catalog)

@@ -66,10 +66,14 @@ def _outline(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unwritten(value: Any) -> Any:
     """The value however its numbers are written: `20.0` as `20`."""
-    if isinstance(value, Mapping):
+    # By far the most values are texts and numbers that stay as they are: of these the type alone is asked.
+    kind = type(value)
+    if kind is str or kind is int:
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, dict | Mapping):
         return {name: _unwritten(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_unwritten(item) for item in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
     return value
