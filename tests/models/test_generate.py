@@ -12,11 +12,13 @@ import torch
 from engine.errors import DataError, ModelError, SpecError
 from engine.models import batch_cache, load
 from engine.models import generate as generation
+from engine.models.forward import NO_EDITS
 from engine.models.generate import Completion, Stop, end_tokens, generate, stream
 from engine.models.micro import micro_model
 from engine.models.sampling import Sampling
 from engine.models.sites import Site
 from engine.spec.sites import ATTN_OUT, MLP_OUT, RESID_MID, RESID_POST, RESID_PRE, Z
+from tests.models.random_models import NAMES, random_model
 
 TEXTS = [
     "Fact : The capital city of France is",
@@ -43,13 +45,13 @@ def ids(completions):
     return [list(completion.token_ids) for completion in completions]
 
 
-def require_same(model, prompt, ours, theirs):
+def require_same(model, prompt, ours, theirs, edit=NO_EDITS):
     """The same tokens until the two best logits are within rounding."""
     assert len(ours) == len(theirs)
     for at, (our, their) in enumerate(zip(ours, theirs, strict=True)):
         if our != their:
-            logits = model.logits(torch.tensor([[*prompt, *ours[:at]]]))[0, -1]
-            best = logits.topk(2).values
+            run = model.forward(torch.tensor([[*prompt, *ours[:at]]]), edit=edit)
+            best = model.unembed(run.resid[0, -1]).topk(2).values
             assert best[0] - best[1] <= TIE, f"differs at token {at}"
             return
 
@@ -130,6 +132,33 @@ def test_log_probabilities_are_those_of_the_whole_forward(model):
     logits = model.logits(torch.tensor([[*prompt, *found.token_ids]]))[0]
     expected = logits.log_softmax(-1)[len(prompt) - 1 : -1].gather(1, torch.tensor(found.token_ids)[:, None])
     assert found.log_probs == pytest.approx(expected[:, 0].tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_architecture_writes_what_hugging_face_writes(name):
+    """Windows are shorter than the prompts: a cache that showed too much or too little would be seen."""
+    model = random_model(name)
+    # Longer than 24 tokens one of them cannot read.
+    texts = [*TEXTS[:4], TEXTS[4].partition(",")[0]]
+    prompts = model.token_ids(texts)
+    found = ids(generate(model, texts, max_tokens=12))
+    for prompt, mine, theirs in zip(prompts, found, hugging_face(model, prompts, 12), strict=True):
+        require_same(model, prompt, mine, theirs)
+    edit = {Site(1, MLP_OUT): lambda x: x + steered()}
+    found = ids(generate(model, texts, max_tokens=12, edit=edit))
+    for prompt, mine in zip(prompts, found, strict=True):
+        require_same(model, prompt, mine, slow(model, prompt, 12, edit), edit)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "gemma" in name or "window" in name])
+def test_windows_hold_after_a_shared_start(name):
+    model = random_model(name)
+    prompts = with_common_start(model)
+    shared = generate(model, prompts, max_tokens=10)
+    apart = generate(model, prompts, max_tokens=10, share_prefix=False)
+    for prompt, one, other in zip(prompts, ids(shared), ids(apart), strict=True):
+        require_same(model, prompt, one, other)
+        require_same(model, prompt, one, slow(model, prompt, 10))
 
 
 # --- a start that prompts share
