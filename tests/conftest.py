@@ -26,6 +26,7 @@ HAND_WRITTEN = (  # of site/; the rest is generated
     "scale.md",
     "scale.json",
     "text-to-run-over.md",
+    "tutorial.md",
     "overrides",
     "stylesheets",
     "javascripts",

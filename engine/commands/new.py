@@ -26,14 +26,17 @@ def new(
     \b
     Example:
       engine new my-question --title "Does it know?"
+      engine new my_method --family
     """
     root = find_root()
     if family:
         written = new_family(name, root / "engine", root / "tests")
         after = f"engine calibrate {name}"
+        more = ["what a family can use: the site's page reference/instruments, and its tutorial"]
     else:
         folder = root / "investigations" / name
         written = new_investigation(folder, name, title or name.replace("-", " ").capitalize())
         after = f"engine build {name}"
+        more = []
     text = [f"wrote {path.relative_to(root)}" for path in written]
-    return Output([*text, f"it works as it stands: {after}"])
+    return Output([*text, *more, f"it works as it stands: {after}"])

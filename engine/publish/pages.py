@@ -12,6 +12,7 @@ from engine.errors import SiteError
 from engine.evidence.result import Calibration
 from engine.families import Declaration, declaration, names
 from engine.publish.files import Content
+from engine.publish.instruments import instruments_page
 from engine.publish.markdown import front_matter, plain
 from engine.publish.overview import Report, home_page, investigations_page, masthead
 from engine.publish.reference import calibrations_page, commands_page, family_pages, spec_page
@@ -44,6 +45,7 @@ def site_files(
         "investigations/index.md": investigations_page(reports),
         "reading-the-evidence/calibrations.md": calibrations_page(calibrations),
         "reference/commands.md": commands_page(app),
+        "reference/instruments.md": instruments_page(families),
         "reference/spec.md": spec_page(),
         "schema/investigation.json": _json(schema),
         VEGA: _vega(root / "site"),

@@ -13,7 +13,15 @@ from engine.report.charts.channels import GREY, PALETTE, Channels, View
 from engine.report.charts.figure_columns import value_and_category
 
 JITTER = "jitter (drawn only)"
-OPTIONS = ("height", "zero", "log_x", "log_y", "sort", "rule", "midpoint")
+OPTIONS = {
+    "height": "Pixels, in place of the kind's own height.",
+    "zero": "Whether an axis of numbers begins at zero.",
+    "log_x": "A logarithmic x axis.",
+    "log_y": "A logarithmic y axis.",
+    "sort": "The order of a category: a list of its values, `ascending` or `descending`.",
+    "rule": "A dashed line at this value, such as what chance gives.",
+    "midpoint": "The value of a heatmap where a diverging palette turns.",
+}
 """What a figure may ask for, besides a `PART_title` for every part."""
 
 LOOK = {
