@@ -12,6 +12,9 @@
    random start they still are (`start_cosine`): agreement grows with the steps that part them from it.
 7. Where the SAEs kept checkpoints, `pw_mcc` at each of them (table `by_step`), and what the last half of the
    steps added: `pw_mcc_gain`, `explained_variance_gain`. A training that has converged adds nothing.
+8. With `coder`, the folder of a dictionary that was trained elsewhere on the same model and hook site: the
+   best match of each seed's latents in it (`in_imported_best_match`, `in_imported_fraction_090`), and of its
+   latents in each seed (`of_imported_...`). Random directions, as many as each has, give chance.
 
 Sources: pw_mcc, Song et al. 2025, "Position: Mechanistic Interpretability Should Prioritize Feature
 Consistency in SAEs"; shared features, Paulo and Belrose 2025, "Sparse Autoencoders Trained on the Same Data
@@ -34,6 +37,7 @@ from pydantic import Field
 from engine.evidence.builder import Evidence
 from engine.evidence.result import Calibration, Measurement, Result
 from engine.families.sae_stability.checkpoints import CurvePoint, agreement_by_step
+from engine.families.sae_stability.imported import compare_with_imported, of_imported
 from engine.families.sae_stability.seed_pairs import (
     LATENTS,
     SIDES,
@@ -46,12 +50,16 @@ from engine.families.sae_stability.seed_pairs import (
 )
 from engine.lab.lab import Lab, Point, UsedRun
 from engine.lab.profiles import known_answer
+from engine.lab.sparse.imported_coder import imported_coder
 from engine.lab.sparse.matching import Matching, chance_median, random_directions
 from engine.models.micro import micro_model
 from engine.spec.family_params import SeedParams
 from engine.spec.inputs import Inputs, Uses
 
-inputs = Inputs(uses={"saes": Uses("polysemanticity_sae", over="seed")})
+inputs = Inputs(
+    uses={"saes": Uses("polysemanticity_sae", over="seed")},
+    coder_parameters=("coder",),
+)
 
 THRESHOLDS = [round(0.05 * step, 2) for step in range(6, 20)]
 NUMBERS = {
@@ -84,6 +92,9 @@ class Params(SeedParams):
     most_one_to_one: Annotated[int, Field(ge=0)] = 8192
     """Wider dictionaries are compared by best match only: the assignment grows with the cube of the width (a
     second at 2,048 latents)."""
+    coder: Annotated[str, Field(min_length=1)] | None = None
+    """The folder of a dictionary that was trained elsewhere, as SAELens writes it: each seed is compared with
+    it too."""
 
 
 def run(lab: Lab, params: Params) -> Result:
@@ -91,6 +102,7 @@ def run(lab: Lab, params: Params) -> Result:
     # 1. Take one trained SAE for each seed.
     used = lab.used_over("saes", "seed")
     saes = seed_dictionaries(used)
+    imported = imported_coder(lab, params.coder, site_of_seeds(lab))[0] if params.coder else None
     # 2, 3. Compare every two, decoder rows and encoder columns, of all latents and of live ones.
     with lab.stage(0.6, "comparing seeds") as progress:
         found = compare_seeds(
@@ -121,16 +133,33 @@ def run(lab: Lab, params: Params) -> Result:
     # 6. How good the dictionaries are, and how far from their start.
     of_quality(by_seed, list(used.values()))
     # 7. The same at earlier steps of the same trainings.
-    with lab.stage(1.0, "comparing checkpoints") as progress:
+    with lab.stage(0.9, "comparing checkpoints") as progress:
         curve = agreement_by_step(used, found.pairs, params.most_one_to_one, progress)
     if curve:
         by_step(ev, by_seed, curve, chance)
+    # 8. A dictionary that was trained elsewhere.
+    if imported is not None:
+        with lab.stage(1.0, "comparing with the imported dictionary") as progress:
+            beside = compare_with_imported(
+                saes,
+                imported,
+                # Draws of its own: those above are the same with it and without.
+                np.random.default_rng([params.seed, 8]),
+                chance_draws=params.chance_draws,
+                progress=progress,
+            )
+        of_imported(ev, by_seed, saes, beside)
 
     by_threshold(ev, by_seed, found)
     per_pair(ev, found)
     ev.table("per_seed", per_seed(saes, found))
     ev.array("best_match", np.stack([m.a_to_b for m in found.matched["all", "decoder"]]))
     return ev.result()
+
+
+def site_of_seeds(lab: Lab) -> str | None:
+    """Where the SAEs used were trained; they agree in this."""
+    return next(iter(lab.used_runs("saes").values())).experiment.get("hook_site")
 
 
 def prefixed(aspect: Aspect, name: str) -> str:
