@@ -21,6 +21,7 @@ HAND_WRITTEN = (  # of site/; the rest is generated
     "home.md",
     "getting-started.md",
     "reading-the-evidence",
+    "dictionaries.md",
     "prompts.md",
     "python.md",
     "scale.md",

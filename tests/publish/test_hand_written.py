@@ -9,6 +9,8 @@ import yaml
 from typer.main import get_command
 
 from engine.report.render import render
+from engine.runs.sources import Families
+from engine.spec.load import load_spec
 from engine.spec.models import Spec
 from tests.publish import made_up
 
@@ -18,6 +20,7 @@ PAGES = [
     SITE / "getting-started.md",
     SITE / "reading-the-evidence/index.md",
     SITE / "scale.md",
+    SITE / "dictionaries.md",
 ]
 GUIDE = (SITE / "getting-started.md").read_text()
 
@@ -29,7 +32,10 @@ def test_every_command_in_the_text_exists(page: Path) -> None:
     commands = vars(get_command(app))["commands"]
     written = re.findall(r"(?:^|`)(?:engine|mech) ([a-z][^`#\n]*)", page.read_text(), re.M)
     for name, *rest in (line.split() for line in written):
-        options = {option for parameter in commands[name].params for option in parameter.opts}
+        command = commands[name]
+        # `sae import` has options of its own.
+        command = getattr(command, "commands", {}).get(rest[0], command) if rest else command
+        options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in rest if word.startswith("--")} <= options
 
 
@@ -56,3 +62,12 @@ def test_the_investigation_of_the_guide_renders(tmp_path: Path) -> None:
     rendered = render(ledger, block("report.md"), tmp_path / "report.md")
     assert set(rendered.charts) == {"lens.rank"}
     assert "0.75" in rendered.headline
+
+
+@pytest.mark.parametrize("title", ["spec.yaml", "two folders", "own seeds"])
+def test_the_specs_of_the_page_on_dictionaries_are_specs(title: str, tmp_path: Path) -> None:
+    page = (SITE / "dictionaries.md").read_text()
+    found = re.search(rf'title="{title}"\n(.*?)\n```', page, re.S)
+    assert found
+    (tmp_path / "spec.yaml").write_text(found[1])
+    assert load_spec(tmp_path / "spec.yaml", Families()).claims
