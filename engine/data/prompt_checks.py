@@ -106,7 +106,9 @@ def _separator(row: Row) -> str:
 def _check_text(row: Row, column: str) -> None:
     cell = row.cells.get(column)
     if not isinstance(cell, str):
-        raise DataError(f"{column} is not text", where=row.at(column), seen=repr(cell)[:200])
+        # YAML and JSON take an answer such as 4 for a number.
+        hint = "put it in quotes" if isinstance(cell, bool | int | float) else ""
+        raise DataError(f"{column} is not text", where=row.at(column), seen=repr(cell)[:200], hint=hint)
     if not cell.strip():
         raise DataError(f"{column} is empty", where=row.at(column), seen=repr(cell))
 

@@ -16,7 +16,7 @@ Where a file has no ids, a prompt's is made of its content, so that it is the sa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,13 +94,14 @@ def load_prompts(
     be asked and does not answer.
     """
     found = _source(choice, base)
-    rows = [_renamed(row, choice, found.where, place) for row in found.rows(place)]
+    rows = _renamed(found.rows(place), choice, found.where, place)
     columns = columns_for(kind, rows)
     rows = [_prepared(row, columns) for row in rows]
     check_rows(rows, columns)
     table = _table(rows, columns, found.stem)
     chosen = _choose(table, choice, columns, found.where, place)
-    column = _cluster_column(chosen, choice, found.where, place)
+    written = [str(name) for name in dict.fromkeys(name for row in rows for name in row.cells)]
+    column = _cluster_column(chosen, choice, f"{found.where}: {', '.join(written)}", place)
     return PromptSet(choice.label, chosen, found.hash, found.source, column, columns.kind)
 
 
@@ -144,6 +145,10 @@ def _source(choice: PromptChoice, base: Path) -> _Source:
         return _Source(choice, str(path), "packaged with the engine", name, _file_hash(path), path)
     if path.suffix.lower() in READERS:
         return _Source(choice, str(path), f"the file {name}", path.stem, _file_hash(path), path)
+    if path.exists():
+        seen = "a folder" if path.is_dir() else path.suffix or "a file without a suffix"
+        formats = f"a {', '.join(READERS)} file"
+        raise DataError("not a file of prompts", where=str(path), expected=formats, seen=seen)
     packaged = prompt_set_names()
     raise DataError(
         f"no prompt set {name!r}",
@@ -168,20 +173,32 @@ def _file_hash(path: Path) -> str:
     return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
-def _renamed(row: Row, choice: PromptChoice, where: str, place: Place) -> Row:
-    """The row with the file's columns under the names that the engine has for them."""
+def _renamed(rows: list[Row], choice: PromptChoice, where: str, place: Place) -> list[Row]:
+    """The rows with the file's columns under the names that the engine has for them."""
+    if not choice.columns:
+        return rows
+    present = {str(name) for row in rows for name in row.cells}
     for name, theirs in choice.columns.items():
-        if theirs not in row.cells:
+        lacking = next((row for row in rows if theirs not in row.cells), None)
+        if lacking is not None:
             raise DataError(
                 f"no column {theirs!r} to read as {name}",
-                where=place(("columns", name)),
-                expected=f"a column of {where}: {', '.join(map(str, row.cells))}",
-                near=nearest(theirs, map(str, row.cells)),
+                # A row that lacks what others have is at fault; what none has is misspelt in the spec.
+                where=lacking.where if theirs in present else place(("columns", name)),
+                expected=f"a column of {where}: {', '.join(sorted(present))}",
+                near=nearest(theirs, present),
             )
     ours = {theirs: name for name, theirs in choice.columns.items()}
-    # What goes by that name in the file gives way to what is to be read as it.
-    kept = {c: cell for c, cell in row.cells.items() if c not in choice.columns}
-    return replace(row, cells={ours.get(c, c): cell for c, cell in kept.items()}) if ours else row
+    return [_row_renamed(row, ours) for row in rows]
+
+
+def _row_renamed(row: Row, ours: Mapping[str, str]) -> Row:
+    # What goes by one of our names in the file gives way to what is to be read as it.
+    taken = set(ours.values()) - set(ours)
+    kept = {name: cell for name, cell in row.cells.items() if name not in taken}
+    cells = {ours.get(name, name): cell for name, cell in kept.items()}
+    places = {ours.get(name, name): row.at(name) for name in kept if name in row.cell_places}
+    return replace(row, cells=cells, cell_places=places)
 
 
 def _prepared(row: Row, columns: PromptColumns) -> Row:
@@ -265,8 +282,11 @@ def _choose(
     return chosen.iloc[: choice.limit].reset_index(drop=True)
 
 
-def _cluster_column(table: pd.DataFrame, choice: PromptChoice, where: str, place: Place) -> str:
-    """The column that holds the clusters: the one the spec names, else the first that tells prompts apart."""
+def _cluster_column(table: pd.DataFrame, choice: PromptChoice, columns: str, place: Place) -> str:
+    """The column that holds the clusters: the one the spec names, else the first that tells prompts apart.
+
+    `columns` names the file and its columns, for an error.
+    """
     if choice.clusters is None:
         # A column with one entry throughout (the set's only relation) would make all prompts one cluster,
         # of which nothing can be held out: the next one is looked at.
@@ -276,7 +296,7 @@ def _cluster_column(table: pd.DataFrame, choice: PromptChoice, where: str, place
         raise DataError(
             f"no column {choice.clusters!r} to take clusters from",
             where=place(("clusters",)),
-            expected=f"a column of {where}: {', '.join(map(str, table.columns))}",
+            expected=f"a column of {columns}",
             near=nearest(choice.clusters, map(str, table.columns)),
         )
     for prompt, cluster in zip(table["id"], table[choice.clusters], strict=True):
@@ -284,5 +304,5 @@ def _cluster_column(table: pd.DataFrame, choice: PromptChoice, where: str, place
         nested = not pd.api.types.is_scalar(cluster)
         if nested or pd.isna(cluster) or not str(cluster).strip():
             seen = f"{type(cluster).__name__ if nested else 'nothing'} for the prompt {prompt!r}"
-            raise DataError(f"{choice.clusters} names no cluster", where=where, seen=seen)
+            raise DataError(f"{choice.clusters} names no cluster", where=place(("clusters",)), seen=seen)
     return choice.clusters

@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def _jsonl(content: bytes, path: Path) -> Iterator[tuple[int, Cells]]:
         if not text.strip():
             continue
         try:
-            cells = json.loads(text)
+            cells = json.loads(text, object_pairs_hook=partial(_once, where=f"{path}:{line}"))
         except (ValueError, RecursionError) as fault:
             where = f"{path}:{line}"
             raise DataError("not valid JSON", where=where, seen=str(fault), hint=_array(text)) from None
@@ -128,6 +129,16 @@ def _jsonl(content: bytes, path: Path) -> Iterator[tuple[int, Cells]]:
                 hint=_array(text),
             )
         yield line, cells
+
+
+def _once(pairs: list[tuple[str, object]], where: str) -> Cells:
+    """A JSON object; DataError where a key stands twice, of which JSON itself would take the last."""
+    cells = dict(pairs)
+    if len(cells) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"two columns are called {twice!r}", where=where)
+    return cells
 
 
 def _array(text: str) -> str:

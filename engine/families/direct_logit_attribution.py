@@ -11,6 +11,8 @@
 5. Shares are ratios of means over prompts: of the logit difference, or of the positive total (the sum of
    all contributions above zero).
 
+Where prompts name no wrong answer it is that of another prompt, of the same relation where there is one.
+
 Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Wang et al. 2023 (per
 head). Unit of sampling: the prompt. Direct effects only: what a part does through later parts is not
 counted. Controls: the same parts towards another prompt's answer of the same relation, and any part, as the

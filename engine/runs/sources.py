@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.errors import DataError
 from engine.runs.investigation import project_or_none
 from engine.runs.model_paths import located, missing_path
 from engine.spec.document import Loc
@@ -160,7 +161,11 @@ def check_prompts(choice: PromptChoice, folder: Path, kind: PromptKind, place: C
     """
     from engine.data.prompts import load_prompts
 
-    return len(load_prompts(choice, folder, kind, place).table)
+    found = len(load_prompts(choice, folder, kind, place).table)
+    if found < 2:
+        expected = "two prompts or more, over which an interval can be had"
+        raise DataError("one prompt is too few", where=place(()), expected=expected, seen=f"{found}")
+    return found
 
 
 def check_corpus(choice: CorpusChoice, folder: Path) -> int:

@@ -18,16 +18,18 @@ LONGEST_NAME = 60
 
 
 def new_investigation(folder: Path, slug: str, title: str) -> list[Path]:
-    """Write spec.yaml and report.md into `folder` and return their paths.
+    """Write spec.yaml, report.md and an example of a prompt file into `folder` and return their paths.
 
-    SpecError for a slug that cannot be a folder and an address, and where either file is there already.
+    SpecError for a slug that cannot be a folder and an address, and where one of the files is there already.
     """
     if not SLUG.fullmatch(slug) or len(slug) > LONGEST_NAME:
         raise _misnamed(
             "the slug of an investigation", slug, re.sub(r"[^a-z0-9]+", "-", slug.lower()).strip("-")
         )
     values = {"slug": slug, "title": json.dumps(title, ensure_ascii=False), "today": _today()}
-    return _write({folder / name: _filled(name, values) for name in ("spec.yaml", "report.md")})
+    return _write(
+        {folder / name: _filled(name, values) for name in ("spec.yaml", "report.md", "prompts.csv")}
+    )
 
 
 def new_family(name: str, engine_folder: Path, tests_folder: Path) -> list[Path]:

@@ -201,7 +201,7 @@ def test_every_kind_may_name_clusters_and_topics_are_clusters() -> None:
     assert load(CONTRAST, rows, clusters="source").cluster_column == "source"
     error = refusal(CONTRAST, rows, clusters="topics")
     assert (error.where, error.near) == ("prompts.clusters", ("topic",))
-    assert error.expected.startswith("a column of the rows in the spec: id, positive")
+    assert error.expected == "a column of the rows in the spec: positive, negative, topic, source"
 
 
 def test_columns_go_by_other_names_where_the_spec_says_so(tmp_path: Path) -> None:
@@ -213,6 +213,21 @@ def test_columns_go_by_other_names_where_the_spec_says_so(tmp_path: Path) -> Non
     with pytest.raises(DataError, match="no column 'questoin' to read as text") as caught:
         load_prompts(wrong, tmp_path, LABELLED)
     assert (caught.value.where, caught.value.near) == ("prompts.columns.text", ("question",))
+
+
+def test_a_cell_that_goes_by_another_name_is_told_at_its_own_place() -> None:
+    error = refusal(ANSWERS, [{"question": "x", "answer": 4}], columns={"prompt": "question"})
+    assert (error.where, error.hint) == ("prompts.rows[0].answer", "put it in quotes")
+    error = refusal(ANSWERS, [{"question": " ", "answer": "4"}], columns={"prompt": "question"})
+    assert error.where == "prompts.rows[0].question"
+    error = refusal(ANSWERS, [{"question": "x", "answer": "4"}, BARE], columns={"prompt": "question"})
+    assert (error.problem, error.where) == ("no column 'question' to read as prompt", "prompts.rows[1]")
+
+
+def test_two_columns_may_change_their_names_about() -> None:
+    rows = [{"positive": "sad", "negative": "glad"}]
+    table = load(CONTRAST, rows, columns={"positive": "negative", "negative": "positive"}).table
+    assert table[["positive", "negative"]].to_numpy().tolist() == [["glad", "sad"]]
 
 
 def test_rows_of_a_spec_are_hashed_by_what_they_say() -> None:
@@ -249,6 +264,8 @@ def test_only_a_dataset_of_the_hub_has_splits(tmp_path: Path) -> None:
         ("a.jsonl", b'[{"prompt": "x", "answer": "y"}]', "a line is not an object", "one object a line"),
         ("a.jsonl", b'[\n{"prompt": "x", "answer": "y"},\n]', "not valid JSON", "one object a line"),
         ("a.jsonl", b'{"prompt": ["x"], "answer": "y"}', "prompt is not text", ""),
+        ("a.jsonl", b'{"prompt": "x", "answer": 4}', "answer is not text", "put it in quotes"),
+        ("a.jsonl", b'{"prompt": "x", "prompt": "z"}', "two columns are called 'prompt'", ""),
     ],
 )
 def test_files_as_they_come_are_refused_with_what_to_do(
@@ -288,5 +305,12 @@ def test_a_byte_order_mark_and_accents_in_two_spellings_are_no_second_prompt(tmp
 def test_a_path_without_a_known_ending_is_no_dataset_of_the_hub(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/own").write_text(json.dumps(ROWS[ANSWERS]))
-    with pytest.raises(DataError, match="no prompt set 'data/own'"):
-        load_prompts(PromptChoice(name="data/own"), tmp_path, ANSWERS)
+    (tmp_path / "data/own.json").write_text("{}")
+    for name, seen in (
+        ("data/own", "a file without a suffix"),
+        ("data/own.json", ".json"),
+        ("data", "a folder"),
+    ):
+        with pytest.raises(DataError, match="not a file of prompts") as caught:
+            load_prompts(PromptChoice(name=name), tmp_path, ANSWERS)
+        assert caught.value.seen == seen

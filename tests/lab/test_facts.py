@@ -9,6 +9,7 @@ from engine.data.prompts import PromptSet
 from engine.errors import DataError
 from engine.lab.facts import known_facts
 from engine.lab.planted import planted_lab
+from engine.spec.inputs import ANSWERS
 
 
 @pytest.fixture
@@ -113,3 +114,24 @@ def test_no_relation_is_both_chosen_on_and_measured(lab):
     relations = np.array(facts.relations)
     assert facts.clusters == facts.relations
     assert not set(relations[facts.selecting]) & set(relations[~facts.selecting])
+
+
+def test_prompts_without_corrupted_ones_are_no_pairs(lab):
+    table = lab.prompts.table.drop(columns=["corrupted", "corrupted_subject", "wrong_answer"])
+    lab.prompts = replace(lab.prompts, table=table, kind=ANSWERS)
+    facts = lab.known_facts()
+    assert len(facts) == 32
+    with pytest.raises(DataError, match="these prompts have no corrupted ones"):
+        _ = facts.denoising
+    with pytest.raises(DataError, match="these prompts have no corrupted ones"):
+        lab.known_facts(both_sides=True)
+
+
+def test_a_wrong_answer_from_another_prompt_and_the_controls_answer_are_two(lab):
+    table = lab.prompts.table.drop(columns=["corrupted", "corrupted_subject", "wrong_answer"])
+    lab.prompts = replace(lab.prompts, table=table, kind=ANSWERS)
+    facts = lab.known_facts()
+    differs = facts.other_answers() != facts.prompts.wrong_answer
+    # Eight answers in two relations of four: seldom is one answer both.
+    assert differs.float().mean() > 0.5
+    assert bool((facts.other_answers() != facts.prompts.answer).all())

@@ -20,6 +20,13 @@ def test_a_family_without_a_hook_site_has_no_such_fact() -> None:
     assert "Hook site" not in dict(provenance_facts(replace(PROVENANCE, asked={"hook_site": None})))
 
 
+def test_what_was_read_and_how_much_of_it_is_told() -> None:
+    read = {"corpus": "org/set at abc, from the Hugging Face hub: 110,000 tokens of 100 documents"}
+    facts = dict(provenance_facts(replace(PROVENANCE, read=read)))
+    assert facts["Corpus"] == read["corpus"]
+    assert "Prompts" not in facts
+
+
 def test_the_popover_of_a_number_shows_the_hook_site(ledger) -> None:
     first, *others = ledger.entries
     read = replace(first.provenance, asked={"hook_site": "blocks.15.hook_resid_pre"})

@@ -25,7 +25,7 @@ class Families:
 @pytest.fixture
 def spec_path(tmp_path: Path) -> Path:
     written = new_investigation(tmp_path / "my-question", "my-question", TITLE)
-    assert [p.name for p in written] == ["spec.yaml", "report.md"]
+    assert [p.name for p in written] == ["spec.yaml", "report.md", "prompts.csv"]
     return written[0]
 
 
@@ -33,6 +33,16 @@ def test_a_new_investigation_loads(spec_path):
     spec = load_spec(spec_path, Families())
     assert spec.title == TITLE
     assert [e.family for e in spec.experiments.values()] == ["logit_lens"]
+
+
+def test_a_new_investigation_has_an_example_of_a_prompt_file(spec_path):
+    from engine.data.prompts import load_prompts
+    from engine.spec.inputs import ANSWERS
+    from engine.spec.models import PromptChoice
+
+    prompts = load_prompts(PromptChoice(name="prompts.csv"), spec_path.parent, ANSWERS)
+    assert (prompts.kind, len(prompts.table), prompts.cluster_column) == (ANSWERS, 8, "relation")
+    assert "prompts: prompts.csv" in spec_path.read_text()
 
 
 def test_a_new_investigation_runs_and_its_report_renders(spec_path):

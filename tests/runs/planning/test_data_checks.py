@@ -101,15 +101,21 @@ def test_data_that_cannot_be_read_ends_every_command_before_a_model_is_loaded(
 
 
 def test_a_subject_that_only_looks_otherwise_is_found(tmp_path: Path) -> None:
-    (tmp_path / "own.jsonl").write_text(json.dumps(PERU, ensure_ascii=False))
-    composed = {**PERU, "subject": "Per\u00fa", "clean": "Fact: The capital of Peru\u0301 is"}
-    (tmp_path / "other.jsonl").write_text(json.dumps(composed, ensure_ascii=False))
-    for name in ("own.jsonl", "other.jsonl"):
-        assert check_prompts(PromptChoice(name=name), tmp_path, PAIRS, str) == 1
+    chile = {**PERU, "id": "cl", "clean": "Fact: The capital city of Per\u00fa is"}
+    for subject, clean in (("Peru\u0301", "Per\u00fa"), ("Per\u00fa", "Peru\u0301")):
+        spelled = {**PERU, "subject": subject, "clean": f"Fact: The capital of {clean} is"}
+        lines = [json.dumps(row, ensure_ascii=False) for row in (spelled, chile)]
+        (tmp_path / "own.jsonl").write_text("\n".join(lines))
+        assert check_prompts(PromptChoice(name="own.jsonl"), tmp_path, PAIRS, str) == 2
     without = {**PERU, "subject": "Per"} | {"clean": "Fact: The capital of Chile was"}
     (tmp_path / "own.jsonl").write_text(json.dumps(without))
     with pytest.raises(DataError, match=r"own\.jsonl:1: the clean prompt does not contain its subject"):
         check_prompts(PromptChoice(name="own.jsonl"), tmp_path, PAIRS, str)
+
+
+def test_one_prompt_is_too_few(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"spec\.yaml:1:1: one prompt is too few"):
+        check_prompts(PromptChoice(name="facts", limit=1), tmp_path, PAIRS, nowhere)
 
 
 def test_a_corpus_is_counted_in_about_as_many_tokens_as_are_taken(tmp_path: Path) -> None:
@@ -211,7 +217,7 @@ def test_a_misspelt_cluster_column_is_told_with_the_line_of_the_spec_and_with_th
 ) -> None:
     error, spec = told(tmp_path, "logit_lens", "{name: own.csv, clusters: anser}")
     assert error.where == f"{spec}:7:40: experiments.one.prompts.clusters"
-    assert error.expected == f"a column of {tmp_path / 'own.csv'}: id, clean, answer, relation"
+    assert error.expected == f"a column of {tmp_path / 'own.csv'}: prompt, answer"
     assert error.near == ("answer",)
 
 
