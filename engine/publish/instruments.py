@@ -12,6 +12,7 @@ from functools import cache
 from inspect import cleandoc
 from pathlib import Path
 
+from engine.evidence.estimates import ESTIMATORS
 from engine.publish.markdown import code, page, plain, row
 from engine.publish.reference import PROMPTS
 from engine.report.charts.kinds import KINDS, OPTIONS
@@ -127,6 +128,8 @@ def instruments_page(families: Iterable[str]) -> str:
         "## Hook sites",
         _hook_sites(),
         *_class("evidence/builder.py", "Evidence", "Evidence: `facts.evidence()`, `Evidence(unit, ids)`"),
+        f"`statistic` is {', '.join(map(code, ESTIMATORS))}, or any function of the rows. With too few units "
+        "an interval is withheld, and the number says why.",
         *_class("evidence/builder.py", "EvidenceTable", "Charts of a table: `ev.table(name, frame)`"),
         "## Chart kinds",
         "A part is a column of the table, with its title behind it where that differs: `layer: blocks read`.",

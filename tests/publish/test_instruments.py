@@ -18,6 +18,7 @@ def test_lab_evidence_and_charts_are_there_whole() -> None:
         assert re.search(rf"(^\| |It has .*)`{name}[(:`]", PAGE, re.M), name
     for name in (n for n in vars(Evidence) if not n.startswith("_")):
         assert re.search(rf"(^\| |It has .*)`{name}[(:`]", PAGE, re.M), name
+    assert "`statistic` is `mean`, `median`, `fraction`" in PAGE
     assert "| `line(...)` | y over x, a line for each color, a panel for each facet. |" in PAGE
     for name in (*KINDS, *OPTIONS, *PARTS):
         assert f"| `{name}` |" in PAGE

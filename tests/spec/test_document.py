@@ -2,11 +2,12 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from engine.errors import SpecError
-from engine.spec.document import Reader, Writer, read_document
+from engine.spec.document import Reader, Writer, document_of, read_document
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefg", "bcdefgh", strict=True)
@@ -149,3 +150,11 @@ def test_files_that_cannot_be_read(tmp_path):
         read_document(tmp_path / "large.yaml")
     (tmp_path / "bom.yaml").write_text("a: 1\r\nb: 2\r\n", encoding="utf-8-sig")
     assert read_document(tmp_path / "bom.yaml").value == {"a": 1, "b": 2}
+
+
+def test_data_that_is_in_no_file_knows_its_paths(tmp_path):
+    given = {"sweep": {"seed": range(2)}, "k": np.int64(3), "prompts": tmp_path / "own.csv"}
+    document = document_of(given, "<spec>")
+    assert document.value == {"sweep": {"seed": [0, 1]}, "k": 3, "prompts": str(tmp_path / "own.csv")}
+    assert document.where(("sweep", "seed", 1)) == "<spec>: sweep.seed[1]"
+    assert document.where(("missing",)) == "<spec>"
