@@ -33,7 +33,7 @@ def test_the_likeliest_tokens_are_those_of_the_models_forward(lab: ModelLab) -> 
     found = lab.next_tokens(TEXT, top=3)
     ids = PLANTED.model.token_ids([TEXT])
     probabilities = PLANTED.model.logits(torch.tensor(ids))[0, -1].softmax(-1)
-    assert found["token"][0] == "Paris"
+    assert found["token"].tolist()[0] == "Paris"
     assert found["probability"].tolist() == pytest.approx(probabilities.topk(3).values.tolist())
 
 
@@ -57,9 +57,8 @@ def test_activations_are_read_at_a_site_or_at_the_labs_own(lab: ModelLab) -> Non
 
 def test_prompts_may_be_rows_at_hand() -> None:
     assert PLANTED.prompts is not None
-    rows = pd.DataFrame(PLANTED.prompts.table)[
-        ["id", "relation", "clean", "corrupted", "answer", "wrong_answer"]
-    ]
+    columns = ["id", "relation", "clean", "corrupted", "answer", "wrong_answer"]
+    rows = pd.DataFrame({name: PLANTED.prompts.table[name] for name in columns})
     found = ModelLab(PLANTED.model, prompts=rows).prompts
     assert found is not None and found.table["clean"].tolist() == rows["clean"].tolist()
 
