@@ -233,7 +233,8 @@ def held_out_accuracy(rows: Rows) -> float:
     vocabulary = sorted({word for found in in_texts for word in found})
     counts = np.array([[found[word] for word in vocabulary] for found in in_texts])
     topics = np.array([row["topic"] for row in rows])
-    second = np.array([row["label"] == max(row["label"] for row in rows) for row in rows])
+    labels = [row["label"] for row in rows]
+    second = np.array(labels) == max(labels)
     right = np.zeros(len(rows))
     for held_out in np.unique(topics):
         inside = topics == held_out
