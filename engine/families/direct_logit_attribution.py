@@ -29,7 +29,7 @@ from pydantic import Field
 
 from engine.evidence.builder import Evidence
 from engine.evidence.result import Calibration, Result
-from engine.lab.attribution import Attribution, ComponentKind, attribute
+from engine.lab.attribution import Attribution, ComponentKind, answer_directions, attribute
 from engine.lab.facts import Facts
 from engine.lab.lab import Lab
 from engine.lab.planted import HEAD, LAYER, planted_lab
@@ -118,9 +118,9 @@ NOUNS: dict[ComponentKind, str] = {"mlp": "MLP", "head": "head", "embedding": "e
 def towards_answers(model: HookedModel, facts: Facts) -> torch.Tensor:
     """From wrong answer to answer, and from wrong answer to another prompt's: "prompt direction d_model"."""
     # Logit difference = norm(x) . (W_U[:, answer] - W_U[:, wrong answer]), linear in what each part wrote.
-    wrong = model.W_U[:, facts.prompts.wrong_answer].T
-    targets = (facts.prompts.answer, facts.other_answers())
-    return torch.stack([model.W_U[:, target].T - wrong for target in targets], dim=1)
+    prompts = facts.prompts
+    answers = torch.stack((prompts.answer, facts.other_answers()), dim=1)
+    return answer_directions(model, prompts.clean, prompts.last, answers, prompts.wrong_answer)
 
 
 def extremes(ev: Evidence, facts: Facts, found: Attribution, kind: ComponentKind, n_heads: int) -> None:

@@ -3,7 +3,9 @@
 The residual stream at the last position is the sum of what the embeddings, every head, every attention
 bias and every MLP wrote to it. Once the final norm's scale is held at its value in the run, norm and
 unembedding are linear, so a logit difference is the sum of the components' contributions (and of the
-norm's own bias), exactly.
+norm's own bias), exactly. What else is not linear on the way is frozen alike: the norm that some
+architectures have after attention, at its scale, and a soft cap of the logits, at what it makes of each
+answer's logit in the run (`answer_directions`).
 
 Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Wang et al. 2023 (per
 head).
@@ -99,10 +101,41 @@ def attribute(
     return Attribution(names, values, logit_diff)
 
 
+def answer_directions(
+    model: HookedModel,
+    input_ids: Int[Tensor, "prompt pos"],
+    last: Int[Tensor, " prompt"],
+    answers: Int[Tensor, "prompt direction"],
+    wrong: Int[Tensor, " prompt"],
+) -> Float[Tensor, "prompt direction d_model"]:
+    """Where the logit of each answer is read minus that of the wrong answer, in the unembedding's input.
+
+    A model that caps its logits (Gemma 2) gives c tanh(l / c) for l. Held at its value in the run, the factor
+    c tanh(l / c) / l makes that linear: each row of the unembedding is multiplied by its own.
+    """
+    rows = model.W_U.T
+    if not model.logit_cap:
+        return rows[answers] - rows[wrong][:, None]
+    tokens = torch.cat((answers, wrong[:, None]), dim=1)
+    scaled = rows[tokens].float()
+    groups = list(equal_length_groups(last, 8))
+
+    def factors(index: list[int]) -> Tensor:
+        resid = model.layers(model.embed(input_ids[index, : int(last[index[0]]) + 1]))[:, -1]
+        logits = torch.einsum("pd,ptd->pt", model.final_norm(resid).float(), scaled[index])
+        # tanh(x) / x is 1 at 0, where dividing would give NaN.
+        return torch.where(logits == 0, 1.0, model.capped(logits) / logits)
+
+    found = side_by_side(factors, groups, model.device)
+    for index, values in zip(groups, found, strict=True):
+        scaled[index] = scaled[index] * values[..., None]
+    return scaled[:, :-1] - scaled[:, -1:]
+
+
 def components(model: HookedModel) -> tuple[Component, ...]:
     """Every writer, in the order of `Attribution.values`."""
     named = [Component("embedding", "embedding")]
-    if model.decoder.position_embedding is not None:
+    if model.path.position_embedding is not None:
         named.append(Component("position embedding", "position embedding"))
     for layer in range(model.n_layers):
         named += [Component(f"L{layer}H{head}", "head", layer) for head in range(model.shape.n_heads)]
@@ -121,7 +154,7 @@ def _writings(
 def _written(model: HookedModel, run: ForwardPass) -> Iterator[Float[Tensor, "prompt d_model"]]:
     """In the order of `components`; the sum is the residual stream at the end (Elhage et al. 2021)."""
     embedded = run.activations[Site(0, RESID_PRE)]
-    positions = model.decoder.position_embedding
+    positions = model.path.position_embedding
     if positions is None:
         yield embedded[:, -1]
     else:
@@ -131,7 +164,8 @@ def _written(model: HookedModel, run: ForwardPass) -> Iterator[Float[Tensor, "pr
         yield position
     for layer in range(model.n_layers):
         # attn_out = sum_h z_h W_O^h + b_O: a head each, and the bias, which belongs to none of them
-        heads = model.head_outputs(layer, run.activations[Site(layer, Z)][:, -1:])
+        z = run.activations[Site(layer, Z)][:, -1:]
+        heads = model.head_outputs(layer, z)
         yield from heads[:, 0].unbind(dim=1)
-        yield model.b_O(layer).expand(len(heads), -1)
+        yield model.bias_output(layer, z)[:, 0]
         yield run.activations[Site(layer, MLP_OUT)][:, -1]

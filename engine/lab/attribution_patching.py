@@ -67,9 +67,9 @@ def _estimate_group(
         return metric.of(model, resid[:, -1], everyone)
 
     # 1. The source run: a_source, and the metric L of that run.
-    source = forward(model.decoder, pairs.source_resid(model)[:, :length], read=sites)
+    source = forward(model.path, pairs.source_resid(model)[:, :length], read=sites)
     # 2. The base run and one backward: a_base, and dL/da there, for every site, layer, position and head.
-    base = differentiate(model.decoder, pairs.base_resid(model)[:, :length], sites, objective)
+    base = differentiate(model.path, pairs.base_resid(model)[:, :length], sites, objective)
     out.source[index] = objective(source.resid).cpu()
     out.base[index] = base.objective.cpu()
     for name, kind in PATCHED.items():

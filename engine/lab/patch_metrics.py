@@ -5,7 +5,8 @@
     log_probability   log p(answer), in nats
     kl                KL(p_clean || p_patched), in nats: 0 is the clean run's own prediction
 
-The first is linear in the last stream and needs two columns of the unembedding; the others need all of them.
+The first needs two columns of the unembedding, and is linear in the normed stream unless logits are capped;
+the others need all columns.
 Zhang & Nanda (2024, section 3) find that they can locate different components: probability saturates, and
 shows neither what pushes the answer down where it is unlikely already, nor what only the wrong answer gains.
 
@@ -25,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.lab.groups import equal_length_groups
-from engine.lab.patch_pairs import PatchPairs, answer_direction, logit_differences
+from engine.lab.patch_pairs import PatchPairs, answer_direction, capped_differences, logit_differences
 from engine.lab.threads import side_by_side
 from engine.spec.family_params import MetricName
 
@@ -39,21 +40,23 @@ ROWS_AT_ONCE = 64  # of logits over the whole vocabulary: 40 MB of float32 for 1
 class PatchMetric:
     """A metric for a list of pairs: what it reads of each, in the pairs' order.
 
-    `direction` is "prompt d_model", for the logit difference; `clean` the clean runs' log-probabilities,
-    "prompt vocab", for the KL divergence.
+    `direction` is "prompt d_model", for the logit difference, or `wrong_answer` in its place where logits are
+    capped; `clean` the clean runs' log-probabilities, "prompt vocab", for the KL divergence.
     """
 
     name: MetricName
     answer: Int[Tensor, " prompt"]
     direction: Float[Tensor, "prompt d_model"] | None = None
     clean: Float[Tensor, "prompt vocab"] | None = None
+    wrong_answer: Int[Tensor, " prompt"] | None = None
 
     def rows(self, index: Sequence[int] | np.ndarray | Tensor) -> PatchMetric:
         """The metric for the pairs at `index`."""
         chosen = torch.as_tensor(index, device=self.answer.device)
         direction = None if self.direction is None else self.direction[chosen]
         clean = None if self.clean is None else self.clean[chosen]
-        return PatchMetric(self.name, self.answer[chosen], direction, clean)
+        wrong_answer = None if self.wrong_answer is None else self.wrong_answer[chosen]
+        return PatchMetric(self.name, self.answer[chosen], direction, clean, wrong_answer)
 
     def of(
         self, model: HookedModel, resid: Float[Tensor, "row d_model"], prompt: Int[Tensor, " row"]
@@ -61,6 +64,8 @@ class PatchMetric:
         """The metric of residual streams after the last block, each of the pair `prompt`."""
         if self.direction is not None:
             return logit_differences(model, resid, self.direction[prompt])
+        if self.wrong_answer is not None:
+            return capped_differences(model, resid, self.answer[prompt], self.wrong_answer[prompt])
         # A few rows at a time: whole logits of all patches of a batch would not fit.
         pieces = zip(resid.split(ROWS_AT_ONCE), prompt.split(ROWS_AT_ONCE), strict=True)
         return torch.cat([self._of_distribution(log_probabilities(model, r), p) for r, p in pieces])
@@ -84,6 +89,8 @@ def patch_metric(
     `kl` is measured from the source runs of `clean`, in the order of `pairs`, which are those of `pairs`
     themselves when left out.
     """
+    if name == "logit_diff" and model.logit_cap:
+        return PatchMetric(name, pairs.answer, wrong_answer=pairs.wrong_answer)
     if name == "logit_diff":
         return PatchMetric(name, pairs.answer, direction=answer_direction(model, pairs))
     if name == "kl":

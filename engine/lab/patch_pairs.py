@@ -117,6 +117,19 @@ def logit_differences(
     return (model.final_norm(resid).float() * direction).sum(-1)
 
 
+def capped_differences(
+    model: HookedModel,
+    resid: Float[Tensor, "row d_model"],
+    answer: Int[Tensor, " row"],
+    wrong_answer: Int[Tensor, " row"],
+) -> Float[Tensor, " row"]:
+    """answer - wrong answer in logits, each logit capped by itself, which no one direction says."""
+    normed = model.final_norm(resid).float()
+    rows = model.W_U.T
+    sides = [model.capped((normed * rows[token].float()).sum(-1)) for token in (answer, wrong_answer)]
+    return sides[0] - sides[1]
+
+
 def _like(per_prompt: np.ndarray, values: np.ndarray) -> np.ndarray:
     # Broadcast over layers, positions and, for z, heads.
     return per_prompt.reshape(-1, *[1] * (values.ndim - 1))

@@ -8,6 +8,9 @@ changed residual stream at one position:
     attn_out   the same stream gains attn_out_source - attn_out_base
     mlp_out    the stream after block L gains mlp_out_source - mlp_out_base
 
+(Where a norm follows W_O, z gains the difference after that norm. Where attention and MLP read one stream, as
+in Pythia, there is none between them: z and attn_out change the stream after block L.)
+
 So only positions from the patched one on can change (the base run's keys and values stand for the earlier
 ones), only layers after the patched one, and only the last position is unembedded (for the logit difference
 along one direction).
@@ -39,6 +42,7 @@ from engine.lab.patch_pairs import (
     Sweep,
     empty_sweep,
 )
+from engine.lab.slow_patching import edited_sweep
 from engine.lab.threads import side_by_side
 from engine.models.forward import forward
 from engine.models.sites import Site
@@ -51,6 +55,8 @@ if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
 
 STAGE = {"resid_pre": 0, "attn_out": 1, "mlp_out": 2, "z": 1}
+PARALLEL_STAGE = {"resid_pre": 0, "attn_out": 2, "mlp_out": 2, "z": 2}
+"""The first stage (see Patches) that a patch of a site of block 0 changes, by the kind of residual."""
 Positions = Bool[np.ndarray, "prompt pos"]
 
 
@@ -79,6 +85,9 @@ def sweep(
     masks = _masks(pairs, sites, positions)
     at_layers = sorted(set(range(model.n_layers) if layers is None else layers))
     metric = patch_metric(model, pairs) if metric is None else metric
+    if not model.is_plain:
+        # A bridge has no keys and values to go on from: whole forwards, an edit each.
+        return edited_sweep(model, pairs, masks, at_layers, metric, instead, tokens_at_once, progress)
     out = empty_sweep(model, pairs, sites)
     done = 0
     # Prompts of one length share their runs' tensors and need no padding.
@@ -188,8 +197,7 @@ class BothRuns:
         difference = put - base
         if site != "z":
             return difference
-        # A head writes z_h W_O^h, so that its change of the stream is (z_source - z_base) W_O^h.
-        return torch.einsum("bhd,hdm->bhm", difference, self.model.W_O(layer))
+        return self.model.decoder.blocks[layer].head_changes(base, difference)
 
 
 @dataclass(frozen=True)
@@ -218,7 +226,7 @@ class BaseRun:
 class Patches:
     """Changes of the residual stream at one position of a group, each of one prompt at one stage.
 
-    Stage 2L is the stream before block L, stage 2L + 1 that between its attention and its MLP.
+    Stage 2L is the stream before block L, stage 2L + 1 that between its attention and its MLP, if any.
     """
 
     position: int
@@ -232,11 +240,15 @@ class Patches:
 
 @dataclass(frozen=True)
 class Cells:
-    """The patches of one site at one position: those of the prompts `who`."""
+    """The patches of one site at one position: those of the prompts `who`.
+
+    `first_stage` is the first one that a patch in block 0 changes; `shape` is "prompt layer *head".
+    """
 
     site: str
     who: Int[Tensor, " prompt"]
-    shape: torch.Size  # "prompt layer *head"
+    first_stage: int
+    shape: torch.Size
 
     def patches(
         self, change: Float[Tensor, "prompt layer *head d_model"], layers: Sequence[int], position: int
@@ -245,7 +257,7 @@ class Cells:
         shape = self.shape
         over_heads = [1] * (len(shape) - 2)  # one axis more for z
         # Block L reads at stage 2L; attention's output changes stage 2L + 1, the MLP's stage 2L + 2.
-        stage = 2 * torch.tensor(layers).view(1, -1, *over_heads) + STAGE[self.site]
+        stage = 2 * torch.tensor(layers).view(1, -1, *over_heads) + self.first_stage
         prompt = self.who.view(-1, 1, *over_heads)
         return Patches(
             position,
@@ -312,6 +324,7 @@ def _columns(
     runs: BothRuns, masks: dict[str, Tensor], layers: Sequence[int], base: Float[np.ndarray, " prompt"]
 ) -> Iterator[Column]:
     """The patches of each position at which any site of any prompt is asked for."""
+    stages = PARALLEL_STAGE if runs.model.decoder.parallel else STAGE
     anywhere = torch.stack(list(masks.values())).any(0).any(0)
     for position in torch.nonzero(anywhere).flatten().tolist():
         cells: list[Cells] = []
@@ -320,7 +333,7 @@ def _columns(
             who = torch.nonzero(mask[:, position]).flatten()
             if len(who):
                 change = runs.changes(site, layers, position)[who]
-                cells.append(Cells(site, who, change.shape[:-1]))
+                cells.append(Cells(site, who, stages[site], change.shape[:-1]))
                 lists.append(cells[-1].patches(change, layers, position))
         yield Column.of(cells, lists, base)
 
@@ -338,6 +351,7 @@ def run_down(base: BaseRun, patches: Patches) -> Float[Tensor, " patch"]:
     """The metric after each patch; `patches` are sorted by stage and join one batch as it descends."""
     model = base.model
     final = 2 * model.n_layers
+    parallel = model.decoder.parallel
     position = patches.position
     # What lies before the patched position is the base run's: only later positions are computed.
     span = model.span(base.stream(0)[:1, position:], first_position=position)
@@ -347,13 +361,17 @@ def run_down(base: BaseRun, patches: Patches) -> Float[Tensor, " patch"]:
         if len(joining):
             # Until its own stage a patched run is the base run, so it joins here and not at the embedding.
             resid = torch.cat((resid, _patched_streams(base, patches.rows(joining), stage)))
-        if stage % 2:
+        if stage % 2 and not parallel:
             # x_{l+1} = x_mid + MLP(norm(x_mid))
             resid = resid + model.mlp_out(stage // 2, resid)
-        elif stage < final:
+        elif stage % 2 == 0 and stage < final:
             # x_mid = x_l + attention(norm(x_l)), over the base run's earlier keys and values
             earlier = base.forward.prefix.before(position)
-            resid = resid + _attention(model, stage // 2, resid, span, earlier, patches.prompt[: len(resid)])
+            written = _attention(model, stage // 2, resid, span, earlier, patches.prompt[: len(resid)])
+            if parallel:
+                # x_{l+1} = x_l + MLP(norm(x_l)) + attention(norm(x_l))
+                written = model.mlp_out(stage // 2, resid) + written
+            resid = resid + written
             if stage == final - 2:
                 # After the last attention nothing but the last position is read.
                 resid = resid[:, -1:]

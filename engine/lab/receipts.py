@@ -26,7 +26,7 @@ from engine.lab.threads import side_by_side
 from engine.models.forward import visited_sites
 from engine.models.rounding import FACTOR, relative_rounding, rounding_limit
 from engine.models.sites import Site
-from engine.spec.sites import READABLE_SITES
+from engine.spec.sites import RESID_MID
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
@@ -118,12 +118,18 @@ def hooks_receipt(model: HookedModel, input_ids: Int[Tensor, "batch pos"]) -> Ch
         calls[site] += 1
         return value
 
-    sites = model.sites(*READABLE_SITES)
-    edits = {site: partial(counted, site) for site in sites}
-    # `forward` raises where a hook is silent; a receipt counts, so that the numbers are withheld instead.
-    read = {site for site, _ in visited_sites(model.decoder, model.embed(input_ids), edits)}
+    sites = model.sites(*model.site_kinds)
+    # A bridge's hook at the stream between attention and MLP is read, and refused where it is to be edited.
+    edits = {site: partial(counted, site) for site in sites if model.is_plain or site.kind != RESID_MID}
+    read: set[Site] = set()
+    if model.is_plain:
+        # `forward` raises where a hook is silent; a receipt counts, so that the numbers are withheld instead.
+        read = {site for site, _ in visited_sites(model.decoder, model.embed(input_ids), edits)}
+    else:
+        # Through a bridge a hook that is silent, or fires twice, has been an error before.
+        read = set(model.forward(input_ids, read=sites, edit=edits).activations)
     # More than once is wrong too: a replacement would then be applied to itself.
-    silent = [site for site in sites if calls[site] != 1 or site not in read]
+    silent = [site for site in sites if (site in edits and calls[site] != 1) or site not in read]
     about = f"Hooks that did not fire once in a forward, of one at each of {len(sites)} readable sites."
     return Check("hooks_fired", len(silent), 0, about)
 

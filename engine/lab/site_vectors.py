@@ -41,7 +41,7 @@ def activations_at(
     No attention mask is needed: texts are padded on the right, and no real position sees a later one.
     """
     names = {site_of(name, model.n_layers): name for name in sites}
-    found = read_activations(model.decoder, model.embed(input_ids), list(names))
+    found = read_activations(model.path, model.embed(input_ids), list(names))
     # Heads and their widths side by side at hook_z; at the other sites there is nothing to flatten.
     return {names[site]: value.flatten(2) for site, value in found.items()}
 

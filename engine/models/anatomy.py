@@ -22,6 +22,8 @@ ACTIVATIONS: dict[str, ActivationName] = {
     "gelu_pytorch_tanh": "gelu_tanh",
 }
 """By Hugging Face's names; two of them are one function each."""
+BRIDGED_CONTEXT = 2048
+"""Tokens that a model reads whose configuration does not say how many (Bloom, MPT: positions have no end)."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def describe(hf: Any) -> Anatomy:
     kind = type(hf).__name__
     style = style_of(kind)
     if style is None:
-        raise _unsupported("architecture", ", ".join(known_classes()), kind)
+        return _bridged(hf, kind)
     layout = LAYOUTS[style]
     config = hf.config
     blocks = hf.get_submodule(layout.blocks)
@@ -96,6 +98,30 @@ def describe(hf: Any) -> Anatomy:
         embedding_scale=float(getattr(embedding, "scalar_embed_scale", 1.0)),
         parallel=bool(getattr(config, "use_parallel_residual", False)),
     )
+
+
+def _bridged(hf: Any, kind: str) -> Anatomy:
+    """The sizes of a model whose blocks TransformerLens alone knows; ModelError where it does not either."""
+    # Seconds, which only a model without an entry of its own costs.
+    from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
+
+    if kind not in SUPPORTED_ARCHITECTURES:
+        expected = f"{', '.join(known_classes())}, or one that TransformerLens's bridge boots"
+        raise _unsupported("architecture", expected, kind)
+    config = hf.config
+    n_heads = config.num_attention_heads
+    widths = (getattr(config, name, None) for name in ("intermediate_size", "ffn_dim", "n_inner"))
+    shape = ModelShape(
+        n_layers=config.num_hidden_layers,
+        n_heads=n_heads,
+        n_key_value_heads=getattr(config, "num_key_value_heads", None) or n_heads,
+        d_model=config.hidden_size,
+        d_head=getattr(config, "head_dim", None) or config.hidden_size // n_heads,
+        d_mlp=next((width for width in widths if isinstance(width, int)), 4 * config.hidden_size),
+        vocab=config.vocab_size,
+    )
+    context = getattr(config, "max_position_embeddings", None) or BRIDGED_CONTEXT
+    return Anatomy("bridge", shape, context, norm_epsilon=0.0, attention_scales=())
 
 
 def _shape(config: Any, attention: Any) -> ModelShape:

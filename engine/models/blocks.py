@@ -208,6 +208,19 @@ class Block:
             written = self.down(activation(self.gate(x)) * self.up(x))
         return written if self.mlp_post_norm is None else self.mlp_post_norm(written)
 
+    def head_changes(
+        self, z: Float[Tensor, "batch head d_head"], change: Float[Tensor, "batch head d_head"]
+    ) -> Float[Tensor, "batch head d_model"]:
+        """How attn_out changes where one head's z changes and the others' stay, for each head by itself."""
+        # A head writes z_h W_O^h, so that its change of what is written is (change of z_h) W_O^h.
+        by_head = torch.einsum("bhd,hdm->bhm", change, self.W_O)
+        norm = self.attention_post_norm
+        if norm is None:
+            return by_head
+        # A post-norm reads all heads at once: each change is made in the whole.
+        written = self.output(z.flatten(-2))[:, None]
+        return norm(written + by_head) - norm(written)
+
     @property
     def W_O(self) -> Float[Tensor, "head d_head d_model"]:
         """The output projection by head: sum_h z_h W_O^h + b_O is attn_out, before a post-norm if any."""
@@ -237,6 +250,18 @@ class Decoder:
     local_rotary_scaling: float = 1.0
     wide_rotary: bool = False
     logit_cap: float = 0.0
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.blocks)
+
+    def W_O(self, layer: int) -> Float[Tensor, "head d_head d_model"]:
+        """The output projection of a block, by head."""
+        return self.blocks[layer].W_O
+
+    def b_O(self, layer: int) -> Float[Tensor, " d_model"]:
+        """The output projection's bias of a block; zeros where there is none."""
+        return self.blocks[layer].b_O
 
     @property
     def parallel(self) -> bool:

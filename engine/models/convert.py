@@ -23,6 +23,7 @@ from engine.models.checkpoint import (
     require_rows,
     without_harmless,
 )
+from engine.models.declared_architecture import require_readable
 from engine.models.huggingface import empty, filled, quiet
 from engine.models.source_files import only_source_files
 
@@ -65,11 +66,13 @@ def convert(source: Path, target: Path) -> Anatomy:
     architecture is not supported.
     """
     inspect_source(source)
+    require_readable(source)
     with quiet(), contextlib.redirect_stderr(io.StringIO()):  # a bar of the GGUF reader knows no other way
         hf, tokenizer = _read(source)
         # Before anything is written: nothing is saved of an architecture that is not supported.
         anatomy = describe(hf)
-        hf.save_pretrained(target)
+        # By the names of today: some architectures' weights had others once, and are saved under those.
+        hf.save_pretrained(target, save_original_format=False)
         tokenizer.save_pretrained(target)
     # Slow tokenizers save other files; the engine reads this one alone.
     if not (target / "tokenizer.json").is_file():

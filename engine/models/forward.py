@@ -108,8 +108,27 @@ class Gradients:
     gradients: Mapping[Site, Tensor] = field(repr=False)
 
 
+class HookedBlocks(Protocol):
+    """Blocks that are read and edited in another way than this module's: through a bridge's hooks."""
+
+    @property
+    def n_layers(self) -> int: ...
+
+    @property
+    def parallel(self) -> bool: ...
+
+    def forward(
+        self,
+        resid: Resid,
+        read: Collection[Site],
+        edit: Mapping[Site, Edit],
+        extent: Extent,
+        keep_prefix: bool = False,
+    ) -> ForwardPass: ...
+
+
 def forward(
-    decoder: Decoder,
+    decoder: Decoder | HookedBlocks,
     resid: Resid,
     *,
     read: Collection[Site] = (),
@@ -122,6 +141,8 @@ def forward(
     What is read at a site is what goes on from there, its edit applied. Gradients are recorded where torch
     records them at the time of the call. ModelError for a site that is not reached.
     """
+    if not isinstance(decoder, Decoder):
+        return decoder.forward(resid, read, edit, extent, keep_prefix)
     wanted = set(read)
     found: dict[Site, Tensor] = {}
     visited: set[Site] = set()
@@ -131,13 +152,19 @@ def forward(
         resid = value  # the last site visited is the stream after the last block
         if site in wanted:
             found[site] = value
-    _require_reached([*read, *edit], visited, decoder)
+    require_reached([*read, *edit], visited, decoder)
     return ForwardPass(resid, found, _prefix(keys_and_values or ()))
 
 
-def read_activations(decoder: Decoder, resid: Resid, sites: Collection[Site]) -> dict[Site, Tensor]:
+def read_activations(
+    decoder: Decoder | HookedBlocks, resid: Resid, sites: Collection[Site]
+) -> dict[Site, Tensor]:
     """What is at some sites, computing nothing beyond the last of them; ModelError for one not reached."""
     left = set(sites)
+    if not isinstance(decoder, Decoder):
+        last = max((site.layer for site in left), default=-1)
+        extent = Extent(stop=min(last + 1, decoder.n_layers))
+        return dict(decoder.forward(resid, sites, NO_EDITS, extent).activations)
     found: dict[Site, Tensor] = {}
     # A generator is suspended between sites: leaving the loop leaves the later blocks uncomputed.
     for site, value in visited_sites(decoder, resid) if left else ():
@@ -146,12 +173,12 @@ def read_activations(decoder: Decoder, resid: Resid, sites: Collection[Site]) ->
             left.remove(site)
         if not left:
             break
-    _require_reached(sites, found, decoder)
+    require_reached(sites, found, decoder)
     return found
 
 
 def differentiate(
-    decoder: Decoder,
+    decoder: Decoder | HookedBlocks,
     resid: Resid,
     sites: Collection[Site],
     objective: Callable[[Resid], Float[Tensor, " batch"]],
@@ -223,19 +250,24 @@ def visited_sites(
 
 
 def _edited(edit: Mapping[Site, Edit], layer: int, kind: SiteKind, value: Tensor) -> tuple[Site, Tensor]:
-    """The site, and what goes on from it; ModelError where an edit gives something of another shape."""
+    """The site, and what goes on from it."""
     site = Site(layer, kind)
+    return site, edited(edit, site, value)
+
+
+def edited(edit: Mapping[Site, Edit], site: Site, value: Tensor) -> Tensor:
+    """What goes on from a site; ModelError where an edit gives something of another shape."""
     if site not in edit:
-        return site, value
+        return value
     new = edit[site](value)
     if new.shape != value.shape:
         raise ModelError(
             f"an edit at {site} changes the shape",
-            expected=f"{kind.axes}: {tuple(value.shape)}",
+            expected=f"{site.kind.axes}: {tuple(value.shape)}",
             seen=str(tuple(new.shape)),
         )
     # An edit may compute in fp32; the blocks after it expect the model's dtype.
-    return site, new.to(value.dtype)
+    return new.to(value.dtype)
 
 
 def _query_key_value(
@@ -266,12 +298,14 @@ def _prefix(keys_and_values: Sequence[tuple[KeyValueHeads, KeyValueHeads]]) -> K
     return KVPrefix(tuple(key for key, _ in keys_and_values), tuple(value for _, value in keys_and_values))
 
 
-def _require_reached(asked: Collection[Site], reached: Collection[Site], decoder: Decoder) -> None:
+def require_reached(
+    asked: Collection[Site], reached: Collection[Site], decoder: Decoder | HookedBlocks
+) -> None:
     """ModelError for hooks that never fired."""
     silent = [site for site in asked if site not in reached]
     if not silent:
         return
-    between = all(site.kind == RESID_MID and site.layer < len(decoder.blocks) for site in silent)
+    between = all(site.kind == RESID_MID and site.layer < decoder.n_layers for site in silent)
     if between and decoder.parallel:
         raise ModelError(
             "there is no stream between attention and MLP where both read the same one (a parallel residual)",
@@ -280,6 +314,6 @@ def _require_reached(asked: Collection[Site], reached: Collection[Site], decoder
         )
     raise ModelError(
         "a hook was set at a site that this forward does not reach",
-        expected=f"readable sites of the blocks that are run, of {len(decoder.blocks)} in all",
+        expected=f"readable sites of the blocks that are run, of {decoder.n_layers} in all",
         seen=", ".join(map(str, silent)),
     )

@@ -22,11 +22,13 @@ from torch import Tensor, nn
 
 from engine.errors import ModelError
 from engine.models.anatomy import Anatomy
-from engine.models.blocks import Decoder, Resid, Span, decoder
+from engine.models.blocks import Decoder, Norm, Resid, Span, decoder
+from engine.models.bridged import BridgedBlocks, bridged_blocks
 from engine.models.forward import NO_EDITS, Edit, Extent, ForwardPass, KVPrefix, forward
 from engine.models.known import ModelShape
 from engine.models.sites import Site
-from engine.spec.sites import SiteKind
+from engine.models.weight_layouts import known_classes
+from engine.spec.sites import READABLE_SITES, RESID_MID, SiteKind
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FrozenNorm:
-    """The final norm as the linear map it is once its scale is frozen: norm(x) = apply(x) + bias.
+    """A norm as the linear map it is once its scale is frozen: norm(x) = apply(x) + bias.
 
     `scale` is "batch pos 1"; LayerNorm also subtracts the mean, which is linear.
     """
@@ -44,6 +46,17 @@ class FrozenNorm:
     weight: Tensor
     bias: Tensor
     centred: bool
+
+    @classmethod
+    def of(cls, norm: Norm, x: Float[Tensor, "*place d_model"]) -> FrozenNorm:
+        """A norm at the scale that `x` gives it."""
+        if norm.bias is None:
+            # RMSNorm: norm(x) = x / rms(x) * weight
+            weight = norm.gain if norm.wide else norm.weight
+            return cls(norm.scale(x), weight, torch.zeros_like(weight), centred=False)
+        # LayerNorm: the same of x - mean(x), which is linear in x, plus the bias
+        centred = x - x.mean(-1, keepdim=True)
+        return cls(norm.scale(centred), norm.weight, norm.bias, centred=True)
 
     def apply(self, component: Float[Tensor, "*place d_model"]) -> Tensor:
         """What a component of the residual stream becomes; components add up, the bias comes once."""
@@ -59,7 +72,8 @@ class HookedModel:
     """A loaded model.
 
     `parity` is the largest absolute logit difference of the plain path and of the bridge from the Hugging
-    Face forward, over a short probe text. `config` is the Hugging Face configuration as a dictionary.
+    Face forward, over a short probe text; `device_gap` that of the device from the CPU, 0 on a CPU. `config`
+    is the Hugging Face configuration as a dictionary.
     """
 
     name: str
@@ -73,6 +87,7 @@ class HookedModel:
     text: Tokenizer = field(repr=False)
     folder: Path | None = None
     parity: float = float("nan")
+    device_gap: float = 0.0
 
     @property
     def shape(self) -> ModelShape:
@@ -82,10 +97,28 @@ class HookedModel:
     def n_layers(self) -> int:
         return self.shape.n_layers
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the engine's own blocks compute this model, and not a bridge's."""
+        return self.anatomy.style != "bridge"
+
     @cached_property
     def decoder(self) -> Decoder:
-        """The plain path's parts."""
+        """The plain path's parts; ModelError for a model that is read through a bridge."""
+        if not self.is_plain:
+            raise ModelError(
+                f"this needs the parts of {self.name}'s blocks, which it has through a bridge alone",
+                expected=", ".join(known_classes()),
+                seen=str((self.config.get("architectures") or ["another architecture"])[0]),
+            )
         return decoder(self.weights, self.anatomy)
+
+    @cached_property
+    def path(self) -> Decoder | BridgedBlocks:
+        """What `engine.models.forward` runs: the plain blocks, or a bridge's where the engine has none."""
+        if self.is_plain:
+            return self.decoder
+        return bridged_blocks(self.bridge, self.hf)
 
     @cached_property
     def hf(self) -> Any:
@@ -144,7 +177,7 @@ class HookedModel:
                 expected=f"at most {self.anatomy.context_tokens} tokens",
                 seen=str(input_ids.shape[1]),
             )
-        return self.decoder.embed(input_ids)
+        return self.path.embed(input_ids)
 
     def logits(
         self, input_ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
@@ -177,7 +210,7 @@ class HookedModel:
         """All blocks over some tokens, read and edited at sites (see `engine.models.forward`)."""
         extent = Extent(attention_mask=attention_mask)
         resid = self.embed(input_ids)
-        return forward(self.decoder, resid, read=read, edit=edit, extent=extent, keep_prefix=keep_prefix)
+        return forward(self.path, resid, read=read, edit=edit, extent=extent, keep_prefix=keep_prefix)
 
     def layers(
         self,
@@ -194,47 +227,81 @@ class HookedModel:
         With first_position > 0, `prefix` supplies the keys and values of all earlier positions.
         """
         extent = Extent(start, stop, attention_mask, first_position, prefix)
-        return forward(self.decoder, resid, extent=extent).resid
+        return forward(self.path, resid, extent=extent).resid
 
     def sites(self, *kinds: SiteKind) -> list[Site]:
         """The sites of these kinds, in order of computation within each kind."""
         return [Site(layer, kind) for kind in kinds for layer in range(self.n_layers)]
 
+    @property
+    def site_kinds(self) -> list[SiteKind]:
+        """The kinds of site that this model has: all readable ones, or fewer (see `absent_sites`)."""
+        return [kind for kind in READABLE_SITES if kind not in self.absent_sites]
+
+    @property
+    def absent_sites(self) -> Mapping[SiteKind, str]:
+        """By kind of site that this model does not have, why not."""
+        path = self.path
+        if isinstance(path, BridgedBlocks):
+            return path.absent
+        return {RESID_MID: "attention and MLP read one stream"} if path.parallel else {}
+
     def final_norm(self, resid: Float[Tensor, "*place d_model"]) -> Float[Tensor, "*place d_model"]:
-        return self.decoder.final_norm(resid)
+        return self.path.final_norm(resid)
 
     def frozen_norm(self, resid: Float[Tensor, "*place d_model"]) -> FrozenNorm:
         """The final norm frozen at the scale that `resid` gives it (Elhage et al. 2021, on attribution)."""
-        norm = self.decoder.final_norm
-        if norm.bias is None:
-            # RMSNorm: norm(x) = x / rms(x) * weight
-            weight = norm.gain if norm.wide else norm.weight
-            return FrozenNorm(norm.scale(resid), weight, torch.zeros_like(weight), centred=False)
-        # LayerNorm: the same of x - mean(x), which is linear in x, plus the bias
-        centred = resid - resid.mean(-1, keepdim=True)
-        return FrozenNorm(norm.scale(centred), norm.weight, norm.bias, centred=True)
+        return FrozenNorm.of(self.path.final_norm, resid)
 
     def unembed(self, resid: Float[Tensor, "*place d_model"]) -> Float[Tensor, "*place vocab"]:
         """Logits of a residual stream, the final norm included."""
-        logits = self.decoder.unembedding(self.final_norm(resid))
-        cap = self.decoder.logit_cap
-        # A smooth cap (Gemma 2): c tanh(logit / c)
+        return self.capped(self.path.unembedding(self.final_norm(resid)))
+
+    @property
+    def logit_cap(self) -> float:
+        """What logits are capped at, smoothly (Gemma 2); 0 where they are not."""
+        return self.path.logit_cap
+
+    def capped(self, logits: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        """c tanh(logit / c), or the logits themselves where the model has no cap."""
+        cap = self.logit_cap
         return torch.tanh(logits / cap) * cap if cap else logits
 
     @property
     def W_U(self) -> Float[Tensor, "d_model vocab"]:
         # Stored "vocab d_model", as a linear layer has it.
-        return self.decoder.unembedding.weight.T
+        return self.path.unembedding.weight.T
 
     def W_O(self, layer: int) -> Float[Tensor, "head d_head d_model"]:
-        return self.decoder.blocks[layer].W_O
+        return self.path.W_O(layer)
 
     def b_O(self, layer: int) -> Float[Tensor, " d_model"]:
         """Attention's output bias, which belongs to no head; zeros where the architecture has none."""
-        return self.decoder.blocks[layer].b_O
+        return self.path.b_O(layer)
 
     def head_outputs(
         self, layer: int, z: Float[Tensor, "batch pos head d_head"]
     ) -> Float[Tensor, "batch pos head d_model"]:
-        """What each head alone writes to the residual stream; their sum plus b_O is attn_out."""
-        return torch.einsum("bphd,hdm->bphm", z, self.W_O(layer))
+        """What each head alone writes to the residual stream; their sum plus `bias_output` is attn_out.
+
+        A post-norm, which reads all heads at once, is frozen at the scale of this run, as the final norm is.
+        """
+        by_head = torch.einsum("bphd,hdm->bphm", z, self.W_O(layer))
+        norm = self._frozen_post_norm(layer, z)
+        return by_head if norm is None else norm.apply(by_head)
+
+    def bias_output(
+        self, layer: int, z: Float[Tensor, "batch pos head d_head"]
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """What attention writes that belongs to no head: its output bias, after the frozen post-norm."""
+        bias = self.b_O(layer).expand(*z.shape[:2], -1)
+        norm = self._frozen_post_norm(layer, z)
+        return bias if norm is None else norm.apply(bias[:, :, None])[:, :, 0] + norm.bias
+
+    def _frozen_post_norm(self, layer: int, z: Float[Tensor, "batch pos head d_head"]) -> FrozenNorm | None:
+        if not self.is_plain:
+            return None  # a bridge that has one refuses W_O
+        block = self.decoder.blocks[layer]
+        norm = block.attention_post_norm
+        # With an axis for heads, which are normed by one scale.
+        return None if norm is None else FrozenNorm.of(norm, block.output(z.flatten(-2))[:, :, None].float())

@@ -142,7 +142,9 @@ def parity(model: HookedModel) -> Parity:
 def require_parity(found: Parity, model: HookedModel) -> None:
     """ModelError where a path differs from the Hugging Face forward by more than rounding explains."""
     limit = rounding_limit(model.dtype, model.shape, found.largest_logit)
-    for path, difference in (("plain", found.plain), ("bridge", found.bridge)):
+    # Where the engine has no blocks of its own, its forward is the bridge's, read and started at hooks.
+    own = "plain" if model.is_plain else "hooked"
+    for path, difference in ((own, found.plain), ("bridge", found.bridge)):
         # `not <=`, so that NaN fails as well.
         if not difference <= limit:
             raise ModelError(
@@ -150,6 +152,27 @@ def require_parity(found: Parity, model: HookedModel) -> None:
                 expected=f"largest difference {limit:.2g} or less",
                 seen=f"{difference:g}",
             )
+
+
+def device_gap(model: HookedModel, on_cpu: HookedModel) -> float:
+    """The largest logit difference of a device's forward from the CPU's, over the probe text."""
+    input_ids = torch.tensor(model.token_ids([PROBE]))
+    with torch.no_grad():
+        there = model.logits(input_ids.to(model.device))
+        return _difference(there.cpu(), on_cpu.logits(input_ids))
+
+
+def require_device(gap: float, largest_logit: float, model: HookedModel) -> None:
+    """ModelError where a device computes other logits than the CPU, by more than rounding explains."""
+    limit = rounding_limit(model.dtype, model.shape, largest_logit)
+    # `not <=`, so that NaN fails as well.
+    if not gap <= limit:
+        raise ModelError(
+            f"{model.device} computes other logits than the CPU for {model.name} in {model.dtype}",
+            expected=f"largest difference {limit:.2g} or less, as rounding explains",
+            seen=f"{gap:g}",
+            hint="device: cpu; results of such a device are wrong without a word",
+        )
 
 
 def _difference(seen: Tensor, expected: Tensor) -> float:

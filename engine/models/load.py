@@ -24,17 +24,26 @@ from engine.models.fetch import ByteProgress, fetch, renew
 from engine.models.hooked import HookedModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-PLAIN_PATH = ("anatomy.py", "blocks.py", "forward.py", "hooked.py", "huggingface.py", "weight_layouts.py")
+PLAIN_PATH = (
+    "anatomy.py",
+    "blocks.py",
+    "bridged.py",
+    "forward.py",
+    "hooked.py",
+    "huggingface.py",
+    "weight_layouts.py",
+)
 
 
 def load(
     name: str, *, dtype: str = "float32", device: str = "auto", progress: ByteProgress | None = None
 ) -> HookedModel:
-    """A model by known name, hub id or path, fetched when needed, on CPU or CUDA, in float32 or bfloat16.
+    """A model by known name, hub id or path, fetched when needed, in float32 or bfloat16.
 
-    The plain path and the bridge are compared with the Hugging Face forward at the first load of these bytes
-    in this dtype on this device with these library versions; the result is kept beside the weights.
-    ModelUnavailable where the model cannot be had or is too large; ModelError where a path differs.
+    `device` is auto (cuda, else mps, else cpu), cpu, cuda or mps. The plain path and the bridge are compared
+    with the Hugging Face forward, and the device with the CPU, at the first load of these bytes in this dtype
+    on this device with these library versions; the result is kept beside the weights.
+    ModelUnavailable where the model cannot be had or is too large; ModelError where a path or device differs.
     """
     place = _device(device)
     if dtype not in DTYPES:
@@ -54,7 +63,7 @@ def load(
     )
     # Before anybody computes with it: a model whose paths differ is not handed out.
     proof = _proved(model, folder)
-    return replace(model, parity=max(proof["plain"], proof["bridge"]))
+    return replace(model, parity=max(proof["plain"], proof["bridge"]), device_gap=proof["device"])
 
 
 def _sound_folder(name: str, dtype: str, progress: ByteProgress | None) -> tuple[Path, dict[str, Any]]:
@@ -93,10 +102,17 @@ def _folder(name: str, dtype: str, progress: ByteProgress | None) -> tuple[Path,
 
 
 def _device(device: str) -> str:
+    """The device that is meant; ModelError for one that torch does not see here."""
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError("torch sees no CUDA device here", expected="cpu", seen=device)
+        return next(name for name, there in here.items() if there)
+    # `cuda:1` is a device of its kind.
+    kind = device.partition(":")[0]
+    if kind not in here:
+        raise ModelError("no such device", expected=f"auto, {', '.join(here)}", seen=repr(device))
+    if not here[kind]:
+        there = ", ".join(name for name, seen in here.items() if seen)
+        raise ModelError(f"torch sees no {kind.upper()} device here", expected=there, seen=device)
     return device
 
 
@@ -123,7 +139,7 @@ def _tokenizer(folder: Path) -> Any:
 
 def _proved(model: HookedModel, folder: Path) -> Mapping[str, float]:
     """The differences recorded for this model in these circumstances, or measured where there are none."""
-    from engine.models.huggingface import parity, require_parity
+    from engine.models.huggingface import device_gap, parity, require_device, require_parity
 
     file = folder / "parity.json"
     key = _circumstances(model)
@@ -134,7 +150,13 @@ def _proved(model: HookedModel, folder: Path) -> Mapping[str, float]:
         found = parity(model)
         require_parity(found, model)
         # Only what has passed is kept: a failure is measured again, and raised again.
-        known[key] = asdict(found)
+        known[key] = asdict(found) | {"device": 0.0}
+        if model.device != "cpu":
+            # Silently wrong results are known of some devices: one forward beside the CPU's own.
+            on_cpu = replace(model, device="cpu", weights=_weights(folder, DTYPES[model.dtype], "cpu"))
+            gap = device_gap(model, on_cpu)
+            require_device(gap, found.largest_logit, model)
+            known[key]["device"] = gap
         with contextlib.suppress(OSError):  # a cache that is only lent: measure again next time
             # Written beside and moved, since several processes may prove the same model at once.
             scratch = file.with_suffix(f".{os.getpid()}")

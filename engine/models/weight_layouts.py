@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
-DecoderStyle = Literal["llama", "gpt2", "gpt_neox", "qwen3", "gemma2", "gemma3", "phi3", "olmo2"]
-"""How blocks are put together; several classes of Hugging Face share a style."""
+DecoderStyle = Literal["llama", "gpt2", "gpt_neox", "qwen3", "gemma2", "gemma3", "phi3", "olmo2", "bridge"]
+"""How blocks are put together; several classes of Hugging Face share a style. "bridge" is none of ours: the
+blocks of such a model are TransformerLens's (`bridged.py`)."""
 Windows = Literal["never", "every layer", "by layer"]
 """Which layers read a sliding window of the past, where the configuration has one."""
 Joint = Literal["apart", "side by side", "head by head"]

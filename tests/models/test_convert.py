@@ -134,13 +134,12 @@ def test_truncated_safetensors_are_corrupt(
     assert leftovers() == []
 
 
-def test_an_architecture_without_plain_blocks_is_refused(
+def test_what_the_blocks_have_not_is_refused_before_anything_is_written(
     cache: Path, tmp_path: Path, leftovers: Leftovers, write_folder: WriteFolder
 ) -> None:
     folder = write_folder(tmp_path / "mine")
     config = json.loads((folder / "config.json").read_text())
-    sliding = {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 4}
-    (folder / "config.json").write_text(json.dumps(config | sliding))
-    with pytest.raises(ModelError, match="sliding windows"):
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
+    with pytest.raises(ModelError, match="activation"):
         fetch(str(folder))
     assert leftovers() == []

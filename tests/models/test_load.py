@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from engine.models.fetch import fetch
 from engine.models.hooked import HookedModel
 from engine.models.load import load
 from engine.models.micro import micro_model
+from tests.models.random_models import random_model, token_ids
 
 WriteFolder = Callable[..., Path]
 
@@ -65,6 +67,67 @@ def test_parity_is_remembered_by_circumstance_and_a_failure_is_not(
     load(name)
     load(name, dtype="bfloat16")
     assert measured == ["bfloat16"]
+
+
+def test_a_device_is_compared_with_the_cpu_once_and_a_wrong_one_is_refused(
+    cache: Path, tmp_path: Path, write_folder: WriteFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU under another name stands for a device that is not here."""
+    name = str(write_folder(tmp_path / "mine"))
+    asked: list[str] = []
+    gaps = [0.1, float("nan"), 1e-7]
+
+    def gap(model: HookedModel, on_cpu: HookedModel) -> float:
+        asked.append(f"{model.device} beside {on_cpu.device}")
+        return gaps[len(asked) - 1]
+
+    monkeypatch.setattr(huggingface, "device_gap", gap)
+    for _ in range(2):
+        with pytest.raises(ModelError, match=r"(?s)cpu:0 computes other logits than the CPU.*rounding"):
+            load(name, device="cpu:0")
+    assert load(name, device="cpu:0").device_gap == load(name, device="cpu:0").device_gap == 1e-7
+    assert load(name).device_gap == 0.0
+    assert asked == 3 * ["cpu:0 beside cpu"]
+
+
+def test_a_device_whose_forward_is_wrong_is_seen(
+    cache: Path, tmp_path: Path, write_folder: WriteFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attention without its mask, as on a device that leaves it out."""
+    name = str(write_folder(tmp_path / "mine"))
+    model = load(name)
+    assert huggingface.device_gap(dataclasses.replace(model, device="cpu:0"), model) == 0.0
+    scales = tuple(2 * scale for scale in model.anatomy.attention_scales)
+    wrong = dataclasses.replace(model, anatomy=dataclasses.replace(model.anatomy, attention_scales=scales))
+    gap = huggingface.device_gap(wrong, model)
+    with pytest.raises(ModelError, match="computes other logits"):
+        huggingface.require_device(gap, 10.0, wrong)
+
+
+def test_auto_is_the_best_device_that_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cuda, mps, expected in ((True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        assert loading._device("auto") == expected
+    with pytest.raises(ModelError, match="no MPS device"):
+        loading._device("mps")
+    with pytest.raises(ModelError, match="no such device"):
+        loading._device("tpu")
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "gemma3", "olmo2", "phi3 with a window", "gemma2", "qwen3"])
+def test_a_folder_of_each_architecture_is_loaded_as_it_was_saved(
+    cache: Path, tmp_path: Path, name: str
+) -> None:
+    original = random_model(name)
+    folder = tmp_path / "mine"
+    original.hf.save_pretrained(folder)
+    original.tokenizer.save_pretrained(folder)
+    model = load(str(folder))
+    assert model.anatomy == original.anatomy and model.parity <= 5e-5
+    assert shape_of(str(folder)) == original.shape
+    ids = token_ids(original)
+    assert torch.equal(model.logits(ids), original.logits(ids))
 
 
 @pytest.mark.model

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +17,7 @@ from engine.models.huggingface import parity, require_parity
 from engine.models.sites import Site
 from engine.models.weight_layouts import LAYOUTS, known_classes, style_of
 from engine.spec.sites import ATTN_OUT, MLP_OUT, READABLE_SITES, RESID_MID, RESID_POST, RESID_PRE, Z
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from random_models import (  # pyright: ignore[reportMissingImports]
+from tests.models.random_models import (
     N_LAYERS,
     NAMES,
     TEXT,

@@ -228,8 +228,14 @@ def _model_provenance(model: HookedModel) -> dict[str, Any]:
         "model_hash": model.hash,
         "quantisation": model.quantisation,
         "dtype": model.dtype,
-        "device": device_name(model.device),
+        "device": _device_text(model),
     }
+
+
+def _device_text(model: HookedModel) -> str:
+    """The device by name, and how far its logits were from the CPU's where it is another one."""
+    name = device_name(model.device)
+    return name if model.device == "cpu" else f"{name}, logits within {model.device_gap:.1e} of the CPU's"
 
 
 def reason_of(error: Exception) -> str:

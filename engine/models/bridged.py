@@ -1,0 +1,276 @@
+"""The blocks of an architecture that has no entry in `weight_layouts.py`, by a TransformerBridge's hooks.
+
+The numbers are those of the bridge, slower: every call computes all blocks from the first one, and keeps no
+keys and values. Which sites there are is found out by a forward when the bridge is booted: one whose hook
+does not fire exactly once in each block, or does not hold what its name says, is refused with the reason.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.errors import ModelError
+from engine.models.blocks import Linear, Norm, Resid
+from engine.models.forward import Edit, Extent, ForwardPass, edited, require_reached
+from engine.models.sites import Site
+from engine.spec.sites import ATTN_OUT, MLP_OUT, READABLE_SITES, RESID_MID, RESID_POST, RESID_PRE, SiteKind, Z
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+PROBE_POSITIONS = 6
+TOLERANCE = 1e-3
+"""Of a stream, what rounding may leave where its parts are summed; a factor of one of them leaves more."""
+SILENT = "its hook does not fire once in every block"
+NOT_ADDED = "what it holds is not what is added to the stream"
+MLP_INPUT_ALONE = "TransformerLens's hook there changes what the MLP reads, and not the stream"
+
+
+@dataclass(frozen=True, eq=False)
+class BridgedBlocks:
+    """What `forward` needs of a decoder, and what lies after the blocks.
+
+    `absent` says by kind why there is no such site. Calls take turns: hooks are set on modules that all
+    threads share.
+    """
+
+    bridge: TransformerBridge
+    n_layers: int
+    final_norm: Norm
+    unembedding: Linear
+    logit_cap: float
+    absent: Mapping[SiteKind, str] = field(default_factory=dict)
+    turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    position_embedding: None = None
+    """Where positions are learned they come with the embedding: the bridge does not give them apart."""
+
+    @property
+    def parallel(self) -> bool:
+        """Whether there is no stream between attention and MLP."""
+        return RESID_MID in self.absent
+
+    def embed(self, input_ids: Int[Tensor, "batch pos"]) -> Resid:
+        """The residual stream before block 0."""
+        with self.turn:
+            return self.bridge.run_with_hooks(input_ids, stop_at_layer=0, prepend_bos=False)
+
+    def forward(
+        self,
+        resid: Resid,
+        read: Collection[Site],
+        edit: Mapping[Site, Edit],
+        extent: Extent,
+        keep_prefix: bool = False,
+    ) -> ForwardPass:
+        """As `engine.models.forward.forward`; ModelError for what the bridge does not give."""
+        self._require_sites(read, edit)
+        continues = extent.first_position or extent.store is not None or extent.next_positions is not None
+        if continues or keep_prefix:
+            raise ModelError(
+                "this model is read through a TransformerBridge, which keeps no keys and values",
+                expected="whole texts, from their first position",
+                seen="a forward that goes on from an earlier one, or is to be gone on from",
+            )
+        stop = self.n_layers if extent.stop is None else extent.stop
+        if extent.start >= stop:
+            require_reached([*read, *edit], (), self)
+            return ForwardPass(resid)
+        found: dict[Site, Tensor] = {}
+        # The stream comes in place of that of the tokens, whatever they are.
+        hooks: list[Any] = [(str(Site(extent.start, RESID_PRE)), lambda value, hook: resid)]
+        within = [s for s in dict.fromkeys([*read, *edit]) if extent.start <= s.layer < stop]
+        hooks += [(str(site), partial(_visit, found, edit, site)) for site in within]
+        last = Site(stop - 1, RESID_POST)
+        if last not in within:
+            hooks.append((str(last), partial(_visit, found, edit, last)))
+        self._run(resid, hooks, extent.attention_mask, stop)
+        require_reached([*read, *edit], found, self)
+        # In the order of computation, as the plain path reads them.
+        order = sorted(
+            (s for s in found if s in set(read)), key=lambda s: (s.layer, READABLE_SITES.index(s.kind))
+        )
+        return ForwardPass(found[last], {site: found[site] for site in order})
+
+    def _run(
+        self, resid: Resid, hooks: list[Any], attention_mask: Int[Tensor, "rows key"] | None, stop: int
+    ) -> None:
+        ids = torch.zeros(resid.shape[:2], dtype=torch.long, device=resid.device)
+        # Always given: the bridge would take tokens that happen to be padding for padding.
+        mask = torch.ones_like(ids) if attention_mask is None else attention_mask.expand(len(ids), -1)
+        with self.turn:
+            # Hooks of the block at which it stops are not set, so that the last one of all runs to the end.
+            self.bridge.run_with_hooks(
+                ids,
+                fwd_hooks=hooks,
+                prepend_bos=False,
+                attention_mask=mask,
+                stop_at_layer=stop if stop < self.n_layers else None,
+            )
+
+    def _require_sites(self, read: Collection[Site], edit: Mapping[Site, Edit]) -> None:
+        refused = {site: self.absent[site.kind] for site in [*read, *edit] if site.kind in self.absent}
+        refused |= {site: MLP_INPUT_ALONE for site in edit if site.kind == RESID_MID and site not in refused}
+        if refused:
+            raise ModelError(
+                "this architecture's bridge has no such site: " + next(iter(refused.values())),
+                expected="one of "
+                + ", ".join(kind.name for kind in READABLE_SITES if kind not in self.absent),
+                seen=", ".join(map(str, refused)),
+            )
+
+    def W_O(self, layer: int) -> Float[Tensor, "head d_head d_model"]:
+        """The output projection by head; ModelError where the bridge does not say which one it is."""
+        attention = self._attention(layer)
+        return attention.W_O
+
+    def b_O(self, layer: int) -> Float[Tensor, " d_model"]:
+        """The output projection's bias; zeros where there is none."""
+        bias = getattr(self._attention(layer).o, "bias", None)
+        return self.unembedding.weight.new_zeros(self.unembedding.weight.shape[1]) if bias is None else bias
+
+    def _attention(self, layer: int) -> Any:
+        if Z in self.absent or ATTN_OUT in self.absent or MLP_OUT in self.absent:
+            raise ModelError(
+                "what the parts of a block write cannot be told apart through this architecture's bridge",
+                expected="sites attn.hook_z, hook_attn_out and hook_mlp_out that hold what is added",
+                seen="; ".join(f"{kind.name}: {reason}" for kind, reason in self.absent.items()),
+            )
+        block = self.bridge.blocks[layer]
+        if "ln1_post" in block.submodules:
+            raise ModelError(
+                "what a head writes passes a norm after attention, which is not frozen through a bridge",
+                expected="an architecture that the engine knows itself, or one without that norm",
+                seen=self.bridge.cfg.architecture or "",
+            )
+        return block.attn
+
+
+def _visit(
+    found: dict[Site, Tensor], edit: Mapping[Site, Edit], site: Site, value: Tensor, hook: object
+) -> Tensor:
+    """What goes on from a site, noted; ModelError where its hook fires again."""
+    if site in found:
+        raise ModelError("a hook fires more than once in a forward", seen=str(site))
+    # Given back even where nothing is edited: the tensor that is noted is then the one that goes on, and a
+    # gradient reaches it.
+    found[site] = edited(edit, site, value)
+    return found[site]
+
+
+def bridged_blocks(bridge: TransformerBridge, hf: Any) -> BridgedBlocks:
+    """The blocks behind a bridge, with the sites that it has; ModelError where its end is not known.
+
+    `hf` is a Hugging Face model over the same parameters that no bridge has touched.
+    """
+    head = hf.get_output_embeddings()
+    scale = _logit_scale(hf.config)
+    weight = head.weight if scale == 1.0 else head.weight * scale
+    bias = getattr(head, "bias", None)
+    blocks = BridgedBlocks(
+        bridge,
+        len(bridge.blocks),
+        _final_norm(hf, bridge),
+        Linear(weight, bias if bias is None or scale == 1.0 else bias * scale),
+        float(getattr(hf.config, "final_logit_softcapping", None) or 0.0),
+    )
+    return BridgedBlocks(**{**vars(blocks), "absent": _absent(blocks)})
+
+
+def _logit_scale(config: Any) -> float:
+    """What logits are multiplied by: Cohere says it so, Granite what they are divided by."""
+    return float(
+        getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
+    )
+
+
+def _final_norm(hf: Any, bridge: TransformerBridge) -> Norm:
+    """The norm after the last block as one of ours: the one that gives what the module gives."""
+    name = str(getattr(getattr(bridge, "ln_final", None), "name", ""))
+    module: Any = hf.get_submodule(name) if name else None
+    weight = getattr(module, "weight", None)
+    if weight is None:
+        raise _unknown_end("no final norm with a weight")
+    epsilon = next((getattr(module, n) for n in ("eps", "variance_epsilon") if hasattr(module, n)), 0.0)
+    bias = getattr(module, "bias", None)
+    # A LayerNorm without a bias (Cohere) centres all the same.
+    none = torch.zeros_like(weight)
+    candidates = (
+        Norm(weight, none if bias is None else bias, epsilon),
+        Norm(weight, None, epsilon),
+        Norm(weight, None, epsilon, wide=True),
+        Norm(weight, None, epsilon, 1.0, wide=True),
+    )
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(8, len(weight), generator=generator).to(weight)
+    with torch.no_grad():
+        expected = module(x)
+        for norm in candidates:
+            if torch.allclose(norm(x), expected, atol=1e-5, rtol=1e-5):
+                return norm
+    raise _unknown_end(type(module).__name__)
+
+
+def _unknown_end(seen: str) -> ModelError:
+    return ModelError(
+        "what lies between the last block and the logits is not known to the engine",
+        expected="LayerNorm or RMSNorm, then an unembedding",
+        seen=seen,
+    )
+
+
+def _absent(blocks: BridgedBlocks) -> dict[SiteKind, str]:
+    """By kind of site that cannot be had, why not: seen in one forward of a few tokens."""
+    sites = {Site(layer, kind): 0 for layer in range(blocks.n_layers) for kind in READABLE_SITES}
+    fired: Counter[Site] = Counter()
+    held: dict[Site, Tensor] = {}
+
+    def note(site: Site, value: Tensor, hook: object) -> None:
+        fired[site] += 1
+        held[site] = value
+
+    bridge = blocks.bridge
+    hooks: list[Any] = [
+        (str(s), partial(note, s)) for s in sites if bridge.get_hook_point(str(s)) is not None
+    ]
+    rows = len(blocks.unembedding.weight)
+    # Spread over the vocabulary, so that no two positions are alike.
+    ids = torch.linspace(1, rows - 1, PROBE_POSITIONS).long()[None].to(blocks.unembedding.weight.device)
+    with torch.no_grad():
+        bridge.run_with_hooks(ids, fwd_hooks=hooks, prepend_bos=False, attention_mask=torch.ones_like(ids))
+    absent = {s.kind: SILENT for s in sites if fired[s] != 1}
+    if any(site.kind == Z and value.ndim != 4 for site, value in held.items()):
+        absent[Z] = "its heads are not apart"
+    for kind in (RESID_PRE, RESID_POST):
+        if kind in absent:
+            raise ModelError(
+                "a bridge has no residual stream that can be read", seen=f"{kind.name}: {SILENT}"
+            )
+    if not _adds_up(blocks.n_layers, held, absent):
+        absent |= {ATTN_OUT: NOT_ADDED, MLP_OUT: NOT_ADDED}
+    return absent
+
+
+def _adds_up(n_layers: int, held: Mapping[Site, Tensor], absent: Mapping[SiteKind, str]) -> bool:
+    """Whether each block's stream grows by what attention and MLP are said to write."""
+    if ATTN_OUT in absent or MLP_OUT in absent:
+        return True
+    for layer in range(n_layers):
+        before, attn_out, mlp_out, after = (
+            held[Site(layer, kind)].float() for kind in (RESID_PRE, ATTN_OUT, MLP_OUT, RESID_POST)
+        )
+        gap = (before + attn_out + mlp_out - after).abs().max()
+        # bf16 has three digits less: there the sum is compared by what it can tell.
+        coarse = 30 * TOLERANCE if held[Site(layer, RESID_POST)].dtype == torch.bfloat16 else TOLERANCE
+        if not gap <= coarse * after.abs().max():
+            return False
+    return True
