@@ -21,6 +21,7 @@ from torch import Tensor
 
 from engine.errors import ModelError
 from engine.models.checkpoint import placed
+from engine.models.process_guard import process_as_before
 from engine.models.rounding import rounding_limit
 
 if TYPE_CHECKING:
@@ -103,21 +104,22 @@ def filled(hf: Any, weights: Mapping[str, Tensor]) -> Any:
 
 
 def boot(hf: Any, tokenizer: Any, name: str) -> TransformerBridge:
-    """A TransformerBridge around `hf`, whose submodules it replaces."""
+    """A TransformerBridge around `hf`, whose submodules it replaces; nothing else of the process changes."""
     # The bridge goes by the class that a configuration names; one that was built in code names none.
     hf.config.architectures = [type(hf).__name__]
     with quiet():
         from transformer_lens.model_bridge import TransformerBridge
 
         parameter = next(hf.parameters())
-        bridge = TransformerBridge.boot_transformers(
-            name,
-            hf_model=hf,
-            # A copy, since the bridge sets padding and special tokens on the one it is given.
-            tokenizer=copy.deepcopy(tokenizer),
-            device=str(parameter.device),
-            dtype=parameter.dtype,
-        )
+        with process_as_before(hf):
+            bridge = TransformerBridge.boot_transformers(
+                name,
+                hf_model=hf,
+                # A copy, since the bridge sets padding and special tokens on the one it is given.
+                tokenizer=copy.deepcopy(tokenizer),
+                device=str(parameter.device),
+                dtype=parameter.dtype,
+            )
     bridge.requires_grad_(False)  # a joint projection is split into fresh parameters
     return bridge
 
