@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +39,8 @@ MLP_INPUT_ALONE = "TransformerLens's hook there changes what the MLP reads, and 
 class BridgedBlocks:
     """What `forward` needs of a decoder, and what lies after the blocks.
 
-    `absent` says by kind why there is no such site. Calls take turns: hooks are set on modules that all
-    threads share.
+    `absent` says by kind why there is no such site, `heads_unknown` why what single heads write is not known.
+    Calls take turns: hooks are set on modules that all threads share.
     """
 
     bridge: TransformerBridge
@@ -49,6 +49,7 @@ class BridgedBlocks:
     unembedding: Linear
     logit_cap: float
     absent: Mapping[SiteKind, str] = field(default_factory=dict)
+    heads_unknown: str = ""
     turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     position_embedding: None = None
@@ -129,30 +130,19 @@ class BridgedBlocks:
             )
 
     def W_O(self, layer: int) -> Float[Tensor, "head d_head d_model"]:
-        """The output projection by head; ModelError where the bridge does not say which one it is."""
-        attention = self._attention(layer)
-        return attention.W_O
+        """The output projection by head; ModelError where heads write otherwise than by z W_O."""
+        if self.heads_unknown:
+            raise ModelError(
+                "what single heads write is not known through this architecture's bridge",
+                expected="attn_out = sum_h z_h W_O^h + b_O, at sites that hold what is added",
+                seen=self.heads_unknown,
+            )
+        return self.bridge.blocks[layer].attn.W_O
 
     def b_O(self, layer: int) -> Float[Tensor, " d_model"]:
         """The output projection's bias; zeros where there is none."""
-        bias = getattr(self._attention(layer).o, "bias", None)
+        bias = getattr(self.bridge.blocks[layer].attn.o, "bias", None)
         return self.unembedding.weight.new_zeros(self.unembedding.weight.shape[1]) if bias is None else bias
-
-    def _attention(self, layer: int) -> Any:
-        if Z in self.absent or ATTN_OUT in self.absent or MLP_OUT in self.absent:
-            raise ModelError(
-                "what the parts of a block write cannot be told apart through this architecture's bridge",
-                expected="sites attn.hook_z, hook_attn_out and hook_mlp_out that hold what is added",
-                seen="; ".join(f"{kind.name}: {reason}" for kind, reason in self.absent.items()),
-            )
-        block = self.bridge.blocks[layer]
-        if "ln1_post" in block.submodules:
-            raise ModelError(
-                "what a head writes passes a norm after attention, which is not frozen through a bridge",
-                expected="an architecture that the engine knows itself, or one without that norm",
-                seen=self.bridge.cfg.architecture or "",
-            )
-        return block.attn
 
 
 def _visit(
@@ -183,7 +173,9 @@ def bridged_blocks(bridge: TransformerBridge, hf: Any) -> BridgedBlocks:
         Linear(weight, bias if bias is None or scale == 1.0 else bias * scale),
         float(getattr(hf.config, "final_logit_softcapping", None) or 0.0),
     )
-    return BridgedBlocks(**{**vars(blocks), "absent": _absent(blocks)})
+    held, fired = _probe(blocks)
+    absent = _absent(blocks.n_layers, held, fired)
+    return replace(blocks, absent=absent, heads_unknown=_heads_unknown(blocks, held, absent))
 
 
 def _logit_scale(config: Any) -> float:
@@ -197,15 +189,20 @@ def _final_norm(hf: Any, bridge: TransformerBridge) -> Norm:
     """The norm after the last block as one of ours: the one that gives what the module gives."""
     name = str(getattr(getattr(bridge, "ln_final", None), "name", ""))
     module: Any = hf.get_submodule(name) if name else None
+    if module is None:
+        raise _unknown_end("no final norm")
+    given = next(hf.parameters())
+    # OLMo's norm has no weight: it only takes mean and size away.
+    plain = torch.ones(hf.config.hidden_size, dtype=given.dtype, device=given.device)
     weight = getattr(module, "weight", None)
-    if weight is None:
-        raise _unknown_end("no final norm with a weight")
-    epsilon = next((getattr(module, n) for n in ("eps", "variance_epsilon") if hasattr(module, n)), 0.0)
+    weight = plain if weight is None else weight
+    epsilon = next((getattr(module, n) for n in ("eps", "variance_epsilon") if hasattr(module, n)), 1e-5)
     bias = getattr(module, "bias", None)
     # A LayerNorm without a bias (Cohere) centres all the same.
-    none = torch.zeros_like(weight)
+    bias = torch.zeros_like(weight) if bias is None else bias
     candidates = (
-        Norm(weight, none if bias is None else bias, epsilon),
+        Norm(weight, bias, epsilon),
+        Norm(1 + weight, bias, epsilon),  # Nemotron
         Norm(weight, None, epsilon),
         Norm(weight, None, epsilon, wide=True),
         Norm(weight, None, epsilon, 1.0, wide=True),
@@ -228,9 +225,8 @@ def _unknown_end(seen: str) -> ModelError:
     )
 
 
-def _absent(blocks: BridgedBlocks) -> dict[SiteKind, str]:
-    """By kind of site that cannot be had, why not: seen in one forward of a few tokens."""
-    sites = {Site(layer, kind): 0 for layer in range(blocks.n_layers) for kind in READABLE_SITES}
+def _probe(blocks: BridgedBlocks) -> tuple[dict[Site, Tensor], Counter[Site]]:
+    """What a forward of a few tokens has at every site that there is, and how often its hook fired."""
     fired: Counter[Site] = Counter()
     held: dict[Site, Tensor] = {}
 
@@ -239,25 +235,52 @@ def _absent(blocks: BridgedBlocks) -> dict[SiteKind, str]:
         held[site] = value
 
     bridge = blocks.bridge
-    hooks: list[Any] = [
-        (str(s), partial(note, s)) for s in sites if bridge.get_hook_point(str(s)) is not None
-    ]
-    rows = len(blocks.unembedding.weight)
+    sites = [Site(layer, kind) for layer in range(blocks.n_layers) for kind in READABLE_SITES]
+    there = [site for site in sites if bridge.get_hook_point(str(site)) is not None]
+    hooks: list[Any] = [(str(site), partial(note, site)) for site in there]
+    weight = blocks.unembedding.weight
     # Spread over the vocabulary, so that no two positions are alike.
-    ids = torch.linspace(1, rows - 1, PROBE_POSITIONS).long()[None].to(blocks.unembedding.weight.device)
+    ids = torch.linspace(1, len(weight) - 1, PROBE_POSITIONS).long()[None].to(weight.device)
     with torch.no_grad():
         bridge.run_with_hooks(ids, fwd_hooks=hooks, prepend_bos=False, attention_mask=torch.ones_like(ids))
-    absent = {s.kind: SILENT for s in sites if fired[s] != 1}
+    return held, fired
+
+
+def _absent(n_layers: int, held: Mapping[Site, Tensor], fired: Counter[Site]) -> dict[SiteKind, str]:
+    """By kind of site that cannot be had, why not."""
+    layers = range(n_layers)
+    absent = {k: SILENT for k in READABLE_SITES if any(fired[Site(layer, k)] != 1 for layer in layers)}
     if any(site.kind == Z and value.ndim != 4 for site, value in held.items()):
         absent[Z] = "its heads are not apart"
     for kind in (RESID_PRE, RESID_POST):
         if kind in absent:
-            raise ModelError(
-                "a bridge has no residual stream that can be read", seen=f"{kind.name}: {SILENT}"
-            )
-    if not _adds_up(blocks.n_layers, held, absent):
+            raise ModelError("a bridge has no residual stream to read", seen=f"{kind.name}: {SILENT}")
+    if not _adds_up(n_layers, held, absent):
         absent |= {ATTN_OUT: NOT_ADDED, MLP_OUT: NOT_ADDED}
     return absent
+
+
+def _heads_unknown(blocks: BridgedBlocks, held: Mapping[Site, Tensor], absent: Mapping[SiteKind, str]) -> str:
+    """Why what single heads write is not known: no such site, or something between z W_O and the stream."""
+    for kind in (Z, ATTN_OUT, MLP_OUT):
+        if kind in absent:
+            return f"{kind.name}: {absent[kind]}"
+    for layer in range(blocks.n_layers):
+        try:
+            heads = torch.einsum("bphd,hdm->bpm", held[Site(layer, Z)], blocks.W_O(layer))
+        # The bridge has no such parameter, or one of another shape.
+        except (AttributeError, RuntimeError, NotImplementedError) as problem:
+            return f"no W_O by head ({type(problem).__name__})"
+        if not _alike(heads + blocks.b_O(layer), held[Site(layer, ATTN_OUT)]):
+            return "hook_attn_out is not the sum of z W_O: a norm or a factor comes after it"
+    return ""
+
+
+def _alike(seen: Tensor, expected: Tensor) -> bool:
+    """Whether two tensors differ by no more than rounding leaves."""
+    # bf16 has three digits less: there values are compared by what it can tell.
+    coarse = 30 * TOLERANCE if expected.dtype == torch.bfloat16 else TOLERANCE
+    return bool((seen.float() - expected.float()).abs().max() <= coarse * expected.float().abs().max())
 
 
 def _adds_up(n_layers: int, held: Mapping[Site, Tensor], absent: Mapping[SiteKind, str]) -> bool:
@@ -265,12 +288,8 @@ def _adds_up(n_layers: int, held: Mapping[Site, Tensor], absent: Mapping[SiteKin
     if ATTN_OUT in absent or MLP_OUT in absent:
         return True
     for layer in range(n_layers):
-        before, attn_out, mlp_out, after = (
-            held[Site(layer, kind)].float() for kind in (RESID_PRE, ATTN_OUT, MLP_OUT, RESID_POST)
-        )
-        gap = (before + attn_out + mlp_out - after).abs().max()
-        # bf16 has three digits less: there the sum is compared by what it can tell.
-        coarse = 30 * TOLERANCE if held[Site(layer, RESID_POST)].dtype == torch.bfloat16 else TOLERANCE
-        if not gap <= coarse * after.abs().max():
+        before, attn_out, mlp_out = (held[Site(layer, k)].float() for k in (RESID_PRE, ATTN_OUT, MLP_OUT))
+        after = held[Site(layer, RESID_POST)]
+        if not _alike(before + attn_out + mlp_out, after):
             return False
     return True

@@ -108,6 +108,7 @@ class Gradients:
     gradients: Mapping[Site, Tensor] = field(repr=False)
 
 
+@runtime_checkable
 class HookedBlocks(Protocol):
     """Blocks that are read and edited in another way than this module's: through a bridge's hooks."""
 

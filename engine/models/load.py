@@ -40,9 +40,10 @@ def load(
 ) -> HookedModel:
     """A model by known name, hub id or path, fetched when needed, in float32 or bfloat16.
 
-    `device` is auto (cuda, else mps, else cpu), cpu, cuda or mps. The plain path and the bridge are compared
-    with the Hugging Face forward, and the device with the CPU, at the first load of these bytes in this dtype
-    on this device with these library versions; the result is kept beside the weights.
+    `device` is cpu, cuda, mps or auto: what MECH_DEVICE says, else cuda where there is one, else cpu. The
+    plain path and the bridge are compared with the Hugging Face forward, and the device with the CPU, at the
+    first load of these bytes in this dtype on this device with these library versions; the result is kept
+    beside the weights.
     ModelUnavailable where the model cannot be had or is too large; ModelError where a path or device differs.
     """
     place = _device(device)
@@ -105,7 +106,8 @@ def _device(device: str) -> str:
     """The device that is meant; ModelError for one that torch does not see here."""
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        return next(name for name, there in here.items() if there)
+        # Not mps by itself: it has no float64, in which the training of dictionaries sums.
+        device = os.environ.get("MECH_DEVICE") or ("cuda" if here["cuda"] else "cpu")
     # `cuda:1` is a device of its kind.
     kind = device.partition(":")[0]
     if kind not in here:

@@ -21,7 +21,9 @@ def later_positions(decoder: Decoder, span: Span, mask: Mask) -> Span:
     if span.rotary is None:
         return span  # learned positions: see `planted`
     positions = torch.arange(mask.shape[1], device=mask.device)
-    return replace(span, rotary=decoder._rotary(positions + (positions > 0), span.rotary[0].dtype))
+    later = positions + (positions > 0)
+    constants = (decoder.rotary_frequencies, decoder.rotary_scaling)
+    return replace(span, rotary=decoder._rotary(later, span.rotary[0].dtype, *constants))
 
 
 def sees_padding(decoder: Decoder, span: Span, mask: Mask) -> Span:

@@ -99,13 +99,33 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "olmo2": ("Olmo2", GROUPED),
 }
 NAMES = tuple(CONFIGURATIONS)
+EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+BRIDGED: dict[str, tuple[str, dict[str, Any]]] = {
+    "opt": ("OPT", {"ffn_dim": 48, "word_embed_proj_dim": 32}),
+    "gpt_neo": ("GPTNeo", {"attention_types": [[["global", "local", "global"], 1]], "window_size": WINDOW}),
+    "gptj": ("GPTJ", {"rotary_dim": 4}),
+    "phi": ("Phi", {}),
+    "gemma": ("Gemma", {"head_dim": 12, **GROUPED}),
+    "stablelm": ("StableLm", GROUPED),
+    "olmo": ("Olmo", GROUPED),
+    "starcoder2": ("Starcoder2", GROUPED),
+    "nemotron": ("Nemotron", GROUPED),
+    "cohere": ("Cohere", GROUPED),
+    "granite": ("Granite", {"residual_multiplier": 0.5, "logits_scaling": 2.0, **GROUPED}),
+    "mixtral": ("Mixtral", {**GROUPED, **EXPERTS}),
+    "qwen3_moe": ("Qwen3Moe", {"head_dim": 12, **GROUPED, **EXPERTS}),
+}
+"""Architectures that the engine reads through TransformerLens's bridge."""
+BRIDGED_NAMES = tuple(BRIDGED)
+STRENGTH = {False: 2.0, True: 1.4}
+"""Of weights, over what keeps activations near 1; less for a bridge's, among which some do not gate their MLP."""
 
 
 def random_hugging_face(name: str, *, seed: int = 0, **changes: Any) -> Any:
     """The Hugging Face model, its weights drawn large enough that every part has an effect."""
     import transformers
 
-    prefix, settings = CONFIGURATIONS[name]
+    prefix, settings = (CONFIGURATIONS | BRIDGED)[name]
     with quiet():
         config_class = getattr(
             transformers, f"{prefix}TextConfig" if prefix == "Gemma3" else f"{prefix}Config"
@@ -117,11 +137,11 @@ def random_hugging_face(name: str, *, seed: int = 0, **changes: Any) -> Any:
         )
     generator = torch.Generator().manual_seed(seed)
     for parameter_name, parameter in hf.named_parameters():
-        parameter.data = _drawn(parameter_name, parameter.detach(), generator)
+        parameter.data = _drawn(parameter_name, parameter.detach(), generator, STRENGTH[name in BRIDGED])
     return hf.eval().requires_grad_(False)
 
 
-def _drawn(name: str, parameter: Tensor, generator: torch.Generator) -> Tensor:
+def _drawn(name: str, parameter: Tensor, generator: torch.Generator, strength: float) -> Tensor:
     noise = torch.randn(parameter.shape, generator=generator)
     if parameter.ndim == 1:
         # A norm's weight is near 1 (near 0 where it is stored as the difference from 1), a bias near 0.
@@ -129,13 +149,13 @@ def _drawn(name: str, parameter: Tensor, generator: torch.Generator) -> Tensor:
         return usual + 0.3 * noise
     if "embed" in name:
         return noise
-    # Twice what keeps a stream of unit variance near unit variance: attention is far from even.
-    return 2.0 * noise * parameter.shape[1] ** -0.5
+    # More than what keeps a stream of unit variance near unit variance: attention is far from even.
+    return strength * noise * parameter.shape[-1] ** -0.5
 
 
 @cache
 def random_model(name: str) -> HookedModel:
-    """The model of one of `NAMES`, around the weights of its Hugging Face model."""
+    """The model of one of `NAMES` or `BRIDGED_NAMES`, around the weights of its Hugging Face model."""
     return hooked(random_hugging_face(name), name)
 
 

@@ -104,10 +104,17 @@ def test_a_device_whose_forward_is_wrong_is_seen(
         huggingface.require_device(gap, 10.0, wrong)
 
 
-def test_auto_is_the_best_device_that_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
-    for cuda, mps, expected in ((True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")):
+def test_auto_is_what_is_asked_for_or_cuda_or_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cuda, mps, wish, expected in (
+        (True, True, "", "cuda"),
+        (False, True, "", "cpu"),
+        (True, True, "mps", "mps"),
+        (True, True, "cpu", "cpu"),
+        (False, False, "", "cpu"),
+    ):
         monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        monkeypatch.setenv("MECH_DEVICE", wish)
         assert loading._device("auto") == expected
     with pytest.raises(ModelError, match="no MPS device"):
         loading._device("mps")
