@@ -118,7 +118,7 @@ BRIDGED: dict[str, tuple[str, dict[str, Any]]] = {
 """Architectures that the engine reads through TransformerLens's bridge."""
 BRIDGED_NAMES = tuple(BRIDGED)
 STRENGTH = {False: 2.0, True: 1.4}
-"""Of weights, over what keeps activations near 1; less for a bridge's, among which some do not gate their MLP."""
+"""Of weights, over what keeps activations near 1; less through a bridge, where some MLPs have no gate."""
 
 
 def random_hugging_face(name: str, *, seed: int = 0, **changes: Any) -> Any:
