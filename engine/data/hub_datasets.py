@@ -70,6 +70,13 @@ class HubDataset:
             )
             for row in rows:
                 yield dict(row)
+        # What `datasets` says of a split or a configuration that the dataset has not.
+        except ValueError as problem:
+            hint = "split: and configuration: say which part of it is read"
+            seen = str(problem).splitlines()[0]
+            raise DataError(
+                f"{self.name} cannot be read", where=self.repository, seen=seen, hint=hint
+            ) from problem
         except Exception as problem:  # httpx, fsspec and the hub's own errors have no common base
             raise self._out_of_reach(problem) from problem
 

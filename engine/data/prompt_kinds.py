@@ -19,7 +19,7 @@ class PromptColumns:
     `required` and, where a file has them, `optional` ones hold text in every row; `blank` ones may be left
     empty. `identity` is what a row is, `unit` that in words. `unequal` names columns that must differ within
     a row, `parts` those that are a part of another column's text. A limit takes as evenly as it can from the
-    entries of `strata`, of which the first counts that a file has.
+    entries of each of `strata`, the outermost first; of each the first column counts that a file has.
     """
 
     kind: PromptKind
@@ -31,7 +31,7 @@ class PromptColumns:
     blank: tuple[str, ...] = ()
     unequal: tuple[tuple[str, str], ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
-    strata: tuple[str, ...] = ("relation",)
+    strata: tuple[tuple[str, ...], ...] = (("relation",),)
     hint: str = ""
 
     @property
@@ -44,6 +44,7 @@ class PromptColumns:
         return set(self.required) <= set(columns)
 
 
+TOPICS = ("relation", "topic", "template")
 KINDS: dict[PromptKind, PromptColumns] = {
     PAIRS: PromptColumns(
         PAIRS,
@@ -74,7 +75,7 @@ KINDS: dict[PromptKind, PromptColumns] = {
         required=("positive", "negative"),
         identity=("positive", "negative"),
         unequal=(("positive", "negative"),),
-        strata=("relation", "topic", "template"),
+        strata=(TOPICS,),
     ),
     LABELLED: PromptColumns(
         LABELLED,
@@ -82,7 +83,7 @@ KINDS: dict[PromptKind, PromptColumns] = {
         unit="text",
         required=("text", "label"),
         identity=("text",),
-        strata=("label",),
+        strata=(("label",), TOPICS),
         hint="a text has one label",
     ),
     CHAT: PromptColumns(
@@ -92,7 +93,8 @@ KINDS: dict[PromptKind, PromptColumns] = {
         required=("request",),
         identity=("request", "system"),
         blank=("system",),
-        strata=("relation", "topic", "template"),
+        # Requests may be of two kinds, such as harmful and harmless ones.
+        strata=(("label",), TOPICS),
     ),
 }
 

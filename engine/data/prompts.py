@@ -273,13 +273,23 @@ def _choose(
                     seen="" if relations else ", ".join(map(str, table.columns)),
                     near=nearest(name, relations),
                 )
-        chosen = table[table["relation"].isin(choice.relations)]
-    if stratum := next((column for column in columns.strata if column in table), ""):
-        # In turns, one of each relation at a time, until the limit; then in the order of the file again.
+        wanted = set(choice.relations)
+        rows = [row for row, relation in enumerate(table["relation"]) if relation in wanted]
+        chosen = table.iloc[rows]
+    found = [next((c for c in names if c in chosen), "") for names in columns.strata]
+    return _taken_evenly(chosen, [column for column in found if column], choice.limit)
+
+
+def _taken_evenly(table: pd.DataFrame, strata: Sequence[str], limit: int | None) -> pd.DataFrame:
+    """At most `limit` rows, as evenly as can be from the first stratum, within it from the second; in the
+    order of the file."""
+    order = table
+    # From the innermost outwards: the turns of a label are then taken in the turns of its topics.
+    for depth in range(len(strata), 0, -1):
         # By their text: a column that need not be there may have anything in it.
-        turn = chosen.groupby(chosen[stratum].astype(str)).cumcount().sort_values(kind="stable")
-        return chosen.loc[sorted(turn.index[: choice.limit])].reset_index(drop=True)
-    return chosen.iloc[: choice.limit].reset_index(drop=True)
+        groups = [order[column].astype(str) for column in strata[:depth]]
+        order = order.loc[order.groupby(groups).cumcount().sort_values(kind="stable").index]
+    return table.loc[sorted(order.index[:limit])].reset_index(drop=True)
 
 
 def _cluster_column(table: pd.DataFrame, choice: PromptChoice, columns: str, place: Place) -> str:

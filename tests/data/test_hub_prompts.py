@@ -46,6 +46,15 @@ def test_without_the_hub_it_says_so(hub: Hub, tmp_path: Path) -> None:
     assert "a local .csv" in caught.value.hint
 
 
+def test_a_split_that_is_not_there_is_a_mistake_and_not_a_hub_out_of_reach(hub: Hub, tmp_path: Path) -> None:
+    data_hash(CHOICE, tmp_path)
+    hub.problem = ValueError("Bad split: test. Available splits: ['train']\nmore")
+    with pytest.raises(DataError, match="org/requests cannot be read") as caught:
+        load_prompts(CHOICE, tmp_path, CHAT)
+    assert not isinstance(caught.value, DataUnavailable)
+    assert caught.value.seen == "Bad split: test. Available splits: ['train']"
+
+
 def test_columns_of_another_kind_are_told_with_the_row(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column label") as caught:
         load_prompts(PromptChoice(name="org/requests"), tmp_path, LABELLED)

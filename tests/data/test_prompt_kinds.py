@@ -190,6 +190,16 @@ def test_a_limit_takes_evenly_from_the_labels_and_from_the_topics() -> None:
     assert load(LABELLED, rows, limit=4).table["text"].tolist() == ["a0", "a1", "b0", "b1"]
     topics = [{"request": f"{topic}{i}", "topic": topic} for topic in "ab" for i in range(3)]
     assert load(CHAT, topics, limit=2).table["request"].tolist() == ["a0", "b0"]
+    both = [
+        {"request": f"{label}{topic}{i}", "topic": topic, "label": label}
+        for topic in "xyz"
+        for label in "ab"
+        for i in range(2)
+    ]
+    assert load(CHAT, both, limit=4).table["request"].tolist() == ["ax0", "bx0", "ay0", "by0"]
+    assert load(CHAT, both, limit=7).table["request"].tolist() == [
+        *("ax0", "ax1", "bx0", "ay0", "by0", "az0", "bz0"),
+    ]
     plain = [{"request": str(i)} for i in range(3)]
     assert load(CHAT, plain, limit=2).table["request"].tolist() == ["0", "1"]
 
