@@ -32,7 +32,9 @@ class Investigation:
     template_path: Path
     typed: str = ""  # what a person types to measure it, where that is not `mech run`
     call: str = ""  # the call that measures it, where it was given in Python
-    spellings: Mapping[str, str] = field(default_factory=dict)  # how the spec spells a model, by its one name
+    spellings: Mapping[str, str] = field(
+        default_factory=dict
+    )  # the spec's, of a model or dictionary by its name
 
     @property
     def published_folder(self) -> Path:
@@ -180,6 +182,7 @@ def _named(written: Spec, slug: str, path: Path, catalog: FamilyCatalog) -> Inve
     # Two spellings of one model have become one entry.
     if len(spellings) < len(written.models):
         raise _named_twice(written.models, path, root)
+    spellings |= _coder_spellings(written, folder, root, catalog)
     spec = _with_canonical_models(written, folder, root, catalog)
     return Investigation(slug, folder, spec, path, folder / "report.md", spellings=spellings)
 
@@ -213,6 +216,17 @@ def project_or_none() -> Path | None:
         return find_root()
     except EngineError:
         return None
+
+
+def _coder_spellings(spec: Spec, folder: Path, root: Path | None, catalog: FamilyCatalog) -> dict[str, str]:
+    """How a spec spells the path of each dictionary that it names, by its one name."""
+    written = [
+        value
+        for experiment in spec.experiments.values()
+        for field in coder_fields(experiment.family, catalog)
+        for value in (experiment.parameters.get(field), *experiment.sweep.get(field, []))
+    ]
+    return {canonical_folder(path, folder, root): path for path in written if isinstance(path, str)}
 
 
 def _with_canonical_models(spec: Spec, folder: Path, root: Path | None, catalog: FamilyCatalog) -> Spec:

@@ -21,7 +21,8 @@ Sources: Lindsey et al. 2024, "Sparse Crosscoders for Cross-Layer Features and M
 the held-out context; for shares of latents the latent of this one dictionary, which says nothing of another
 seed (the family crosscoder_seeds does). Controls: `random_...`, a crosscoder of random directions with its
 best scale; `pca_...`, as many principal components as latents are active; `shuffled_...`, one trained alike
-on sources that are shuffled against each other, where no token has a feature in both.
+on sources that are shuffled against each other, where no token has a feature in both; with `coder`, the
+folder of an autoencoder of one source, `imported_explained_variance_N`: what it explains of that source, N.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from engine.families.crosscoder.evaluation import (
     evaluate,
     random_crosscoder,
 )
+from engine.families.crosscoder.imported_source import ImportedSource, explained_by_imported, imported_source
 from engine.families.crosscoder.latent_scaling import HeldOutSums, held_out
 from engine.families.crosscoder.planted_sources import planted_sources
 from engine.families.crosscoder.source_data import SourceData, source_data
@@ -57,7 +59,7 @@ from engine.models.micro import micro_model
 from engine.spec.family_params import HarvestParams, TrainingParams
 from engine.spec.inputs import Inputs
 
-inputs = Inputs(corpus=True, site_parameters=("sites",), second_model="against")
+inputs = Inputs(corpus=True, site_parameters=("sites",), second_model="against", coder_parameters=("coder",))
 
 DEPTHS = ["blocks.25%.hook_resid_post", "blocks.75%.hook_resid_post"]
 CLASSES = {
@@ -86,6 +88,8 @@ class Params(HarvestParams, TrainingParams):
     """A real exclusive explains at most this share of its own source's factor in another one's error."""
     reconstruction_ratio: Annotated[float, Field(ge=0)] = 0.5
     """Likewise in another source's reconstruction. Limits but `aligned_from` are choices of this project."""
+    coder: Annotated[str, Field(min_length=1)] | None = None
+    """The folder of a sparse autoencoder of one of the sources, as SAELens writes it: a further control."""
 
     @model_validator(mode="before")
     @classmethod
@@ -108,10 +112,11 @@ def run(lab: Lab, params: Params) -> Result:
     # 1. Harvest the sources; hold out whole documents.
     with lab.stage(0.3, "reading the corpus") as progress:
         aligned = read_aligned(lab, params.sites, params, against=params.against, progress=progress)
-    return study(source_data(aligned, params, params), params, lab)
+    imported = imported_source(lab, params.coder, aligned) if params.coder else None
+    return study(source_data(aligned, params, params), params, lab, imported)
 
 
-def study(data: SourceData, params: Params, lab: Lab) -> Result:
+def study(data: SourceData, params: Params, lab: Lab, imported: ImportedSource | None = None) -> Result:
     """The crosscoder of some activations, its controls, and what they measure."""
     # 2. Train one on all sources; and one on sources whose rows are of different tokens.
     aside = data.misaligned(params.seed)
@@ -132,6 +137,8 @@ def study(data: SourceData, params: Params, lab: Lab) -> Result:
     # Contexts of one document are alike: each number is measured for these documents and for more like them.
     ev = Evidence("context", groups=data.documents, group_unit="document" if data.documents else "")
     explained_variance(ev, found.held, random, data.sources)
+    if imported is not None:
+        explained_by_imported(ev, imported, data, found.coder.mean)
     explained_variance_per_token(ev, found.held, random, by_components(found.coder, data))
     sparsity(ev, found)
     ev.count("n_sources", len(data.sources), "Sources that are read and written.", unit="site")

@@ -212,9 +212,10 @@ def _json(path: Path) -> dict[str, Any]:
     """The object in a JSON file."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-        seen = ", ".join(beside[:8]) or ("an empty folder" if path.parent.is_dir() else "no such folder")
+        nothing = "a file" if path.parent.is_file() else "no such folder"
+        seen = ", ".join(beside[:8]) or ("an empty folder" if path.parent.is_dir() else nothing)
         # A release has a folder for each site: its user may have named the one above.
         below = sorted(p.parent.name for p in path.parent.glob(f"*/{CONFIG}"))
         raise DataError(

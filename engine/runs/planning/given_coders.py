@@ -6,6 +6,7 @@ are read by the run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +37,13 @@ class GivenCoder:
         """Why it cannot be had here; empty where it can."""
         return "" if self.config else f"there is no folder {self.path} here"
 
-    def fault(self, model: str, hook_site: str | None) -> InputFault | None:
-        """Why the dictionary is none of this model or hook site; None where it is, or is not here."""
-        found = misfit(self.config, model, hook_site) if self.config else None
-        return InputFault(self.parameter, self.path, found) if found else None
+    def fault(self, models: Sequence[str], hook_site: str | None, written: str) -> InputFault | None:
+        """Why the dictionary is of none of these models, or of another hook site; None where it fits one, or
+        is not here. `written` is how the spec spells its path."""
+        if self.config is None:
+            return None
+        found = [misfit(self.config, model, hook_site) for model in models]
+        return InputFault(self.parameter, written, found[0]) if found[0] and all(found) else None
 
 
 def given_coder(parameter: str, path: str, root: Path | None) -> GivenCoder:

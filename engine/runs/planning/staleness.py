@@ -218,7 +218,11 @@ class RunInspector:
                 second, out_of_reach = self._second(run, experiment, investigation, asked)
                 sites, at_point = self._parameter_sites(run, experiment, asked, second)
                 coders = self._coders(experiment, asked)
-                unfit = (coder.fault(model, site) for coder in coders)
+                spelled = investigation.spellings
+                unfit = (
+                    coder.fault([model, *second], site, spelled.get(coder.path, coder.path))
+                    for coder in coders
+                )
                 impossible = fault or at_point or next(filter(None, unfit), None)
                 faults[run.point].append(impossible)
                 absent = next((coder.absent for coder in coders if coder.absent), "")

@@ -80,6 +80,8 @@ def test_what_cannot_be_applied_is_refused_by_name(folder, fields, said):
 def test_the_folder_above_is_no_dictionary_and_those_below_are_named(folder):
     with pytest.raises(DataError, match="nearest: sae"):
         read_config(folder.parent)
+    with pytest.raises(DataError, match="seen: a file"):
+        read_config(folder / WEIGHTS)
 
 
 def test_tensors_are_checked_by_name_shape_and_type(folder):

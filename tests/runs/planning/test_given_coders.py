@@ -96,7 +96,8 @@ def test_another_model_leaves_its_column_empty_and_another_site_is_a_mistake_of_
     tiny, small = given.plan().runs
     assert (tiny.state, small.state) == ("new", "not measurable")
     assert small.reason == "this dictionary is of another model (tiny)"
-    given.spec(count=experiment | {"hook_site": "blocks.1.hook_resid_post"})
+    elsewhere = {"hook_site": "blocks.1.hook_resid_post", "parameters": {"coder": "dictionaries/theirs"}}
+    given.spec(count=elsewhere)
     with pytest.raises(SpecError, match=r"spec\.yaml:\d+:\d+: experiments\.count\.parameters\.coder") as told:
         given.plan()
     assert "expected: blocks.1.hook_resid_post" in str(told.value)
