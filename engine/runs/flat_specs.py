@@ -16,6 +16,7 @@ from engine.spec.load import experiment_key, is_flat
 
 FOLDER = "experiments"
 SUFFIXES = (".yaml", ".yml", ".json")
+MOST_FOLDERS = 2  # that a spec may lie in, below `experiments/`
 
 
 Place = tuple[Path, str]  # a spec file and an experiment of it
@@ -39,10 +40,12 @@ def folder_with_experiments(start: Path | None = None) -> Path | None:
 
 
 def spec_files(root: Path) -> list[Path]:
-    """The spec files in `experiments/` and in the folders below it, hidden ones left out."""
+    """The spec files in `experiments/` and up to two folders below it, hidden ones left out."""
     folder = root / FOLDER
-    found = [path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file()]
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    # Not all the way down: results of another program may lie there too, thousands of files deep.
+    found = [path for depth in range(MOST_FOLDERS + 1) for path in folder.glob("*/" * depth + "*")]
+    specs = [path for path in found if path.suffix in SUFFIXES and path.is_file()]
+    return sorted(p for p in specs if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def flat_specs(root: Path) -> FlatSpecs:

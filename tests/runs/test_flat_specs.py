@@ -43,7 +43,7 @@ def test_a_spec_is_found_by_its_name_its_path_and_its_file(tmp_path: Path) -> No
 
 
 def test_hidden_files_and_other_files_are_no_specs(tmp_path: Path) -> None:
-    folder(tmp_path, lens=FLAT, deep__er__lens=FLAT)
+    folder(tmp_path, lens=FLAT, deep__er__lens=FLAT, deep__er__still__lens=FLAT)
     (tmp_path / "experiments/.ipynb_checkpoints").mkdir()
     (tmp_path / "experiments/.ipynb_checkpoints/lens.yaml").write_text(FLAT)
     (tmp_path / "experiments/notes.md").write_text("# Notes\n")
