@@ -15,8 +15,16 @@ from engine.commands.calibrate import current_calibrations
 from engine.commands.console import Output, say
 from engine.commands.measure import MeasureOptions, execute_plan, show_plan
 from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models, Slugs, Verbose
-from engine.commands.reports import concerns, print_reports, write_site, wrong_templates
+from engine.commands.reports import (
+    concerns,
+    print_reports,
+    report_text,
+    summaries,
+    write_site,
+    wrong_templates,
+)
 from engine.publish.overview import Report
+from engine.publish.summary_cache import SummaryCache
 from engine.report.lint import Concern
 from engine.runs.calibrations import calibrations
 from engine.runs.investigation import find_investigations, find_root
@@ -67,15 +75,23 @@ def build(
         debug=context.obj.debug,
     )
     with open_store(root) as store:
-        investigations = find_investigations(root, sources.catalog)
+        # What a person asks for by name, or asks to see of runs, is read whatever was kept.
+        looks = slugs or model or force or changed or dry_run or verbose or json
+        known = None if seconds or looks else known_pages(root, store)
+        unchanged = known.unchanged if known else {}
+        investigations = find_investigations(root, sources.catalog, without=unchanged)
         select = run_selector(investigations, slugs, model)
         how = {"budget": seconds, "fresh": force, "changed": changed}
         plan = make_plan(investigations, store, sources, **how, select=select)
         named = [run.name for run in plan.runs if (slugs or model) and select(run.name)]
+        if unchanged:
+            say(
+                f"{len(unchanged)} of {len(unchanged) + len(investigations)} investigations did not change.\n"
+            )
         show_plan(plan, budget, options, plan.runs, asked=named)
         if dry_run:
             return Output(data=_data(SiteBuild(plan)), as_json=json)
-        built = carry_out(root, store, plan, options, context.obj.app, out)
+        built = carry_out(root, store, plan, options, context.obj.app, out, known)
     text = _text(built, out or root / "public")
     status = 1 if strict and built.needs_a_person else 0
     if any(report.rendered.error for report in built.reports):
@@ -89,6 +105,7 @@ class SiteBuild:
 
     plan: Plan
     reports: Sequence[Report] = ()
+    outcomes: Sequence[str] = ()  # a line for each investigation, unchanged ones included
     concerns: Sequence[Concern] = ()
     failed: dict[RunName, str] = field(default_factory=dict)
 
@@ -104,13 +121,19 @@ def carry_out(
     options: MeasureOptions,
     program: typer.Typer,
     out: Path | None = None,
+    known: SummaryCache | None = None,
 ) -> SiteBuild:
-    """Measure what the plan decided, print every report and write the site to `out` (public/)."""
+    """Measure what the plan decided, print every report and write the site to `out` (public/).
+
+    The plan is without the investigations that did not change, where these are `known`.
+    """
     # Told before hours of measuring, not after; what is measured is stored, and the other reports stand.
     if not options.json and any(run.decision == "measure" for run in plan.runs):
         for error in wrong_templates(plan, store):
             say(f"{error}\n")
-    if plan.budget_seconds > 0:
+    if known is not None:
+        calibrated = known.calibrated
+    elif plan.budget_seconds > 0:
         calibrated = current_calibrations(root, quiet=options.json)
     else:
         calibrated = calibrations(root, project_sources(), measure=False)
@@ -118,13 +141,29 @@ def carry_out(
     reports = print_reports(plan, store, measured.outcomes)
     if not options.json:
         say("building the site ...")
-    write_site(root, reports, calibrated, program, out)
-    return SiteBuild(plan, reports, concerns(reports, calibrated), measured.failed)
+    files = write_site(root, reports, calibrated, program, out, unchanged=known)
+    if known is None:
+        outcomes = [report_text(report) for report in reports]
+        return SiteBuild(plan, reports, outcomes, concerns(reports, calibrated), measured.failed)
+    printed = summaries(reports, calibrated)
+    known.remember(plan, printed, files)
+    listed = sorted([*printed.values(), *known.unchanged.values()], key=lambda summary: summary.slug)
+    outcomes = [summary.outcome for summary in listed]
+    outcomes += [report_text(report) for report in reports if report.rendered.error]
+    found = [concern for summary in listed for concern in summary.concerns]
+    found += concerns([report for report in reports if report.rendered.error], calibrated)
+    return SiteBuild(plan, reports, outcomes, found, measured.failed)
+
+
+def known_pages(root: Path, store: RunStore) -> SummaryCache:
+    """What earlier builds wrote, for one that only renders."""
+    sources = project_sources()
+    return SummaryCache(root, store, sources, calibrations(root, sources, measure=False))
 
 
 def _text(built: SiteBuild, out: Path) -> list[str]:
     """How the build ended, and where to look."""
-    text = [_report_text(report) for report in built.reports]
+    text = [*built.outcomes]
     text += [f"not printed: {report.rendered.error}" for report in built.reports if report.rendered.error]
     text += [f"not measured: {name}: {reason.splitlines()[0]}" for name, reason in built.failed.items()]
     if built.concerns:
@@ -135,15 +174,6 @@ def _text(built: SiteBuild, out: Path) -> list[str]:
     near = out.relative_to(Path.cwd()) if out.is_relative_to(Path.cwd()) else out
     reader = f"python3 -m http.server -d {near} 8000, then http://127.0.0.1:8000/"
     return [*text, f"\nThe site is in {near}; to read it: {reader}"]
-
-
-def _report_text(report: Report) -> str:
-    ledger = report.ledger
-    counts = Counter(verdict.verdict for verdict in ledger.verdicts[ledger.primary].values())
-    verdicts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items())) or "no claims"
-    agreed, compared = ledger.replicated
-    replicated = f"; replicated {agreed} of {compared} published numbers" if compared else ""
-    return f"{report.slug} on {ledger.primary}: {verdicts}{replicated}"
 
 
 def _data(built: SiteBuild) -> dict[str, Any]:

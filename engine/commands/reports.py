@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,12 @@ import typer
 
 from engine.errors import EngineError
 from engine.evidence.result import Calibration
+from engine.publish.files import Content
 from engine.publish.mkdocs_site import build_site
-from engine.publish.overview import Report
+from engine.publish.overview import PageSummary, Report, summarised
 from engine.publish.page_cache import PageCache
-from engine.publish.pages import site_files
+from engine.publish.pages import marked, site_files
+from engine.publish.summary_cache import SummaryCache
 from engine.report.lint import Concern
 from engine.report.render import check_template, unprintable
 from engine.report.report_cache import ReportCache
@@ -125,25 +128,59 @@ def write_site(
     app: typer.Typer,
     out: Path | None = None,
     kept: PageCache | None = None,
-) -> list[str]:
+    unchanged: SummaryCache | None = None,
+) -> dict[str, Content]:
     """The reports and everything around them, as `engine.publish.mkdocs_site.build_site` makes it.
 
-    `app` is the command line that the reference page describes.
+    `app` is the command line that the reference page describes. What did not change, by the cache, is only
+    listed. Returns the files that were made for site/.
     """
     schema = json_schema(project_sources().catalog)
-    files = site_files(root, reports, app=app, schema=schema, calibrations=calibrated)
-    return build_site(root, files, out, kept)
+    summaries = unchanged.unchanged if unchanged else None
+    files = site_files(root, reports, app=app, schema=schema, calibrations=calibrated, unchanged=summaries)
+    build_site(root, files, out, kept, unchanged.unchanged_files if unchanged else ())
+    return files
+
+
+def summaries(
+    reports: Sequence[Report], calibrated: Mapping[str, list[Calibration]]
+) -> dict[str, PageSummary]:
+    """What is said of reports elsewhere, by slug; not of one that could not be printed: told again."""
+    return {
+        report.slug: summarised(marked(report, calibrated), report_text(report), report_concerns(report))
+        for report in reports
+        if report.rendered.error is None
+    }
+
+
+def report_text(report: Report) -> str:
+    """How an investigation stands, in one line."""
+    ledger = report.ledger
+    counts = Counter(verdict.verdict for verdict in ledger.verdicts[ledger.primary].values())
+    verdicts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items())) or "no claims"
+    agreed, compared = ledger.replicated
+    replicated = f"; replicated {agreed} of {compared} published numbers" if compared else ""
+    return f"{report.slug} on {ledger.primary}: {verdicts}{replicated}"
 
 
 def concerns(reports: Sequence[Report], calibrated: Mapping[str, list[Calibration]]) -> list[Concern]:
     """What needs a person: what lint finds, broken sentences, failed checks and calibrations, drift, and
     published files that were edited."""
+    found = [concern for report in reports for concern in report_concerns(report)]
+    return found + failed_calibrations(calibrated)
+
+
+def report_concerns(report: Report) -> list[Concern]:
+    """What of one report needs a person."""
+    found = [*report.rendered.concerns]
+    for entry in report.ledger.entries:
+        found += _failed_checks(report, entry)
+    return [*found, *_drift(report), *_not_as_published(report)]
+
+
+def failed_calibrations(calibrated: Mapping[str, list[Calibration]]) -> list[Concern]:
+    """The calibrations that did not find the known answer."""
     found: list[Concern] = []
-    for report in reports:
-        found += report.rendered.concerns
-        for entry in report.ledger.entries:
-            found += _failed_checks(report, entry)
-        found += [*_drift(report), *_not_as_published(report)]
     for family, cases in calibrated.items():
         for case in cases:
             if not case.passed:

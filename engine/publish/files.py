@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from engine.errors import SiteError
@@ -18,22 +18,24 @@ def generated(site: Path) -> set[str]:
     return set(manifest.read_text(encoding="utf-8").splitlines()) if manifest.exists() else set()
 
 
-def write_files(site: Path, files: Mapping[str, Content]) -> list[str]:
+def write_files(site: Path, files: Mapping[str, Content], unchanged: Collection[str] = ()) -> list[str]:
     """Make the generated part of `site` equal to `files`; returns the paths written or removed.
 
-    An unchanged file is not touched, so its time of modification tells the truth. The manifest names
-    a file before it exists, so a killed write leaves nothing that a later one would not find.
-    Raises SiteError where the folder cannot be written.
+    Files that are `unchanged`, by path, stay as they lie there. A file whose content did not change is not
+    touched, so its time of modification tells the truth. The manifest names a file before it exists, so a
+    killed write leaves nothing that a later one would not find. Raises SiteError where the folder cannot be
+    written.
     """
     try:
         before = generated(site)
         # Named before they exist, and struck off only once they are gone.
-        _record(site, before | files.keys())
+        now = files.keys() | set(unchanged)
+        _record(site, before | now)
         written = [name for name, content in files.items() if _write(site / name, content)]
-        obsolete = sorted(before - files.keys())
+        obsolete = sorted(before - now)
         for name in obsolete:
             _remove(site, site / name)
-        _record(site, files.keys())
+        _record(site, now)
     except OSError as error:
         raise SiteError("the site's pages cannot be written", where=str(site), seen=str(error)) from error
     return written + obsolete

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,9 +20,15 @@ from engine.runs.store.locks import held
 
 
 def build_site(
-    root: Path, files: Mapping[str, Content], out: Path | None = None, kept: PageCache | None = None
+    root: Path,
+    files: Mapping[str, Content],
+    out: Path | None = None,
+    kept: PageCache | None = None,
+    unchanged: Collection[str] = (),
 ) -> list[str]:
     """Write the generated `files` into site/ and build `out` (public/); returns the paths that changed.
+
+    Generated files that are `unchanged`, by path, lie there already.
 
     A site of which nothing changed is left as it is. Else unchanged pages are not converted anew, since they
     lie in `.engine/pages`, and what would come out the same is taken over from the site in `out`. A caller
@@ -35,7 +41,7 @@ def build_site(
     kept = kept or PageCache()
     kept.disk = JsonCache(root / ".engine" / "pages")
     with _alone(root), _scratch(out) as scratch:
-        changed = write_files(root / "site", files)
+        changed = write_files(root / "site", files, unchanged)
         sources = sources_hash(root, root / "mkdocs.yml", out)
         if not is_built(root, out, sources):
             kept.previous = previous_site(out, root / ".engine")

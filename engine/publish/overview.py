@@ -13,6 +13,7 @@ from engine.evidence.result import Measurement
 from engine.publish.markdown import page
 from engine.report.claim_sentences import css_class, verdict_of
 from engine.report.escape import for_site
+from engine.report.lint import Concern
 from engine.report.numbers import MARKERS, digits_of, interval_of, is_withheld
 from engine.report.render import RenderedReport
 from engine.runs.ledger import Entry, Ledger
@@ -53,15 +54,33 @@ class Report:
         return self.rendered.headline if any(self.models.values()) else REGISTERED
 
 
-def home_page(template: str, reports: Sequence[Report]) -> str:
+@dataclass(frozen=True)
+class PageSummary:
+    """What is said of an investigation elsewhere than on its own page; plain data, to be kept."""
+
+    slug: str
+    panel: str  # on the home page, HTML
+    row: str  # in the table of all investigations, HTML
+    is_answered: bool  # whether it has any number
+    outcome: str = ""  # how its build ended, in a line
+    concerns: tuple[Concern, ...] = ()  # what needs a person
+
+
+def summarised(report: Report, outcome: str = "", concerns: Sequence[Concern] = ()) -> PageSummary:
+    """A report as other pages and the command line speak of it."""
+    is_answered = any(report.models.values())
+    return PageSummary(report.slug, _panel(report), _row(report), is_answered, outcome, tuple(concerns))
+
+
+def home_page(template: str, summaries: Sequence[PageSummary]) -> str:
     """The hand-written home page with the headline cards of every investigation in their place."""
-    shown = "\n\n".join(map(_panel, _answered_first(reports))) or "No investigation has been built yet."
-    return template.replace(CARDS, shown)
+    panels = [summary.panel for summary in _answered_first(summaries)]
+    return template.replace(CARDS, "\n\n".join(panels) or "No investigation has been built yet.")
 
 
-def _answered_first(reports: Sequence[Report]) -> list[Report]:
+def _answered_first(summaries: Sequence[PageSummary]) -> list[PageSummary]:
     """Those with numbers before those without, else as they came."""
-    return sorted(reports, key=lambda report: not any(report.models.values()))
+    return sorted(summaries, key=lambda summary: not summary.is_answered)
 
 
 def _panel(report: Report) -> str:
@@ -163,21 +182,21 @@ def _not_as_published(report: Report) -> str:
     return f'\n<div class="mech-notice mech-not-as-published"><p>{said}</p><ul>{told}</ul></div>'
 
 
-def investigations_page(reports: Sequence[Report]) -> str:
+def investigations_page(summaries: Sequence[PageSummary]) -> str:
     """Every investigation in one table, which a script makes sortable and which is complete without it."""
     about = "Every question asked so far, what was found, and whether it was found again."
     lines = [
         '<div class="mech-table" role="region" aria-label="Investigations">',
         '<table class="mech-sortable mech-index">',
         f"<thead><tr>{''.join(f'<th scope=col>{c}</th>' for c in COLUMNS)}</tr></thead>",
-        f"<tbody>{''.join(map(_row, _answered_first(reports)))}</tbody>",
+        f"<tbody>{''.join(summary.row for summary in _answered_first(summaries))}</tbody>",
         "</table>",
         "</div>",
     ]
     legend = (
         "Claims are judged on the first model named; [how to read them](../reading-the-evidence/index.md)."
     )
-    body = "\n".join(lines) if reports else "No investigation has been built yet."
+    body = "\n".join(lines) if summaries else "No investigation has been built yet."
     return page("Investigations", f"{about}\n\n{body}\n\n{legend}", about=about, hide="navigation, toc")
 
 

@@ -14,7 +14,14 @@ from engine.families import Declaration, declaration, names
 from engine.publish.files import Content
 from engine.publish.instruments import instruments_page
 from engine.publish.markdown import front_matter, plain
-from engine.publish.overview import Report, home_page, investigations_page, masthead
+from engine.publish.overview import (
+    PageSummary,
+    Report,
+    home_page,
+    investigations_page,
+    masthead,
+    summarised,
+)
 from engine.publish.reference import calibrations_page, commands_page, family_pages, spec_page
 from engine.report.charts.vega import vega_bundle, vega_bundle_name
 
@@ -30,19 +37,23 @@ def site_files(
     schema: dict,
     calibrations: Mapping[str, Sequence[Calibration]],
     families: Mapping[str, Declaration] | None = None,
+    unchanged: Mapping[str, PageSummary] | None = None,
 ) -> dict[str, Content]:
     """The generated files of the site in `root`: overview, reports, reference, schema, chart library.
 
     `app` is the Typer app to document, `schema` the JSON Schema of a spec, `calibrations` those of each
-    family, `families` what each of them declares (by default the engine's own). Raises SiteError where the
-    hand-written home page is missing.
+    family, `families` what each of them declares (by default the engine's own). Of `unchanged` investigations
+    only the pages that list all are made. Raises SiteError where the hand-written home page is missing.
     """
     if families is None:
         families = {name: declaration(name) for name in names()}
-    reports = [_marked(report, calibrations) for report in reports]
+    reports = [marked(report, calibrations) for report in reports]
+    summaries = [summarised(report) for report in reports]
+    if unchanged:
+        summaries = sorted([*summaries, *unchanged.values()], key=lambda summary: summary.slug)
     files: dict[str, Content] = {
-        "index.md": home_page(_home(root / "site"), reports),
-        "investigations/index.md": investigations_page(reports),
+        "index.md": home_page(_home(root / "site"), summaries),
+        "investigations/index.md": investigations_page(summaries),
         "reading-the-evidence/calibrations.md": calibrations_page(calibrations),
         "reference/commands.md": commands_page(app),
         "reference/instruments.md": instruments_page(families),
@@ -78,7 +89,7 @@ def report_page(report: Report) -> str:
     return above + "\n\n".join(parts)
 
 
-def _marked(report: Report, calibrations: Mapping[str, Sequence[Calibration]]) -> Report:
+def marked(report: Report, calibrations: Mapping[str, Sequence[Calibration]]) -> Report:
     """The report with those of its families that failed a calibration."""
     used = dict.fromkeys(experiment.family for experiment in report.ledger.spec.experiments.values())
     failed = (f for f in used if not all(case.passed for case in calibrations.get(f, ())))

@@ -52,7 +52,7 @@ def report_hash(ledgers: Ledger | Library, template_text: str, path: Path) -> st
     """A hash over all that a report is printed from."""
     library = named_by(ledgers, template_text)
     folder = path.parent
-    digest = hashlib.sha256(_engine().encode())
+    digest = hashlib.sha256(engine_hash().encode())
     for text in (str(path), template_text, library.own):
         digest.update(f"\0{text}".encode())
     for file in sorted([folder / "spec.yaml", folder / "references.bib", *(folder / "published").rglob("*")]):
@@ -76,7 +76,7 @@ def _told(record: Ledger | Entry, without: str) -> list[str]:
 
 
 @cache
-def _engine() -> str:
+def engine_hash() -> str:
     """A hash over the engine's code and the versions of what it prints with."""
     digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in LIBRARIES).encode())
     for path in sorted(ENGINE.rglob("*.py")):

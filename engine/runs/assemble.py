@@ -90,8 +90,9 @@ def _published(
     investigation: Investigation, plan: Plan, outcomes: Mapping[RunName, Outcome] | None
 ) -> PublishedEvidence:
     """What the plan read a moment ago; after measuring, which takes hours, what lies there now."""
-    read = None if outcomes else plan.published.get(investigation.slug)
-    return read or read_published(investigation.published_folder)
+    if plan.inspector and not outcomes and investigation.slug in plan.inspector.published:
+        return plan.inspector.published[investigation.slug]
+    return read_published(investigation.published_folder)
 
 
 def stored_entry(store: RunStore, run: StoredRun) -> Entry:

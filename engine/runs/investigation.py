@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -79,9 +79,12 @@ def spec_paths(root: Path) -> dict[str, Path]:
     return {p.parent.name: p for p in sorted((root / "investigations").glob("*/spec.yaml"))}
 
 
-def find_investigations(root: Path, catalog: FamilyCatalog) -> list[Investigation]:
-    """Every investigation of the project; SpecError for the first spec that says something impossible."""
-    return [load_investigation(path, catalog) for path in spec_paths(root).values()]
+def find_investigations(
+    root: Path, catalog: FamilyCatalog, without: Container[str] = ()
+) -> list[Investigation]:
+    """Every investigation of the project, `without` some; SpecError for the first spec that is impossible."""
+    paths = spec_paths(root)
+    return [load_investigation(path, catalog) for slug, path in paths.items() if slug not in without]
 
 
 def find_investigation(root: Path, slug: str, catalog: FamilyCatalog) -> Investigation:

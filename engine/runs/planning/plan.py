@@ -17,7 +17,6 @@ from engine.runs.investigation import Investigation
 from engine.runs.planning.cost import CostEstimate, model_seconds
 from engine.runs.planning.selection import Selection
 from engine.runs.planning.staleness import RunInspector, RunStatus
-from engine.runs.published.read import PublishedEvidence
 from engine.runs.sources import Sources
 from engine.runs.store.record import RunName
 from engine.runs.store.store import RunStore
@@ -84,8 +83,8 @@ class Plan:
 
     `model_seconds` is what fetching and loading each model costs, paid once; `fetches` says what is to be
     fetched. `newest_run` was the last run in the store when the plan was made. `specifications` are those of
-    the claims that name choices, by investigation and claim. `published` is what each investigation had
-    published when the plan was made.
+    the claims that name choices, by investigation and claim. `inspector` is who looked
+    at all this, and has what was published when the plan was made.
     """
 
     runs: tuple[PlannedRun, ...]
@@ -97,7 +96,7 @@ class Plan:
     fresh: bool = False
     newest_run: int = 0
     specifications: dict[str, dict[str, list[Specification]]] = field(default_factory=dict)
-    published: dict[str, PublishedEvidence] = field(default_factory=dict, repr=False)
+    inspector: RunInspector | None = field(default=None, repr=False, compare=False)
 
     @property
     def to_measure(self) -> list[PlannedRun]:
@@ -167,8 +166,7 @@ def make_plan(
     ]
     newest = max((run.id for run in examiner.history), default=0)
     specified = {slug: _specified(investigation, sources) for slug, investigation in found.items()}
-    published = examiner.published
-    return Plan(tuple(runs), order, found, budget, startup, fetches, fresh, newest, specified, published)
+    return Plan(tuple(runs), order, found, budget, startup, fetches, fresh, newest, specified, examiner)
 
 
 def _specified(investigation: Investigation, sources: Sources) -> dict[str, list[Specification]]:
