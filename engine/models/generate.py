@@ -5,6 +5,8 @@
 3. A token of each text is chosen from the logits of its last position, and is computed in its turn, at that
    text's own position. A text that has come to its stop leaves the batch.
 
+A model that is read through a bridge, which keeps no keys and values, computes whole texts at every step.
+
 What a text becomes does not depend on the others in the batch: greedily up to rounding, sampled because each
 has its own generator (`engine.models.sampling`).
 """
@@ -18,11 +20,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.errors import DataError, ModelError, SpecError, nearest
 from engine.models.batch_cache import BatchCache, closed_up
+from engine.models.blocks import Resid
 from engine.models.forward import NO_EDITS, NO_PREFIX, Edit, Extent, KVPrefix, forward
 from engine.models.growing_text import GrowingText
 from engine.models.hooked import HookedModel
@@ -210,18 +213,28 @@ class _Settings:
                 seen="max_tokens 1",
             )
 
-    def prompt_edit(self, chosen: Bool[Tensor, "batch pos"]) -> Mapping[Site, Edit]:
-        """The edits of a forward over prompts; `chosen` are the positions from which a token is read."""
-        if self.edit_positions in ("all", "prompt"):
+    def edit_at(
+        self,
+        positions: Int[Tensor, "batch pos"],
+        prompts: Int[Tensor, " batch"],
+        real: Bool[Tensor, "batch pos"],
+    ) -> Mapping[Site, Edit]:
+        """The edits of a forward over these positions, given how long each prompt is and what is no pad."""
+        if not self.edit or self.edit_positions == "all":
             return self.edit
-        if self.edit_positions == "predicting":
-            return {site: _only_at(chosen, edit) for site, edit in self.edit.items()}
-        return NO_EDITS
-
-    @property
-    def next_edit(self) -> Mapping[Site, Edit]:
-        """The edits of a forward over generated tokens, from each of which the next one is read."""
-        return NO_EDITS if self.edit_positions == "prompt" else self.edit
+        generated = positions >= prompts[:, None]
+        # The prompt's last position is the first from which a new token is read.
+        chosen = {
+            "prompt": ~generated,
+            "generated": generated,
+            "predicting": positions >= prompts[:, None] - 1,
+        }[self.edit_positions]
+        chosen = chosen & real
+        if bool(chosen.all()):
+            return self.edit
+        return (
+            {site: _only_at(chosen, edit) for site, edit in self.edit.items()} if chosen.any() else NO_EDITS
+        )
 
 
 def _only_at(chosen: Bool[Tensor, "batch pos"], edit: Edit) -> Edit:
@@ -241,27 +254,24 @@ class _Text:
     """A text that grows: its prompt, what random draws it has, and how far it has come."""
 
     prompt: int
-    prompt_ids: Sequence[int]
+    ids: list[int]  # the prompt's, and the new ones behind them
+    n_prompt: int
     limit: int  # how many tokens it may get
     generator: torch.Generator | None
     growing: GrowingText
-    n_new: int = 0
     stopped: StopReason | None = None
-
-    @property
-    def length(self) -> int:
-        return len(self.prompt_ids) + self.n_new
 
     def take(self, token: int, log_prob: float, settings: _Settings, ends: Collection[int]) -> NewToken:
         """One token more, and whether it is the last."""
-        self.n_new += 1
+        self.ids.append(token)
+        n_new = len(self.ids) - self.n_prompt
         piece = "" if token in ends else self.growing.add(token)
         if token in ends:
             self.stopped = "token"
         elif self.growing.found is not None:
             self.stopped = "string"
-        elif self.n_new == self.limit:
-            self.stopped = "max_tokens" if self.n_new == settings.max_tokens else "context"
+        elif n_new == self.limit:
+            self.stopped = "max_tokens" if n_new == settings.max_tokens else "context"
         if self.stopped is not None:
             piece += self.growing.finish()
         return NewToken(self.prompt, token, piece, log_prob, self.stopped)
@@ -275,7 +285,7 @@ def _batches(
     prefix = _shared_prefix(model, prompts, settings)
     ends = set(settings.stop.tokens) | (end_tokens(model) if settings.stop.at_end else set())
     # Stable: prompts of one length stay in their order.
-    texts.sort(key=lambda text: -len(text.prompt_ids))
+    texts.sort(key=lambda text: -text.n_prompt)
     for start in range(0, len(texts), settings.batch_size):
         yield from _continued(model, texts[start : start + settings.batch_size], prefix, settings, ends)
 
@@ -290,7 +300,8 @@ def _texts(model: HookedModel, prompts: list[list[int]], settings: _Settings) ->
         texts.append(
             _Text(
                 prompt=prompt,
-                prompt_ids=ids,
+                ids=list(ids),
+                n_prompt=len(ids),
                 limit=min(settings.max_tokens, room),
                 generator=settings.sampling.generator(ids, copy),
                 growing=GrowingText(model.decode, ids, settings.stop.strings),
@@ -303,32 +314,34 @@ def _continued(
     model: HookedModel, texts: list[_Text], prefix: KVPrefix, settings: _Settings, ends: Collection[int]
 ) -> Iterator[NewToken]:
     """One batch until the last of its texts is finished."""
-    cache = BatchCache(len(texts), max(len(text.prompt_ids) + text.limit for text in texts))
-    cache.fill(prefix)
-    n_shared = prefix.keys[0].shape[2] if prefix.keys else 0
-    logits = _read_prompts(model, texts, cache, n_shared, settings)
+    reader = (
+        _CachedReader(model, texts, prefix, settings) if model.is_plain else _WholeReader(model, settings)
+    )
+    logits = reader.read_prompts(texts)
     while True:
         tokens, log_probs = _chosen(logits, texts, settings.sampling)
         for text, token, log_prob in zip(texts, tokens, log_probs, strict=True):
             yield text.take(token, log_prob, settings, ends)
-        unfinished = [row for row, text in enumerate(texts) if text.stopped is None]
-        if not unfinished:
+        order = closed_up([row for row, text in enumerate(texts) if text.stopped is None])
+        if not order:
             return
-        order = closed_up(unfinished)
-        cache.keep(order)
         texts = [texts[row] for row in order]
-        logits = _read_tokens(model, [tokens[row] for row in order], texts, cache, settings)
+        logits = reader.read_tokens(texts, order)
 
 
 @torch.no_grad()
 def _shared_prefix(model: HookedModel, prompts: list[list[int]], settings: _Settings) -> KVPrefix:
     """Keys and values of what all prompts begin with, under the edits; of nothing where it does not pay."""
-    n_shared = _common_start(prompts) if settings.share_prefix else 0
+    n_shared = _common_start(prompts) if settings.share_prefix and model.is_plain else 0
     if n_shared * (len(prompts) - 1) < WORTH_SHARING:
         return NO_PREFIX
     input_ids = torch.tensor([prompts[0][:n_shared]], device=model.device)
-    # No new token is read from here: each prompt has at least one position more.
-    edit = settings.prompt_edit(torch.zeros_like(input_ids, dtype=torch.bool))
+    # As a part of a longer prompt: each has at least one position more.
+    edit = settings.edit_at(
+        torch.arange(n_shared, device=model.device)[None],
+        torch.tensor([n_shared + 1], device=model.device),
+        torch.ones_like(input_ids, dtype=torch.bool),
+    )
     return forward(model.decoder, model.embed(input_ids), edit=edit, keep_prefix=True).prefix
 
 
@@ -344,25 +357,84 @@ def _common_start(prompts: list[list[int]]) -> int:
     return shortest - 1
 
 
-@torch.no_grad()
-def _read_prompts(
-    model: HookedModel, texts: list[_Text], cache: BatchCache, n_shared: int, settings: _Settings
-) -> Float[Tensor, "batch vocab"]:
-    """The logits that follow each prompt, whose keys and values are put into the cache from `n_shared` on."""
-    last_resids: list[Tensor] = []
-    for rows in _groups([text.length - n_shared for text in texts]):
-        group = texts[rows]
-        # Padded on the right: no real position sees a pad, and new tokens overwrite what pads left behind.
-        input_ids, mask, last = model.pad([text.prompt_ids[n_shared:] for text in group])
-        positions = torch.arange(n_shared, n_shared + input_ids.shape[1], device=model.device)
-        resid = model.decoder.embed(input_ids, positions.expand_as(input_ids))
-        cache.write_block(rows, n_shared)
-        edit = settings.prompt_edit(torch.arange(mask.shape[1], device=model.device) == last[:, None])
-        extent = Extent(first_position=n_shared, store=cache)
-        resid = forward(model.decoder, resid, edit=edit, extent=extent).resid
+class _CachedReader:
+    """Reads a batch of texts, each position once: keys and values are kept."""
+
+    def __init__(self, model: HookedModel, texts: list[_Text], prefix: KVPrefix, settings: _Settings) -> None:
+        self.model = model
+        self.settings = settings
+        self.cache = BatchCache(len(texts), max(text.n_prompt + text.limit for text in texts))
+        self.cache.fill(prefix)
+        self.n_shared = prefix.keys[0].shape[2] if prefix.keys else 0
+
+    @torch.no_grad()
+    def read_prompts(self, texts: list[_Text]) -> Float[Tensor, "batch vocab"]:
+        """The logits that follow each prompt."""
+        model = self.model
+        last_resids: list[Tensor] = []
+        for rows in _groups([text.n_prompt - self.n_shared for text in texts]):
+            group = texts[rows]
+            # Padded on the right: no real position sees a pad, and new tokens overwrite what pads left.
+            input_ids, mask, last = model.pad([text.ids[self.n_shared :] for text in group])
+            positions = self.n_shared + torch.arange(input_ids.shape[1], device=model.device)
+            positions = positions.expand_as(input_ids)
+            self.cache.write_block(rows, self.n_shared)
+            extent = Extent(first_position=self.n_shared, store=self.cache)
+            edit = self.settings.edit_at(positions, _prompt_lengths(model, group), mask.bool())
+            resid = model.decoder.embed(input_ids, positions)
+            resid = forward(model.decoder, resid, edit=edit, extent=extent).resid
+            last_resids.append(_at(resid, last))
         # The vocabulary is large: only the positions from which a token is read are unembedded.
-        last_resids.append(resid[torch.arange(len(group), device=model.device), last])
-    return model.unembed(torch.cat(last_resids))
+        return model.unembed(torch.cat(last_resids))
+
+    @torch.no_grad()
+    def read_tokens(self, texts: list[_Text], order: Sequence[int]) -> Float[Tensor, "batch vocab"]:
+        """The logits that follow each text's newest token, which is computed at that text's own position.
+
+        Text i was in row order[i] when the last one was read.
+        """
+        model = self.model
+        self.cache.keep(order)
+        positions = torch.tensor([len(text.ids) - 1 for text in texts], device=model.device)
+        input_ids = torch.tensor([text.ids[-1:] for text in texts], device=model.device)
+        self.cache.write_next(positions, max(len(text.ids) for text in texts))
+        extent = Extent(store=self.cache, next_positions=positions)
+        real = torch.ones_like(input_ids, dtype=torch.bool)
+        edit = self.settings.edit_at(positions[:, None], _prompt_lengths(model, texts), real)
+        resid = model.decoder.embed(input_ids, positions[:, None])
+        resid = forward(model.decoder, resid, edit=edit, extent=extent).resid
+        return model.unembed(resid[:, -1])
+
+
+class _WholeReader:
+    """Reads every text anew at each step: a model that is read through a bridge keeps no keys and values."""
+
+    def __init__(self, model: HookedModel, settings: _Settings) -> None:
+        self.model = model
+        self.settings = settings
+
+    @torch.no_grad()
+    def read_prompts(self, texts: list[_Text]) -> Float[Tensor, "batch vocab"]:
+        """The logits that follow each text."""
+        model = self.model
+        input_ids, mask, last = model.pad([text.ids for text in texts])
+        positions = torch.arange(input_ids.shape[1], device=model.device).expand_as(input_ids)
+        edit = self.settings.edit_at(positions, _prompt_lengths(model, texts), mask.bool())
+        resid = model.forward(input_ids, edit=edit, attention_mask=mask).resid
+        return model.unembed(_at(resid, last))
+
+    def read_tokens(self, texts: list[_Text], order: Sequence[int]) -> Float[Tensor, "batch vocab"]:
+        """The same: nothing is left of the step before."""
+        return self.read_prompts(texts)
+
+
+def _prompt_lengths(model: HookedModel, texts: list[_Text]) -> Int[Tensor, " batch"]:
+    return torch.tensor([text.n_prompt for text in texts], device=model.device)
+
+
+def _at(resid: Resid, last: Int[Tensor, " batch"]) -> Float[Tensor, "batch d_model"]:
+    """The stream of each row's last real position."""
+    return resid[torch.arange(len(resid), device=resid.device), last]
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[slice]:
@@ -372,20 +444,6 @@ def _groups(lengths: Sequence[int]) -> Iterator[slice]:
         stop = start + max(1, PREFILL_TOKENS // lengths[start])
         yield slice(start, min(stop, len(lengths)))
         start = stop
-
-
-@torch.no_grad()
-def _read_tokens(
-    model: HookedModel, tokens: list[int], texts: list[_Text], cache: BatchCache, settings: _Settings
-) -> Float[Tensor, "batch vocab"]:
-    """The logits that follow each text's newest token, which is computed at that text's own position."""
-    positions = torch.tensor([text.length - 1 for text in texts], device=model.device)
-    input_ids = torch.tensor(tokens, device=model.device)[:, None]
-    cache.write_next(positions, max(text.length for text in texts))
-    resid = model.decoder.embed(input_ids, positions[:, None])
-    extent = Extent(store=cache, next_positions=positions)
-    resid = forward(model.decoder, resid, edit=settings.next_edit, extent=extent).resid
-    return model.unembed(resid[:, -1])
 
 
 @torch.no_grad()
@@ -453,10 +511,12 @@ def _require_continuable(model: HookedModel, ids: list[int], where: str) -> None
 
 def _require_sites(model: HookedModel, edit: Mapping[Site, Edit]) -> None:
     """ModelError for a site that no forward reaches: said before the first token."""
-    silent = [str(site) for site in edit if not site.kind.readable or not 0 <= site.layer < model.n_layers]
+    kinds = model.site_kinds
+    silent = [str(site) for site in edit if site.kind not in kinds or not 0 <= site.layer < model.n_layers]
     if silent:
+        names = ", ".join(kind.name for kind in kinds)
         raise ModelError(
-            "an edit is set at a site that this model does not reach",
-            expected=f"readable sites of {model.n_layers} blocks",
+            "an edit is set at a site that this model does not have",
+            expected=f"blocks.0 to blocks.{model.n_layers - 1}, with {names}",
             seen=", ".join(silent),
         )

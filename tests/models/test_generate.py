@@ -1,7 +1,7 @@
 """Generation equals Hugging Face's, each prompt alone, and a loop of whole forwards under the same edits."""
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -28,6 +28,12 @@ TEXTS = [
     "People speak a language in the river tower of Madrid , and one red cat",
 ]
 TIE = 1e-4
+POSITIONS = {
+    "all": lambda position, length: True,
+    "prompt": lambda position, length: position < length,
+    "generated": lambda position, length: position >= length,
+    "predicting": lambda position, length: position >= length - 1,
+}
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
@@ -150,6 +156,21 @@ def test_every_architecture_writes_what_hugging_face_writes(name):
         require_same(model, prompt, mine, slow(model, prompt, 12, edit), edit)
 
 
+def through_a_bridge(name):
+    """A model as if the engine had no blocks of its own for it."""
+    model = random_model(name)
+    return replace(model, anatomy=replace(model.anatomy, style="bridge"))
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_neox", "gemma2"])
+def test_a_model_that_is_read_through_a_bridge_writes_the_same(name):
+    edit = {Site(1, RESID_POST): lambda x: x + 2 * steered(), Site(2, ATTN_OUT): lambda x: 0.5 * x}
+    for positions in POSITIONS:
+        settings = {"max_tokens": 4, "edit": edit, "edit_positions": positions, "sampling": Sampling(1.5)}
+        plain = generate(random_model(name), TEXTS[:3], **settings)
+        assert ids(generate(through_a_bridge(name), TEXTS[:3], **settings)) == ids(plain)
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if "gemma" in name or "window" in name])
 def test_windows_hold_after_a_shared_start(name):
     model = random_model(name)
@@ -199,13 +220,6 @@ def test_edits_reach_a_shared_start(model):
 
 
 # --- edits
-
-POSITIONS = {
-    "all": lambda position, length: True,
-    "prompt": lambda position, length: position < length,
-    "generated": lambda position, length: position >= length,
-    "predicting": lambda position, length: position >= length - 1,
-}
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
@@ -356,8 +370,6 @@ def test_the_context_is_filled_and_not_exceeded(model):
 
 
 def test_it_ends_at_the_tokens_that_the_models_files_name(tmp_path, write_folder):
-    from dataclasses import replace
-
     model = micro_model("llama", n_layers=3, seed=1)
     plain = ids(generate(model, TEXTS[:1], max_tokens=10))[0]
     assert end_tokens(model) == frozenset()
@@ -423,6 +435,11 @@ def test_what_is_impossible_is_said_at_the_call(unchecked_shapes, model, prompts
     for call in (generate, stream):
         with pytest.raises(error, match=says):
             call(model, prompts, **{"max_tokens": 5, **settings})
+
+
+def test_there_is_no_stream_between_attention_and_mlp_where_both_read_one():
+    with pytest.raises(ModelError, match=r"(?s)does not have.*seen: blocks\.1\.hook_resid_mid"):
+        stream(random_model("gpt_neox"), TEXTS, max_tokens=2, edit={Site(1, RESID_MID): lambda x: x})
 
 
 def test_edits_that_would_change_nothing_are_refused(model):
