@@ -16,9 +16,7 @@ from engine.runs.interactive.rows import with_rows
 from engine.runs.investigation import (
     Investigation,
     canonical_models,
-    find_experiment,
-    find_investigations,
-    find_root,
+    find_named,
     find_root_or_here,
     investigation_of,
     load_investigation,
@@ -42,14 +40,14 @@ def run(
     """Measure an experiment or a whole spec, keep the runs in the run store, and give what was found.
 
     `spec` is a path, whole or flat; a dictionary of the same keys, whose files are looked for from the
-    working directory; or `slug/experiment` of this project. What is up to date is not measured again, unless
+    working directory; or the name of an experiment, `slug/experiment` of this project or that of a flat spec
+    in experiments/. What is up to date is not measured again, unless
     with `force`. `model` chooses among the spec's models. Lines of progress go to standard error, unless
     `quiet`. Raises EngineError where the spec says something impossible, where a run failed, and where none
     could be measured here.
     """
     sources = project_sources()
-    investigation, experiments = _asked_for(spec, sources)
-    root = find_root_or_here()
+    root, investigation, experiments = _asked_for(spec, sources)
     models = canonical_models([model] if isinstance(model, str) else model, investigation.folder)
     for name in models:
         if name not in investigation.spec.models:
@@ -106,16 +104,18 @@ def measure(
     return run(spec, force=force, quiet=quiet)
 
 
-def _asked_for(spec: str | Path | Mapping[str, Any], sources: Sources) -> tuple[Investigation, Sequence[str]]:
-    """The investigation that a spec is, and those of its experiments that are meant."""
+def _asked_for(
+    spec: str | Path | Mapping[str, Any], sources: Sources
+) -> tuple[Path, Investigation, Sequence[str]]:
+    """Whose run store it is, the investigation that a spec is, and its experiments that are meant."""
     if isinstance(spec, Mapping):
         investigation = investigation_of(spec, sources.catalog)
     elif isinstance(spec, Path) or spec.endswith(SPEC_SUFFIXES):
         investigation = load_investigation(Path(spec), sources.catalog)
     else:
-        investigation, experiment = find_experiment(find_investigations(find_root(), sources.catalog), spec)
-        return investigation, [experiment]
-    return investigation, list(investigation.spec.experiments)
+        root, investigation, experiment = find_named(spec, sources.catalog)
+        return root, investigation, [experiment]
+    return find_root_or_here(), investigation, list(investigation.spec.experiments)
 
 
 def _tell(event: Event) -> None:
