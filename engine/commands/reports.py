@@ -81,11 +81,12 @@ def _named_beside(planned: Collection[str], paths: Mapping[str, Path], citing: b
     """The investigations outside of a plan without which its reports cannot be printed, by slug."""
     if paths.keys() <= set(planned):
         return []
-    texts = {slug: _written(path) for slug, path in paths.items()}
+    # A plan may leave hundreds out: of those only the ones that cite have to be read.
+    texts = {slug: _written(path) for slug, path in paths.items() if citing or slug in planned}
     readers = [
         slug for slug, text in texts.items() if slug in planned or (citing and named_slugs(planned, [text]))
     ]
-    needed = named_slugs(texts, [texts[reader] for reader in readers]) | {*readers}
+    needed = named_slugs(paths, [texts[reader] for reader in readers]) | {*readers}
     return sorted(needed - {*planned})
 
 
