@@ -71,8 +71,8 @@ def build(config: Mapping[str, Any], weights: Mapping[str, Tensor], attention: s
         from transformers import AutoConfig, AutoModelForCausalLM
 
         settings = AutoConfig.for_model(**config)
-        kind: Any = AutoModelForCausalLM._model_mapping[type(settings)]
-        settings._attn_implementation = attention if kind._supports_sdpa else "eager"
+        kind: Any = AutoModelForCausalLM._model_mapping.get(type(settings), None)
+        settings._attn_implementation = attention if getattr(kind, "_supports_sdpa", True) else "eager"
         # Without storage first: random initial weights would take the memory and time of a second model.
         hf = filled(empty(settings, next(iter(weights.values())).dtype), weights)
     # Buffers are made on the CPU; the weights may lie on a GPU.
@@ -113,7 +113,8 @@ def boot(hf: Any, tokenizer: Any, name: str) -> TransformerBridge:
         parameter = next(hf.parameters())
         with process_as_before(hf):
             bridge = TransformerBridge.boot_transformers(
-                name,
+                # For the record alone. By itself a short name is one of an alias, of which it would warn.
+                f"loaded:{name}",
                 hf_model=hf,
                 # A copy, since the bridge sets padding and special tokens on the one it is given.
                 tokenizer=copy.deepcopy(tokenizer),

@@ -59,8 +59,10 @@ def _put_back(holder: Any, held: dict[str, Any]) -> list[str]:
     for name in [*held, *(name for name in now if name not in held)]:
         old = held.get(name, MISSING)
         new = now.get(name, MISSING)
-        # Data such as counters and caches of a module may change; what is computed with are functions.
-        if new is old or not (_computes(old) or _computes(new)):
+        # Data such as counters and caches may change; what is computed with are functions. What a class was
+        # given beside them goes too: a mark that says it is patched would be wrong now.
+        added = old is MISSING and isinstance(holder, type) and not name.startswith("__")
+        if new is old or not (added or _computes(old) or _computes(new)):
             continue
         if old is MISSING:
             delattr(holder, name)

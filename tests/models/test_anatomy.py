@@ -13,7 +13,7 @@ from engine.models.micro import micro_model
 
 
 def test_an_unknown_architecture_names_those_that_are_known() -> None:
-    from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
+    from transformers import BioGptConfig, BioGptForCausalLM, LlamaConfig, LlamaForCausalLM
 
     small: dict[str, Any] = {
         "num_hidden_layers": 1,
@@ -21,8 +21,8 @@ def test_an_unknown_architecture_names_those_that_are_known() -> None:
         "num_attention_heads": 2,
         "intermediate_size": 8,
     }
-    with pytest.raises(ModelError, match="LlamaForCausalLM"):
-        describe(OPTForCausalLM(OPTConfig(num_hidden_layers=1, hidden_size=8, num_attention_heads=2)))
+    with pytest.raises(ModelError, match=r"(?s)LlamaForCausalLM.*TransformerLens's bridge.*BioGpt"):
+        describe(BioGptForCausalLM(BioGptConfig(**small, vocab_size=8)))
     with pytest.raises(ModelError, match="activation"):
         describe(LlamaForCausalLM(LlamaConfig(**small, vocab_size=8, hidden_act="relu")))
 

@@ -39,9 +39,11 @@ def test_what_a_boot_replaces_in_a_class_or_module_is_put_back() -> None:
         modeling_llama.LlamaMLP.forward = lambda self, x: x  # pyright: ignore[reportAttributeAccessIssue]
         modeling_llama.rotate_half = lambda x: x  # pyright: ignore[reportAttributeAccessIssue]
         DynamicCache.an_old_method = lambda self: None  # pyright: ignore[reportAttributeAccessIssue]
+        DynamicCache.is_patched = True  # pyright: ignore[reportAttributeAccessIssue]
     assert modeling_llama.LlamaMLP.forward is forward and modeling_llama.rotate_half is rotate
-    assert not hasattr(DynamicCache, "an_old_method")
-    assert {name.rpartition(".")[2] for name in restored} == {"forward", "rotate_half", "an_old_method"}
+    assert not hasattr(DynamicCache, "an_old_method") and not hasattr(DynamicCache, "is_patched")
+    names = {name.rpartition(".")[2] for name in restored}
+    assert names == {"forward", "rotate_half", "an_old_method", "is_patched"}
     assert silu is None or activations.SiLUActivation.forward is silu
 
 
