@@ -148,8 +148,8 @@ def test_contributions_add_up() -> None:
     assert found.values.sum() == pytest.approx(float(logits[5] - logits[9]), abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["gemma2", "olmo2"])
-def test_where_a_norm_follows_the_heads_what_they_write_is_not_known(name: str) -> None:
+@pytest.mark.parametrize("name", ["gemma2", "olmo2", "granite"])
+def test_where_a_norm_or_a_factor_follows_the_heads_what_they_write_is_not_known(name: str) -> None:
     model = by_the_bridge(name)
     with pytest.raises(ModelError, match=r"(?s)what single heads write.*a norm or a factor"):
         model.W_O(0)
