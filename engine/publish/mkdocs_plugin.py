@@ -176,8 +176,14 @@ class CachedPage(Page):
 
     def is_taken_over(self, frame: str) -> bool:
         """Whether the last site's page serves, and lies in the new one; `frame` is a hash of its frame."""
-        file = self.file
-        if not self.cache.previous.take(file.dest_uri, _hash(frame, self.key), Path(file.abs_dest_path)):
+        made = self.cache.pages[self.file.src_uri].made
+        made_from = _hash(frame, self.key, json.dumps(made["asked"], sort_keys=True))
+        name = self.file.dest_uri
+        self.cache.previous.made_from[name] = made_from
+        # What was never indexed, while a site was served, is indexed by its text, which waits for `complete`.
+        if self.known is not None and "search" not in made:
+            return False
+        if not self.cache.previous.take(name, made_from, Path(self.file.abs_dest_path)):
             return False
         self.meta["template"] = TAKEN_OVER
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Annotated, Literal
@@ -231,7 +232,15 @@ def families() -> dict[str, Declaration]:
 
 def files(root: Path, *reports: Report) -> dict[str, Content]:
     parts = {"app": command_line(), "schema": {"title": "Spec"}, "calibrations": calibrations()}
-    return site_files(root, reports, families=families(), **parts)
+    return site_files(root, reports, families=linked_families(root) | families(), **parts)
+
+
+def linked_families(root: Path) -> dict[str, Declaration]:
+    """A made-up family for each whose page a hand-written one links to."""
+    texts = [page.read_text(encoding="utf-8") for page in (root / "site").rglob("*.md")]
+    names = {name for text in texts for name in re.findall(r"reference/families/(\w+)\.md", text)}
+    named = sorted(names - {"index"})
+    return {name: Declaration(FAMILY.format(name=name), Inputs(prompts=PAIRS), Params) for name in named}
 
 
 def project(root: Path) -> Path:

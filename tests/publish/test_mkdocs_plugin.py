@@ -266,3 +266,22 @@ def test_a_kept_page_finds_a_file_that_came(project: Path) -> None:
     build(project, "Text.")
     (project / "site/other.md").write_text("# Other\n")
     assert b'href="../other/"' in build(project, "Text.")["links/index.html"]
+
+
+def test_a_kept_page_finds_an_asset_that_came(project: Path) -> None:
+    """No navigation changes with it, so that only the page itself tells."""
+    overwrite(project / "mkdocs.yml", "not_found: warn, anchors", "not_found: info, anchors")
+    (project / "site/links.md").write_text("# Links\n\n[Data](data.csv)\n")
+    assert b'href="data.csv"' in build(project, "Text.")["links/index.html"]
+    (project / "site/data.csv").write_text("a,b\n")
+    assert b'href="../data.csv"' in build(project, "Text.")["links/index.html"]
+
+
+def test_what_was_edited_while_the_site_was_served_is_found_by_the_next_process(
+    project: Path, kept: PageCache
+) -> None:
+    build(project, "Another text.", kept)
+    # Another page changes, so that the report is taken over or made, and in both cases indexed.
+    (project / "site/getting-started.md").write_text("# Getting started\n")
+    docs = json.loads(build(project, "Another text.")["search/search_index.json"])["docs"]
+    assert any("Another text." in entry["text"] for entry in docs)
