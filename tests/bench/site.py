@@ -1,10 +1,11 @@
-"""Seconds that a site of many investigations takes to build: cold, unchanged, and with one of them changed.
+"""Seconds that a site of many investigations takes: cold, unchanged, one edited, one published anew.
 
     python -m tests.bench.site [N ...] [--profile FILE]
 
 Each N (63 and 200 by default) is a project of that many copies of `investigations/fact-recall` in a
 temporary folder, built by `engine build --budget 0` in a process of its own, as a person builds it. Every
-figure is printed as it is measured. `--profile` writes the profile of the cold build of the first N.
+figure is printed as it is measured, beside the seconds of CPU, which other work on the machine moves less.
+`--profile` writes the profile of the cold build of the first N.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.bench.rounds import moment, tell
@@ -44,17 +45,24 @@ def make_project(folder: Path, count: int) -> None:
             published.write_text(json.dumps(resealed(json.loads(text)), indent=1), encoding="utf-8")
 
 
-def build_seconds(folder: Path, profile: Path | None = None) -> float:
-    """The wall clock of one `engine build --budget 0`, the start of Python included."""
+def build_seconds(folder: Path, profile: Path | None = None) -> tuple[float, float]:
+    """Wall clock and CPU seconds of one `engine build --budget 0`, the start of Python included."""
     program = PROFILED.format(build=BUILD, file=str(profile.resolve())) if profile else BUILD
     command = [sys.executable, "-c", program]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    used = children_seconds()
     started = time.monotonic()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - started
     if done.returncode:
         raise SystemExit(f"engine build ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-    return seconds
+    return seconds, children_seconds() - used
+
+
+def children_seconds() -> float:
+    """CPU seconds of all processes that this one has started and that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def change_one(folder: Path) -> None:
@@ -63,21 +71,34 @@ def change_one(folder: Path) -> None:
     report.write_text(report.read_text(encoding="utf-8") + "\nOne sentence more.\n", encoding="utf-8")
 
 
+def publish_one(folder: Path) -> None:
+    """Another value of one published number, with the digests of one that was measured."""
+    file = next((folder / "investigations" / "x-000" / "published").glob("*.json"))
+    data = json.loads(file.read_text(encoding="utf-8"))
+    numbers = [number for run in data["runs"].values() for number in run["measurements"].values()]
+    numbers[0]["value"] += 1
+    file.write_text(json.dumps(resealed(data), indent=1), encoding="utf-8")
+
+
 def measure(count: int, profile: Path | None = None) -> dict[str, float]:
-    """Seconds of the three builds of a project of `count` investigations, each printed when it is known."""
+    """Seconds of the four builds of a project of `count` investigations, each printed when it is known."""
+    changes: dict[str, Callable[[Path], object]] = {
+        "cold": lambda folder: None,
+        "unchanged": lambda folder: None,
+        "one changed": change_one,
+        "one published anew": publish_one,
+    }
+    found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_project(folder, count)
-        cold = build_seconds(folder, profile)
-        tell(BENCH, 1, 1, {f"{count} investigations cold, s": cold, **moment()})
-        unchanged = build_seconds(folder)
-        told = {f"{count} investigations unchanged, s": unchanged, "of cold": unchanged / cold}
-        tell(BENCH, 1, 1, told | moment())
-        change_one(folder)
-        changed = build_seconds(folder)
-        told = {f"{count} investigations, one changed, s": changed, "of cold": changed / cold}
-        tell(BENCH, 1, 1, told | moment())
-    return {"cold": cold, "unchanged": unchanged, "changed": changed}
+        for name, change in changes.items():
+            change(folder)
+            found[name], cpu = build_seconds(folder, None if found else profile)
+            told = {f"{count} investigations {name}, s": found[name], "CPU, s": cpu}
+            told["of cold"] = found[name] / found["cold"]
+            tell(BENCH, 1, 1, told | moment())
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
