@@ -237,7 +237,9 @@ def files(root: Path, *reports: Report) -> dict[str, Content]:
 
 def linked_families(root: Path) -> dict[str, Declaration]:
     """A made-up family for each whose page a hand-written one links to."""
-    texts = [page.read_text(encoding="utf-8") for page in (root / "site").rglob("*.md")]
+    ours = {root / "site" / name for name in generated(root / "site")}
+    pages = {*(root / "site").rglob("*.md")} - ours
+    texts = [page.read_text(encoding="utf-8") for page in pages]
     names = {name for text in texts for name in re.findall(r"reference/families/(\w+)\.md", text)}
     named = sorted(names - {"index"})
     return {name: Declaration(FAMILY.format(name=name), Inputs(prompts=PAIRS), Params) for name in named}
