@@ -36,6 +36,7 @@ class BatchCache:
         self._block = slice(0, rows)
         self._first = 0
         self._next: Tensor | None = None
+        self._rows = torch.arange(rows)
         self._end = 0
 
     def fill(self, prefix: KVPrefix) -> None:
@@ -54,6 +55,8 @@ class BatchCache:
         """The next forward computes one position of each row; the furthest of them is `longest` - 1."""
         self._next = positions
         self._end = longest
+        # Once for all layers: small calls are a good part of a small model's step.
+        self._rows = torch.arange(self.rows, device=positions.device)
 
     def extended(self, layer: int, key: NewHeads, value: NewHeads) -> tuple[KeyValueHeads, KeyValueHeads]:
         """Those of the new positions are put in; what comes back are views of all positions so far."""
@@ -76,7 +79,7 @@ class BatchCache:
             room[self._block, :, self._first : last] = new
             return room[self._block, :, :last]
         # Each row at its own position: indices of rows and positions are taken together, one by one.
-        room[torch.arange(self.rows, device=new.device), :, self._next] = new[:, :, 0]
+        room[self._rows, :, self._next] = new[:, :, 0]
         return room[: self.rows, :, :last]
 
     def _make_room(self, layer: int, key: NewHeads, value: NewHeads, last: int) -> None:

@@ -144,16 +144,19 @@ def forward(
     """
     if not isinstance(decoder, Decoder):
         return decoder.forward(resid, read, edit, extent, keep_prefix)
+    asked = [*read, *edit]
     wanted = set(read)
     found: dict[Site, Tensor] = {}
     visited: set[Site] = set()
     keys_and_values: KeysAndValues | None = [] if keep_prefix else None
     for site, value in visited_sites(decoder, resid, edit, extent, keys_and_values):
-        visited.add(site)
         resid = value  # the last site visited is the stream after the last block
-        if site in wanted:
+        # A site is hashed only where somebody asks for one: in a step of generation it costs a tenth.
+        if asked:
+            visited.add(site)
+        if wanted and site in wanted:
             found[site] = value
-    require_reached([*read, *edit], visited, decoder)
+    require_reached(asked, visited, decoder)
     return ForwardPass(resid, found, _prefix(keys_and_values or ()))
 
 
@@ -258,7 +261,7 @@ def _edited(edit: Mapping[Site, Edit], layer: int, kind: SiteKind, value: Tensor
 
 def edited(edit: Mapping[Site, Edit], site: Site, value: Tensor) -> Tensor:
     """What goes on from a site; ModelError where an edit gives something of another shape."""
-    if site not in edit:
+    if not edit or site not in edit:
         return value
     new = edit[site](value)
     if new.shape != value.shape:
