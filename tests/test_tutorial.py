@@ -12,7 +12,7 @@ import pytest
 import engine as package
 from tests.hand_written import blocks, replaced
 
-PAGE = "tutorial.md"
+PAGE = "guide/tutorial.md"
 FAMILY = "output_entropy"
 
 

@@ -113,7 +113,7 @@ def _parts_of(node: ast.ClassDef) -> Iterator[Definition]:
 def instruments_page(families: Iterable[str]) -> str:
     """What there is for a family, from its file to its charts; `families` have a page to link to."""
     body = [
-        f"{ABOUT} Derived from the code. [The tutorial](../tutorial.md) writes a family with it.",
+        f"{ABOUT} Derived from the code. [The tutorial](../guide/tutorial.md) writes a family with it.",
         "## The file of a family",
         "`engine new --family NAME` writes `engine/families/NAME.py` and its test. A family has a docstring "
         "(the method in numbered steps, its source, the unit of each number), `inputs` (what an experiment "

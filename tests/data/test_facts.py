@@ -42,7 +42,7 @@ def test_relations_are_the_clusters(facts: PromptSet, table: pd.DataFrame):
 
 def test_the_card_and_the_page_count_as_the_set_does(table: pd.DataFrame):
     card = (PACKAGED / "facts.md").read_text()
-    page = (Path(__file__).parents[2] / "site/prompts.md").read_text()
+    page = (Path(__file__).parents[2] / "site/guide/prompts.md").read_text()
     per_relation = table["relation"].value_counts().to_dict()
     assert f"{len(table)} prompt pairs of {len(per_relation)} relations" in card
     assert f"{len(table)} pairs of {len(per_relation)} relations" in page

@@ -92,7 +92,7 @@ def test_a_set_is_read_as_its_kind_with_as_many_rows_of_each_topic(name: str) ->
 def test_the_card_and_the_page_count_as_the_set_does(name: str) -> None:
     _, rows, topics = SETS[name]
     card = (PACKAGED / f"{name.removesuffix('-open')}.md").read_text()
-    page = (Path(__file__).parents[2] / "site/prompts.md").read_text()
+    page = (Path(__file__).parents[2] / "site/guide/prompts.md").read_text()
     assert re.search(rf"^\| `{name}` \| \w+ \| {rows} \| {topics} \| ", page, re.M)
     assert f"| `{name}.jsonl` | {rows} | {topics} |" in card
 

@@ -13,7 +13,7 @@ from engine.data.prompts import CLUSTER_COLUMNS, load_prompts
 from engine.spec.inputs import ANSWERS, CHAT, CONTRAST, LABELLED, PAIRS, PromptKind
 from engine.spec.models import PromptChoice
 
-PAGE = (Path(__file__).parents[2] / "site/prompts.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "site/guide/prompts.md").read_text(encoding="utf-8")
 EXAMPLES: dict[str, PromptKind] = {
     "capitals.csv": ANSWERS,
     "pairs.csv": PAIRS,

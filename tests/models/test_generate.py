@@ -468,7 +468,7 @@ def test_stop_strings_that_say_nothing_are_refused(strings):
 
 def test_the_examples_of_the_page_run(monkeypatch, capsys):
     """In their order, on a micro model that has a chat template, with what the text between them supposes."""
-    page = (Path(__file__).parents[2] / "site/generation.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "site/guide/generation.md").read_text(encoding="utf-8")
     model = micro_model("llama", n_layers=13)
     model.tokenizer.chat_template = "{% for turn in messages %}{{ turn.content }} {% endfor %}"
     monkeypatch.setattr(load, "load", lambda name: model)

@@ -20,7 +20,7 @@ PAGES = [
     SITE / "getting-started.md",
     SITE / "reading-the-evidence/index.md",
     SITE / "scale.md",
-    SITE / "dictionaries.md",
+    SITE / "guide/dictionaries.md",
 ]
 GUIDE = (SITE / "getting-started.md").read_text()
 
@@ -66,7 +66,7 @@ def test_the_investigation_of_the_guide_renders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("title", ["spec.yaml", "two folders", "own seeds"])
 def test_the_specs_of_the_page_on_dictionaries_are_specs(title: str, tmp_path: Path) -> None:
-    page = (SITE / "dictionaries.md").read_text()
+    page = (SITE / "guide/dictionaries.md").read_text()
     found = re.search(rf'title="{title}"\n(.*?)\n```', page, re.S)
     assert found
     (tmp_path / "spec.yaml").write_text(found[1])

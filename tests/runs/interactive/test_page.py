@@ -9,7 +9,7 @@ from typing import Any
 import engine as package
 from tests.hand_written import blocks, replaced
 
-PAGE = "python.md"
+PAGE = "guide/python.md"
 
 
 def test_the_code_of_the_page_runs_from_top_to_bottom(project: Path, capsys: Any) -> None:
