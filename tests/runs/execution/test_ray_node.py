@@ -64,7 +64,7 @@ def test_a_node_with_other_code_data_or_weights_refuses(toy: Any) -> None:
     with pytest.raises(EngineError, match=r"tiny has other bytes on this node(?s:.*)ffff, not aa11"):
         require_same_inputs(toy.sources(), task)
     toy.write("investigations/words/words.csv", "a,b\n1,2\n")
-    with pytest.raises(EngineError, match=r"words.csv is another file on this node"):
+    with pytest.raises(EngineError, match=r"words.csv is another set on this node"):
         require_same_inputs(toy.sources(), task)
     toy.edit("engine/lab/tools.py", "2 * k", "3 * k")
     with pytest.raises(
