@@ -20,17 +20,20 @@ def which_choices_flip(found: Sequence[SpecifiedVerdict]) -> str:
     flipping = [key for key, pairs in counts.items() if pairs]
     if not flipping:
         return f"No choice flips the claim: it is {measured[0].verdict.verdict} under all {of}."
-    said = [_by_value(found, key) for key in flipping]
+    # A claim that is supported here and open there has not been flipped.
+    opposed = {"supported", "contradicted"} <= {each.verdict.verdict for each in measured}
+    does = "flips the claim" if opposed else "changes the verdict"
+    said = [_by_value(found, key, does) for key in flipping]
     still = [parameter_name(key, list(counts)) for key, pairs in counts.items() if not pairs]
-    rest = f" {_listed(still)} {'flips' if len(still) == 1 else 'flip'} nothing." if still else ""
+    rest = f" {_listed(still)} {'changes' if len(still) == 1 else 'change'} nothing." if still else ""
     return " ".join(said) + rest
 
 
-def _by_value(found: Sequence[SpecifiedVerdict], key: str) -> str:
+def _by_value(found: Sequence[SpecifiedVerdict], key: str, does: str) -> str:
     """`The choice of ablation flips the claim: it holds in 4 of 4 with mean, in 0 of 4 with zero.`"""
     name = parameter_name(key, list(found[0].choices))
     held = [f"in {holds} of {n} with {value}" for value, (holds, n) in tallies(found, key).items()]
-    return f"The choice of {name} flips the claim: it holds {', '.join(held)}."
+    return f"The choice of {name} {does}: it holds {', '.join(held)}."
 
 
 def _listed(names: Sequence[str]) -> str:

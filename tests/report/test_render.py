@@ -411,7 +411,8 @@ def across(ledger):
 def test_a_claim_across_choices_is_drawn_as_a_specification_curve(across) -> None:
     rendered = render(across, '{{ specification_curve("rank-falls") }}', PATH)
     assert (
-        "The choice of k flips the claim: it holds in 0 of 1 with 1, in 1 of 1 with 2." in rendered.markdown
+        "The choice of k changes the verdict: it holds in 0 of 1 with 1, in 1 of 1 with 2."
+        in rendered.markdown
     )
     assert 'data-spec="charts/curve-rank-falls.json"' in rendered.markdown
     assert "lens.final_rank - lens.other_rank" in rendered.charts["curve-rank-falls"]

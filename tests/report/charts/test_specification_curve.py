@@ -88,7 +88,7 @@ def test_two_parameters_of_one_name_are_told_with_their_experiments() -> None:
 def test_the_sentence_says_which_choices_flip_the_claim() -> None:
     assert which_choices_flip(FOUND) == (
         "The choice of ablation flips the claim: it holds in 2 of 2 with interchange, in 0 of 1 with zero. "
-        "metric flips nothing."
+        "metric changes nothing."
     )
 
 
@@ -103,3 +103,11 @@ def test_where_no_choice_flips_it_the_sentence_says_so() -> None:
     )
     none = [specified(m, "u", None, "unmeasured") for m in ("x", "y")]
     assert which_choices_flip(none) == "None of its specifications is measured here."
+
+
+def test_a_claim_that_is_open_under_one_choice_and_contradicted_under_none_is_not_flipped() -> None:
+    found = [specified("x", "u", 1.0, "supported"), specified("x", "v", 1.0, "undetermined")]
+    assert which_choices_flip(found) == (
+        "The choice of ablation changes the verdict: it holds in 1 of 1 with u, in 0 of 1 with v. "
+        "metric changes nothing."
+    )
