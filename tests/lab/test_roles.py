@@ -4,12 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 
+from engine.data.pairs import PromptPairs
 from engine.lab.planted import planted_lab
 from engine.lab.roles import ROLES, over_positions, role_positions
 
 
+def planted_pairs() -> PromptPairs:
+    prompts = planted_lab().tokenized()
+    assert isinstance(prompts, PromptPairs)
+    return prompts
+
+
 def test_every_position_from_the_subject_on_has_one_role():
-    prompts = planted_lab().tokenized()  # "Fact France is in": the subject is one token, at 1
+    prompts = planted_pairs()  # "Fact France is in": the subject is one token, at 1
     masks = {role: role_positions(prompts, role)[0].tolist() for role in ROLES}
     assert masks["subject"] == [False] * 4
     assert masks["subject last"] == [False, True, False, False]
@@ -19,7 +26,7 @@ def test_every_position_from_the_subject_on_has_one_role():
 
 
 def test_without_named_subjects_it_is_what_differs():
-    prompts = planted_lab().tokenized()
+    prompts = planted_pairs()
     unnamed = replace(prompts, subject_first=None, subject_last=None)
     for role in ROLES:
         assert (role_positions(unnamed, role) == role_positions(prompts, role)).all()

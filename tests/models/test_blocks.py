@@ -169,6 +169,7 @@ def test_the_joint_projection_of_gpt2_is_query_key_and_value_side_by_side(
     W = exact(weights["transformer.h.0.attn.c_attn.weight"])  # stored "in out"
     b = exact(weights["transformer.h.0.attn.c_attn.bias"])
     block = gpt2.blocks[0]
+    assert block.attention_norm is not None
     x = exact(block.attention_norm(resid))
     assert gpt2.rotary_frequencies is None and gpt2.span(resid, None, 0).rotary is None
     for part, seen in enumerate(block.query_key_value(resid, gpt2.span(resid, None, 0))):
@@ -186,7 +187,7 @@ def test_gpt2_adds_learned_positions_to_its_embedding(gpt2: Decoder) -> None:
 
 def test_an_mlp_with_a_gate_is_swiglu(llama: Decoder, resid: Tensor) -> None:
     block = llama.blocks[0]
-    assert block.gate is not None
+    assert block.gate is not None and block.mlp_norm is not None
     x = exact(block.mlp_norm(resid))
     gate = x @ exact(block.gate.weight).T
     up = x @ exact(block.up.weight).T
@@ -196,7 +197,7 @@ def test_an_mlp_with_a_gate_is_swiglu(llama: Decoder, resid: Tensor) -> None:
 
 def test_an_mlp_without_a_gate_is_the_tanh_approximation_of_gelu(gpt2: Decoder, resid: Tensor) -> None:
     block = gpt2.blocks[0]
-    assert block.up.bias is not None and block.down.bias is not None
+    assert block.up.bias is not None and block.down.bias is not None and block.mlp_norm is not None
     x = exact(block.mlp_norm(resid))
     up = x @ exact(block.up.weight).T + exact(block.up.bias)
     gelu = up / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (up + 0.044715 * up**3)))
