@@ -146,7 +146,7 @@ def _class(file: str, name: str, title: str) -> list[str]:
     """A class under a heading: what it is, then its fields and methods."""
     found = definitions(ENGINE / file)[name]
     fields = ", ".join(code(part.signature) for part in found.parts if not part.about)
-    rows = [row(code(p.signature), plain(_first_paragraph(p.about))) for p in found.parts if p.about]
+    rows = [row(_breakable(p.signature), plain(_first_paragraph(p.about))) for p in found.parts if p.about]
     blocks = [f"## {title}", f"`{name}`, in `engine/{file}`.", plain(found.about)]
     blocks += [f"It has {fields}."] if fields else []
     return blocks + ([_table("", "what it gives", rows)] if rows else [])
@@ -193,7 +193,9 @@ def _instruments(linked: frozenset[str]) -> str:
         for name in sorted(name for where, name in users if where == module and name in known):
             used = [f"[{f}](families/{f}.md)" if f in linked else f for f in users[module, name]]
             found = known[name]
-            rows.append(row(code(found.signature), plain(_first_paragraph(found.about)), ", ".join(used)))
+            rows.append(
+                row(_breakable(found.signature), plain(_first_paragraph(found.about)), ", ".join(used))
+            )
         if rows:
             head = [row("", "what it does", "used by"), row("---", "---", "---")]
             about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
@@ -212,6 +214,11 @@ def _imports_of_families() -> Iterator[tuple[str, str, str]]:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(FROM):
                 for alias in node.names:
                     yield family, node.module or "", alias.name
+
+
+def _breakable(text: str) -> str:
+    """A signature as code that may break between its parameters, so that what it does stays in sight."""
+    return f"{code(text)}{{.mech-signature}}"
 
 
 def _first_paragraph(text: str) -> str:

@@ -19,7 +19,9 @@ def test_lab_evidence_and_charts_are_there_whole() -> None:
     for name in (n for n in vars(Evidence) if not n.startswith("_")):
         assert re.search(rf"(^\| |It has .*)`{name}[(:`]", PAGE, re.M), name
     assert "`statistic` is `mean`, `median`, `fraction`" in PAGE
-    assert "| `line(...)` | y over x, a line for each color, a panel for each facet. |" in PAGE
+    assert (
+        "| `line(...)`{.mech-signature} | y over x, a line for each color, a panel for each facet. |" in PAGE
+    )
     for name in (*KINDS, *OPTIONS, *PARTS):
         assert f"| `{name}` |" in PAGE
 
@@ -42,8 +44,9 @@ def test_an_instrument_tells_its_signature_and_who_uses_it() -> None:
 
 
 def test_it_is_a_page_with_tables() -> None:
-    html = markdown(PAGE.partition("---\n\n")[2], extensions=["tables"])
+    html = markdown(PAGE.partition("---\n\n")[2], extensions=["tables", "attr_list"])
     assert html.count("<table>") > 10
+    assert html.count('<code class="mech-signature">') > 50 and "{.mech" not in html
     assert "<p>|" not in html
 
 
