@@ -24,7 +24,7 @@ from engine.runs.assemble import assemble
 from engine.runs.execution.events import Outcome
 from engine.runs.investigation import chosen_investigations, spec_paths
 from engine.runs.ledger import Entry
-from engine.runs.library import Library, named_slugs
+from engine.runs.library import Library, named_slugs, written_text
 from engine.runs.planning.plan import Plan, make_plan
 from engine.runs.sources import project_sources
 from engine.runs.store.record import RunName
@@ -82,18 +82,12 @@ def _named_beside(planned: Collection[str], paths: Mapping[str, Path], citing: b
     if paths.keys() <= set(planned):
         return []
     # A plan may leave hundreds out: of those only the ones that cite have to be read.
-    texts = {slug: _written(path) for slug, path in paths.items() if citing or slug in planned}
+    texts = {slug: written_text(path) for slug, path in paths.items() if citing or slug in planned}
     readers = [
         slug for slug, text in texts.items() if slug in planned or (citing and named_slugs(planned, [text]))
     ]
     needed = named_slugs(paths, [texts[reader] for reader in readers]) | {*readers}
     return sorted(needed - {*planned})
-
-
-def _written(spec: Path) -> str:
-    """What a person wrote of an investigation: its spec, which has the headline, and its report."""
-    files = (spec, spec.with_name("report.md"))
-    return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file())
 
 
 def wrong_templates(plan: Plan, store: RunStore) -> list[EngineError]:

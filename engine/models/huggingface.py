@@ -174,7 +174,7 @@ def require_device(gap: float, largest_logit: float, model: HookedModel) -> None
             f"{model.device} computes other logits than the CPU for {model.name} in {model.dtype}",
             expected=f"largest difference {limit:.2g} or less, as rounding explains",
             seen=f"{gap:g}",
-            hint="device: cpu; results of such a device are wrong without a word",
+            hint="MECH_DEVICE=cpu: what such a device computes is wrong without a word",
         )
 
 

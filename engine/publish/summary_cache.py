@@ -37,7 +37,7 @@ from engine.publish.up_to_date import file_state
 from engine.report.lint import Concern
 from engine.report.report_cache import engine_hash
 from engine.runs.investigation import Investigation, spec_paths
-from engine.runs.library import named_slugs
+from engine.runs.library import named_slugs, written_text
 from engine.runs.model_paths import KNOWN_NAMES
 from engine.runs.planning.plan import Plan
 from engine.runs.planning.staleness import RunInspector
@@ -71,11 +71,9 @@ class SummaryCache:
     store: RunStore
     sources: Sources
     calibrated: Mapping[str, list[Calibration]]
-    folders: dict[str, str] = field(
-        default_factory=dict
-    )  # a hash of each, taken before anything of it is read
+    # A hash of each folder, taken before anything of it is read.
+    folders: dict[str, str] = field(default_factory=dict)
     known: dict[str, Any] = field(default_factory=dict)
-    asked: dict[tuple[str, Path | None], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         with suppress(OSError, ValueError):
@@ -155,7 +153,7 @@ class SummaryCache:
         paths = spec_paths(self.root)
         found: dict[str, str] = {}
         for slug in self.own.keys() & paths.keys():
-            named = named_slugs(paths, [_written(paths[slug])]) | {slug}
+            named = named_slugs(paths, [written_text(paths[slug])]) | {slug}
             if named <= self.own.keys():
                 found[slug] = _hash([[name, self.own[name]] for name in sorted(named)])
         return found
@@ -258,12 +256,6 @@ def _dependencies(plan: Plan, investigation: Investigation) -> Dependencies | No
         corpora=sorted(corpora),
         keys=sorted(key for key in keys if key),
     )
-
-
-def _written(spec: Path) -> str:
-    """What a person wrote of an investigation, in which others may be named."""
-    files = (spec, spec.with_name("report.md"))
-    return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file())
 
 
 def _folder_hash(folder: Path) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 from engine.errors import TemplateError, nearest
 from engine.runs.ledger import Ledger
@@ -108,6 +109,12 @@ def named_slugs(slugs: Iterable[str], texts: Iterable[str]) -> set[str]:
     """Those from which these texts may print: they write the slug, with dashes or underscores."""
     words = {word for text in texts for word in _WORD.findall(text)}
     return {slug for slug in slugs if slug in words or spelled_with_underscores(slug) in words}
+
+
+def written_text(spec: Path) -> str:
+    """What a person wrote of an investigation: its spec, which has the headline, and its report."""
+    files = (spec, spec.with_name("report.md"))
+    return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file())
 
 
 @cache
