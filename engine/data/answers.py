@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import pandas as pd
 import torch
@@ -146,18 +147,21 @@ def _wrong_answers_from(table: pd.DataFrame, answer: Sequence[int], name: str) -
     # An order that nobody chose. Backwards from the prompt's own place, since the control of another prompt's
     # answer goes forwards from there (`engine.lab.facts`): the two should not be one answer.
     order = sorted(range(len(table)), key=digests.__getitem__, reverse=True)
+    places = {row: place for place, row in enumerate(order)}
     found = []
     for row, relation in enumerate(relations):
-        place = order.index(row)
-        others = order[place + 1 :] + order[:place]
-        different = [other for other in others if answer[other] != answer[row]]
-        if not different:
+        # Lazily, since nearly always one of the next few will do.
+        others = (order[(places[row] + step) % len(order)] for step in range(1, len(order)))
+        different = (other for other in others if answer[other] != answer[row])
+        first = next(different, None)
+        if first is None:
             raise DataError(
                 "all prompts have one answer",
                 where=name,
                 expected="a column wrong_answer, or prompts with different answers",
                 seen=repr(table["answer"].iloc[row]),
             )
-        # `min` takes the first of equals: of the prompts of this relation, else of all.
-        found.append(min(different, key=lambda other: relations[other] != relation))
+        # The first of this relation, else the first of all.
+        same = (other for other in chain([first], different) if relations[other] == relation)
+        found.append(next(same, first))
     return found

@@ -151,7 +151,7 @@ def forward(
     keys_and_values: KeysAndValues | None = [] if keep_prefix else None
     for site, value in visited_sites(decoder, resid, edit, extent, keys_and_values):
         resid = value  # the last site visited is the stream after the last block
-        # A site is hashed only where somebody asks for one: in a step of generation it costs a tenth.
+        # Hashed only where somebody asks for a site: it shows in a step of generation, of one position.
         if asked:
             visited.add(site)
         if wanted and site in wanted:

@@ -41,10 +41,9 @@ def run(
 
     `spec` is a path, whole or flat; a dictionary of the same keys, whose files are looked for from the
     working directory; or the name of an experiment, `slug/experiment` of this project or that of a flat spec
-    in experiments/. What is up to date is not measured again, unless
-    with `force`. `model` chooses among the spec's models. Lines of progress go to standard error, unless
-    `quiet`. Raises EngineError where the spec says something impossible, where a run failed, and where none
-    could be measured here.
+    in experiments/. What is up to date is not measured again, unless with `force`. `model` chooses among the
+    spec's models. Lines of progress go to standard error, unless `quiet`. Raises EngineError where the spec
+    says something impossible, where a run failed, and where none could be measured here.
     """
     sources = project_sources()
     root, investigation, experiments = _asked_for(spec, sources)
@@ -93,8 +92,8 @@ def measure(
     """Measure one experiment without a file; all other names are the family's parameters.
 
     `prompts` and `corpus` are written as in a spec: a name, a path, or a dictionary; prompts may be rows too,
-    in a list or a frame. The run is kept like any
-    other, so that a second call with the same arguments takes no time. Raises as `run` does.
+    in a list or a frame. The run is kept like any other, so that a second call with the same arguments takes
+    no time. Raises as `run` does.
     """
     given = {"prompts": with_rows(prompts), "corpus": corpus, "hook_site": hook_site}
     spec: dict[str, Any] = {"family": family, "model": model}
