@@ -47,15 +47,17 @@ def run(lab: Lab, params: Params) -> Result:
     controls: dict[str, Measurement] = {}
     names = estimates(measured, "control")
     for name in names:
-        controls[name] = ev.control(name, values_of(measured, name), about_of(measured, name))
+        values = values_of(measured, name)
+        controls[name] = ev.control(name, values, about_of(measured, name), bounds=bounds_of(name))
     findings = estimates(measured, "finding")
     if not findings:
         seen = f"{len(measured)} runs without a finding in common"
         raise DataError("these runs are no measured crosscoders", expected="findings and controls", seen=seen)
     # 3. Average over seeds.
     for name in findings:
+        values = values_of(measured, name)
         control = controls.get(measured[0][name].control)
-        ev.finding(name, values_of(measured, name), about_of(measured, name), control=control)
+        ev.finding(name, values, about_of(measured, name), bounds=bounds_of(name), control=control)
     ev.count("n_seeds", len(by_seed), "Crosscoders, which differ in the seed alone.")
 
     rows = {name: values_of(measured, name) for name in [*findings, *names]}
@@ -73,6 +75,16 @@ def estimates(measured: Sequence[dict[str, Measurement]], role: str) -> list[str
 def values_of(measured: Sequence[dict[str, Measurement]], name: str) -> list[float]:
     """One value a seed."""
     return [numbers[name].value for numbers in measured]
+
+
+def bounds_of(name: str) -> tuple[float, float] | None:
+    """What a number cannot exceed, which its interval over few seeds does not know by itself."""
+    if name.endswith(("fraction", "frac_alive", "last_share")):
+        return (0.0, 1.0)
+    if name.endswith("cosine"):
+        return (-1.0, 1.0)
+    # Worse than the mean has no lower end; of several sources the name ends in the source's number.
+    return (-np.inf, 1.0) if "explained_variance" in name else None
 
 
 def about_of(measured: Sequence[dict[str, Measurement]], name: str) -> str:

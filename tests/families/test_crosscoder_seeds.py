@@ -4,7 +4,7 @@ import pytest
 
 from engine.errors import DataError, SpecError
 from engine.evidence.result import Result
-from engine.families.crosscoder_seeds import Params, calibrate, made_up, run
+from engine.families.crosscoder_seeds import Params, bounds_of, calibrate, made_up, run
 from engine.lab.lab import Lab, Point, UsedRun
 from engine.models.micro import micro_model
 
@@ -45,3 +45,25 @@ def test_one_seed_is_refused():
 
 def test_known_answers():
     assert all(c.passed for c in calibrate())
+
+
+def test_no_interval_reaches_beyond_what_a_number_can_be():
+    found = over_seeds(made_up([0.9, 1.0, 1.0, 0.97])).measurements
+    shared = found["shared_fraction"]
+    assert shared.low is not None and shared.low < 0.9 and shared.high == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "bounds"),
+    [
+        ("shuffled_shared_fraction", (0, 1)),
+        ("frac_alive", (0, 1)),
+        ("last_share", (0, 1)),
+        ("decoder_cosine", (-1, 1)),
+        ("pca_explained_variance_0", (-float("inf"), 1)),
+        ("random_explained_variance_per_token", (-float("inf"), 1)),
+        ("l0", None),
+    ],
+)
+def test_what_a_number_cannot_exceed_follows_from_what_it_is(name, bounds):
+    assert bounds_of(name) == bounds
