@@ -40,7 +40,7 @@ def test_the_difference_of_means_is_taken_at_every_place():
     positive, negative = drawn(7, 3, 2, 32), drawn(5, 3, 2, 32, seed=1)
     found = mean_difference(positive, negative)
     assert found.shape == (3, 2, 32)
-    slow = sum(positive[:, 1, 0]) / 7 - sum(negative[:, 1, 0]) / 5
+    slow = torch.stack(list(positive[:, 1, 0])).sum(0) / 7 - torch.stack(list(negative[:, 1, 0])).sum(0) / 5
     assert torch.allclose(found[1, 0], slow, atol=1e-6)
 
 
