@@ -198,14 +198,21 @@ class Block:
 
     def mlp_out(self, resid: Resid) -> Resid:
         """What the MLP adds to the stream, given what it reads: resid_mid, or resid_pre if parallel."""
+        return self.mlp_written(self.mlp_post(resid))
+
+    def mlp_post(self, resid: Resid) -> Float[Tensor, "batch pos d_mlp"]:
+        """The activations of the MLP's neurons, given what it reads: what its output projection takes in."""
         x = resid if self.mlp_norm is None else self.mlp_norm(resid)
         activation = ACTIVATIONS[self.activation]
         if self.gate is None:
-            # W_out f(W_in x)
-            written = self.down(activation(self.up(x)))
-        else:
-            # The gated MLP (Shazeer 2020): W_down (f(W_gate x) * W_up x).
-            written = self.down(activation(self.gate(x)) * self.up(x))
+            # f(W_in x)
+            return activation(self.up(x))
+        # The gated MLP (Shazeer 2020): f(W_gate x) * W_up x.
+        return activation(self.gate(x)) * self.up(x)
+
+    def mlp_written(self, post: Float[Tensor, "batch pos d_mlp"]) -> Resid:
+        """What the MLP adds to the stream, given its neurons: W_out post, after the post-norm if any."""
+        written = self.down(post)
         return written if self.mlp_post_norm is None else self.mlp_post_norm(written)
 
     def head_changes(

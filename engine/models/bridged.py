@@ -22,7 +22,17 @@ from engine.errors import ModelError
 from engine.models.blocks import Linear, Norm, Resid
 from engine.models.forward import Edit, Extent, ForwardPass, edited, require_reached
 from engine.models.sites import Site
-from engine.spec.sites import ATTN_OUT, MLP_OUT, READABLE_SITES, RESID_MID, RESID_POST, RESID_PRE, SiteKind, Z
+from engine.spec.sites import (
+    ATTN_OUT,
+    MLP_OUT,
+    MLP_POST,
+    READABLE_SITES,
+    RESID_MID,
+    RESID_POST,
+    RESID_PRE,
+    SiteKind,
+    Z,
+)
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -32,6 +42,7 @@ TOLERANCE = 1e-3
 """Of a stream, what rounding may leave where its parts are summed; a factor of one of them leaves more."""
 SILENT = "its hook does not fire once in every block"
 NOT_ADDED = "what it holds is not what is added to the stream"
+NOT_NEURONS = "it holds what experts write, or has another width from block to block"
 MLP_INPUT_ALONE = "TransformerLens's hook there changes what the MLP reads, and not the stream"
 
 
@@ -254,12 +265,24 @@ def _absent(n_layers: int, held: Mapping[Site, Tensor], fired: Counter[Site]) ->
     absent = {k: SILENT for k in READABLE_SITES if any(fired[Site(layer, k)] != 1 for layer in layers)}
     if any(site.kind == Z and value.ndim != 4 for site, value in held.items()):
         absent[Z] = "its heads are not apart"
+    if MLP_POST not in absent and not _holds_neurons(n_layers, held):
+        absent[MLP_POST] = NOT_NEURONS
     for kind in (RESID_PRE, RESID_POST):
         if kind in absent:
             raise ModelError("a bridge has no residual stream to read", seen=f"{kind.name}: {SILENT}")
     if not _adds_up(n_layers, held, absent):
         absent |= {ATTN_OUT: NOT_ADDED, MLP_OUT: NOT_ADDED}
     return absent
+
+
+def _holds_neurons(n_layers: int, held: Mapping[Site, Tensor]) -> bool:
+    """Whether hook_post has an MLP's neurons: as many in each block, and before its output projection."""
+    posts = [held[Site(layer, MLP_POST)] for layer in range(n_layers)]
+    if len({post.shape[-1] for post in posts}) > 1:
+        return False
+    # Of a mixture of experts the bridge calls the output itself so: their neurons have no one site.
+    outs = [held.get(Site(layer, MLP_OUT)) for layer in range(n_layers)]
+    return not any(out is not None and torch.equal(post, out) for post, out in zip(posts, outs, strict=True))
 
 
 def _heads_unknown(blocks: BridgedBlocks, held: Mapping[Site, Tensor], absent: Mapping[SiteKind, str]) -> str:

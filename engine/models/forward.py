@@ -22,7 +22,7 @@ from torch import Tensor
 from engine.errors import ModelError
 from engine.models.blocks import Block, Decoder, Heads, KeyValueHeads, Resid, Span
 from engine.models.sites import Site
-from engine.spec.sites import ATTN_OUT, MLP_OUT, RESID_MID, RESID_POST, RESID_PRE, SiteKind, Z
+from engine.spec.sites import ATTN_OUT, MLP_OUT, MLP_POST, RESID_MID, RESID_POST, RESID_PRE, SiteKind, Z
 
 Edit = Callable[[Tensor], Tensor]
 """What goes on in place of an activation, in its shape and dtype; it leaves its argument as it was."""
@@ -243,9 +243,13 @@ def visited_sites(
             site, resid_mid = at(RESID_MID, resid_pre + attn_out)
             yield site, resid_mid
 
-        # m_l, and x_{l+1} = x_l + a_l + m_l
+        # h_l, the MLP's neurons
         # (the MLP reads a view, so that all of its gradient is summed before it joins the stream's)
-        site, mlp_out = at(MLP_OUT, block.mlp_out(resid_mid.view_as(resid_mid)))
+        site, mlp_post = at(MLP_POST, block.mlp_post(resid_mid.view_as(resid_mid)))
+        yield site, mlp_post
+
+        # m_l = W_out h_l + b_out, and x_{l+1} = x_l + a_l + m_l
+        site, mlp_out = at(MLP_OUT, block.mlp_written(mlp_post))
         yield site, mlp_out
         # In Hugging Face's order of summation: rounding is then the same.
         written = mlp_out + attn_out + resid_pre if block.parallel else resid_mid + mlp_out

@@ -35,5 +35,10 @@ def site_of(name: str, n_layers: int) -> Site:
 
 def width(kind: SiteKind, shape: ModelShape) -> int:
     """How long the vectors of a site are, with all axes after the position laid side by side."""
-    sizes = {"d_model": shape.d_model, "head": shape.n_heads, "d_head": shape.d_head}
+    sizes = {
+        "d_model": shape.d_model,
+        "head": shape.n_heads,
+        "d_head": shape.d_head,
+        "d_mlp": shape.d_mlp,
+    }
     return math.prod(sizes[axis] for axis in kind.axes.removeprefix("batch pos ").split())

@@ -36,6 +36,7 @@ RESID_PRE = SiteKind("hook_resid_pre", "batch pos d_model", readable=True)
 Z = SiteKind("attn.hook_z", "batch pos head d_head", readable=True)
 ATTN_OUT = SiteKind("hook_attn_out", "batch pos d_model", readable=True)
 RESID_MID = SiteKind("hook_resid_mid", "batch pos d_model", readable=True)
+MLP_POST = SiteKind("mlp.hook_post", "batch pos d_mlp", readable=True)
 MLP_OUT = SiteKind("hook_mlp_out", "batch pos d_model", readable=True)
 RESID_POST = SiteKind("hook_resid_post", "batch pos d_model", readable=True)
 
@@ -45,6 +46,7 @@ BLOCK_SITES = (
     Z,
     ATTN_OUT,
     RESID_MID,
+    MLP_POST,
     MLP_OUT,
     RESID_POST,
     # Inside the parts of a block: the plain path does not hand these out.
@@ -64,7 +66,6 @@ BLOCK_SITES = (
     SiteKind("attn.hook_result", "batch pos head d_model"),
     SiteKind("mlp.hook_pre", "batch pos d_mlp"),
     SiteKind("mlp.hook_pre_linear", "batch pos d_mlp"),
-    SiteKind("mlp.hook_post", "batch pos d_mlp"),
 )
 MODEL_SITES = (
     SiteKind("hook_embed", "batch pos d_model"),

@@ -30,9 +30,9 @@ def test_every_site_equals_the_cache_of_transformer_lens(model, input_ids):
 def test_nothing_beyond_the_last_site_is_computed(model, input_ids, monkeypatch):
     computed = []
     block = type(model.decoder.blocks[0])
-    attend, mlp_out = block.attend, block.mlp_out
+    attend, mlp_post = block.attend, block.mlp_post
     monkeypatch.setattr(block, "attend", lambda self, *a: (computed.append("z"), attend(self, *a))[1])
-    monkeypatch.setattr(block, "mlp_out", lambda self, x: (computed.append("mlp"), mlp_out(self, x))[1])
+    monkeypatch.setattr(block, "mlp_post", lambda self, x: (computed.append("mlp"), mlp_post(self, x))[1])
     activations_at(model, input_ids, ["blocks.1.hook_resid_pre", "blocks.0.hook_attn_out"])
     assert computed == ["z", "mlp"]
     activations_at(model, input_ids, ["blocks.1.hook_resid_mid"])

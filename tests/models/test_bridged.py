@@ -23,7 +23,7 @@ from engine.models.forward import Extent, differentiate, forward, read_activatio
 from engine.models.hooked import HookedModel
 from engine.models.huggingface import parity, require_parity
 from engine.models.sites import Site
-from engine.spec.sites import ATTN_OUT, MLP_OUT, RESID_MID, RESID_POST, RESID_PRE, Z
+from engine.spec.sites import ATTN_OUT, MLP_OUT, MLP_POST, RESID_MID, RESID_POST, RESID_PRE, Z
 from tests.models.random_models import BRIDGED_NAMES, N_LAYERS, PAIR, random_model, token_ids
 
 BOTH_WAYS = ("llama", "gpt_neox", "gemma2", "olmo2")
@@ -69,7 +69,7 @@ def test_both_ways_give_the_same_activations_and_gradients(name: str) -> None:
         some = [Site(0, Z), Site(1, RESID_PRE)]
         early = read_activations(slow.path, slow.embed(ids[:1]), some)
         assert all(close(early[site], runs[1].activations[site][:1]) for site in some)
-    edited = [Site(1, kind) for kind in (RESID_PRE, Z, ATTN_OUT, MLP_OUT, RESID_POST)]
+    edited = [Site(1, kind) for kind in (RESID_PRE, Z, ATTN_OUT, MLP_POST, MLP_OUT, RESID_POST)]
     found = [
         differentiate(m.path, m.embed(ids[:1]), edited, lambda r, m=m: m.unembed(r[:, -1])[:, 5])
         for m in (slow, plain)
@@ -168,6 +168,11 @@ def test_a_site_that_does_not_hold_what_is_added_is_absent() -> None:
     with pytest.raises(ModelError, match=r"(?s)not what is added.*blocks\.0\.hook_attn_out"):
         forward(without, model.embed(token_ids(model)), read=[Site(0, ATTN_OUT)])
     assert set(_absent(N_LAYERS, held, fired - Counter({Site(2, Z): 1}))) == {Z}
+    # As of a mixture of experts, whose hook_post is what it writes; and of one among dense layers.
+    experts = {Site(layer, MLP_POST): held[Site(layer, MLP_OUT)] for layer in range(N_LAYERS)}
+    assert set(_absent(N_LAYERS, held | experts, fired)) == {MLP_POST}
+    mixed = held | {Site(1, MLP_POST): held[Site(1, MLP_POST)][..., :40]}
+    assert set(_absent(N_LAYERS, mixed, fired)) == {MLP_POST}
 
 
 def test_what_a_bridge_cannot_do_is_refused_by_name() -> None:

@@ -7,7 +7,7 @@ from engine.errors import ModelError
 from engine.models.forward import Extent, differentiate, forward, read_activations, visited_sites
 from engine.models.micro import micro_model
 from engine.models.sites import Site
-from engine.spec.sites import ATTN_OUT, MLP_OUT, READABLE_SITES, RESID_MID, RESID_POST, RESID_PRE, Z
+from engine.spec.sites import ATTN_OUT, MLP_OUT, MLP_POST, READABLE_SITES, RESID_MID, RESID_POST, RESID_PRE, Z
 
 TEXTS = ["the capital city of France is", "a red cat sat on Paris", "people speak"]
 
@@ -38,9 +38,10 @@ def test_it_is_the_sum_of_its_blocks_bit_for_bit(model, padded):
         z = block.attend(*block.query_key_value(resid, span), span)
         attn_out = block.attn_out(z)
         mid = resid + attn_out
+        post = block.mlp_post(mid)
         mlp_out = block.mlp_out(mid)
         resid = mid + mlp_out
-        here = {Z: z, ATTN_OUT: attn_out, RESID_MID: mid, MLP_OUT: mlp_out, RESID_POST: resid}
+        here = {Z: z, ATTN_OUT: attn_out, RESID_MID: mid, MLP_POST: post, MLP_OUT: mlp_out, RESID_POST: resid}
         expected |= {Site(layer, kind): value for kind, value in here.items()}
     run = model.forward(input_ids, attention_mask=mask, read=list(expected))
     assert torch.equal(run.resid, resid)
@@ -55,7 +56,7 @@ def test_reading_and_editing_by_the_identity_change_nothing(model, padded):
     assert set(run.activations) == set(sites)
 
 
-@pytest.mark.parametrize("kind", [RESID_PRE, Z, ATTN_OUT, MLP_OUT, RESID_POST])
+@pytest.mark.parametrize("kind", [RESID_PRE, Z, ATTN_OUT, MLP_POST, MLP_OUT, RESID_POST])
 def test_an_edit_is_what_a_hook_of_transformer_lens_does(model, padded, kind):
     input_ids = padded[0][:1]
     site = Site(1, kind)
@@ -72,9 +73,9 @@ def test_nothing_beyond_the_last_site_is_computed(model, padded, monkeypatch):
     computed = []
     block = type(model.decoder.blocks[0])
     attend = block.attend
-    mlp_out = block.mlp_out
+    mlp_post = block.mlp_post
     monkeypatch.setattr(block, "attend", lambda self, *a: (computed.append("z"), attend(self, *a))[1])
-    monkeypatch.setattr(block, "mlp_out", lambda self, x: (computed.append("mlp"), mlp_out(self, x))[1])
+    monkeypatch.setattr(block, "mlp_post", lambda self, x: (computed.append("mlp"), mlp_post(self, x))[1])
     resid = model.embed(padded[0])
     read_activations(model.decoder, resid, [Site(1, RESID_PRE), Site(0, ATTN_OUT)])
     assert computed == ["z", "mlp"]
@@ -105,7 +106,7 @@ def test_it_stops_before_a_layer(model, padded):
 
 def test_a_gradient_is_the_bridges(model, padded):
     input_ids = padded[0][:1]
-    sites = model.sites(RESID_PRE, Z, ATTN_OUT, MLP_OUT)
+    sites = model.sites(RESID_PRE, Z, ATTN_OUT, MLP_POST, MLP_OUT)
     found = differentiate(
         model.decoder, model.embed(input_ids), sites, lambda resid: model.unembed(resid[:, -1])[:, 5]
     )

@@ -14,7 +14,7 @@ from engine.models.forward import KVPrefix
 from engine.models.hooked import HookedModel
 from engine.models.micro import micro_model
 from engine.models.sites import Site
-from engine.spec.sites import ATTN_OUT, MLP_OUT, READABLE_SITES, RESID_PRE, Z
+from engine.spec.sites import ATTN_OUT, MLP_OUT, MLP_POST, READABLE_SITES, RESID_PRE, Z
 
 TEXTS = ["Fact : The capital city of France is Paris .", "one red cat sat", "People speak a language in Rome"]
 ARCHITECTURES = ("llama", "gpt2")
@@ -60,7 +60,7 @@ def test_bridge_hooks_see_what_the_forward_reads(architecture: str) -> None:
     logits, seen = m.bridge.run_with_cache(input_ids, prepend_bos=False)
     run = m.forward(input_ids, read=m.sites(*READABLE_SITES))
     assert furthest(m.unembed(run.resid), logits) <= 1e-5
-    assert len(run.activations) == 6 * m.n_layers
+    assert len(run.activations) == 7 * m.n_layers
     for site, activation in run.activations.items():
         assert furthest(activation, seen[str(site)]) <= 1e-5
 
@@ -151,3 +151,23 @@ def test_a_later_position_without_a_prefix_is_refused() -> None:
 def test_a_text_longer_than_the_context_is_refused() -> None:
     with pytest.raises(ModelError, match="at most 128 tokens"):
         model("gpt2").embed(torch.ones(1, 129, dtype=torch.long))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_neurons_are_what_hugging_faces_output_projection_reads(architecture: str) -> None:
+    m = model(architecture)
+    input_ids, _, _ = padded(m)
+    seen: list[Tensor] = []
+    handles: list[Any] = []
+    for block in m.hf.model.layers if architecture == "llama" else m.hf.transformer.h:
+        projection = block.mlp.down_proj if architecture == "llama" else block.mlp.c_proj
+        handles.append(projection.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0])))
+    with torch.no_grad():
+        m.hf(input_ids)
+        for handle in handles:
+            handle.remove()
+        found = m.forward(input_ids, read=m.sites(MLP_POST)).by_layer(MLP_POST)
+    assert len(seen) == len(found) == m.n_layers
+    for ours, theirs in zip(found, seen, strict=True):
+        assert ours.shape[-1] == m.shape.d_mlp
+        assert furthest(ours, theirs) <= 1e-5

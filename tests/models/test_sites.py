@@ -5,7 +5,7 @@ import pytest
 from engine.errors import SpecError
 from engine.models.micro import micro_model
 from engine.models.sites import Site, site_of, width
-from engine.spec.sites import MLP_OUT, READABLE_SITES, RESID_PRE, Z
+from engine.spec.sites import MLP_OUT, MLP_POST, READABLE_SITES, RESID_PRE, Z
 
 
 def test_a_site_reads_as_transformer_lens_names_it() -> None:
@@ -33,11 +33,12 @@ def test_a_layer_that_the_model_lacks_and_a_site_that_is_not_read_are_refused() 
 
 
 def test_the_width_follows_from_the_axes() -> None:
-    shape = micro_model(d_model=32, n_heads=4).shape
-    assert {width(kind, shape) for kind in READABLE_SITES} == {32}
+    shape = micro_model(d_model=32, n_heads=4, d_mlp=80).shape
+    assert {width(kind, shape) for kind in READABLE_SITES if kind != MLP_POST} == {32}
+    assert width(MLP_POST, shape) == 80
     assert width(Z, shape) == shape.n_heads * shape.d_head
 
 
 def test_short_names_are_those_of_transformer_lens() -> None:
     short = [kind.short for kind in READABLE_SITES]
-    assert short == ["resid_pre", "z", "attn_out", "resid_mid", "mlp_out", "resid_post"]
+    assert short == ["resid_pre", "z", "attn_out", "resid_mid", "post", "mlp_out", "resid_post"]
