@@ -73,6 +73,9 @@ def convert(source: Path, target: Path) -> Anatomy:
         anatomy = describe(hf)
         # By the names of today: some architectures' weights had others once, and are saved under those.
         hf.save_pretrained(target, save_original_format=False)
+        # Of several templates by name the default one alone is used; the others would be saved in a folder.
+        if isinstance(tokenizer.chat_template, dict):
+            tokenizer.chat_template = tokenizer.chat_template.get("default")
         tokenizer.save_pretrained(target)
     # Slow tokenizers save other files; the engine reads this one alone.
     if not (target / "tokenizer.json").is_file():

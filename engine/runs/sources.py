@@ -50,7 +50,8 @@ class Sources:
     """The other rooms as functions.
 
     `family(name)` has `Params` and `run(lab, params) -> Result`; `make_lab` takes the fields of
-    `engine.lab.second_model.ExchangeLab` by name; `check_prompts` and `check_corpus` read data through, raise
+    `engine.lab.second_model.ExchangeLab` by name; `has_chat_template(name)` is None of a model of which that
+    is not known here; `check_prompts` and `check_corpus` read data through, raise
     DataError, and return how many prompts or tokens there are; `load_model(name, dtype, progress)` fetches
     too, and `progress` hears (what, done, total). `maker` makes the same sources in another process, to which
     it is sent by name.
@@ -60,6 +61,7 @@ class Sources:
     family_file: Callable[[str], Path]
     family: Callable[[str], Any]
     model_facts: Callable[[str, str], ModelFacts]
+    has_chat_template: Callable[[str], bool | None]
     data_hash: Callable[[PromptChoice, Path], str]
     load_prompts: Callable[[PromptChoice, Path, PromptKind], PromptSet]
     check_prompts: Callable[[PromptChoice, Path, PromptKind, Callable[[Loc], str]], int]
@@ -107,6 +109,7 @@ def project_sources() -> Sources:
         family_file=families.source_path,
         family=families.get,
         model_facts=model_facts,
+        has_chat_template=has_chat_template,
         data_hash=data_hash,
         check_prompts=check_prompts,
         load_prompts=load_prompts,
@@ -152,6 +155,14 @@ def model_facts(name: str, dtype: str) -> ModelFacts:
         available=available,
         reason=reason,
     )
+
+
+def has_chat_template(name: str) -> bool | None:
+    """Whether a model has a chat template; None where nothing can be said, as of a model not fetched yet."""
+    from engine.models import declared_chat_template
+
+    place = located(name, project_or_none())
+    return None if missing_path(place) else declared_chat_template.has_chat_template(place)
 
 
 def check_prompts(choice: PromptChoice, folder: Path, kind: PromptKind, place: Callable[[Loc], str]) -> int:

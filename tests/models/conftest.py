@@ -64,11 +64,12 @@ def write_gguf(
     extra: Mapping[str, tuple[int, ...]] | None = None,
     broken: str = "",
     scaling: str = "",
+    template: str = "",
 ) -> Path:
     """A tiny model of an architecture.
 
     `without` names a tensor that is left out, `extra` ones that are added or of another size, `broken` one
-    that holds a NaN; `scaling` is how rotary positions are scaled.
+    that holds a NaN; `scaling` is how rotary positions are scaled, `template` a chat template.
     """
     import gguf
 
@@ -77,6 +78,8 @@ def write_gguf(
     if scaling:
         writer.add_rope_scaling_type(gguf.RopeScalingType(scaling))
         writer.add_rope_scaling_factor(2.0)
+    if template:
+        writer.add_chat_template(template)
     rng = np.random.default_rng(0)
     sizes = _tensors()
     if architecture == "qwen2":

@@ -203,6 +203,7 @@ class Toy:
             family_file=lambda name: package / "families" / f"{name}.py",
             family=self.family,
             model_facts=facts,
+            has_chat_template=lambda name: known[name].get("chat_template"),
             data_hash=data_hash,
             load_prompts=lambda choice, base, kind: prompts,
             check_prompts=lambda choice, base, kind, place: len(prompts.table),

@@ -18,12 +18,16 @@ from engine.spec.load import written_at
 from engine.spec.models import Experiment
 from engine.spec.sites import resolve_site, resolve_sites
 
+OF_EXPERIMENTS = ("hook_site", "prompts")
+"""The keys that stand in an experiment itself; all others are among its parameters."""
+
 
 @dataclass(frozen=True)
 class InputFault:
-    """What is wrong, for one model, with what is `written` under `key`: a site, sites, or a dictionary."""
+    """What is wrong, for one model, with what is `written` under `key`: a site, sites, a dictionary, or
+    prompts that need another model."""
 
-    key: str  # hook_site, or the parameter's name
+    key: str  # hook_site, prompts, or the parameter's name
     written: Any
     error: EngineError
 
@@ -35,14 +39,16 @@ class InputFault:
     def in_spec(self, path: Path, name: str, experiment: Experiment) -> SpecError:
         """The error with file, line and column, where no model has the site and the spec is at fault."""
         inside = ("experiments", name)
-        section = inside if self.key == "hook_site" else (*inside, "parameters")
+        section = inside if self.key in OF_EXPERIMENTS else (*inside, "parameters")
         swept: list[Loc] = [
             (*inside, "sweep", self.key, i) for i in range(len(experiment.sweep.get(self.key, [])))
         ]
         listed = experiment.parameters.get(self.key)
         items = [(*section, self.key, i) for i in range(len(listed) if isinstance(listed, list) else 0)]
-        where = written_at(path, self.written, [(*section, self.key), *items, *swept])
-        # A default of the family, which the file does not say.
+        # Prompts stand under their key, or in the longer form under its `name`.
+        own = [(*section, self.key), (*section, self.key, "name")]
+        where = written_at(path, self.written, [*own, *items, *swept])
+        # A default of the family, which the file does not say, or rows without a name.
         if where == str(path):
             where = f"{path}: {'.'.join(map(str, (*section, self.key)))}"
         error = self.error

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from engine.errors import ModelUnknown
 from engine.runs.investigation import Investigation, project_or_none
+from engine.runs.planning.chat_models import missing_template
 from engine.runs.planning.code_hash import CodeBook, digest
 from engine.runs.planning.cost import (
     NOTHING_READ,
@@ -96,6 +97,7 @@ class RunInspector:
     )
     pasts: list[PastRun] = field(default_factory=list)
     known_facts: dict[tuple[str, str], ModelFacts] = field(default_factory=dict)
+    known_templates: dict[str, bool | None] = field(default_factory=dict)
     known_code: dict[str, dict[str, str]] = field(default_factory=dict)
     known_coders: dict[tuple[str, str], GivenCoder] = field(default_factory=dict)
     published: dict[str, PublishedEvidence] = field(default_factory=dict)  # by investigation
@@ -172,6 +174,12 @@ class RunInspector:
             self.known_facts[name, dtype] = facts
         return self.known_facts[name, dtype]
 
+    def has_chat_template(self, name: str) -> bool | None:
+        """Whether a model has a chat template; None where nothing can be said of it yet."""
+        if name not in self.known_templates:
+            self.known_templates[name] = self.sources.has_chat_template(name)
+        return self.known_templates[name]
+
     def estimate(self, run: RunStatus) -> CostEstimate:
         """What the run will cost once its model is loaded.
 
@@ -202,7 +210,7 @@ class RunInspector:
         """The runs of one experiment and those that specifications add; what it uses was looked at before."""
         experiment = investigation.spec.experiments[name]
         found: list[RunStatus] = []
-        # What is wrong with sites and dictionaries at each sweep point, by the order of the models.
+        # What is wrong with sites, dictionaries and prompts at each sweep point, by the order of the models.
         faults: defaultdict[tuple[Any, ...], list[InputFault | None]] = defaultdict(list)
         for model in experiment.models or investigation.spec.models:
             where = [("models", i) for i in range(len(investigation.spec.models))]
@@ -223,7 +231,10 @@ class RunInspector:
                     coder.fault([model, *second], site, spelled.get(coder.path, coder.path))
                     for coder in coders
                 )
-                impossible = fault or at_point or next(filter(None, unfit), None)
+                mute = missing_template(
+                    experiment, [model, *second], self.sources.catalog, self.has_chat_template
+                )
+                impossible = fault or at_point or next(filter(None, unfit), None) or mute
                 faults[run.point].append(impossible)
                 absent = next((coder.absent for coder in coders if coder.absent), "")
                 why_not = impossible.reason if impossible else unavailable or out_of_reach or absent
