@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from engine.evidence.printing import frequency_in_words, sample_in_words
@@ -19,18 +19,39 @@ from engine.report.printers.text import TextPrinter
 from engine.report.tables import Grid, count_shown, grid_of
 from engine.runs.ledger import Entry
 
+Opening = Callable[[Printer], Iterable[str]]
+"""Blocks that stand before all others, as a printer writes them."""
 
-def run_page(entry: Entry, experiment: Mapping[str, Any], *, slug: str = "") -> tuple[str, str]:
-    """(HTML, Markdown) of an entry and of its normalised experiment."""
-    title = f"{entry.label} on {entry.model}"
-    if slug:
-        title = f"{slug}/{title}"
+
+def _nothing(printer: Printer) -> Iterable[str]:
+    return ()
+
+
+def run_page(
+    entry: Entry,
+    experiment: Mapping[str, Any],
+    *,
+    slug: str = "",
+    title: str = "",
+    opening: Opening = _nothing,
+) -> tuple[str, str]:
+    """(HTML, Markdown) of an entry and of its normalised experiment.
+
+    `opening` is what a command says of the run before its numbers are listed; `title` is its heading, by
+    default the run's name.
+    """
+    title = title or f"{slug + '/' if slug else ''}{entry.label} on {entry.model}"
     charts = _charts(entry)
     html = StandalonePrinter(entry.tables)
     text = TextPrinter()
+
+    def blocks(printer: Printer) -> Iterator[str]:
+        yield from opening(printer)
+        yield from _sections(entry, experiment, slug, charts, printer)
+
     # The body before the page around it: printing it is what tells the printer of its charts.
-    body = "\n".join(_sections(entry, experiment, slug, charts, html))
-    markdown = joined([f"# {text.data(title)}", *_sections(entry, experiment, slug, charts, text)])
+    body = "\n".join(blocks(html))
+    markdown = joined([f"# {text.data(title)}", *blocks(text)])
     return html.page(title, body), f"{markdown}\n"
 
 

@@ -77,3 +77,16 @@ def test_an_unmeasured_entry_says_why_and_how_to_measure_it() -> None:
         "unmeasured: no network" in markdown
         and "mech run --name fact-recall/lens --model tiny-llama" in markdown
     )
+
+
+def test_what_a_command_says_stands_before_the_numbers_under_its_own_title() -> None:
+    pages = run_page(
+        entry(),
+        EXPERIMENT,
+        title="Refusal of <tiny>",
+        opening=lambda printer: [printer.section("Answers", [printer.paragraph("Yes & no.")])],
+    )
+    for text in (Page(pages[0]).text, pages[1].replace("\\", "")):
+        assert "Refusal of <tiny>" in text
+        assert text.index("Answers") < text.index("Yes & no.") < text.index("Findings")
+    assert "<tiny>" not in pages[0]
