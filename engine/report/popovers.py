@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from engine.evidence.printing import frequency_in_words, interval_text, population_in_words, sample_in_words
@@ -93,7 +94,8 @@ def provenance_facts(provenance: Provenance) -> LabelledFacts:
         ("Key", provenance.key[:12]),
         ("Model", f"{model}, {provenance.quantisation}" if provenance.quantisation else model),
         ("Hook site", provenance.hook_site),
-        ("Compared with", ", ".join(f"{name}, hash {h[:12]}" for name, h in provenance.second.items())),
+        ("Compared with", _with_hashes(provenance.second)),
+        ("Dictionaries", _with_hashes(provenance.coders)),
         ("Prompts", provenance.read.get("prompts", "")),
         ("Corpus", provenance.read.get("corpus", "")),
         ("Number format", provenance.dtype),
@@ -105,6 +107,11 @@ def provenance_facts(provenance: Provenance) -> LabelledFacts:
         ("Code and data", ", ".join(f"{kind} {inputs[kind]}" for kind in ("code", "data") if kind in inputs)),
     ]
     return [(label, text) for label, text in facts if text]
+
+
+def _with_hashes(files: Mapping[str, str]) -> str:
+    """`gpt2, hash 248dfc3911ab` of each model or dictionary, by name or path."""
+    return ", ".join(f"{name}, hash {digest[:12] or 'unknown'}" for name, digest in files.items())
 
 
 def day(date: str) -> str:

@@ -104,7 +104,9 @@ def _measured(store: RunStore, run: StoredRun) -> Entry:
     result = store.load(run)
     record = run.record
     inputs = record.inputs
-    provenance = Provenance(run.id, asked=inputs.experiment, inputs=inputs.short, **record.provenance)
+    provenance = Provenance(
+        run.id, asked=inputs.experiment, inputs=inputs.short, coders=dict(inputs.coders), **record.provenance
+    )
     return Entry(
         run.name.experiment,
         dict(run.name.point),

@@ -32,9 +32,8 @@ class Investigation:
     template_path: Path
     typed: str = ""  # what a person types to measure it, where that is not `mech run`
     call: str = ""  # the call that measures it, where it was given in Python
-    spellings: Mapping[str, str] = field(
-        default_factory=dict
-    )  # the spec's, of a model or dictionary by its name
+    # How the spec spells a model or dictionary, by its one name.
+    spellings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def published_folder(self) -> Path:

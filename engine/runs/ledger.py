@@ -50,6 +50,7 @@ class Provenance:
     inputs: dict[str, str] = field(default_factory=dict)  # a short hash of each input, by kind
     second: dict[str, str] = field(default_factory=dict)  # the model that it is compared with: name, hash
     sites: dict[str, list[str]] = field(default_factory=dict)  # hook sites among the parameters, by model
+    coders: dict[str, str] = field(default_factory=dict)  # dictionaries that it is given: path, hash
     read: dict[str, str] = field(default_factory=dict)  # prompts and corpus: where from, and how much
 
     @property

@@ -27,6 +27,15 @@ def test_what_was_read_and_how_much_of_it_is_told() -> None:
     assert "Prompts" not in facts
 
 
+def test_dictionaries_from_elsewhere_are_told_with_their_hashes() -> None:
+    assert "Dictionaries" not in dict(provenance_facts(PROVENANCE))
+    coders = {"./dictionaries/theirs": "0123456789abcdef", "./dictionaries/others": "fedcba9876543210"}
+    facts = dict(provenance_facts(replace(PROVENANCE, coders=coders)))
+    assert facts["Dictionaries"] == (
+        "./dictionaries/theirs, hash 0123456789ab, ./dictionaries/others, hash fedcba987654"
+    )
+
+
 def test_the_popover_of_a_number_shows_the_hook_site(ledger) -> None:
     first, *others = ledger.entries
     read = replace(first.provenance, asked={"hook_site": "blocks.15.hook_resid_pre"})

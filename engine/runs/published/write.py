@@ -168,7 +168,7 @@ def run_data(entry: Entry, asked: Collection[DisplayItem] | None) -> tuple[dict[
             files[file] = content
     provenance = fields_of(entry.provenance, but=("run_id",))
     # Left out where there are none, as in files from before runs had them.
-    for late in ("second", "sites", "read"):
+    for late in ("second", "sites", "coders", "read"):
         if not provenance[late]:
             del provenance[late]
     data = {

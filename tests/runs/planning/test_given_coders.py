@@ -12,7 +12,7 @@ import pytest
 from engine.errors import DataError, SpecError
 from engine.lab.sparse.coder import random_coder
 from engine.lab.sparse.saelens import write_saelens
-from engine.lab.sparse.saelens_config import CONFIG
+from engine.lab.sparse.saelens_config import CONFIG, folder_hash
 from engine.runs.assemble import assemble
 from engine.runs.published.write import write_published
 
@@ -54,6 +54,19 @@ def test_its_bytes_are_part_of_the_key(given: Any) -> None:
     write(given.root / "dictionaries/theirs", seed=1)
     (run,) = given.plan().runs
     assert (run.state, run.reason) == ("stale", f"dictionary {PATH} changed")
+
+
+def test_its_hash_is_part_of_the_provenance_here_and_where_it_is_published(given: Any) -> None:
+    folder = given.root / "dictionaries/theirs"
+    (entry,) = given.ledger().entries
+    assert entry.provenance.coders == {PATH: folder_hash(folder)}
+    with given.store() as store:
+        ledger = assemble(given.investigations()[0], store, given.plan())
+        write_published(ledger, given.root / "investigations/words/published")
+        store.remove(store.runs())
+    (entry,) = given.ledger(measure=False).entries
+    assert entry.state == "published"
+    assert entry.provenance.coders == {PATH: folder_hash(folder)}
 
 
 def test_an_experiment_without_one_is_what_it_was_before_the_family_had_the_field(given: Any) -> None:
