@@ -423,6 +423,11 @@ def decoder(weights: Mapping[str, Tensor], anatomy: Anatomy) -> Decoder:
     )
 
 
+def block(weights: Mapping[str, Tensor], anatomy: Anatomy, layer: int) -> Block:
+    """One block of a decoder, over weights named as Hugging Face names them: its own are enough."""
+    return _Reader(weights, LAYOUTS[anatomy.style], anatomy).block(layer)
+
+
 def _frequencies(frequencies: tuple[float, ...], device: torch.device) -> Tensor | None:
     return torch.tensor(frequencies, device=device) if frequencies else None
 
