@@ -138,7 +138,7 @@ def carry_out(
     else:
         calibrated = calibrations(root, project_sources(), measure=False)
     measured = execute_plan(plan, store, options)
-    reports = print_reports(plan, store, measured.outcomes)
+    reports = print_reports(plan, store, measured.outcomes, options.jobs)
     if not options.json:
         say("building the site ...")
     files = write_site(root, reports, calibrated, program, out, unchanged=known)

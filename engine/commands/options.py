@@ -13,7 +13,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print what a program may rea
 Models = Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be repeated.")]
 Force = Annotated[bool, typer.Option("--force", "--fresh", help="Measure even what is up to date.")]
 Jobs = Annotated[
-    int | None, typer.Option(min=1, help="Runs measured at once on this machine; decided by default.")
+    int | None, typer.Option(min=1, help="Processes at once on this machine; decided by default.")
 ]
 Cluster = Annotated[
     str | None, typer.Option(metavar="auto|HOST:PORT", help="Measure on this Ray cluster, from a node of it.")

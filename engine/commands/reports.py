@@ -18,8 +18,9 @@ from engine.publish.page_cache import PageCache
 from engine.publish.pages import marked, site_files
 from engine.publish.summary_cache import SummaryCache
 from engine.report.lint import Concern
-from engine.report.render import check_template, unprintable
-from engine.report.report_cache import ReportCache
+from engine.report.process_share import process_share
+from engine.report.render import RenderedReport, check_template, named_by, render, unprintable
+from engine.report.report_cache import ReportCache, report_hash
 from engine.runs.assemble import assemble
 from engine.runs.execution.events import Outcome
 from engine.runs.investigation import chosen_investigations, spec_paths
@@ -34,25 +35,53 @@ from engine.spec.schema import json_schema
 SHOWN_DIFFERENCES = 3
 """Values of a published file that differ which are told by name."""
 
+REPORTS_WORTH_A_PROCESS = 8
+"""Fewer are printed before another process has imported what prints them."""
+
 
 def print_reports(
     plan: Plan,
     store: RunStore,
     outcomes: dict[RunName, Outcome] | None = None,
+    jobs: int | None = None,
 ) -> list[Report]:
-    """Every investigation's ledger, and its template printed from it, or kept from the last printing."""
+    """Every investigation's ledger, and its template printed from it, or kept from the last printing.
+
+    Many that are to be printed anew are shared among `jobs` processes (None: as many as are worth it).
+    """
     cache = ReportCache(store.folder)
     library = assemble_library(plan, store, outcomes)
-    reports = []
+    rendered: dict[str, RenderedReport] = {}
+    keys: dict[str, str] = {}
+    waiting: dict[str, tuple[Library, str, Path]] = {}
     for slug, investigation in plan.investigations.items():
         path = investigation.template_path
         try:
-            rendered = cache.render(replace(library, own=slug), template_text(path), path)
-        except EngineError as error:  # one wrong template or claim leaves the others standing
-            rendered = unprintable(error, path)
-        reports.append(Report(library.ledgers[slug], rendered, investigation.folder))
+            text = template_text(path)
+            # No more than its text names goes to another process.
+            own = named_by(replace(library, own=slug), text)
+        except EngineError as error:
+            rendered[slug] = unprintable(error, path)
+            continue
+        keys[slug] = report_hash(own, text, path)
+        if known := cache.get(keys[slug]):
+            rendered[slug] = known
+        else:
+            waiting[slug] = own, text, path
+    with process_share(rendered_or_why_not, waiting, jobs, REPORTS_WORTH_A_PROCESS) as others:
+        for slug, printed_from in waiting.items():
+            report = others.take(slug) or rendered_or_why_not(*printed_from)
+            rendered[slug] = report if report.error else cache.keep(keys[slug], report)
     cache.prune()
-    return reports
+    return [Report(library.ledgers[s], rendered[s], i.folder) for s, i in plan.investigations.items()]
+
+
+def rendered_or_why_not(library: Library, text: str, path: Path) -> RenderedReport:
+    """A template printed; one wrong template or claim leaves the others standing."""
+    try:
+        return render(library, text, path)
+    except EngineError as error:
+        return unprintable(error, path)
 
 
 def assemble_library(

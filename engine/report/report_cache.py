@@ -33,13 +33,19 @@ class ReportCache:
 
     def render(self, ledgers: Ledger | Library, template_text: str, path: Path) -> RenderedReport:
         """The report as it was printed before, or printed now and kept. Raises as `render` does."""
-        if self.reports.folder is None:
-            return render(ledgers, template_text, path)
-        key = report_hash(ledgers, template_text, path)
-        if found := self.reports.get(key):
-            concerns = [Concern(**concern) for concern in found.pop("concerns")]
-            return RenderedReport(concerns=concerns, **found)
-        report = render(ledgers, template_text, path)
+        key = report_hash(ledgers, template_text, path) if self.reports.folder else ""
+        return self.get(key) or self.keep(key, render(ledgers, template_text, path))
+
+    def get(self, key: str) -> RenderedReport | None:
+        """The report that was kept under a `report_hash`; None where there is none."""
+        found = self.reports.get(key)
+        if not found:
+            return None
+        concerns = [Concern(**concern) for concern in found.pop("concerns")]
+        return RenderedReport(concerns=concerns, **found)
+
+    def keep(self, key: str, report: RenderedReport) -> RenderedReport:
+        """Keep a report under its `report_hash`, and hand it back."""
         self.reports.put(key, {name: value for name, value in asdict(report).items() if name != "error"})
         return report
 

@@ -8,9 +8,7 @@ with it but its run, which is tried once more in a new one.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,7 +30,7 @@ from engine.runs.execution.executor import (
     seldom,
     used_runs,
 )
-from engine.runs.execution.resources import limit_threads
+from engine.runs.execution.resources import begin_worker
 from engine.runs.execution.workbench import Workbench, answer_task
 from engine.runs.planning.keys import RunInputs
 from engine.runs.planning.plan import Plan, PlannedRun
@@ -199,10 +197,7 @@ def _log_of(job: Job) -> str:
 
 def _work(connection: Connection, maker: Callable[[], Sources], threads: int) -> None:
     """What a worker process does until its pipe or its parent ends."""
-    # Ctrl-C goes to every process of a terminal: the parent hears it and ends us, once.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    limit_threads(threads)  # before the sources import torch, which reads it once
+    begin_worker(threads)  # before the sources import torch
     bench = Workbench(maker())
     listen = seldom(connection.send, PROGRESS_SECONDS)
     with suppress(EOFError, ConnectionError):
@@ -220,13 +215,3 @@ def _answer(
         return load_run(task.store_folder, stored)
 
     return answer_task(bench, task, lambda: used_runs(upstream, load), log, listen)
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent has gone, however that ended: it would measure for nobody."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        # Returns once the parent has gone. `_exit`, since the main thread computes on and would hear no
-        # exception.
-        parent.join()
-        os._exit(1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import platform
 import resource
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,25 @@ def limit_threads(threads: int) -> None:
     for setting in THREAD_SETTINGS:
         # A lower limit that a person has set stays.
         os.environ[setting] = str(min(threads, int(os.environ.get(setting) or threads)))
+
+
+def begin_worker(threads: int) -> None:
+    """What a process that this program starts does first: compute on so many cores at most, hear no Ctrl-C,
+    and end with the process that started it."""
+    # Ctrl-C goes to every process of a terminal: the parent hears it and ends us, once.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    limit_threads(threads)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has gone, however that ended: it would work for nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # Returns once the parent has gone. `_exit`, since the main thread computes on and would hear no
+        # exception.
+        parent.join()
+        os._exit(1)
 
 
 def _cuda() -> Any:
