@@ -332,7 +332,7 @@ def _continued(
 @torch.no_grad()
 def _shared_prefix(model: HookedModel, prompts: list[list[int]], settings: _Settings) -> KVPrefix:
     """Keys and values of what all prompts begin with, under the edits; of nothing where it does not pay."""
-    n_shared = _common_start(prompts) if settings.share_prefix and model.is_plain else 0
+    n_shared = common_start(prompts) if settings.share_prefix and model.is_plain else 0
     if n_shared * (len(prompts) - 1) < WORTH_SHARING:
         return NO_PREFIX
     input_ids = torch.tensor([prompts[0][:n_shared]], device=model.device)
@@ -345,7 +345,7 @@ def _shared_prefix(model: HookedModel, prompts: list[list[int]], settings: _Sett
     return forward(model.decoder, model.embed(input_ids), edit=edit, keep_prefix=True).prefix
 
 
-def _common_start(prompts: list[list[int]]) -> int:
+def common_start(prompts: list[list[int]]) -> int:
     """How many tokens all prompts begin with alike, the last token of the shortest never among them."""
     shortest = min((len(ids) for ids in prompts), default=1)
     # Between the first and the last in order lie all others.
