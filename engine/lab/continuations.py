@@ -7,7 +7,7 @@ logit difference of the two, since the softmax has one denominator for both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.errors import DataError, ModelError
-from engine.lab.threads import side_by_side
+from engine.lab.prompt_batches import PromptBatch, read_prompts
 from engine.models.forward import NO_EDITS, Edit
+from engine.models.generate import common_start
 from engine.models.hooked import HookedModel
 from engine.models.sites import Site
 
-TOKENS_AT_ONCE = 1024  # of a batch with its padding: bounds the memory of activations
 UNEMBEDDED_AT_ONCE = 256  # positions: of 150,000 logits each, 150 MB
 
 
@@ -64,13 +64,12 @@ def log_probs(
     ModelError where an edit leaves numbers that are none: a coefficient beyond the range of the dtype.
     """
 
-    def read(batch: list[int]) -> Tensor:
-        return _log_probs(model, [texts.rows[i] for i in batch], [texts.starts[i] for i in batch], edit)
-
-    batches = list(similar_lengths([len(row) for row in texts.rows]))
-    found = np.empty(len(texts))
-    for batch, sums in zip(batches, side_by_side(read, batches, model.device), strict=True):
-        found[batch] = sums.cpu().numpy()
+    # The last token before the first that counts is computed in every text: what follows it is read there.
+    n_shared = common_start([list(row[:start]) for row, start in zip(texts.rows, texts.starts, strict=True)])
+    sums = read_prompts(
+        model, texts.rows, lambda batch: _log_probs(model, texts, batch), edit=edit, n_shared=n_shared
+    )
+    found = sums.cpu().numpy()
     if not np.isfinite(found).all():
         raise ModelError(
             "log-probabilities are not finite",
@@ -81,31 +80,18 @@ def log_probs(
     return found
 
 
-def similar_lengths(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Positions of texts in batches, the longest first, of at most TOKENS_AT_ONCE with their padding."""
-    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
-    while order:
-        size = max(1, TOKENS_AT_ONCE // lengths[order[0]])
-        yield order[:size]
-        order = order[size:]
-
-
-def _log_probs(
-    model: HookedModel, rows: list[Sequence[int]], starts: list[int], edit: Mapping[Site, Edit]
-) -> Float[Tensor, " text"]:
-    input_ids, mask, last = model.pad(rows)
-    resid = model.forward(input_ids, edit=edit, attention_mask=mask).resid
-    positions = torch.arange(input_ids.shape[1], device=model.device)
+def _log_probs(model: HookedModel, texts: Continuations, batch: PromptBatch) -> Float[Tensor, " text"]:
+    input_ids, _, last = model.pad([texts.rows[text] for text in batch.prompts])
+    positions = batch.first_position + torch.arange(batch.resid.shape[1], device=model.device)
     # The token at p is read from the stream at p - 1: positions start - 1 to last - 1.
-    first = torch.tensor(starts, device=model.device)[:, None] - 1
-    text, position = torch.nonzero((positions >= first) & (positions < last[:, None]), as_tuple=True)
-    sums = torch.zeros(len(rows), dtype=torch.float64, device=model.device)
+    first = torch.tensor([texts.starts[text] for text in batch.prompts], device=model.device)[:, None] - 1
+    text, place = torch.nonzero((positions >= first) & (positions < last[:, None]), as_tuple=True)
+    sums = torch.zeros(len(batch.prompts), dtype=torch.float64, device=model.device)
     # Only what counts is unembedded, since the vocabulary is the larger part of a small model's work.
     for piece in torch.arange(len(text), device=model.device).split(UNEMBEDDED_AT_ONCE):
-        at = (text[piece], position[piece])
-        logits = model.unembed(resid[at]).float()
-        tokens = input_ids[at[0], at[1] + 1]
+        logits = model.unembed(batch.resid[text[piece], place[piece]]).float()
+        tokens = input_ids[text[piece], positions[place[piece]] + 1]
         # ln softmax of the token alone: its logit minus log sum exp of all
         found = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
-        sums.index_add_(0, at[0], found.double())
+        sums.index_add_(0, text[piece], found.double())
     return sums

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.errors import DataError, ModelError
-from engine.lab import continuations
+from engine.lab import continuations, prompt_batches
 from engine.lab.continuations import Continuations, log_probs
 from engine.lab.directions import added
 from engine.models.hooked import HookedModel
@@ -43,9 +43,25 @@ def test_an_edit_is_made_at_every_position_and_the_batch_makes_no_difference(
     edit = {site_of("blocks.0.hook_resid_post", 2): added(torch.ones(32), 2.0)}
     together = log_probs(model, texts, edit)
     assert np.abs(together - log_probs(model, texts)).max() > 0.1
-    monkeypatch.setattr(continuations, "TOKENS_AT_ONCE", 1)
+    monkeypatch.setattr(prompt_batches, "TOKENS_AT_ONCE", 1)
     monkeypatch.setattr(continuations, "UNEMBEDDED_AT_ONCE", 2)
     np.testing.assert_allclose(log_probs(model, texts, edit), together, atol=1e-5)
+
+
+@pytest.mark.parametrize("edit", [{}, {site_of("blocks.1.hook_resid_pre", 2): added(torch.ones(32), 2.0)}])
+def test_a_start_that_all_texts_share_is_read_once_to_the_same_numbers(edit: dict) -> None:
+    model = micro_model("gpt2")
+    start = "Fact : The capital city of France is Paris and one red cat sat on two green dogs"
+    rows = model.token_ids(
+        [f"{start} {end}" for end in ("in the river", "in Rome", "in the tower of Madrid")]
+    )
+    for first in (3, len(start.split()), len(start.split()) + 1):
+        together = log_probs(model, Continuations(rows, [first - 2, first, first - 1]), edit)
+        alone = [
+            log_probs(model, Continuations([row], [at]), edit)[0]
+            for row, at in zip(rows, (first - 2, first, first - 1), strict=True)
+        ]
+        np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
 def test_the_difference_of_two_last_tokens_is_their_logit_difference() -> None:
