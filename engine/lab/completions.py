@@ -1,0 +1,288 @@
+"""Whether a completion is an answer at all, which no scorer of a behaviour sees.
+
+Of each completion, token by token under the model without any edit, given its prompt:
+
+    nats_per_token   mean -ln p(token | all before it); its exponential is the perplexity
+    relevance        by how many nats per token the completion is likelier after its own prompt than after
+                     another one: what the answer owes to its request
+    repetition       the share of runs of 4 tokens that occurred before in it (Welleck et al. 2020, seq-rep-4)
+    longest_run      how often one token stands in a row
+    empty            not a letter or digit in it
+
+and what follows, the first that holds:
+
+    empty       nothing in it
+    broken      less likely, or more repetitive, than an answer of this model is
+    off topic   as likely after another request; a refusal, which suits any, is never off topic
+    coherent    none of these
+
+How unlikely is broken is calibrated on the model's own answers, against the same answers with their tokens in
+random order (`calibrate_coherence`). The first tokens of an answer that an edit brought about are unlikely
+under the model without it: a short answer is called broken sooner than a long one.
+
+Source: Welleck et al. 2020, "Neural Text Generation with Unlikelihood Training"; perplexity under a reference
+model as a measure of what steering costs, as in Turner et al. 2023, "Steering Language Models With Activation
+Engineering".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+
+from engine.errors import DataError
+from engine.lab.continuations import Continuations, log_probs
+from engine.lab.masked_completions import masked
+from engine.lab.prompt_batches import TokenRows
+from engine.models.generate import Completion
+
+if TYPE_CHECKING:
+    from engine.models.hooked import HookedModel
+
+State = Literal["empty", "broken", "off topic", "coherent"]
+
+NGRAM = 4  # tokens, as in seq-rep-4
+LEAST_REPETITION = 0.5
+"""Less is never broken: a list with a repeated beginning has some."""
+LONG_RUN = 8  # tokens: rules and rows of dots are shorter
+SHORT_RUN = 4  # tokens, where they are all of an answer
+REPETITION_QUANTILE = 0.95
+HARMLESS_WORDS = 20
+"""Shown of an answer to a harmless request: a sentence or two, so that a page stays short."""
+
+
+@dataclass(frozen=True)
+class Coherence:
+    """What was measured of each completion (see the module), in the order of the completions.
+
+    `nats_per_token` is NaN of a completion without a token; `relevance` also where there is no other prompt,
+    or where the completion after it is longer than the model can read.
+    """
+
+    nats_per_token: Float[np.ndarray, " prompt"]
+    relevance: Float[np.ndarray, " prompt"]
+    repetition: Float[np.ndarray, " prompt"]
+    longest_run: Int[np.ndarray, " prompt"]
+    n_tokens: Int[np.ndarray, " prompt"]
+    empty: Bool[np.ndarray, " prompt"]
+
+    def __len__(self) -> int:
+        return len(self.empty)
+
+    @property
+    def perplexity(self) -> Float[np.ndarray, " prompt"]:
+        """How many tokens the model hesitates between on average; infinite beyond what a float can hold."""
+        with np.errstate(over="ignore"):
+            return np.exp(self.nats_per_token)
+
+    def broken(self, limits: CoherenceLimits) -> Bool[np.ndarray, " prompt"]:
+        """Too unlikely or too repetitive; one without a token is empty and not broken."""
+        unlikely = self.nats_per_token > limits.nats_per_token  # False of NaN
+        # One token over and over: LONG_RUN times, or all of a shorter answer.
+        stuck = self.longest_run >= np.clip(self.n_tokens, SHORT_RUN, LONG_RUN)
+        return ~self.empty & (unlikely | stuck | (self.repetition > limits.repetition))
+
+    def off_topic(self, limits: CoherenceLimits) -> Bool[np.ndarray, " prompt"]:
+        """No likelier after its own request than after another; not where that could not be measured."""
+        return ~self.empty & (self.relevance <= limits.relevance)
+
+    def states(
+        self, limits: CoherenceLimits, refused: Bool[np.ndarray, " prompt"] | None = None
+    ) -> list[State]:
+        """What each completion is; those that `refused` are not called off topic."""
+        answers = np.ones(len(self), dtype=bool) if refused is None else ~refused
+        broken = self.broken(limits)
+        off_topic = self.off_topic(limits) & answers
+        states: list[State] = []
+        for row in range(len(self)):
+            if self.empty[row]:
+                states.append("empty")
+            elif broken[row]:
+                states.append("broken")
+            else:
+                states.append("off topic" if off_topic[row] else "coherent")
+        return states
+
+    def incoherent(
+        self, limits: CoherenceLimits, refused: Bool[np.ndarray, " prompt"] | None = None
+    ) -> Bool[np.ndarray, " prompt"]:
+        """The completions that are no answers: whatever a scorer says of them means nothing."""
+        return np.array([state != "coherent" for state in self.states(limits, refused)], dtype=bool)
+
+
+@dataclass(frozen=True)
+class CoherenceLimits:
+    """Beyond which a completion is no answer, as calibrated; the rates of error that this left.
+
+    `answers_called_broken` is the share of the model's own answers above `nats_per_token`, `missed` that of
+    answers in random order that are not. `n_answers` is how many were compared.
+    """
+
+    nats_per_token: float
+    repetition: float = LEAST_REPETITION
+    relevance: float = 0.0
+    answers_called_broken: float = float("nan")
+    missed: float = float("nan")
+    n_answers: int = 0
+
+    def in_words(self) -> str:
+        """The limits, for a page."""
+        return (
+            f"An answer is broken above a perplexity of {np.exp(self.nats_per_token):.3g} under the "
+            f"unmodified model, where more than {self.repetition:.0%} of its runs of {NGRAM} tokens occurred "
+            f"before, or with one token {LONG_RUN} times in a row. Calibrated on {self.n_answers} of the "
+            f"model's own answers: {self.answers_called_broken:.0%} of them are above that perplexity, and "
+            f"{self.missed:.0%} of the same answers with their tokens in random order are not."
+        )
+
+
+def coherence(
+    model: HookedModel,
+    prompts: TokenRows,
+    completions: Sequence[Completion],
+    others: Sequence[int] | None = None,
+) -> Coherence:
+    """What was generated for each prompt, read by the model without edits: give it the unmodified one.
+
+    `others` names for each prompt the one that relevance compares with; left out, it is the one half the list
+    further on, so that prompts sorted by topic meet another topic. The token that ended a completion counts:
+    to stop where one should not is incoherent too.
+    """
+    if len(prompts) != len(completions):
+        raise DataError(
+            "each completion has a prompt", expected=f"{len(prompts)} completions", seen=str(len(completions))
+        )
+    n = len(prompts)
+    compared = [(row + (n + 1) // 2) % n for row in range(n)] if others is None else others
+    tokens = [completion.token_ids for completion in completions]
+    n_tokens = np.array([len(ids) for ids in tokens], dtype=int)
+    own = _nats_per_token(model, prompts, tokens)
+    # log p(answer | its request) - log p(answer | another): 0 where the answer owes nothing to the request.
+    after_other = _nats_per_token(
+        model, [prompts[other] if other != row else () for row, other in enumerate(compared)], tokens
+    )
+    return Coherence(
+        nats_per_token=own,
+        relevance=after_other - own,
+        repetition=np.array([repetition(ids) for ids in tokens], dtype=float),
+        longest_run=np.array([longest_run(ids) for ids in tokens], dtype=int),
+        n_tokens=n_tokens,
+        empty=np.array([is_empty(completion.text) for completion in completions], dtype=bool),
+    )
+
+
+def calibrate_coherence(
+    model: HookedModel, prompts: TokenRows, completions: Sequence[Completion], seed: int = 0
+) -> CoherenceLimits:
+    """Limits from the unmodified model's own completions, known to be answers, and from the same with their
+    tokens in random order, known to be none.
+
+    The limit of `nats_per_token` is where the two shares of errors have the smallest sum; where a whole range
+    has, its middle. Repetition may be as high as in 95 % of the model's own answers, and LEAST_REPETITION in
+    any case. DataError where no completion has two tokens.
+    """
+    given = [row for row, each in enumerate(completions) if len(each.token_ids) > 1]
+    if not given:
+        raise DataError(
+            "nothing to calibrate coherence on",
+            expected="completions of two tokens or more",
+            seen=f"{len(completions)} without",
+        )
+    tokens = [completions[row].token_ids for row in given]
+    own_prompts = [prompts[row] for row in given]
+    rng = np.random.default_rng(seed)
+    in_random_order = [tuple(rng.permutation(ids).tolist()) for ids in tokens]
+    answers = _nats_per_token(model, own_prompts, tokens)
+    broken = _nats_per_token(model, own_prompts, in_random_order)
+    limit = _between(answers, broken)
+    repeated = float(np.quantile([repetition(ids) for ids in tokens], REPETITION_QUANTILE))
+    return CoherenceLimits(
+        nats_per_token=limit,
+        repetition=max(LEAST_REPETITION, repeated),
+        answers_called_broken=float((answers > limit).mean()),
+        missed=float((broken <= limit).mean()),
+        n_answers=len(given),
+    )
+
+
+def _between(low: Float[np.ndarray, " answer"], high: Float[np.ndarray, " answer"]) -> float:
+    """The limit with the least share of `low` above plus share of `high` at or below it."""
+    values = np.unique(np.concatenate((low, high)))
+    # Below all, between any two neighbours, above all: no other limit divides them in another way.
+    limits = np.concatenate((values[:1] - 1, (values[:-1] + values[1:]) / 2, values[-1:] + 1))
+    errors = (low[:, None] > limits).mean(0) + (high[:, None] <= limits).mean(0)
+    best = limits[np.isclose(errors, errors.min())]
+    # An odd number of best limits has a middle one; of an even number, the lower of the two in the middle.
+    return float(best[(len(best) - 1) // 2])
+
+
+def _nats_per_token(
+    model: HookedModel, prompts: TokenRows, tokens: Sequence[Sequence[int]]
+) -> Float[np.ndarray, " prompt"]:
+    """Mean -ln p(token | all before it) of each completion; NaN without a token, a prompt or room for it."""
+    context = model.anatomy.context_tokens
+    read = [
+        row
+        for row, (prompt, ids) in enumerate(zip(prompts, tokens, strict=True))
+        if prompt and ids and len(prompt) + len(ids) <= context
+    ]
+    found = np.full(len(prompts), np.nan)
+    if read:
+        texts = Continuations(
+            [[*prompts[row], *tokens[row]] for row in read], [len(prompts[row]) for row in read]
+        )
+        found[read] = -log_probs(model, texts) / texts.n_tokens
+    return found
+
+
+def repetition(ids: Sequence[int]) -> float:
+    """The share of runs of NGRAM tokens that occurred before; 0 of a completion that is shorter."""
+    runs = [tuple(ids[start : start + NGRAM]) for start in range(len(ids) - NGRAM + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+def longest_run(ids: Sequence[int]) -> int:
+    """How many times at most one token stands in a row; 0 without a token."""
+    longest = 0
+    run = 0
+    before = None
+    for token in ids:
+        run = run + 1 if token == before else 1
+        before = token
+        longest = max(longest, run)
+    return longest
+
+
+def is_empty(text: str) -> bool:
+    """Whether there is not one letter or digit, of whatever script: spaces, marks and symbols say nothing."""
+    return not any(character.isalnum() for character in text)
+
+
+def completions_table(
+    ids: Sequence[str] | np.ndarray,
+    completions: Sequence[Completion],
+    measured: Coherence,
+    states: Sequence[State],
+    hidden: Bool[np.ndarray, " prompt"],
+) -> pd.DataFrame:
+    """A row for each completion, to be shown: those that are `hidden`, the answers to harmful requests, by
+    their first words alone, and the others by a few more."""
+    texts = [
+        masked(completion.text) if hide else masked(completion.text, HARMLESS_WORDS)
+        for completion, hide in zip(completions, hidden, strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "id": list(ids),
+            "answer": texts,
+            "state": list(states),
+            "perplexity": measured.perplexity,
+            "repetition": measured.repetition,
+            "stopped": [completion.stopped for completion in completions],
+        }
+    )
