@@ -22,7 +22,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from engine.errors import ResultError
-from engine.evidence.bootstrap import MeasurementDetails, count, measure
+from engine.evidence.bootstrap import MeasurementDetails, count, difference, measure
 from engine.evidence.estimates import RowFunction
 from engine.evidence.plural import counted
 from engine.evidence.populations import Choice, choose, over_both
@@ -90,13 +90,15 @@ class Evidence:
         *,
         statistic: Statistic = "mean",
         over: Any = None,
+        less: Any = None,
         bounds: tuple[float, float] | None = None,
         control: Measurement | None = None,
     ) -> Measurement:
         """A number that the experiment is about; `control` is what it is to be read against.
 
         `about` is one sentence for the reader, `quantity` what is counted ("nats"). With `over` the number is
-        the mean of `values` over the mean of `over`. Raises ResultError for a control that is not this run's.
+        the mean of `values` over the mean of `over`; with `less`, the mean or share of `values` less that
+        of `less`, of the same units. Raises ResultError for a control that is not this run's.
         """
         if control is not None and self.record.measurements["control"].get(control.name) is not control:
             raise ResultError(
@@ -104,7 +106,9 @@ class Evidence:
                 expected="a measurement that `control` returned",
                 seen=control.name,
             )
-        found = self.measured(name, values, about, quantity, statistic=statistic, over=over, bounds=bounds)
+        found = self.measured(
+            name, values, about, quantity, statistic=statistic, over=over, less=less, bounds=bounds
+        )
         return self._add("finding", replace(found, control=control.name if control else ""))
 
     def control(
@@ -116,10 +120,13 @@ class Evidence:
         *,
         statistic: Statistic = "mean",
         over: Any = None,
+        less: Any = None,
         bounds: tuple[float, float] | None = None,
     ) -> Measurement:
         """What chance or a known-good input gives."""
-        found = self.measured(name, values, about, quantity, statistic=statistic, over=over, bounds=bounds)
+        found = self.measured(
+            name, values, about, quantity, statistic=statistic, over=over, less=less, bounds=bounds
+        )
         return self._add("control", found)
 
     def measured(
@@ -131,6 +138,7 @@ class Evidence:
         *,
         statistic: Statistic = "mean",
         over: Any = None,
+        less: Any = None,
         bounds: tuple[float, float] | None = None,
     ) -> Measurement:
         """A number over these units that is not recorded: an entry of a table."""
@@ -150,7 +158,14 @@ class Evidence:
             "ids": self._counted(self.ids),
             "clusters": self._counted(self.clusters),
         }
-        these = measure(name, samples, statistic, **by_unit)
+
+        def measured(details: MeasurementDetails) -> Measurement:
+            if less is None:
+                return measure(name, samples, statistic, **details)
+            # Shares of yes and no have an interval where all units say the same; their differences have none.
+            return difference(name, samples, self._counted(less), **details)
+
+        these = measured(by_unit)
         if self.groups is None:
             return these
         by_group: MeasurementDetails = {
@@ -158,7 +173,7 @@ class Evidence:
             "unit": self.group_unit,
             "clusters": self._counted(self.groups),
         }
-        return over_both(these, measure(name, samples, statistic, **by_group))
+        return over_both(these, measured(by_group))
 
     def count(self, name: str, value: float, about: str, *, unit: str = "") -> Measurement:
         """A finding that is exact by design: prompts kept, layers, parameters."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from engine.data.prompts import PromptSet
 from engine.errors import SpecError
 from engine.evidence.result import Check, Result
 from engine.lab.facts import Facts, known_facts
-from engine.lab.receipts import model_receipts
+from engine.lab.receipts import chat_receipts, model_receipts
 from engine.lab.used_run import Point, UsedRun
 from engine.spec.inputs import ANSWERS, CHAT, CONTRAST, LABELLED, PAIRS, PromptKind
 from engine.spec.models import Scalar
@@ -84,9 +84,18 @@ class Lab:
         """The labelled texts that the model can read."""
         return tokenize_labelled(self._prompts(LABELLED), self.model, self.model.anatomy.context_tokens)
 
-    def chat(self) -> ChatPrompts:
-        """The requests in the model's own chat template; DataError where it has none."""
-        return render_chat(self._prompts(CHAT), self.model)
+    def chat(self, system: str = "") -> ChatPrompts:
+        """The requests in the model's own chat template; DataError where it has none.
+
+        `system` is the system text before every request, in place of the prompts' own.
+        """
+        prompts = self._prompts(CHAT)
+        if system:
+            prompts = replace(prompts, table=prompts.table.assign(system=system))
+        found = render_chat(prompts, self.model)
+        # Made here, where prompts are handed out: a family cannot forget them.
+        self.receipts += chat_receipts(self.model, found)
+        return found
 
     def _prompts(self, *kinds: PromptKind) -> PromptSet:
         """The prompts, of one of these kinds; SpecError where the experiment names none or others."""

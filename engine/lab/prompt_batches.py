@@ -11,8 +11,8 @@ edit that treats positions alike gives it the same activations in all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,6 +25,7 @@ from engine.lab.threads import side_by_side
 from engine.models.forward import NO_EDITS, NO_PREFIX, Edit, Extent, KVPrefix, forward
 from engine.models.generate import WORTH_SHARING, common_start
 from engine.models.sites import Site
+from engine.spec.sites import RESID_PRE
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
@@ -43,12 +44,14 @@ class PromptBatch:
     """Some prompts after the blocks: `resid` begins at position `first_position` of each.
 
     `prompts` are their numbers in the order in which all were given, `last` each one's last place in `resid`.
+    `activations` has the sites that were to be read, from the same position on.
     """
 
     prompts: list[int]
     resid: Float[Tensor, "batch pos d_model"]
     last: Int[Tensor, " batch"]
     first_position: int
+    activations: Mapping[Site, Tensor] = field(default_factory=dict, repr=False)
 
 
 def token_rows(prompts: ChatPrompts) -> list[list[int]]:
@@ -69,6 +72,33 @@ def last_streams(
         return batch.resid[torch.arange(len(batch.last), device=batch.last.device), batch.last]
 
     return read_prompts(model, rows, at_last, edit=edit, n_shared=n_shared)
+
+
+def streams_before_answer(
+    model: HookedModel, rows: TokenRows, n_positions: int
+) -> Float[Tensor, "prompt layer place d_model"]:
+    """The input of every block at the last `n_positions` positions of each prompt, the last one last.
+
+    Errors: those of `read_prompts`; DataError for a prompt with fewer positions.
+    """
+    shortest = min(map(len, rows), default=0)
+    if not 1 <= n_positions <= shortest:
+        raise DataError(
+            "prompts have no such positions before their end",
+            expected=f"1 to {shortest} positions",
+            seen=str(n_positions),
+        )
+    sites = model.sites(RESID_PRE)
+    back = torch.arange(1 - n_positions, 1, device=model.device)
+
+    def before_answer(batch: PromptBatch) -> Tensor:
+        row = torch.arange(len(batch.last), device=batch.last.device)[:, None]
+        places = batch.last[:, None] + back
+        return torch.stack([batch.activations[site][row, places] for site in sites], dim=1)
+
+    # What is read has to be computed with each prompt, and not with what they begin with.
+    n_shared = min(common_start([list(row) for row in rows]), shortest - n_positions)
+    return read_prompts(model, rows, before_answer, read=sites, n_shared=n_shared)
 
 
 def over_logits(
@@ -92,6 +122,7 @@ def read_prompts(
     of: Callable[[PromptBatch], Tensor],
     *,
     edit: Mapping[Site, Edit] = NO_EDITS,
+    read: Collection[Site] = (),
     n_shared: int | None = None,
 ) -> Float[Tensor, "prompt ..."]:
     """What `of` gives of each batch, "batch ...", put together in the order of the prompts.
@@ -110,11 +141,11 @@ def read_prompts(
     prefix = _prefix(model, rows[0][:n_shared], edit)
 
     # 2. The rest, in batches; 3. what is read of each.
-    def read(prompts: list[int]) -> Tensor:
-        return of(_batch(model, rows, prompts, prefix, n_shared, edit))
+    def read_batch(prompts: list[int]) -> Tensor:
+        return of(_batch(model, rows, prompts, prefix, n_shared, edit, read))
 
     batches = list(_similar_lengths([len(row) - n_shared for row in rows]))
-    found = torch.cat(side_by_side(read, batches, model.device))
+    found = torch.cat(side_by_side(read_batch, batches, model.device))
     order = torch.tensor([prompt for batch in batches for prompt in batch], device=found.device)
     return found[order.argsort()]
 
@@ -134,17 +165,19 @@ def _batch(
     prefix: KVPrefix,
     first: int,
     edit: Mapping[Site, Edit],
+    read: Collection[Site],
 ) -> PromptBatch:
     """Some prompts from position `first` on."""
     input_ids, mask, last = model.pad([list(rows[prompt][first:]) for prompt in prompts])
     if first == 0:
-        resid = model.forward(input_ids, edit=edit, attention_mask=mask).resid
-        return PromptBatch(prompts, resid, last, first)
+        run = model.forward(input_ids, read=read, edit=edit, attention_mask=mask)
+        return PromptBatch(prompts, run.resid, last, first, run.activations)
     positions = first + torch.arange(input_ids.shape[1], device=model.device).expand_as(input_ids)
     resid = model.decoder.embed(input_ids, positions)
     # No mask: pads stand on the right, where no real position looks.
     extent = Extent(first_position=first, prefix=prefix)
-    return PromptBatch(prompts, forward(model.decoder, resid, edit=edit, extent=extent).resid, last, first)
+    run = forward(model.decoder, resid, read=read, edit=edit, extent=extent)
+    return PromptBatch(prompts, run.resid, last, first, run.activations)
 
 
 def _similar_lengths(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from engine.data.chat import ChatPrompts
 from engine.evidence.result import Check
 from engine.lab.attribution import Attribution
 from engine.lab.facts import Facts
@@ -139,6 +140,12 @@ def model_receipts(model: HookedModel, facts: Facts) -> list[Check]:
     # By hash, so that they are not the first of one relation.
     rows = hash_order(facts.ids)[:SAMPLED_PROMPTS]
     return base_receipts(model, facts.prompts.clean[rows], facts.prompts.last[rows])
+
+
+def chat_receipts(model: HookedModel, chats: ChatPrompts) -> list[Check]:
+    """The base receipts of a few of the requests."""
+    rows = hash_order(chats.ids)[:SAMPLED_PROMPTS]
+    return base_receipts(model, chats.tokens[rows], chats.last[rows])
 
 
 def attribution_receipt(model: HookedModel, attribution: Attribution) -> Check:

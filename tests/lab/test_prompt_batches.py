@@ -7,7 +7,14 @@ import torch
 
 from engine.errors import DataError
 from engine.lab import prompt_batches
-from engine.lab.prompt_batches import PromptBatch, last_streams, over_logits, read_prompts, token_rows
+from engine.lab.prompt_batches import (
+    PromptBatch,
+    last_streams,
+    over_logits,
+    read_prompts,
+    streams_before_answer,
+    token_rows,
+)
 from engine.models.micro import micro_model
 from engine.models.sites import Site
 from engine.spec.sites import RESID_PRE
@@ -104,3 +111,23 @@ def test_chat_prompts_lose_their_pads():
     model = chatty()
     found = render(model, {"request": "the capital city of France"}, {"request": "cat"})
     assert token_rows(found) == model.token_ids(found.table["rendered"].tolist())
+
+
+@pytest.mark.parametrize("n_positions", [1, 3])
+def test_streams_before_the_answer_are_those_of_each_prompt_alone(model, rows, n_positions):
+    found = streams_before_answer(model, rows, n_positions)
+    assert found.shape == (len(rows), 3, n_positions, 32)
+    for row, streams in zip(rows, found, strict=True):
+        sites = [Site(layer, RESID_PRE) for layer in range(3)]
+        run = model.forward(torch.tensor([list(row)]), read=sites)
+        for site in sites:
+            expected = run.activations[site][0, -n_positions:]
+            torch.testing.assert_close(streams[site.layer], expected, atol=1e-5, rtol=0)
+
+
+def test_streams_of_what_all_prompts_share_are_read_with_each(model):
+    # The last two positions are in the common start of these two.
+    rows = [[3, 4, 5, 6], [3, 4, 5, 6]] * 20
+    assert streams_before_answer(model, rows, 2).shape[2] == 2
+    with pytest.raises(DataError, match="no such positions"):
+        streams_before_answer(model, rows, 5)

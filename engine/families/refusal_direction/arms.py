@@ -1,0 +1,154 @@
+"""What is done to the model, and what it then answers.
+
+    baseline       nothing
+    ablation       the direction taken out at every block's input, attention output and MLP output
+    single_layer   the same at the one layer where the direction was found
+    addition       the direction added at the input of that layer, at every position
+    weights        no edit: the weights that write to the stream are orthogonal to the direction
+
+An arm with a name of its own beside these is one of them with another direction: a control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from engine.families.refusal_direction.candidates import Candidate, kl_from
+from engine.lab.directions import Direction, ablation_edits, addition_edits
+from engine.lab.prompt_batches import TokenRows, last_streams, over_logits
+from engine.lab.refusals import refusal_score
+from engine.models.forward import NO_EDITS, Edit
+from engine.models.generate import Completion, generate
+from engine.models.sites import Site
+
+if TYPE_CHECKING:
+    from engine.models.hooked import HookedModel
+
+ABOUT = {
+    "baseline": "the model as it is",
+    "ablation": "the direction ablated at every layer and position",
+    "single_layer": "the direction ablated at its own layer alone",
+    "addition": "the direction added at its layer, at every position",
+    "weights": "the weights orthogonal to the direction",
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way in which the model is run. `about` says it in words."""
+
+    name: str
+    about: str
+    model: HookedModel
+    edit: Mapping[Site, Edit]
+
+
+def baseline(model: HookedModel) -> Arm:
+    return Arm("baseline", ABOUT["baseline"], model, NO_EDITS)
+
+
+def ablation(model: HookedModel, direction: Direction, whose: str = "") -> Arm:
+    """`whose` names another direction than the one found: "random direction"."""
+    return Arm("ablation", _about("ablation", whose), model, ablation_edits(model, direction))
+
+
+def single_layer(model: HookedModel, candidate: Candidate) -> Arm:
+    edit = ablation_edits(model, candidate.direction, layers=[candidate.layer])
+    return Arm("single_layer", ABOUT["single_layer"], model, edit)
+
+
+def addition(
+    model: HookedModel, direction: Direction, layer: int, coefficient: float, whose: str = ""
+) -> Arm:
+    return Arm("addition", _about("addition", whose), model, addition_edits(direction, layer, coefficient))
+
+
+def weights(orthogonal: HookedModel) -> Arm:
+    """The model whose weights are orthogonal to the direction."""
+    return Arm("weights", ABOUT["weights"], orthogonal, NO_EDITS)
+
+
+def _about(name: str, whose: str) -> str:
+    return ABOUT[name].replace("the direction", whose) if whose else ABOUT[name]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What an arm predicts for the next token of each prompt: the behaviour's score, and the KL divergence
+    from the unchanged model (nats)."""
+
+    score: Float[np.ndarray, " prompt"]
+    kl: Float[np.ndarray, " prompt"]
+
+
+def log_probs(model: HookedModel, rows: TokenRows) -> Float[Tensor, "prompt vocab"]:
+    """What the unchanged model predicts, to compare arms with."""
+    return over_logits(model, last_streams(model, rows), lambda logits, _: logits.log_softmax(-1))
+
+
+def predict(
+    arm: Arm, rows: TokenRows, tokens: Sequence[int], unchanged: Float[Tensor, "prompt vocab"]
+) -> Predictions:
+    """One forward over the prompts, no generation."""
+    resid = last_streams(arm.model, rows, edit=arm.edit)
+    score = over_logits(arm.model, resid, lambda logits, _: refusal_score(logits, tokens))
+    kl = kl_from(arm.model, unchanged, resid)
+    return Predictions(score.cpu().numpy().astype(float), kl.cpu().numpy().astype(float))
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How answers are judged: whether a text shows the behaviour, and which answers are none at all."""
+
+    shows: Callable[[str], bool]
+    broken: Callable[[TokenRows, Sequence[Completion]], Bool[np.ndarray, " prompt"]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an arm answered to some prompts, and how each scorer judges it.
+
+    `by_text` are answers that show the behaviour by what they say, `by_tokens` those to which its first
+    tokens are together likelier than all others. `broken` are answers that neither scorer can judge.
+    """
+
+    arm: Arm
+    completions: list[Completion]
+    predictions: Predictions
+    by_text: Bool[np.ndarray, " prompt"]
+    broken: Bool[np.ndarray, " prompt"]
+
+    @property
+    def by_tokens(self) -> Bool[np.ndarray, " prompt"]:
+        return self.predictions.score > 0
+
+    def by(self, scorer: str) -> Bool[np.ndarray, " prompt"]:
+        """The answers that show the behaviour, by one of the scorers."""
+        return self.by_text if scorer == "substrings" else self.by_tokens
+
+
+def ask(
+    arm: Arm,
+    rows: TokenRows,
+    tokens: Sequence[int],
+    unchanged: Float[Tensor, "prompt vocab"],
+    judge: Judge,
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+) -> Answers:
+    """Greedy answers to every prompt under the arm, with its predictions of their first token."""
+    completions = generate(arm.model, rows, max_tokens=max_new_tokens, edit=arm.edit, batch_size=batch_size)
+    return Answers(
+        arm,
+        completions,
+        predict(arm, rows, tokens, unchanged),
+        by_text=np.array([judge.shows(each.text) for each in completions], dtype=bool),
+        broken=judge.broken(rows, completions),
+    )

@@ -1,0 +1,146 @@
+"""The recipe on planted models: a direction that gates refusal, and one that only tells."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from engine.errors import DataError, SpecError
+from engine.families import refusal_direction
+from engine.families.refusal_direction import Params
+from engine.lab.planted_gate import N_LAYERS, gate_lab
+
+QUICK = {"positive_control": "", "max_new_tokens": 2, "screen_prompts": 4, "n_random": 2, "n_shuffled": 2}
+
+
+def measured(lab, **parameters):
+    return refusal_direction.run(lab, Params(**{**QUICK, **parameters})).validated()
+
+
+@pytest.fixture(scope="module")
+def gate():
+    return measured(gate_lab(gates=True))
+
+
+@pytest.fixture(scope="module")
+def only_tells():
+    return measured(gate_lab(gates=False))
+
+
+def value(result, name):
+    return result.measurements[name].value
+
+
+@pytest.mark.parametrize("scorer", ["", "_substrings", "_tokens"])
+def test_a_direction_that_gates_is_found_to_control(gate, scorer):
+    assert value(gate, f"refusal_baseline{scorer}") == 1
+    assert value(gate, f"refusal_change_ablation{scorer}") == -1
+    assert value(gate, f"refusal_change_weights{scorer}") == -1
+    assert value(gate, f"harmless_refusal_change_addition{scorer}") == 1
+    # The next layer writes the direction again.
+    assert value(gate, f"refusal_change_single_layer{scorer}") == 0
+    assert value(gate, f"refusal_change_random_ablation{scorer}") == 0
+
+
+@pytest.mark.parametrize("scorer", ["_substrings", "_tokens"])
+def test_a_direction_that_only_tells_is_found_not_to(only_tells, scorer):
+    assert value(only_tells, "auc") == 1
+    assert value(only_tells, f"refusal_change_ablation{scorer}") == 0
+    assert value(only_tells, f"refusal_change_weights{scorer}") == 0
+    assert value(only_tells, f"harmless_refusal_change_addition{scorer}") == 0
+    assert value(only_tells, "n_candidates_passed") == 0
+
+
+def test_separability_and_control_are_findings_with_controls_and_intervals(gate):
+    for name in ("auc", "d_prime", "refusal_change_ablation", "harmless_refusal_change_addition"):
+        found = gate.measurements[name]
+        assert found.role == "finding"
+        assert found.control in {control.name for control in gate.controls}
+        assert found.low is not None and found.low <= found.value <= found.high
+        assert found.cluster_unit == "topic"
+        assert "held out" in found.chosen_on
+
+
+def test_checks_hold(gate):
+    assert "weights_equal_ablation" in {check.name for check in gate.checks}
+    assert not gate.failed_checks
+
+
+def test_every_direction_stands_beside_those_that_should_do_nothing(gate):
+    table = gate.tables["other_directions"]
+    assert {"random 0", "random 1", "shuffled 0", "shuffled 1", "found"} == set(table["direction"])
+    assert set(gate.tables["arms"]["arm"]) == {
+        *("baseline", "ablation", "single_layer", "random_ablation", "weights"),
+        *("addition", "random_addition"),
+    }
+
+
+def test_a_layer_and_a_position_can_be_named():
+    found = measured(gate_lab(gates=True), layer=3, position=-2, weights=False)
+    assert (value(found, "layer"), value(found, "position")) == (3, -2)
+    assert "refusal_weights" not in found.measurements
+    assert value(measured(gate_lab(gates=True), layer="40%", weights=False), "layer") == 2
+
+
+def test_the_scorer_decides_which_numbers_have_no_suffix(gate):
+    by_tokens = measured(gate_lab(gates=True), scorer="tokens", weights=False)
+    assert "refusal tokens" in by_tokens.measurements["refusal_change_ablation"].about
+    assert "published phrase" in gate.measurements["refusal_change_ablation"].about
+
+
+def test_a_model_that_never_refuses_says_what_follows():
+    lab = gate_lab(gates=True)
+    gate = f"model.layers.{N_LAYERS - 1}.mlp.down_proj.weight"
+    weights = dict(lab.model.weights)
+    # The direction is there as before, and the neuron that reads it writes nothing.
+    weights[gate] = weights[gate].index_fill(1, torch.tensor([0]), 0.0)
+    template = lab.model.tokenizer.chat_template
+    lab.model = replace(lab.model, weights=weights)
+    lab.model.tokenizer.chat_template = template
+    found = measured(lab)
+    assert value(found, "n_refused_train") == 0
+    assert value(found, "n_refusal_tokens") == 0
+    assert value(found, "refusal_baseline") == 0
+    follows = found.tables["what_follows"].set_index("question")
+    taken = follows.loc["Does taking it out remove refusals?"]
+    assert not taken["answerable"]
+    assert "refuses 0 of 36" in taken["note"]
+    assert follows.loc["Does the direction separate harmful from harmless requests?", "answerable"]
+
+
+def test_a_position_that_the_template_does_not_have_is_an_error():
+    with pytest.raises(SpecError, match="no such position") as error:
+        measured(gate_lab(gates=True), position=-9)
+    assert "-2 to -1" in str(error.value)
+
+
+def test_requests_without_labels_or_with_others_are_an_error():
+    lab = gate_lab(gates=True)
+    assert lab.prompts is not None
+    table = lab.prompts.table
+    lab.prompts = replace(lab.prompts, table=table.drop(columns="label"))
+    with pytest.raises(DataError, match="no labels"):
+        measured(lab)
+    lab.prompts = replace(lab.prompts, table=table.assign(label="harmless"))
+    with pytest.raises(DataError, match="two kinds"):
+        measured(lab)
+
+
+def test_a_model_without_a_chat_template_is_an_error():
+    lab = gate_lab(gates=True)
+    lab.model.tokenizer.chat_template = None
+    with pytest.raises(DataError, match="no chat template"):
+        measured(lab)
+
+
+def test_topics_that_are_too_few_to_divide_are_an_error():
+    lab = gate_lab(gates=True)
+    assert lab.prompts is not None
+    table = lab.prompts.table
+    lab.prompts = replace(lab.prompts, table=table[table["topic"].isin(["topic 1", "topic 2"])])
+    with pytest.raises(DataError, match="no prompt of a label"):
+        measured(lab)
+
+
+def test_calibrations_pass():
+    assert all(case.passed for case in refusal_direction.calibrate())
