@@ -199,3 +199,20 @@ def test_units_that_are_picked_keep_their_names_and_groups():
     where = same.control("depth", values, "Depth.")
     assert (picked.n, picked.n_clusters) == (5, len(set(groups[index])))
     assert (picked.low, picked.high) == (where.low, where.high)
+
+
+def test_a_change_of_a_share_is_what_was_gained_less_what_was_lost():
+    before = np.arange(40) < 30
+    after = np.arange(40) >= 25
+    groups = np.repeat([f"topic {i}" for i in range(10)], 4)
+    ev = Evidence("prompt", IDS, groups=groups, group_unit="topic")
+    found = ev.finding("change", after & ~before, "Change.", less=before & ~after, bounds=(-1.0, 1.0))
+    assert found.value == pytest.approx(after.mean() - before.mean())
+    assert found.low is not None and found.high is not None
+    assert found.low < found.value < found.high
+    assert found.cluster_replicates is not None
+    # All lost: differences of the units are -1 throughout, of which no interval could be made.
+    everything = np.ones(40, dtype=bool)
+    all_lost = ev.finding("all", ~everything, "All lost.", less=everything, bounds=(-1.0, 1.0))
+    assert (all_lost.value, all_lost.low) == (-1, -1)
+    assert all_lost.high is not None and -1 < all_lost.high < 0
