@@ -43,8 +43,21 @@ from engine.data.prompts import load_prompts
 from engine.errors import SpecError
 from engine.evidence.builder import Evidence
 from engine.evidence.result import Calibration, Check, Measurement, Result
-from engine.families.refusal_direction import arms
-from engine.families.refusal_direction.arms import Answers, Arm, Judge, Predictions, ask, log_probs, predict
+from engine.families.refusal_direction.arms import (
+    ABOUT,
+    Answers,
+    Arm,
+    Judge,
+    Predictions,
+    ablation_arm,
+    addition_arm,
+    ask,
+    baseline_arm,
+    log_probs,
+    predict,
+    single_layer_arm,
+    weights_arm,
+)
 from engine.families.refusal_direction.candidates import Limits
 from engine.families.refusal_direction.findings import Rates, arms_table, evidence_over, score_change
 from engine.families.refusal_direction.other_directions import (
@@ -343,18 +356,18 @@ class HeldOut:
         noun = NOUNS["random"]
         # Made one after the other: orthogonal weights are a second model while they are used.
         harmful: dict[str, Callable[[], Arm]] = {
-            "baseline": lambda: arms.baseline(model),
-            "ablation": lambda: arms.ablation(model, direction),
-            "single_layer": lambda: arms.single_layer(model, chosen),
-            "random_ablation": lambda: arms.ablation(model, drawn, noun),
+            "baseline": lambda: baseline_arm(model),
+            "ablation": lambda: ablation_arm(model, direction),
+            "single_layer": lambda: single_layer_arm(model, chosen),
+            "random_ablation": lambda: ablation_arm(model, drawn, noun),
         }
         if self.can_orthogonalize:
-            harmful["weights"] = lambda: arms.weights(orthogonalized(model, direction))
+            harmful["weights"] = lambda: weights_arm(orthogonalized(model, direction))
         harmless: dict[str, Callable[[], Arm]] = {
-            "baseline": lambda: arms.baseline(model),
-            "addition": lambda: arms.addition(model, direction, chosen.layer, times),
-            "ablation": lambda: arms.ablation(model, direction),
-            "random_addition": lambda: arms.addition(model, drawn, chosen.layer, times, noun),
+            "baseline": lambda: baseline_arm(model),
+            "addition": lambda: addition_arm(model, direction, chosen.layer, times),
+            "ablation": lambda: ablation_arm(model, direction),
+            "random_addition": lambda: addition_arm(model, drawn, chosen.layer, times, noun),
         }
         n = len(harmful) + len(harmless)
         found: dict[bool, dict[str, Answers]] = {True: {}, False: {}}
@@ -385,8 +398,8 @@ class HeldOut:
         layer = self.learned.selection.chosen.layer
         times = self.params.coefficient
         return {
-            True: arms.ablation(model, direction, noun),
-            False: arms.addition(model, direction, layer, times, noun),
+            True: ablation_arm(model, direction, noun),
+            False: addition_arm(model, direction, layer, times, noun),
         }
 
     def rows(self, harmful: bool) -> list[list[int]]:
@@ -470,22 +483,20 @@ def report_costs(
     model = held.lab.model
     chosen = held.learned.selection.chosen
     predictions = {name: answers.predictions for name, answers in harmless.items() if name != "baseline"}
-    predictions["single_layer"] = held.predict(arms.single_layer(model, chosen), harmful=False)
-    drawn = arms.ablation(model, others["random"][0], NOUNS["random"])
+    predictions["single_layer"] = held.predict(single_layer_arm(model, chosen), harmful=False)
+    drawn = ablation_arm(model, others["random"][0], NOUNS["random"])
     predictions["random_ablation"] = held.predict(drawn, harmful=False)
     about = (
         "Mean KL divergence of the next-token prediction on harmless requests, {}, from the unchanged model."
     )
     controls = {}
     for kind in ("ablation", "addition"):
-        words = about.format(arms.ABOUT[kind].replace("the direction", NOUNS["random"]))
+        words = about.format(ABOUT[kind].replace("the direction", NOUNS["random"]))
         kl = predictions[f"random_{kind}"].kl
         controls[kind] = over.control(f"kl_random_{kind}", kl, words, "nats")
     for name in ("ablation", "single_layer", "addition"):
         control = controls["addition" if name == "addition" else "ablation"]
-        over.finding(
-            f"kl_{name}", predictions[name].kl, about.format(arms.ABOUT[name]), "nats", control=control
-        )
+        over.finding(f"kl_{name}", predictions[name].kl, about.format(ABOUT[name]), "nats", control=control)
 
 
 def report_completions(
@@ -543,7 +554,7 @@ def report_scores(
                 )
         for kind, changes in moved.items():
             name = "ablation" if kind else "addition"
-            about = f"{arms.ABOUT[name].replace('the direction', NOUNS[noun])}; mean of {len(directions)}"
+            about = f"{ABOUT[name].replace('the direction', NOUNS[noun])}; mean of {len(directions)}"
             values = np.mean(changes, axis=0)
             controls[noun, kind] = score_change(over[kind], f"{noun}_{name}", about, values, kind, None)
     for kind, of_kind in answers.items():

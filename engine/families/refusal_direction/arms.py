@@ -49,27 +49,27 @@ class Arm:
     edit: Mapping[Site, Edit]
 
 
-def baseline(model: HookedModel) -> Arm:
+def baseline_arm(model: HookedModel) -> Arm:
     return Arm("baseline", ABOUT["baseline"], model, NO_EDITS)
 
 
-def ablation(model: HookedModel, direction: Direction, whose: str = "") -> Arm:
+def ablation_arm(model: HookedModel, direction: Direction, whose: str = "") -> Arm:
     """`whose` names another direction than the one found: "random direction"."""
     return Arm("ablation", _about("ablation", whose), model, ablation_edits(model, direction))
 
 
-def single_layer(model: HookedModel, candidate: Candidate) -> Arm:
+def single_layer_arm(model: HookedModel, candidate: Candidate) -> Arm:
     edit = ablation_edits(model, candidate.direction, layers=[candidate.layer])
     return Arm("single_layer", ABOUT["single_layer"], model, edit)
 
 
-def addition(
+def addition_arm(
     model: HookedModel, direction: Direction, layer: int, coefficient: float, whose: str = ""
 ) -> Arm:
     return Arm("addition", _about("addition", whose), model, addition_edits(direction, layer, coefficient))
 
 
-def weights(orthogonal: HookedModel) -> Arm:
+def weights_arm(orthogonal: HookedModel) -> Arm:
     """The model whose weights are orthogonal to the direction."""
     return Arm("weights", ABOUT["weights"], orthogonal, NO_EDITS)
 

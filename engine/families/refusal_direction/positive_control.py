@@ -16,8 +16,14 @@ import numpy as np
 from engine.data.chat import render_chat
 from engine.data.prompts import PromptSet
 from engine.evidence.builder import Evidence
-from engine.families.refusal_direction import arms
-from engine.families.refusal_direction.arms import Arm, Judge
+from engine.families.refusal_direction.arms import (
+    Arm,
+    Judge,
+    ablation_arm,
+    addition_arm,
+    baseline_arm,
+    single_layer_arm,
+)
 from engine.families.refusal_direction.findings import CHANGE, changed, evidence_over
 from engine.families.refusal_direction.recipe import (
     Learned,
@@ -74,18 +80,18 @@ def positive_control(
     direction = chosen.direction
     drawn = random_directions(direction, 1, told.seed)[0]
     coefficient = recipe(requests).coefficient
-    unchanged = arms.baseline(model)
+    unchanged = baseline_arm(model)
     by_kind = {
         True: {
             "baseline": unchanged,
-            "ablation": arms.ablation(model, direction),
-            "single_layer": arms.single_layer(model, chosen),
-            "random_ablation": arms.ablation(model, drawn, "a random direction"),
+            "ablation": ablation_arm(model, direction),
+            "single_layer": single_layer_arm(model, chosen),
+            "random_ablation": ablation_arm(model, drawn, "a random direction"),
         },
         False: {
             "baseline": unchanged,
-            "addition": arms.addition(model, direction, chosen.layer, coefficient),
-            "random_addition": arms.addition(model, drawn, chosen.layer, coefficient, "a random direction"),
+            "addition": addition_arm(model, direction, chosen.layer, coefficient),
+            "random_addition": addition_arm(model, drawn, chosen.layer, coefficient, "a random direction"),
         },
     }
     done = 0
