@@ -81,7 +81,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Selection:
+class SelectedCandidate:
     """The candidate that was kept, and the table of all: a row each, with `rejected` and `stage`.
 
     `n_passed` is how many of those selected in full kept to every limit. Where none did, the one that was
@@ -178,7 +178,7 @@ def select(
     n_screen: int,
     n_finalists: int,
     progress: Callable[..., None],
-) -> Selection:
+) -> SelectedCandidate:
     """Screen all candidates on a few requests, score the best of them on all, and keep one.
 
     The best keep to every limit and have the lowest ablated score; where fewer than `n_finalists` keep to the
@@ -205,7 +205,7 @@ def select(
         for i, (candidate, scores) in enumerate(zip(finalists, full, strict=True))
     ]
     passed = [not limits.broken(scores) for scores in full]
-    return Selection(finalists[best], full[best], pd.DataFrame(rows), sum(passed))
+    return SelectedCandidate(finalists[best], full[best], pd.DataFrame(rows), sum(passed))
 
 
 def _order(scores: Sequence[CandidateScores], limits: Limits) -> list[int]:

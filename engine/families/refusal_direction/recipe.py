@@ -18,7 +18,7 @@ from engine.data.chat import ChatPrompts
 from engine.errors import DataError
 from engine.families.refusal_direction.candidates import (
     Limits,
-    Selection,
+    SelectedCandidate,
     Selector,
     find_candidates,
     select,
@@ -127,7 +127,7 @@ class Learned:
     place; `filtered` says whether those that the model treats as the other kind were left out.
     """
 
-    selection: Selection
+    selection: SelectedCandidate
     train: np.ndarray
     streams: Float[Tensor, "prompt layer place d_model"]
     filtered: bool
