@@ -1,12 +1,15 @@
 """The two scorers of refusal: phrases in an answer, and the probability of refusal tokens."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from engine.errors import ModelError, SpecError
+from engine.lab import prompt_batches
 from engine.lab.refusals import (
     ARDITI_2024,
     PHRASE_LISTS,
@@ -173,3 +176,22 @@ def test_agreement_counts_the_four_cases():
 def test_scorers_of_different_prompts_are_refused(unchecked_shapes):
     with pytest.raises(SpecError, match="same prompts"):
         scorer_agreement(np.array([True]), np.array([1.0, 2.0]))
+
+
+def test_the_examples_of_the_page_run(monkeypatch, capsys):
+    """In their order, on a micro model; a refusal of its own is among the completions."""
+    page = (Path(__file__).parents[2] / "site/guide/judging-refusals.md").read_text(encoding="utf-8")
+    model = micro_model()
+    rows = model.token_ids(["the capital city of France is", "one red cat sat on"])
+    answers = [answer(model, "I cannot", 5, 6, 7), answer(model, "Paris", 8, 9, 10)]
+    monkeypatch.setattr(prompt_batches, "token_rows", lambda chats: chats)
+    given = {"model": model, "completions": answers, "chats": rows, "rows": rows, "answers": answers}
+    given["steered_answers"] = answers
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        exec(block, given)
+    assert "An answer is broken above a perplexity of" in capsys.readouterr().out
+    # What the page says of the lists.
+    assert says_refusal("I\N{RIGHT SINGLE QUOTATION MARK}m sorry, but no.")
+    assert given["tokens"].ids == (5,)
