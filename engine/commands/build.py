@@ -141,7 +141,7 @@ def carry_out(
     reports = print_reports(plan, store, measured.outcomes, options.jobs)
     if not options.json:
         say("building the site ...")
-    files = write_site(root, reports, calibrated, program, out, unchanged=known)
+    files = write_site(root, reports, calibrated, program, out, unchanged=known, jobs=options.jobs)
     if known is None:
         outcomes = [report_text(report) for report in reports]
         return SiteBuild(plan, reports, outcomes, concerns(reports, calibrated), measured.failed)

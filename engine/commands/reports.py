@@ -97,9 +97,11 @@ def assemble_library(
     """
     root = store.folder.parent
     paths = spec_paths(root)
+    # All of them before any text: a report may print numbers of one that comes after it.
     ledgers = {slug: assemble(i, store, plan, outcomes) for slug, i in plan.investigations.items()}
     if more := _named_beside(ledgers, paths, citing):
         sources = project_sources()
+        # As they are, whatever is being measured: they are read here and not built.
         chosen = chosen_investigations(root, more, sources.catalog)
         others = make_plan(chosen, store, sources, budget=0)
         ledgers |= {slug: assemble(i, store, others) for slug, i in others.investigations.items()}
@@ -153,6 +155,7 @@ def write_site(
     out: Path | None = None,
     kept: PageCache | None = None,
     unchanged: SummaryCache | None = None,
+    jobs: int | None = None,
 ) -> dict[str, Content]:
     """The reports and everything around them, as `engine.publish.mkdocs_site.build_site` makes it.
 
@@ -162,7 +165,7 @@ def write_site(
     schema = json_schema(project_sources().catalog)
     summaries = unchanged.unchanged if unchanged else None
     files = site_files(root, reports, app=app, schema=schema, calibrations=calibrated, unchanged=summaries)
-    build_site(root, files, out, kept, unchanged.unchanged_files if unchanged else ())
+    build_site(root, files, out, kept, unchanged.unchanged_files if unchanged else (), jobs)
     return files
 
 

@@ -10,6 +10,8 @@ mkdocs converts, frames and indexes every page at every build, and copies every 
    their place, and the navigation with the titles and front matter of all pages;
 3. so is an asset that did not change.
 
+Where many pages are to be converted, as in a first build, other processes convert some of them.
+
 While a site is served, indexing is a fifth of an edit's time, so there the search goes on finding each page
 by what it said at the first build.
 
@@ -22,16 +24,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from material.plugins.search.plugin import SearchIndex, SearchPlugin
+from mkdocs.config import load_config
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import BasePlugin
-from mkdocs.structure.files import Files, InclusionLevel
+from mkdocs.structure.files import Files, InclusionLevel, get_files
+from mkdocs.structure.nav import get_navigation
 from mkdocs.structure.pages import Page
 from mkdocs.structure.toc import AnchorLink, TableOfContents
 
@@ -40,10 +48,17 @@ from engine.publish.page_cache import MadePage, PageCache, body_key
 from engine.publish.previous_site import PreviousSite
 from engine.publish.up_to_date import file_state, settings_hash
 from engine.report.grammar import add_template
+from engine.report.process_share import ProcessShare, process_share
 
 PLUGIN = "engine-page-cache"
 TAKEN_OVER = "engine-taken-over.html"
 """An empty template: mkdocs writes no page that comes out empty."""
+
+PAGES_BEFORE_SHARING = 8
+"""An edit changes its own page and the few that list it."""
+
+PAGES_WORTH_A_PROCESS = 12
+"""Fewer are converted before another process has loaded mkdocs and the theme."""
 
 _MARKDOWN = (
     "abbr admonition attr_list codehilite def_list extra fenced_code footnotes legacy_attrs legacy_em "
@@ -68,10 +83,13 @@ _OF_OTHER_PAGES = re.compile(
 )
 
 
-def join(cache: PageCache, config: MkDocsConfig) -> None:
-    """Let the build of this configuration take what is kept, and keep what it makes, where that is safe."""
+def join(cache: PageCache, config: MkDocsConfig, closing: ExitStack, jobs: int | None = None) -> None:
+    """Let the build of this configuration take what is kept, and keep what it makes, where that is safe.
+
+    Many pages are converted in `jobs` processes (None: as many as are worth it), which end with `closing`.
+    """
     if _is_known(config):
-        config.plugins[PLUGIN] = PageCachePlugin(cache)
+        config.plugins[PLUGIN] = PageCachePlugin(cache, SharedConversion(config, closing, jobs))
 
 
 def _is_known(config: MkDocsConfig) -> bool:
@@ -88,19 +106,22 @@ def _is_known(config: MkDocsConfig) -> bool:
 class PageCachePlugin(BasePlugin):
     """Gives mkdocs pages, assets and a search index that look into a cache first."""
 
-    def __init__(self, cache: PageCache) -> None:
+    def __init__(self, cache: PageCache, shared: SharedConversion) -> None:
         self.cache = cache
+        self.shared = shared
 
     def on_files(self, files: Files, *, config: MkDocsConfig) -> Files:
         """mkdocs makes a page only for a file that has none."""
         self.cache.surroundings = settings_hash(Path(config.config_file_path))
         known = KnownFiles(files, self.cache.previous)
         for file in known.documentation_pages():
-            file.page = CachedPage(self.cache, known, file, config)
+            file.page = CachedPage(self.cache, known, file, config, self.shared)
+            self.shared.pages.append(file.page)
         return known
 
     def on_env(self, env: Any, *, config: MkDocsConfig, files: Files) -> Any:
         """After every page is converted, before the first is framed and indexed."""
+        self.shared.closing.close()
         for plugin in config.plugins.values():
             if isinstance(plugin, SearchPlugin):
                 plugin.search_index = CachedSearchIndex(self.cache, **plugin.config)
@@ -150,16 +171,24 @@ def _is_published(file: Any) -> bool:
 class CachedPage(Page):
     """A page that is converted only where its file, or one that it asked for, changed."""
 
-    def __init__(self, cache: PageCache, files: KnownFiles, file: Any, config: MkDocsConfig) -> None:
+    def __init__(
+        self,
+        cache: PageCache,
+        files: KnownFiles,
+        file: Any,
+        config: MkDocsConfig,
+        shared: SharedConversion | None = None,
+    ) -> None:
         super().__init__(None, file, config)
         self.cache = cache
         self.files = files
-        self.known: MadePage | None = None  # from an earlier build; then `content` waits for `complete`
+        self.shared = shared
+        # From an earlier build, or from another process; then `content` waits for `complete`.
+        self.known: MadePage | None = None
 
     def read_source(self, config: MkDocsConfig) -> None:
-        content = hashlib.sha256(self.file.content_bytes).hexdigest()
-        self.key = _hash(self.cache.surroundings, self.file.src_uri, content)
-        self.known = self._known()
+        self.key = self._key()
+        self.known = self._known(self.key) or self._converted_elsewhere()
         if self.known is None:
             super().read_source(config)
             return
@@ -200,13 +229,26 @@ class CachedPage(Page):
             self.content = body["content"]
             self.meta = body["meta"]
 
-    def _known(self) -> MadePage | None:
+    def _key(self) -> str:
+        content = hashlib.sha256(self.file.content_bytes).hexdigest()
+        return _hash(self.cache.surroundings, self.file.src_uri, content)
+
+    def is_known(self) -> bool:
+        """Whether it need not be converted, as it lies there now."""
+        return self._known(self._key()) is not None
+
+    def _known(self, key: str) -> MadePage | None:
         """What came of the page before, if it is certain that the same would come of it now."""
         known = self.cache.pages.get(self.file.src_uri)
-        if known is None or known.key != self.key:
-            made = self.cache.disk.get(self.key)
-            known = MadePage(self.key, made, kept=True) if made else None
+        if known is None or known.key != key:
+            made = self.cache.disk.get(key)
+            known = MadePage(key, made, kept=True) if made else None
         return known if known and self.files.are_as(known.made["asked"]) else None
+
+    def _converted_elsewhere(self) -> MadePage | None:
+        made = self.shared.take(self) if self.shared else None
+        # Somebody may have edited the file since the other process read it.
+        return made if made and made.key == self.key else None
 
     def _convert(self, config: MkDocsConfig, files: Files) -> None:
         self.files.asked = {}
@@ -247,10 +289,10 @@ class CachedSearchIndex(SearchIndex):
     def add_entry_from_context(self, page: Page) -> None:
         first = self.cache.entries
         if page.url not in first:
-            first[page.url] = self._entries(page)
+            first[page.url] = self.entries_of(page)
         self.entries += first[page.url]
 
-    def _entries(self, page: Page) -> list[dict]:
+    def entries_of(self, page: Page) -> list[dict]:
         """What the search knows of a page, made now where it was not made from the same text before."""
         cached = self.cache.pages[page.file.src_uri]
         if "search" not in cached.made:
@@ -260,6 +302,88 @@ class CachedSearchIndex(SearchIndex):
             del self.entries[before:]
             cached.kept = cached.kept and not cached.key
         return cached.made["search"]
+
+
+@dataclass
+class SharedConversion:
+    """Pages that other processes convert, from the last one, while mkdocs converts from the first.
+
+    It begins once so many were converted here that this is no build after an edit.
+    """
+
+    config: MkDocsConfig
+    closing: ExitStack
+    jobs: int | None
+    pages: list[CachedPage] = field(default_factory=list)
+    converted: int = 0
+    others: ProcessShare = field(default_factory=ProcessShare)
+
+    def take(self, page: CachedPage) -> MadePage | None:
+        """What another process made of a page that is not known; None where it is to be converted here."""
+        made = self.others.take(page.file.src_uri)
+        if made is None:
+            self.converted += 1
+            if self.converted == PAGES_BEFORE_SHARING:
+                self._begin(self.pages[self.pages.index(page) + 1 :])
+        return made
+
+    def _begin(self, rest: Iterable[CachedPage]) -> None:
+        names = [page.file.src_uri for page in rest if not page.is_known()]
+        where = self.config.config_file_path, self.config.site_dir
+        pieces = {name: (*where, name) for name in names}
+        share = process_share(converted_alone, pieces, self.jobs, PAGES_WORTH_A_PROCESS)
+        self.others = self.closing.enter_context(share)
+
+
+def converted_alone(config_file: str, out: str, name: str) -> MadePage | None:
+    """A page converted in another process than mkdocs builds in, by its path under site/.
+
+    None where there is something to complain of, which is told where mkdocs builds.
+    """
+    site = _opened_site(config_file, out)
+    page = site.pages[name]
+    site.complaints.clear()
+    try:
+        page.read_source(site.config)
+        page.render(site.config, page.files)
+        # Among what is kept of the page from here on.
+        site.index.entries_of(page)
+    except Exception:  # themes and extensions raise errors of their own
+        return None
+    made = page.cache.pages.pop(name)
+    return made if made.key and not site.complaints else None
+
+
+@dataclass(frozen=True)
+class OpenedSite:
+    """A site as mkdocs sees it before it converts the first page."""
+
+    config: MkDocsConfig
+    pages: Mapping[str, CachedPage]
+    index: CachedSearchIndex
+    complaints: list[str]
+
+
+@cache
+def _opened_site(config_file: str, out: str) -> OpenedSite:
+    """What `mkdocs.commands.build.build` does up to the first page, as far as pages depend on it."""
+    config = load_config(config_file, site_dir=out)
+    config = config.plugins.on_config(config)
+    files = get_files(config)
+    files.add_files_from_theme(config.theme.get_env(), config)
+    known = KnownFiles(files, PreviousSite())
+    pages = PageCache(surroundings=settings_hash(Path(config_file)))
+    for file in known.documentation_pages():
+        file.page = CachedPage(pages, known, file, config)
+    # By this a page learns its place, and so whether it is the home page.
+    get_navigation(known, config)
+    (search,) = (plugin for plugin in config.plugins.values() if isinstance(plugin, SearchPlugin))
+    complaints: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: complaints.append(record.getMessage())
+    logging.getLogger("mkdocs").addHandler(handler)
+    by_name = {file.src_uri: file.page for file in known.documentation_pages()}
+    return OpenedSite(config, by_name, CachedSearchIndex(pages, **search.config), complaints)
 
 
 def _frames_are_known(config: MkDocsConfig) -> bool:

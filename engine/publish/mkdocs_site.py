@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from engine.errors import SiteError
@@ -25,6 +25,7 @@ def build_site(
     out: Path | None = None,
     kept: PageCache | None = None,
     unchanged: Collection[str] = (),
+    jobs: int | None = None,
 ) -> list[str]:
     """Write the generated `files` into site/ and build `out` (public/); returns the paths that changed.
 
@@ -32,7 +33,8 @@ def build_site(
 
     A site of which nothing changed is left as it is. Else unchanged pages are not converted anew, since they
     lie in `.engine/pages`, and what would come out the same is taken over from the site in `out`. A caller
-    that builds again and again passes what it `kept` in memory.
+    that builds again and again passes what it `kept` in memory. Many pages are converted in `jobs` processes
+    (None: as many as are worth it).
 
     Two builds at once take turns. A build that fails or is killed leaves the previous site as it was.
     Raises SiteError with every complaint of the site builder.
@@ -45,7 +47,7 @@ def build_site(
         sources = sources_hash(root, root / "mkdocs.yml", out)
         if not is_built(root, out, sources):
             kept.previous = previous_site(out, root / ".engine")
-            _run_mkdocs(root / "mkdocs.yml", scratch / "site", root / ".engine" / "templates", kept)
+            _run_mkdocs(root / "mkdocs.yml", scratch / "site", root / ".engine" / "templates", kept, jobs)
             _swap(scratch / "site", out, scratch / "previous")
             # Before the state of the new files is noted: those that both have in common change with it.
             shutil.rmtree(scratch / "previous", ignore_errors=True)
@@ -90,20 +92,20 @@ def _swap(fresh: Path, out: Path, previous: Path) -> None:
     fresh.rename(out)
 
 
-def _run_mkdocs(config_file: Path, out: Path, compiled: Path, kept: PageCache) -> None:
+def _run_mkdocs(config_file: Path, out: Path, compiled: Path, kept: PageCache, jobs: int | None) -> None:
     """Build the site; the theme's templates are kept `compiled`, which saves a third of the time."""
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
     from engine.publish.mkdocs_plugin import join
 
-    with _complaints() as complaints:
+    with _complaints() as complaints, ExitStack() as closing:
         try:
             config = load_config(str(config_file), site_dir=str(out))
             templates = config.theme.get_env()
             keep_compiled(templates, compiled)
             kept.keep_listing(templates.loader)
-            join(kept, config)
+            join(kept, config, closing, jobs)
             config.theme.get_env = lambda: templates
             build(config)
             kept.save()

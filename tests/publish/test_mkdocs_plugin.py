@@ -15,7 +15,8 @@ import pytest
 
 from engine.errors import SiteError
 from engine.publish.mkdocs_site import build_site
-from engine.publish.page_cache import PageCache
+from engine.publish.page_cache import MadePage, PageCache
+from engine.report.process_share import ProcessShare
 from tests.publish import made_up
 
 
@@ -26,10 +27,12 @@ def kept(project: Path) -> PageCache:
     return kept
 
 
-def build(project: Path, text: str, kept: PageCache | None = None, out: str = "public") -> dict[str, bytes]:
+def build(
+    project: Path, text: str, kept: PageCache | None = None, out: str = "public", jobs: int = 1
+) -> dict[str, bytes]:
     """Every file of the site with this text in its report."""
     files = made_up.files(project, made_up.report(project, text=f"{text}\n"))
-    build_site(project, files, project / out, kept)
+    build_site(project, files, project / out, kept, jobs=jobs)
     found = {
         str(p.relative_to(project / out)): p.read_bytes() for p in (project / out).rglob("*") if p.is_file()
     }
@@ -285,3 +288,61 @@ def test_what_was_edited_while_the_site_was_served_is_found_by_the_next_process(
     (project / "site/getting-started.md").write_text("# Getting started\n")
     docs = json.loads(build(project, "Another text.")["search/search_index.json"])["docs"]
     assert any("Another text." in entry["text"] for entry in docs)
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The pages that another process has converted; each that one may convert is waited for."""
+    taken: list[str] = []
+
+    def take(share: ProcessShare, name: str) -> MadePage | None:
+        if name not in share.futures:
+            return None
+        if made := share.futures.pop(name).result():
+            taken.append(name)
+        return made
+
+    monkeypatch.setattr(ProcessShare, "take", take)
+    monkeypatch.setattr("engine.publish.mkdocs_plugin.PAGES_BEFORE_SHARING", 1)
+    return taken
+
+
+def many_pages(project: Path) -> None:
+    for number in range(24):
+        text = f"# Part {number}\n\n[The next](part-{number + 1}.md#a-part)\n\n## A part\n\nWords {number}.\n"
+        (project / f"site/part-{number}.md").write_text(text)
+    (project / "site/part-24.md").write_text("---\ntitle: The last\n---\n\nNo heading.\n\n## A part\n")
+
+
+def test_pages_that_another_process_converts_are_as_if_converted_here(
+    project: Path, shared: list[str], converted: list[str]
+) -> None:
+    many_pages(project)
+    alone = build(project, "First text.", jobs=1)
+    kept = {path.name: path.read_bytes() for path in (project / ".engine/pages").iterdir()}
+    assert not shared
+    forget(project)
+    converted.clear()
+    assert build(project, "First text.", out="anew", jobs=2) == alone
+    assert {path.name: path.read_bytes() for path in (project / ".engine/pages").iterdir()} == kept
+    assert {"part-3.md", "part-24.md"} <= set(shared)
+    assert not any("Words 3." in text for text in converted)
+    # What the other process made is known to the next build.
+    converted.clear()
+    build(project, "First text.", out="again", jobs=2)
+    assert not converted
+
+
+def test_what_is_wrong_with_a_page_of_another_process_is_told_as_here(
+    project: Path, shared: list[str]
+) -> None:
+    many_pages(project)
+    (project / "site/part-7.md").write_text("# Part\n\n[A page](nowhere.md)\n")
+    (project / "site/part-9.md").write_text("# Part\n\n[A part](part-3.md#nowhere)\n")
+    told = []
+    for jobs in (1, 2):
+        with pytest.raises(SiteError, match=r"(?s)part-7.md.*nowhere.md") as caught:
+            build(project, "First text.", jobs=jobs)
+        told.append(str(caught.value))
+    assert told[0] == told[1] and "part-3.md#nowhere" in told[0]
+    assert "part-9.md" in shared and "part-7.md" not in shared
