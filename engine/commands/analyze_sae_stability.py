@@ -59,6 +59,7 @@ def analyze_sae_stability(
     Example:
       mech analyze-sae-stability --sweep sweep.yaml --live-only --output stability.md
     """
+    # Told before hours of training, not after.
     if output is not None:
         existing_parent(output)
     catalog = project_sources().catalog
@@ -110,6 +111,7 @@ def with_comparisons(sweep: Investigation, catalog: FamilyCatalog) -> Investigat
             seen=", ".join(sorted({e.family for e in sweep.spec.experiments.values()})),
             hint=f"mech sweep --base FILE --axis parameters.{SEED}=0,1,2 --output FILE writes such a sweep",
         )
+    # Without claims, headline and cards: they name experiments as they were before they were grouped.
     plain = {"title": sweep.spec.title, "question": sweep.spec.question, "models": list(sweep.spec.models)}
     return replace(sweep, spec=checked({**plain, "experiments": experiments}, catalog))
 
@@ -134,14 +136,17 @@ def _settings(name: str, experiment: Experiment) -> Iterator[tuple[str, dict[str
     for values in itertools.product(*others.values()):
         at = dict(zip(others, values, strict=True))
         words = [name, *(f"{key}_{value}" for key, value in at.items())]
+        # A setting as a parameter of its own gives each point the key that the whole sweep gave it.
         parameters = {**plain.get("parameters", {}), **at}
         swept = {"parameters": parameters, "sweep": {SEED: experiment.sweep[SEED]}}
+        # What a value is spelled with need not do for an experiment's name.
         yield re.sub(r"[^A-Za-z0-9_-]+", "_", "_".join(words)), plain | swept
 
 
 def _comparison_data(row: PointRow, comparing: Investigation, live_only: bool) -> dict[str, Any]:
     """A comparison as plain data: each finding with the number that chance gives beside it."""
     experiments = comparing.spec.experiments
+    # `with_comparisons` gives each comparison one role.
     (used,) = experiments[row.name.experiment].uses.values()
     trained = experiments[used]
     found = row.measurements

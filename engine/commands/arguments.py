@@ -29,6 +29,7 @@ def existing_spec(path: Path) -> Path:
     """The path of a spec file that is there; EngineError with the nearest ones where it is not."""
     if path.is_file():
         return path
+    # Misspelt, most likely: the names that lie in the same folder are the ones to look among.
     beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
     raise EngineError("there is no such spec file", where=str(path), near=nearest(path.name, beside))
 
@@ -44,6 +45,7 @@ def run_selector(
     investigations: Sequence[Investigation], slugs: Sequence[str] | None, models: Sequence[str] | None
 ) -> Callable[[RunName], bool]:
     """Which runs the named investigations and --model choose; a name that is not there is refused."""
+    # A path may be typed in several ways, and a spec has one of them.
     named_models = canonical_models(models or ())
     known_slugs = {investigation.slug for investigation in investigations}
     known_models = {model for investigation in investigations for model in investigation.spec.models}

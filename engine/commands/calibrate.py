@@ -59,6 +59,7 @@ def current_calibrations(
         for index, name in enumerate(due):
             if not quiet:
                 bar.update(index / len(due), name)
+            # One at a time, so that the bar names the one that is running, and each is kept once it is done.
             found |= calibrations(root, sources, families=[name], fresh=fresh)
     return {name: found[name] for name in names}
 

@@ -60,7 +60,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set):
         return [plain(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
-        return None
+        return None  # JSON has neither, and a strict reader refuses the whole file
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
@@ -92,5 +92,6 @@ def human_seconds(seconds: float | None) -> str:
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    # The last cell has no width (`strict=False`): a reason of any length is neither padded nor cut.
     left = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
     return f"{left}  {cells[-1]}".rstrip()

@@ -37,6 +37,7 @@ def diff(slugs: Slugs = None, json: Json = False) -> Output:
     text: list[str | TextTable] = []
     if found or differing or verdicts:
         rows = [_cells(c) for c in found]
+        # Their own run is here, so that whatever differs was not measured but edited.
         rows += [(d.name, d.model, d.published, d.here, "NOT ITS RUN") for d in differing]
         rows += [(d.name, d.model, d.published, d.here, "DRIFT") for d in verdicts]
         text = [TextTable(["number", "model", "published", "here", ""], rows)]

@@ -24,6 +24,7 @@ from engine.commands.console import Output, TextTable, human_bytes
 from engine.commands.options import Json
 from engine.errors import EngineError
 from engine.models.cards import availability, cache_folder, is_cached, known_models
+from engine.models.machine import cores
 from engine.runs.investigation import find_root
 
 CORE = ("torch", "transformers", "transformer-lens", "gguf", "mkdocs", "mkdocs-material", "pandas")
@@ -84,11 +85,13 @@ def _minimum(package: str) -> str:
         wanted = metadata.requires("mech-interpretability") or []
     except metadata.PackageNotFoundError:
         return "0"
+    # `(?!-)`: mkdocs must not be taken for mkdocs-material.
     found = [re.search(r">=\s*([\d.]+)", line) for line in wanted if re.match(rf"{package}\b(?!-)", line)]
     return next((m.group(1) for m in found if m), "0")
 
 
 def _version_tuple(version: str) -> tuple[int, ...]:
+    # `2.13.0+cpu`: what follows the plus names a build, and is no part of the order.
     return tuple(int(part) for part in re.findall(r"\d+", version.split("+")[0])[:3])
 
 
@@ -118,10 +121,7 @@ def _memory() -> Diagnosis:
 
 
 def _cores() -> Diagnosis:
-    usable = (
-        len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count()
-    )
-    return Diagnosis("cores", "ok", str(usable))
+    return Diagnosis("cores", "ok", str(cores()))
 
 
 def _accelerator() -> Diagnosis:
@@ -133,6 +133,7 @@ def _accelerator() -> Diagnosis:
 
 def _cache() -> Diagnosis:
     folder = cache_folder()
+    # A cache that is not made yet will lie on the disk of the nearest folder above it.
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
@@ -157,6 +158,7 @@ def _models() -> list[Diagnosis]:
 
 
 def _writable(root: Path, name: str) -> Diagnosis:
+    # What is not there yet is made in the root.
     target = root / name if (root / name).exists() else root
     if os.access(target, os.W_OK):
         return Diagnosis(name, "ok", "can be written")

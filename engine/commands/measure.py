@@ -77,6 +77,7 @@ def execute_plan(plan: Plan, store: RunStore, options: MeasureOptions) -> PlanOu
     """Measure what the plan decided, showing each run as it goes."""
     if not plan.order:
         return PlanOutcome()
+    # An outcome does not tell a run that broke from a model that cannot be had: the event does.
     failed: dict[RunName, str] = {}
     with run_progress(quiet=options.json) as listener:
 
@@ -110,6 +111,7 @@ def measure_selected(
 
     with open_store(root) as store:
         plan = make_plan([investigation], store, project_sources(), fresh=options.force, select=select)
+        # What the chosen runs build on is measured with them, so that it is shown with them.
         shown = [run for run in plan.runs if select(run.name) or run.name in plan.order]
         show_plan(plan, "all", options, shown, asked=[run.name for run in shown])
         if options.dry_run:

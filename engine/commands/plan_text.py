@@ -72,6 +72,7 @@ def sweep_reason(points: Sequence[PlannedRun], reasons: Sequence[str]) -> str:
 
     Of those that are up to date, the runs that serve them.
     """
+    # Each has a reason of its own, its run, which says more than that the others differ.
     if len(points) > 1 and all(run.state == "up to date" for run in points):
         ids = [str(run.run_id) for run in points]
         return f"runs {', '.join(ids[:RUNS_NAMED])}{', ...' if len(ids) > RUNS_NAMED else ''}"
@@ -94,6 +95,7 @@ def investigation_counts(
     for run in runs:
         investigations.setdefault(run.name.slug, []).append(run)
     done = [slug for slug, its_runs in investigations.items() if {*map(column_of, its_runs)} == {settled}]
+    # A single one takes a row either way, and then it had better have its name.
     if len(done) > 1:
         together = [run for slug in done for run in investigations.pop(slug)]
         investigations[f"{len(done)} others" if investigations else f"{len(done)} investigations"] = together
@@ -132,6 +134,7 @@ def _row(points: Sequence[PlannedRun]) -> tuple[str, ...]:
     why = [sweep_reason(points, ["; ".join(filter(None, [run.reason, run.note])) for run in points])]
     time = memory = ""
     if first.decision == "measure":
+        # Points follow each other: their times add up, and the largest decides the memory.
         low = sum(run.estimate.low for run in points)
         high = sum(run.estimate.high for run in points)
         time = f"{human_seconds(low)} to {human_seconds(high)}{guess_note(points)}"

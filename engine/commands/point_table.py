@@ -32,6 +32,7 @@ class PointRow:
 def point_rows(selected: SelectedRuns) -> list[PointRow]:
     """A row for each point, in the sweep's order; withheld numbers are not in it."""
     places = [_place(run.name, run.examined.experiment) for run in selected.runs]
+    # What is the same for all points would only widen the table. A swept parameter is shown even so.
     varying = {key for key in places[0] if len({str(place[key]) for place in places}) > 1} if places else ()
     rows = []
     for run, place in zip(selected.runs, places, strict=True):
@@ -74,6 +75,7 @@ def csv_text(rows: Sequence[PointRow]) -> str:
         for name in names:
             m = row.measurements.get(name)
             cells += [m.value, m.low, m.high, m.n] if m else [None] * 4
+        # A reason of several lines stays on the line of its point.
         writer.writerow([*place, row.run_id, " ".join(row.reason.split()), *cells])
     return out.getvalue()
 
@@ -83,6 +85,7 @@ def point_text(rows: Sequence[PointRow]) -> list[str | TextTable]:
     keys = _place_keys(rows)
     headers = [*keys, "run"]
     heads = [[str(row.place.get(key, "")) for key in keys] + [str(row.run_id or "-")] for row in rows]
+    # Each column begins with its name, which widens it like any cell.
     columns = [[name, *(_cell(row, name) for row in rows)] for name in measurement_names(rows)]
     width = shutil.get_terminal_size((110, 40)).columns
     taken = sum(max(map(len, column)) + 2 for column in zip(headers, *heads, strict=True))

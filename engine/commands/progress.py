@@ -35,11 +35,13 @@ class Bars:
         """
         self.started.setdefault(title, (time.monotonic(), fraction))
         if sys.stdout.isatty():
+            # Not before there is something to show: while they are up, the cursor is hidden.
             self.bars = self.bars or _terminal_bars()
             if title not in self.tasks:
                 self.tasks[title] = self.bars.add_task(title, total=1.0, message="")
             self.bars.update(self.tasks[title], completed=fraction, message=message)
         elif time.monotonic() - self.last_line >= LINE_SECONDS:
+            # One clock for all tasks: several runs at once must not fill a log several times as fast.
             self.last_line = time.monotonic()
             left = self._seconds_left(title, fraction) if seconds_left is None else seconds_left
             told = f"  {title}: {fraction:.0%} {message}".rstrip()
@@ -119,6 +121,7 @@ class RunProgress:
         elif event.kind == "fetch":
             self.bars.update(f"{title}: fetching", event.fraction, event.message)
         else:
+            # Both, since a model may have been fetched for it, and before the line, which they would hide.
             self.bars.end(title)
             self.bars.end(f"{title}: fetching")
             say(f"{title}: {_event_text(event)}")

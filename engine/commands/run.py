@@ -56,6 +56,7 @@ def run(
         )
     catalog = project_sources().catalog
     if spec is not None:
+        # A spec of one's own may lie outside of any project; its runs are kept where one stands.
         root = find_root_or_here()
         investigation = load_investigation(existing_spec(spec), catalog)
         experiments = list(investigation.spec.experiments)

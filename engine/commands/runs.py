@@ -103,6 +103,7 @@ def runs_gc(
     """
     with current_plan(find_root()) as (store, plan):
         unneeded = unneeded_activations(plan, store.folder)
+        # A newer run supersedes an older one, which serves again once an edit is taken back.
         serving = {run.examined.current.id for run in plan.runs if run.examined.current}
         old = [run for run in store.superseded() if run.id not in serving]
         if not old and not unneeded:
@@ -119,6 +120,7 @@ def _delete(
     freed = store.remove(old)
     with storage_errors(store.folder):
         freed += sum(activation_cache.free(found) for found in unneeded)
+    # What another process is reading stays where it is.
     in_use = sum(found.folder.exists() for found in unneeded)
     gone = f"{len(old)} runs, {len(unneeded) - in_use} sets of activations"
     return f"freed {human_bytes(freed)}: {gone}" + (f"; {in_use} more are in use" if in_use else "")

@@ -109,6 +109,7 @@ def sae_import(
     from engine.runs.coder_folders import examined, take_in
 
     root = find_root_or_here()
+    # A shell expands no ~ inside of quotes.
     folder = folder.expanduser()
     read_on = canonical_models([model])[0] if model else None
     found = examined(folder, read_on, hook_site)
@@ -127,6 +128,7 @@ def sae_import(
         return Output(text, data, json)
     place = take_in(folder, root, name, read_on, hook_site, now())
     coder = f"./{place.relative_to(root).as_posix()}"
+    # Not said and not needed to be copied: whoever pastes the lines has to fill it in.
     site = found.hook_site or "blocks.LAYER.hook_resid_post"
     data["coder"] = coder
     text += [f"\nit is {coder} now, for a spec:\n", _spec_lines(coder, site)]

@@ -75,6 +75,7 @@ class LiveSite:
             self.reports[path] = replace(report, rendered=rendered)
 
     def _everything(self) -> None:
+        # First of all: should an error follow, the next change of any file begins from nothing again.
         self.reports.clear()
         self.pages.clear()
         with current_plan(self.root) as (store, plan):

@@ -78,6 +78,7 @@ def _is_due(run: PlannedRun, row: StatusRow) -> bool:
 def _cells(points: Sequence[PlannedRun], rows: Sequence[StatusRow]) -> tuple[str, ...]:
     first = rows[0]
     takes = human_seconds(sum(row.seconds for row in rows))
+    # A tilde where some of the time was not measured but estimated.
     expected = [run for run, row in zip(points, rows, strict=True) if not row.measured]
     if expected:
         takes = f"~{takes}{guess_note(expected)}"

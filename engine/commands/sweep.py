@@ -93,12 +93,14 @@ def sweep_spec(
     name = chosen_experiment(original.spec, experiment, str(base))
     spec = swept_spec(original.spec, name, [parse_axis(axis) for axis in axes], catalog)
     points = _points(original.spec, spec, name)
+    # In no file, it is repeated by the command that made it.
     if output is None:
         typed = ["mech", "sweep", "--base", str(base), *(part for axis in axes for part in ("--axis", axis))]
         typed += ["--experiment", experiment] if experiment else []
         command = shlex.join([*typed, "--execute"])
         unsaved = replace(original, slug=f"{original.slug}-sweep", spec=spec, typed=command)
         return SweepSpec(unsaved, points, None)
+    # Paths in a spec are relative to the file that it lies in.
     moved = relocated(spec, original.folder, existing_parent(output).resolve().parent)
     write_spec(output, moved, find_root_or_here())
     return SweepSpec(load_investigation(output, catalog), points, output)
