@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Int
 
 from engine.data.hub_corpora import HubCorpus, hub_corpus, hub_names
@@ -277,7 +278,6 @@ def _jsonl(path: Path) -> Iterator[str]:
 
 
 def _parquet(path: Path) -> Iterator[str]:
-    import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
     try:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from engine.errors import DataError, DataUnavailable
 from engine.models.cards import cache_folder
-from engine.models.hub import ASK_SECONDS
+from engine.models.hub import ASK_SECONDS, within
 
 ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 OUT_OF_REACH_SECONDS = 600
@@ -89,8 +89,6 @@ class HubDataset:
                 raise self._out_of_reach(tried.read_text())
         from huggingface_hub import HfApi
         from huggingface_hub.errors import RepositoryNotFoundError
-
-        from engine.models.hub import within
 
         api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
         try:

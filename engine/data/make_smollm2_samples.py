@@ -42,6 +42,7 @@ from torch import Tensor
 from engine.data.corpora import PACKAGED, tokenizer_hash
 from engine.data.packed import read_packed, write_packed
 from engine.errors import ModelError
+from engine.models.load import load
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -164,8 +165,6 @@ def draw(logits: Tensor, generator: torch.Generator, width: int = 256) -> Tensor
 
 def sample(folder: Path = FOLDER, tokens: int = TOKENS, seed: int = SEED) -> None:
     """Write shards until they hold enough tokens; other processes may do the same in this folder."""
-    from engine.models.load import load
-
     model = load(MODEL, device="cpu")
     start, *ends = (token_id(model, token) for token in (START, *ENDS))
     folder.mkdir(parents=True, exist_ok=True)
@@ -234,8 +233,6 @@ def shard_file(folder: Path, shard: int) -> Path:
 
 def pack(folder: Path = FOLDER, tokens: int = TOKENS) -> None:
     """Join the shards in order, up to the first that is missing or makes it enough, and write the card."""
-    from engine.models.load import load
-
     shards = joined(folder, tokens)
     documents = list(itertools.chain.from_iterable(shards))
     n_tokens = sum(map(len, documents))

@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from engine.data.text_files import check_unicode, decoded, read_bytes
 from engine.errors import DataError
 
@@ -147,7 +149,6 @@ def _array(text: str) -> str:
 
 
 def _parquet(content: bytes, path: Path) -> Iterator[tuple[str, Cells]]:
-    import pyarrow as pa
     from pyarrow.parquet import read_table
 
     try:

@@ -24,6 +24,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from engine.errors import ModelError, ModelUnknown, nearest
 from engine.models.declared_architecture import require_readable
 from engine.models.declared_shape import declared_shape
@@ -97,8 +99,6 @@ def cache_folder() -> Path:
     """Where models are kept; MECH_CACHE overrides the user's cache folder."""
     if chosen := os.environ.get("MECH_CACHE"):
         return Path(chosen).expanduser()
-    import platformdirs
-
     return platformdirs.user_cache_path("mech-interpretability", appauthor=False)
 
 

@@ -12,6 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gguf import GGUFReader, LlamaFileType
+from transformers import TOKENIZER_MAPPING, AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.integrations.gguf.reader import read_gguf_metadata
+from transformers.modeling_gguf_pytorch_utils import (
+    TensorProcessor,
+    get_gguf_hf_weights_map,
+    load_gguf_checkpoint,
+)
 
 from engine.errors import ModelCorrupt, ModelError, nearest
 from engine.models.anatomy import Anatomy, describe
@@ -106,9 +114,6 @@ def _read_gguf(file: Path) -> tuple[Any, Any]:
     They parse the header, with its vocabulary of 50,000 entries, three times, and map all tensor names anew
     for each of a model's hundreds of submodules. So the reader that they call is called here, once.
     """
-    from transformers import TOKENIZER_MAPPING, AutoConfig, PreTrainedTokenizerFast
-    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
-
     names = _GgufNames(file)
     found = load_gguf_checkpoint(
         str(file), return_tensors=True, model_to_load=names, torch_dtype=torch.float32
@@ -134,9 +139,6 @@ class _GgufNames:
     """
 
     def __init__(self, file: Path) -> None:
-        from transformers import AutoConfig
-        from transformers.integrations.gguf.reader import read_gguf_metadata
-
         self.metadata, self.tensors = read_gguf_metadata(str(file))
         architecture = self.metadata["general.architecture"]
         blocks = self.metadata[f"{architecture}.block_count"]
@@ -150,8 +152,6 @@ class _GgufNames:
 
     def require_all_read(self) -> None:
         """ModelError where the file says something that the reader leaves out without a word."""
-        from transformers.modeling_gguf_pytorch_utils import TensorProcessor, get_gguf_hf_weights_map
-
         known = get_gguf_hf_weights_map(self, TensorProcessor(config={}))
         # GPT-2's reader takes its unembedding by name, past the map.
         strange = [name for name in self.tensors if name not in known and name != "output.weight"]
@@ -176,8 +176,6 @@ def _read_folder(folder: Path) -> tuple[Any, Any]:
 
     Without transformers' own loader, which fills a parameter that the files lack with random values.
     """
-    from transformers import AutoConfig, AutoTokenizer
-
     with only_source_files(folder) as files:
         # `trust_remote_code=False` refuses a repository's own Python.
         here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -197,8 +195,6 @@ def _read_folder(folder: Path) -> tuple[Any, Any]:
 
 def gguf_quantisation(file: Path) -> str:
     """`dequantised from Q4_1`, from the file's own header; empty for unquantised weights."""
-    from gguf import GGUFReader, LlamaFileType
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         entry = GGUFReader(file).fields.get("general.file_type")

@@ -18,6 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from engine.errors import EngineError, ModelError, ModelUnavailable
 from engine.models import hub, wheels
 from engine.models.cards import (
@@ -169,8 +171,6 @@ def _put_in_place(new: Path, place: Path, staging: Path) -> None:
 @contextlib.contextmanager
 def _taking_turns(card: ModelCard, tell: ByteProgress) -> Iterator[None]:
     """Only one fetch of a model at a time, whichever process asks."""
-    from filelock import FileLock, Timeout
-
     locks = cache_folder() / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     lock = FileLock(locks / f"{slug(card)}.lock")

@@ -25,6 +25,7 @@ from engine.models.anatomy import Anatomy
 from engine.models.blocks import Decoder, Norm, Resid, Span, decoder
 from engine.models.bridged import BridgedBlocks, bridged_blocks
 from engine.models.forward import NO_EDITS, Edit, Extent, ForwardPass, KVPrefix, forward
+from engine.models.huggingface import boot, build, wrap_tokenizer
 from engine.models.known import ModelShape
 from engine.models.sites import Site
 from engine.models.weight_layouts import known_classes
@@ -123,15 +124,11 @@ class HookedModel:
     @cached_property
     def hf(self) -> Any:
         """The Hugging Face model over the same parameters (seconds, the first time)."""
-        from engine.models.huggingface import build
-
         return build(self.config, self.weights)
 
     @cached_property
     def bridge(self) -> TransformerBridge:
         """The hooked model over the same parameters (seconds, the first time). Give it prepend_bos=False."""
-        from engine.models.huggingface import boot, build
-
         # A module tree of its own, since the bridge replaces submodules; eager attention, since it hooks the
         # scores.
         return boot(build(self.config, self.weights, "eager"), self.tokenizer, self.name)
@@ -139,8 +136,6 @@ class HookedModel:
     @cached_property
     def tokenizer(self) -> Any:
         """The Hugging Face tokenizer, for chat templates (seconds, the first time)."""
-        from engine.models.huggingface import wrap_tokenizer
-
         return wrap_tokenizer(self.text, self.folder)
 
     def token_ids(self, texts: Sequence[str], *, special_tokens: bool = True) -> list[list[int]]:

@@ -2,7 +2,7 @@
 
 Both share their parameters' storage with the plain path. The bridge replaces the submodules of the model it
 is given, so it gets a module tree of its own. Importing transformers takes seconds, so it happens inside the
-functions of this file and of convert.py alone.
+functions of this file, and in convert.py, which is imported when a model is converted.
 """
 
 from __future__ import annotations

@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from engine.errors import ModelCorrupt, ModelError, ModelUnavailable
+from engine.models import huggingface
 from engine.models.anatomy import Anatomy
 from engine.models.cards import availability, cached_record, find_card, model_folder, recently_out_of_reach
 from engine.models.digests import damage
@@ -128,8 +130,6 @@ def _weights(folder: Path, dtype: torch.dtype, device: str) -> dict[str, Tensor]
 
 
 def _tokenizer(folder: Path) -> Any:
-    from tokenizers import Tokenizer
-
     # The tokenizer's own threads do not survive a fork, and it warns of it in every child.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     text = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -141,23 +141,21 @@ def _tokenizer(folder: Path) -> Any:
 
 def _proved(model: HookedModel, folder: Path) -> Mapping[str, float]:
     """The differences recorded for this model in these circumstances, or measured where there are none."""
-    from engine.models.huggingface import device_gap, parity, require_device, require_parity
-
     file = folder / "parity.json"
     key = _circumstances(model)
     known: dict[str, dict[str, float]] = {}
     with contextlib.suppress(OSError, ValueError):  # none yet, or a damaged one: measured again
         known = json.loads(file.read_text())
     if key not in known:
-        found = parity(model)
-        require_parity(found, model)
+        found = huggingface.parity(model)
+        huggingface.require_parity(found, model)
         # Only what has passed is kept: a failure is measured again, and raised again.
         known[key] = asdict(found) | {"device": 0.0}
         if model.device != "cpu":
             # Silently wrong results are known of some devices: one forward beside the CPU's own.
             on_cpu = replace(model, device="cpu", weights=_weights(folder, DTYPES[model.dtype], "cpu"))
-            gap = device_gap(model, on_cpu)
-            require_device(gap, found.largest_logit, model)
+            gap = huggingface.device_gap(model, on_cpu)
+            huggingface.require_device(gap, found.largest_logit, model)
             known[key]["device"] = gap
         with contextlib.suppress(OSError):  # a cache that is only lent: measure again next time
             # Written beside and moved, since several processes may prove the same model at once.

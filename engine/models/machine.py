@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import psutil
+
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def memory_bytes() -> int:
     """Memory that a process here can hope for in all: the machine's, or less where a cgroup says so."""
-    import psutil
-
     return min([psutil.virtual_memory().total, *_cgroup_limits()])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 
 from engine.models.anatomy import Anatomy
@@ -69,8 +70,6 @@ def micro_from_weights(
 
 def word_tokenizer(words: Sequence[str]) -> Tokenizer:
     """A tokenizer whose tokens are whole words, a word and the same word after a space being one token."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
     # `fromkeys` keeps the first of equal words and their order.
     vocab = {word: i for i, word in enumerate(dict.fromkeys(("<pad>", "<unk>", *words)))}
     text = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from typer.main import get_command
 
 from engine.evidence.result import Calibration
 from engine.families import Declaration
@@ -28,8 +29,6 @@ PROMPTS: dict[PromptKind, str] = {
 
 def commands_page(app: Any) -> str:
     """Every command of a Typer app: what it does, how it is called, its options, an example."""
-    from typer.main import get_command
-
     about = "Every command of the engine, with an example."
     body = ["`engine` and `mech` are the same program: wherever one is written, the other works."]
     for name, command in _commands("", get_command(app)):

@@ -9,7 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine import families
+from engine.data.corpora import Corpus, corpus_hash, count_characters, load_corpus, tokens_by_name
+from engine.data.prompts import PromptSet, data_hash, load_prompts
 from engine.errors import DataError
+from engine.models import declared_chat_template
+from engine.models.cards import availability, find_card, is_cached, memory_needed, model_hash, shape_of
 from engine.runs.investigation import project_or_none
 from engine.runs.model_paths import located, missing_path
 from engine.spec.document import Loc
@@ -18,8 +23,6 @@ from engine.spec.models import CorpusChoice, PromptChoice
 from engine.spec.points import FamilyCatalog
 
 if TYPE_CHECKING:
-    from engine.data.corpora import Corpus
-    from engine.data.prompts import PromptSet
     from engine.models.hooked import HookedModel
 
 PACKAGE = Path(__file__).parents[1]
@@ -81,29 +84,19 @@ class Families:
 
     def names(self) -> list[str]:
         """Every family, by file name."""
-        from engine import families
-
         return families.names()
 
     def params(self, name: str) -> Any:
         """The family's parameters, a pydantic model."""
-        from engine import families
-
         return families.params_model(name)
 
     def inputs(self, name: str) -> Any:
         """What the family reads."""
-        from engine import families
-
         return families.inputs(name)
 
 
 def project_sources() -> Sources:
     """The engine's own rooms; torch is imported only once a model is loaded."""
-    from engine import families
-    from engine.data.corpora import corpus_hash, load_corpus
-    from engine.data.prompts import data_hash, load_prompts
-
     return Sources(
         catalog=Families(),
         family_file=families.source_path,
@@ -129,15 +122,6 @@ def model_facts(name: str, dtype: str) -> ModelFacts:
     A model of the project goes by its path there (`model_paths`), wherever the working directory is in it. A
     path where nothing lies is known and not available: it is no mistake, but a folder that a clone has not.
     """
-    from engine.models.cards import (
-        availability,
-        find_card,
-        is_cached,
-        memory_needed,
-        model_hash,
-        shape_of,
-    )
-
     place = located(name, project_or_none())
     if missing_path(place):
         reason = f"there is no file or folder {name} here"
@@ -159,8 +143,6 @@ def model_facts(name: str, dtype: str) -> ModelFacts:
 
 def has_chat_template(name: str) -> bool | None:
     """Whether a model has a chat template; None where nothing can be said, as of a model not fetched yet."""
-    from engine.models import declared_chat_template
-
     place = located(name, project_or_none())
     return None if missing_path(place) else declared_chat_template.has_chat_template(place)
 
@@ -170,8 +152,6 @@ def check_prompts(choice: PromptChoice, folder: Path, kind: PromptKind, place: C
 
     `place` says where in the spec something inside of `prompts:` stands.
     """
-    from engine.data.prompts import load_prompts
-
     found = len(load_prompts(choice, folder, kind, place).table)
     if found < 2:
         expected = "two prompts or more, over which an interval can be had"
@@ -181,8 +161,6 @@ def check_prompts(choice: PromptChoice, folder: Path, kind: PromptKind, place: C
 
 def check_corpus(choice: CorpusChoice, folder: Path) -> int:
     """About how many tokens are chosen; DataError with file and line where the text cannot be read."""
-    from engine.data.corpora import count_characters, tokens_by_name
-
     characters = count_characters(choice, folder)
     # Packaged and hub corpora count no characters: what is asked for is there, or all that the name means.
     if not characters:
