@@ -18,6 +18,10 @@
     python -m engine.data.make_smollm2_samples --pack     # packs the shards that are there
 
 Same machine, library versions and thread count: the same tokens. Elsewhere a rounding error may turn a draw.
+
+Its loop is its own although `engine.models.generate` continues prompts, too: the packaged corpus must come out
+again as it is. A shard has one random generator, from which each step draws for all documents that still go on;
+`generate` has one for each text, so that a text does not depend on its batch, and other tokens would follow.
 """
 
 from __future__ import annotations
