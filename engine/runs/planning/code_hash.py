@@ -58,11 +58,15 @@ class CodeBook:
         """The hash of every file that these files lead to, themselves included, by name under the project."""
         found: dict[Path, CodeFile] = {}
         waiting = [f for f in files if f.is_file()]
+        followed: set[str] = set()
         while waiting:
             file = waiting.pop()
             if file not in found:
                 found[file] = self.read(file)
-                waiting += self.files(found[file].imports)
+                # A module is imported by many others: looked for on the disk once.
+                new = set(found[file].imports) - followed
+                waiting += self.files(sorted(new))
+                followed |= new
         # A file without code, such as an empty `__init__`, changes no number by being there.
         nothing = digest("")
         return {self.name(f): c.hash for f, c in sorted(found.items()) if c.hash != nothing}
