@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -15,7 +16,8 @@ from engine.publish.files import Content
 from engine.publish.mkdocs_site import build_site
 from engine.publish.overview import PageSummary, Report, summarised
 from engine.publish.page_cache import PageCache
-from engine.publish.pages import marked, site_files
+from engine.publish.pages import marked, reference_files, site_files
+from engine.publish.reference_cache import kept_reference
 from engine.publish.summary_cache import SummaryCache
 from engine.report.lint import Concern
 from engine.report.process_share import process_share
@@ -29,7 +31,8 @@ from engine.runs.library import Library, named_slugs, written_text
 from engine.runs.planning.plan import Plan, make_plan
 from engine.runs.sources import project_sources
 from engine.runs.store.record import RunName
-from engine.runs.store.store import RunStore
+from engine.runs.store.store import FOLDER, RunStore
+from engine.spec.points import FamilyCatalog
 from engine.spec.schema import json_schema
 
 SHOWN_DIFFERENCES = 3
@@ -162,11 +165,19 @@ def write_site(
     `app` is the command line that the reference page describes. What did not change, by the cache, is only
     listed. Returns the files that were made for site/.
     """
-    schema = json_schema(project_sources().catalog)
+    sources = project_sources()
+    catalog = sources.catalog
+    described = [sources.family_file(name) for name in catalog.names()]
+    make = partial(_reference, app, catalog)
+    reference = kept_reference(root / FOLDER, described, make)
     summaries = unchanged.unchanged if unchanged else None
-    files = site_files(root, reports, app=app, schema=schema, calibrations=calibrated, unchanged=summaries)
+    files = site_files(root, reports, reference=reference, calibrations=calibrated, unchanged=summaries)
     build_site(root, files, out, kept, unchanged.unchanged_files if unchanged else (), jobs)
     return files
+
+
+def _reference(app: typer.Typer, catalog: FamilyCatalog) -> dict[str, str]:
+    return reference_files(app, json_schema(catalog))
 
 
 def summaries(

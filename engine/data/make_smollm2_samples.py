@@ -19,9 +19,9 @@
 
 Same machine, library versions and thread count: the same tokens. Elsewhere a rounding error may turn a draw.
 
-Its loop is its own although `engine.models.generate` continues prompts, too: the packaged corpus must come out
-again as it is. A shard has one random generator, from which each step draws for all documents that still go on;
-`generate` has one for each text, so that a text does not depend on its batch, and other tokens would follow.
+Its loop is its own although `engine.models.generate` continues prompts, too: the packaged corpus must come
+out again as it is. A shard has one random generator, from which each step draws for all documents that go on.
+`generate` has one for each text, so that a text does not depend on its batch: other tokens would follow.
 """
 
 from __future__ import annotations

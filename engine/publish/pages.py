@@ -33,20 +33,15 @@ def site_files(
     root: Path,
     reports: Sequence[Report],
     *,
-    app: Any,
-    schema: dict,
+    reference: Mapping[str, Content],
     calibrations: Mapping[str, Sequence[Calibration]],
-    families: Mapping[str, Declaration] | None = None,
     unchanged: Mapping[str, PageSummary] | None = None,
 ) -> dict[str, Content]:
     """The generated files of the site in `root`: overview, reports, reference, schema, chart library.
 
-    `app` is the Typer app to document, `schema` the JSON Schema of a spec, `calibrations` those of each
-    family, `families` what each of them declares (by default the engine's own). Of `unchanged` investigations
+    `reference` are the `reference_files`, `calibrations` those of each family. Of `unchanged` investigations
     only the pages that list all are made. Raises SiteError where the hand-written home page is missing.
     """
-    if families is None:
-        families = {name: declaration(name) for name in names()}
     reports = [marked(report, calibrations) for report in reports]
     summaries = [summarised(report) for report in reports]
     if unchanged:
@@ -55,15 +50,30 @@ def site_files(
         "index.md": home_page(_home(root / "site"), summaries),
         "investigations/index.md": investigations_page(summaries),
         "reading-the-evidence/calibrations.md": calibrations_page(calibrations),
+        VEGA: _vega(root / "site"),
+    }
+    for more in [reference, _changelog(root), *map(report_files, reports)]:
+        files |= more
+    return files
+
+
+def reference_files(
+    app: Any, schema: dict, families: Mapping[str, Declaration] | None = None
+) -> dict[str, str]:
+    """What follows from the code alone: pages on commands, families, instruments and specs, and the schema.
+
+    `app` is the Typer app to document, `schema` the JSON Schema of a spec, `families` what each of them
+    declares (by default the engine's own).
+    """
+    if families is None:
+        families = {name: declaration(name) for name in names()}
+    return {
         "reference/commands.md": commands_page(app),
         "reference/instruments.md": instruments_page(families),
         "reference/spec.md": spec_page(),
         "schema/investigation.json": _json(schema),
-        VEGA: _vega(root / "site"),
+        **family_pages(families),
     }
-    for more in [family_pages(families), _changelog(root), *map(report_files, reports)]:
-        files |= more
-    return files
 
 
 def report_files(report: Report) -> dict[str, Content]:

@@ -17,7 +17,7 @@ from engine.evidence.verdicts import Verdict
 from engine.families import Declaration
 from engine.publish.files import Content, generated
 from engine.publish.overview import Report
-from engine.publish.pages import site_files
+from engine.publish.pages import reference_files, site_files
 from engine.report.render import render
 from engine.runs.ledger import Entry, Ledger, Provenance, Replication
 from engine.spec.family_params import SeedParams
@@ -231,8 +231,8 @@ def families() -> dict[str, Declaration]:
 
 
 def files(root: Path, *reports: Report) -> dict[str, Content]:
-    parts = {"app": command_line(), "schema": {"title": "Spec"}, "calibrations": calibrations()}
-    return site_files(root, reports, families=linked_families(root) | families(), **parts)
+    reference = reference_files(command_line(), {"title": "Spec"}, linked_families(root) | families())
+    return site_files(root, reports, reference=reference, calibrations=calibrations())
 
 
 def linked_families(root: Path) -> dict[str, Declaration]:

@@ -13,7 +13,7 @@ from engine.commands.reports import print_reports, summaries
 from engine.evidence.result import Calibration
 from engine.publish import summary_cache
 from engine.publish.files import write_files
-from engine.publish.pages import site_files
+from engine.publish.pages import reference_files, site_files
 from engine.publish.summary_cache import FILE, SummaryCache
 from engine.runs.investigation import find_investigations
 from engine.runs.planning.plan import make_plan
@@ -55,8 +55,11 @@ def build(toy: Toy, calibrated: Mapping[str, list[Calibration]] = CALIBRATED) ->
         found = find_investigations(toy.root, sources.catalog, without=known.unchanged)
         plan = make_plan(found, store, sources, budget=0)
         reports = print_reports(plan, store)
-        more: Any = {"app": made_up.command_line(), "schema": {}, "families": {}}
-        files = site_files(toy.root, reports, calibrations=calibrated, unchanged=known.unchanged, **more)
+        parts: Any = {
+            "reference": reference_files(made_up.command_line(), {}, {}),
+            "calibrations": calibrated,
+        }
+        files = site_files(toy.root, reports, unchanged=known.unchanged, **parts)
         write_files(toy.root / "site", files, known.unchanged_files)
         known.remember(plan, summaries(reports, dict(calibrated)), files)
     return set(known.unchanged)
