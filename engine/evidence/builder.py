@@ -230,8 +230,10 @@ class Evidence:
         self.record.checks.extend(checks)
 
     def table(self, name: str, frame: pd.DataFrame) -> EvidenceTable:
-        """Keep a table, and say how it is drawn."""
-        self.record.tables[name] = frame
+        """Keep a table, and say how it is drawn. Its `low` and `high` are numbers, NaN where withheld."""
+        # Where every interval is withheld, pandas makes objects of them, which would be published as text.
+        ends = {end: float for end in ("low", "high") if end in frame}
+        self.record.tables[name] = frame.astype(ends) if ends else frame
         return EvidenceTable(name, self.record)
 
     def array(self, name: str, values: np.ndarray) -> None:

@@ -216,3 +216,14 @@ def test_a_change_of_a_share_is_what_was_gained_less_what_was_lost():
     all_lost = ev.finding("all", ~everything, "All lost.", less=everything, bounds=(-1.0, 1.0))
     assert (all_lost.value, all_lost.low) == (-1, -1)
     assert all_lost.high is not None and -1 < all_lost.high < 0
+
+
+def test_the_ends_of_intervals_are_numbers_where_all_are_withheld():
+    ev = Evidence("prompt")
+    ev.table("withheld", pd.DataFrame({"layer": [0, 1], "low": [None, None], "high": [None, None]}))
+    ev.table("one", pd.DataFrame([{"low": 0.25, "high": 1.0}, {"low": None, "high": None}]))
+    ev.table("plain", pd.DataFrame({"layer": [0, 1], "word": ["a", None]}))
+    tables = ev.result().tables
+    assert [str(kind) for kind in tables["withheld"].dtypes] == ["int64", "float64", "float64"]
+    assert tables["one"]["low"].tolist()[0] == 0.25 and np.isnan(tables["one"]["high"].iloc[1])
+    assert list(tables["plain"]) == ["layer", "word"] and tables["plain"]["layer"].dtype == "int64"

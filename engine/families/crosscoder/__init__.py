@@ -207,7 +207,7 @@ def explained_variance(ev: Evidence, held: HeldOutSums, random: HeldOutSums, sou
         for label, found in (("trained", own), ("random directions", chance))
         for source, m in zip(sources, found[1:], strict=True)
     ]
-    ev.table("by_site", pd.DataFrame(rows).astype({"low": float, "high": float})).bar(
+    ev.table("by_site", pd.DataFrame(rows)).bar(
         "explained_variance",
         "site",
         "explained_variance: explained variance",

@@ -229,7 +229,7 @@ def by_pair(ev: Evidence, coders: Mapping[int, Coder], codes: Mapping[int, Codes
             row["children_per_parent"] = parents.measured("children_per_parent", children).value
             row["frac_kept"] = parents.measured("frac_kept", kept(kin)).value
         rows.append(row)
-    ev.table("by_pair", pd.DataFrame(rows).astype({"low": float, "high": float}, errors="ignore"))
+    ev.table("by_pair", pd.DataFrame(rows))
 
 
 QUALITY = (

@@ -283,7 +283,7 @@ def by_step(ev: Evidence, by_seed: Evidence, curve: list[CurvePoint], chance: di
                 "explained_variance_per_token": float(np.mean(point.explained_variance)),
             }
         )
-    ev.table("by_step", pd.DataFrame(rows).astype({"low": float, "high": float})).line(
+    ev.table("by_step", pd.DataFrame(rows)).line(
         "curve",
         "step: optimisation steps",
         "pw_mcc",
@@ -312,7 +312,7 @@ def by_threshold(ev: Evidence, by_seed: Evidence, found: SeedComparison) -> None
             m = over.measured(label, values, bounds=(0, 1))
             rows.append((f"{side}, {hows[how]}", label, at, m.value, m.low, m.high))
     table = pd.DataFrame(rows, columns=["panel", "series", "threshold", "fraction", "low", "high"])
-    ev.table("by_threshold", table.astype({"low": float, "high": float})).line(
+    ev.table("by_threshold", table).line(
         "best_match",
         "threshold: cosine from",
         "fraction: share of features",
