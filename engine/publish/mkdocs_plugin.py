@@ -373,8 +373,10 @@ def _opened_site(config_file: str, out: str) -> OpenedSite:
     files.add_files_from_theme(config.theme.get_env(), config)
     known = KnownFiles(files, PreviousSite())
     pages = PageCache(surroundings=settings_hash(Path(config_file)))
+    by_name: dict[str, CachedPage] = {}
     for file in known.documentation_pages():
-        file.page = CachedPage(pages, known, file, config)
+        by_name[file.src_uri] = CachedPage(pages, known, file, config)
+        file.page = by_name[file.src_uri]
     # By this a page learns its place, and so whether it is the home page.
     get_navigation(known, config)
     (search,) = (plugin for plugin in config.plugins.values() if isinstance(plugin, SearchPlugin))
@@ -382,7 +384,6 @@ def _opened_site(config_file: str, out: str) -> OpenedSite:
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: complaints.append(record.getMessage())
     logging.getLogger("mkdocs").addHandler(handler)
-    by_name = {file.src_uri: file.page for file in known.documentation_pages()}
     return OpenedSite(config, by_name, CachedSearchIndex(pages, **search.config), complaints)
 
 
