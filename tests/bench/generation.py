@@ -11,10 +11,7 @@ processors (with OMP_NUM_THREADS=1: threads that wait for each other spin, and c
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from time import process_time
 from typing import Any
 
@@ -24,6 +21,7 @@ import torch
 from engine.models.generate import Completion, Stop, generate
 from engine.models.hooked import HookedModel
 from engine.models.load import load
+from tests.bench.options import options, show
 from tests.bench.patching import MODEL
 from tests.bench.rounds import moment, seconds, tell
 
@@ -139,18 +137,10 @@ def report(found: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = options(__doc__, MODEL)
     parser.add_argument("--tokens", type=int, default=32)
-    parser.add_argument("--json", type=Path, help="write the numbers here as well")
     given = parser.parse_args()
-    found = run(given.model, given.rounds, given.tokens)
-    print(report(found))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=2) + "\n")
+    show(run(given.model, given.rounds, given.tokens), report, given.json)
 
 
 if __name__ == "__main__":

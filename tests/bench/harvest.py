@@ -8,9 +8,7 @@ nothing kept, no cache of keys and values. Ours includes cutting, gathering and 
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from engine.lab.contexts import Contexts, cut
 from engine.lab.harvest import BATCH_TOKENS, harvest
 from engine.models.hooked import HookedModel
 from engine.models.load import load
+from tests.bench.options import options, show
 from tests.bench.patching import MODEL
 from tests.bench.rounds import moment, seconds, tell
 
@@ -121,18 +120,10 @@ def report(found: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = options(__doc__, MODEL)
     parser.add_argument("--tokens", type=int, default=4096)
-    parser.add_argument("--json", type=Path, help="write the numbers here as well")
     given = parser.parse_args()
-    found = run(given.model, given.rounds, given.tokens)
-    print(report(found))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=2) + "\n")
+    show(run(given.model, given.rounds, given.tokens), report, given.json)
 
 
 if __name__ == "__main__":

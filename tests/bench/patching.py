@@ -9,16 +9,13 @@ are common to both sides, so nothing there can change) and a pair that differs f
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
-import json
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +28,7 @@ from engine.lab.patching import sweep
 from engine.models.hooked import HookedModel
 from engine.models.load import load
 from tests.bench.memory import tensor_peak
+from tests.bench.options import options, show
 from tests.bench.rounds import moment, seconds, tell
 
 MODEL = "smollm2-135m-instruct"
@@ -238,20 +236,12 @@ def report(found: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = options(__doc__, MODEL)
     parser.add_argument(
         "--cells", type=int, default=6, help="cells of the grid that TransformerLens patches each time"
     )
-    parser.add_argument("--json", type=Path, help="write the numbers here as well")
     given = parser.parse_args()
-    found = run(given.model, given.rounds, given.cells)
-    print(report(found))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=2) + "\n")
+    show(run(given.model, given.rounds, given.cells), report, given.json)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from engine.lab.sparse.gradients import Objective
 from engine.lab.sparse.synthetic import known_dictionary, sparse_batches
 from engine.lab.sparse.trainer import Recipe, Training
 from tests.bench.memory import tensor_peak
+from tests.bench.options import options, show
 from tests.bench.rounds import moment, tell
 
 CONTENDERS = Path(__file__).parent / "contenders"
@@ -213,31 +214,24 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
 
 def parser() -> argparse.ArgumentParser:
     """The options, whose defaults are what `make bench` measures."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--steps", type=int, default=60)
-    options.add_argument("--batch-size", type=int, default=2048)
-    options.add_argument("--features", type=int, default=4096)
-    options.add_argument("--k", type=int, default=32)
-    options.add_argument("--d", type=int, default=576, help="of made-up rows")
-    options.add_argument("--tokens", type=int, default=65_536, help="rows to train on, again and again")
-    options.add_argument("--lr", type=float, default=1e-3)
-    options.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options.add_argument("--rivals", nargs="*", choices=list(RIVALS), default=list(RIVALS))
-    options.add_argument("--environments", type=Path, default=ROOT / ".engine" / "bench-envs")
-    options.add_argument("--harvest", nargs=2, metavar=("MODEL", "SITE"))
-    options.add_argument("--json", type=Path, help="write the numbers here as well")
-    return options
+    found = options(__doc__)
+    found.add_argument("--steps", type=int, default=60)
+    found.add_argument("--batch-size", type=int, default=2048)
+    found.add_argument("--features", type=int, default=4096)
+    found.add_argument("--k", type=int, default=32)
+    found.add_argument("--d", type=int, default=576, help="of made-up rows")
+    found.add_argument("--tokens", type=int, default=65_536, help="rows to train on, again and again")
+    found.add_argument("--lr", type=float, default=1e-3)
+    found.add_argument("--threads", type=int, default=torch.get_num_threads())
+    found.add_argument("--rivals", nargs="*", choices=list(RIVALS), default=list(RIVALS))
+    found.add_argument("--environments", type=Path, default=ROOT / ".engine" / "bench-envs")
+    found.add_argument("--harvest", nargs=2, metavar=("MODEL", "SITE"))
+    return found
 
 
 def main(arguments: list[str] | None = None) -> None:
     given = parser().parse_args(arguments)
-    found = run(given)
-    print(report(found))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=2) + "\n")
+    show(run(given), report, given.json)
 
 
 if __name__ == "__main__":
