@@ -12,7 +12,7 @@ import pandas as pd
 
 from engine.errors import EngineError, nearest
 from engine.evidence.printing import interval_text
-from engine.evidence.result import Measurement
+from engine.evidence.result import Figure, Measurement
 from engine.evidence.verdicts import Verdict
 from engine.runs.assemble import assemble
 from engine.runs.investigation import find_investigation, find_root
@@ -172,6 +172,20 @@ class Results:
     def table(self, name: str, *, model: str = "") -> pd.DataFrame:
         """A table by `experiment.name`: a copy, to do with as one likes. EngineError as for a number."""
         return self._part("tables", name, model).copy()
+
+    def figure(self, name: str, *, model: str = "") -> tuple[Figure, pd.DataFrame]:
+        """A figure by `experiment.name`, and a copy of the table that it draws. EngineError as for a number.
+
+        `engine.chart` draws it.
+        """
+        figure: Figure = self._part("figures", name, model)
+        table = f"{self._full(name).rpartition('.')[0]}.{figure.table}"
+        return figure, self.table(table, model=model)
+
+    @property
+    def figures(self) -> list[str]:
+        """The names of the figures there are."""
+        return list(dict.fromkeys(f"{e.label}.{name}" for e in self._entries() for name in e.figures))
 
     @property
     def tables(self) -> list[str]:

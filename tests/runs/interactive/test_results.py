@@ -58,6 +58,18 @@ def test_tables_and_verdicts_are_frames(toy: Toy) -> None:
     assert "sizes[k=1].score" in found._repr_html_() and "supported" in found._repr_html_()
 
 
+def test_a_figure_comes_with_the_table_that_it_draws(toy: Toy) -> None:
+    toy.build()
+    found = load("words")
+    assert found.figures == ["count.scores", "sizes[k=1].scores", "sizes[k=2].scores"]
+    figure, table = found.figure("sizes[k=2].scores", model="small")
+    assert (figure.kind, figure.columns) == ("strip", {"x": "word", "y": "score"})
+    assert table.equals(found.table("sizes[k=2].words", model="small"))
+    assert Results(found.ledger, "count").figure("scores")[0] == found.figure("count.scores")[0]
+    with pytest.raises(EngineError, match="nearest: scores"):
+        found.figure("count.score")
+
+
 def test_what_was_not_measured_says_why_and_how_to(toy: Toy) -> None:
     with pytest.raises(EngineError, match=r'engine\.run\("words/count"\)'):
         load("words")["count.score"]
