@@ -23,8 +23,9 @@ app = typer.Typer(add_completion=False)
 def check(slugs: Slugs = None, json: Json = False) -> Output:
     """Find what needs a person: broken sentences, failed checks and calibrations, drift, hand-typed numbers.
 
-    And published files that were edited: by their digests, and by the runs that they are of, where those are
-    in the store. Measures nothing. Exits 1 if it finds something.
+    And sentences that the evidence does not decide; and published files that were edited: by their digests,
+    and by the runs that they are of, where those are in the store. Measures nothing. Exits 1 if it finds
+    something.
 
     \b
     Example:

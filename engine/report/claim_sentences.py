@@ -28,8 +28,20 @@ class ClaimSentence:
 
     @property
     def is_broken(self) -> bool:
-        """The text says one thing and the evidence another; what was not measured contradicts nothing."""
-        return self.verdict.verdict not in (self.asserted, "unmeasured")
+        """The text says one thing and the evidence another; too little of it contradicts nothing."""
+        return self.verdict.verdict not in (self.asserted, "undetermined", "unmeasured")
+
+    @property
+    def is_undecided(self) -> bool:
+        """The text says one thing, and what was measured does not decide it."""
+        return self.verdict.verdict == "undetermined" and self.asserted != "undetermined"
+
+    @property
+    def mark(self) -> str:
+        """What a reader is told where text and evidence part; empty where they do not."""
+        if self.is_broken:
+            return f"broken: the text says {self.asserted}, measured {self.verdict.verdict}"
+        return f"undetermined: the text says {self.asserted}" if self.is_undecided else ""
 
 
 def css_class(verdict: str) -> str:
@@ -91,7 +103,5 @@ def verdict_and_share(verdict: Verdict) -> str:
 
 
 def sentence_in_words(cited: ClaimSentence, sentence: str) -> Markup:
-    """The sentence, and after a broken one what was measured instead."""
-    if not cited.is_broken:
-        return Markup(sentence)
-    return Markup(f"{sentence} [broken: the text says {cited.asserted}, measured {cited.verdict.verdict}]")
+    """The sentence, and what was measured instead where it is broken or not decided."""
+    return Markup(f"{sentence} [{cited.mark}]" if cited.mark else sentence)

@@ -30,6 +30,7 @@ ConcernKind = Literal[
     "headline-without-control",
     "not-the-extreme",
     "broken-sentence",
+    "undecided-sentence",
     "broken-template",
     "broken-claim",
     "failed-check",

@@ -97,9 +97,9 @@ def render(
 
     `path` is the template's own, for messages, for the spec.yaml and, unless `citations` are given, the
     references.bib beside it.
-    `concerns` holds broken sentences and all that `lint` finds. Raises TemplateError with file:line and
-    nearest names for whatever the template, the headline or a card names that is not there, ClaimError for
-    what a claim does.
+    `concerns` holds broken and undecided sentences and all that `lint` finds. Raises TemplateError with
+    file:line and nearest names for whatever the template, the headline or a card names that is not there,
+    ClaimError for what a claim does.
     """
     path = Path(path)
     text = unix_lines(template_text)
@@ -370,7 +370,7 @@ class _Page:
         return self.find(name, model)
 
     def cite_claim(self, claim: str, asserted: str = "", *, line: int, caller: Callable[[], str]) -> Markup:
-        """A sentence that rests on a claim; a broken one is reported."""
+        """A sentence that rests on a claim; one that is broken or not decided is reported."""
         ledger, known, name = self._claim(claim)
         # A statement about another model is found here or not: no sentence can have it contradicted.
         choices = verdict_names(is_stand_in(known.about, ledger.primary))
@@ -384,8 +384,9 @@ class _Page:
         id = name.rpartition(".")[2]
         verdicts = {model: verdict_of(ledger, id, model) for model in ledger.spec.models}
         cited = ClaimSentence(name, known, asserted, verdicts)
-        if cited.is_broken:
-            self.concerns.append(Concern("broken-sentence", f"{self.where}:{line}", _broken(cited)))
+        if cited.mark:
+            kind = "broken-sentence" if cited.is_broken else "undecided-sentence"
+            self.concerns.append(Concern(kind, f"{self.where}:{line}", _parted(cited)))
         return self.printer.claim(cited, sentence)
 
     def chart(self, name: str, *, model: str = "") -> Markup:
@@ -524,7 +525,7 @@ def _with_citations(text: str, where: str) -> str:
     return text
 
 
-def _broken(cited: ClaimSentence) -> str:
+def _parted(cited: ClaimSentence) -> str:
     more = why(cited.verdict)
     said = f"the sentence says that {cited.id!r} is {cited.asserted}, measured {cited.verdict.verdict}"
     return f"{said}: {more}" if more else said

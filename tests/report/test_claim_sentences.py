@@ -33,10 +33,13 @@ def cited(asserted: str, *verdicts: str) -> ClaimSentence:
     [
         ("supported", "supported", False),
         ("supported", "contradicted", True),
-        ("supported", "undetermined", True),
+        # Too little data is no mistake of the text.
+        ("supported", "undetermined", False),
+        ("contradicted", "undetermined", False),
         ("contradicted", "contradicted", False),
         ("contradicted", "supported", True),
         ("undetermined", "undetermined", False),
+        ("undetermined", "supported", True),
         ("supported", "unmeasured", False),
     ],
 )
@@ -44,6 +47,27 @@ def test_a_sentence_is_broken_where_the_evidence_says_another_thing(
     asserted: str, measured: str, broken: bool
 ) -> None:
     assert cited(asserted, measured).is_broken == broken
+
+
+@pytest.mark.parametrize(
+    ("asserted", "measured", "mark"),
+    [
+        ("supported", "undetermined", "undetermined: the text says supported"),
+        ("contradicted", "undetermined", "undetermined: the text says contradicted"),
+        ("found here", "undetermined", "undetermined: the text says found here"),
+        ("undetermined", "undetermined", ""),
+        ("supported", "unmeasured", ""),
+        ("supported", "supported", ""),
+        ("undetermined", "supported", "broken: the text says undetermined, measured supported"),
+    ],
+)
+def test_what_the_evidence_does_not_decide_is_told_and_is_not_broken(
+    asserted: str, measured: str, mark: str
+) -> None:
+    sentence = cited(asserted, measured)
+    assert sentence.mark == mark
+    assert sentence.is_undecided == mark.startswith("undetermined")
+    assert sentence_in_words(sentence, "It is so.") == (f"It is so. [{mark}]" if mark else "It is so.")
 
 
 def test_the_primary_model_decides() -> None:

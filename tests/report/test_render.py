@@ -369,6 +369,22 @@ def test_a_chart_whose_table_was_not_published_is_a_notice_and_no_mistake_of_the
         text(poor, '{{ chart("lens.each_prompts") }}')
 
 
+def test_a_sentence_that_the_evidence_does_not_decide_is_told_and_is_not_broken(ledger):
+    verdict = Verdict("mostly-known", "undetermined", 0.6, "a control is not supported")
+    ledger = replace(ledger, verdicts={"tiny-llama": {"mostly-known": verdict}})
+    template = '{% claim "mostly-known" %}It knows.{% endclaim %}'
+    rendered = render(ledger, template, PATH)
+    (concern,) = [c for c in rendered.concerns if "sentence" in c.kind]
+    assert (concern.kind, concern.where) == ("undecided-sentence", "report.md:1")
+    assert "measured undetermined: holds in 60 %" in concern.message
+    assert "data-broken" not in rendered.markdown
+    assert ">undetermined: the text says supported</button>" in rendered.markdown
+    assert text(ledger, template).strip() == "It knows. [undetermined: the text says supported]"
+    said = render(ledger, template.replace(" %}It", ', "undetermined" %}It'), PATH)
+    assert not [c for c in said.concerns if "sentence" in c.kind]
+    assert ">undetermined</button>" in said.markdown
+
+
 @pytest.mark.parametrize(
     ("asserted", "broken"), [("", True), (', "found here"', True), (', "not found here"', False)]
 )

@@ -69,7 +69,7 @@ class SitePrinter:
         )
         verdict = cited.verdict.verdict
         broken = ' data-broken="true"' if cited.is_broken else ""
-        words = f"broken: the text says {cited.asserted}, measured {verdict}" if cited.is_broken else verdict
+        words = cited.mark or verdict
         return Markup(
             f'<span class="mech-claim" data-claim="{for_site(cited.id)}" data-verdict="{verdict}" '
             f'data-asserted="{cited.asserted}"{broken}>{sentence} '
