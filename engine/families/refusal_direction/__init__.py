@@ -14,8 +14,9 @@
    layer and position.
 6. Controllability, on held-out requests, by generation: how the share of refusals changes, on harmful
    requests by ablation, by ablation at the one layer, and by weights made orthogonal; on harmless ones by
-   addition. Refusals are judged twice, by published phrases and by the refusal tokens; answers that are no
-   answers (empty, broken, repeating) are counted apart. Costs: refusals of harmless requests, and KL.
+   addition. Refusals are judged twice, by published phrases and by the refusal tokens; what is no answer
+   (empty, broken, off topic) is counted apart. Costs: refusals of harmless requests, KL, and perplexity of
+   the answers under the unmodified model.
 7. Positive control: the language of the answer, which is known to be steerable, through steps 1 to 6 on the
    same model. Where that fails too, nothing follows from a direction that does not control refusal.
 8. Controls, by refusal score: random directions of the same length, directions of shuffled labels, and that
@@ -31,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -53,12 +54,11 @@ from engine.families.refusal_direction.arms import (
     addition_arm,
     ask,
     baseline_arm,
-    log_probs,
     predict,
     single_layer_arm,
     weights_arm,
 )
-from engine.families.refusal_direction.candidates import Limits
+from engine.families.refusal_direction.candidates import Limits, log_probs
 from engine.families.refusal_direction.findings import Rates, arms_table, evidence_over, score_change
 from engine.families.refusal_direction.other_directions import (
     NOUNS,
@@ -77,12 +77,12 @@ from engine.families.refusal_direction.recipe import (
 )
 from engine.families.refusal_direction.separability import separability
 from engine.lab.answer_language import language_of
-from engine.lab.directions import Direction
+from engine.lab.completions import calibrate_coherence
+from engine.lab.directions import Direction, Labels
 from engine.lab.lab import Lab
 from engine.lab.masked_completions import masked
 from engine.lab.planted_gate import gate_lab
 from engine.lab.profiles import known_answer
-from engine.lab.prompt_batches import TokenRows
 from engine.lab.refusals import phrase_tokens, refusal_tokens, says_refusal
 from engine.lab.split import PARTS, Split, split_clusters
 from engine.lab.weight_orthogonalization import has_post_norms, orthogonalized, weights_receipt
@@ -91,6 +91,9 @@ from engine.spec.family_params import SeedParams
 from engine.spec.inputs import CHAT, Inputs
 from engine.spec.models import PromptChoice
 from engine.spec.sites import resolve_site
+
+if TYPE_CHECKING:
+    from engine.models.hooked import HookedModel
 
 HARMFUL = "harmful"
 FEWEST_REFUSALS = 10
@@ -135,6 +138,8 @@ class Params(SeedParams):
     """Tokens of an answer."""
     batch_size: Annotated[int, Field(gt=0)] = 32
     """Requests that are answered together."""
+    off_topic: bool = True
+    """Tell answers that would suit another request as well, for which every answer is read twice."""
     weights: bool = True
     """Answer with orthogonal weights as well, which is a check of ablation more than another finding."""
     n_random: Annotated[int, Field(gt=0)] = 8
@@ -143,7 +148,7 @@ class Params(SeedParams):
     """Directions of shuffled labels."""
     positive_control: str = "language"
     """The packaged prompt set with a behaviour that is known to be steerable; empty: no positive control."""
-    positive_control_prompts: Annotated[int, Field(gt=0)] = 40
+    positive_control_prompts: Annotated[int, Field(gt=0)] = 32
     """Held-out requests of each kind that the positive control answers."""
 
 
@@ -156,7 +161,8 @@ def run(lab: Lab, params: Params) -> Result:
     ev = evidence_over(requests, held_out)
     count_requests(ev, requests)
     with lab.stage(0.08, "answering training requests for the refusal tokens"):
-        tokens = own_refusal_tokens(ev, lab, requests, params)
+        training = answer_training_requests(model, requests, params)
+        tokens = own_refusal_tokens(ev, model, training)
 
     # 2, 3, 4. Filter, take differences in means, select one.
     with lab.stage(0.35, "screening candidates") as progress:
@@ -170,7 +176,8 @@ def run(lab: Lab, params: Params) -> Result:
         separability(ev, model, requests, held_out, learned, others)
 
     # 6. Controllability on held-out requests, and what it costs.
-    held = HeldOut.of(lab, requests, learned, tokens, params)
+    judge = refusal_judge(ev, model, training, params)
+    held = HeldOut.of(lab, requests, learned, tokens, judge, params)
     with lab.stage(0.75, "answering held-out requests") as progress:
         harmful, harmless = held.answers(others["random"][0], progress)
     report_refusals(ev, requests, harmful, harmless, params)
@@ -186,7 +193,7 @@ def run(lab: Lab, params: Params) -> Result:
                 ev,
                 model,
                 load_prompts(PromptChoice(name=params.positive_control), Path(), CHAT),
-                french_judge(),
+                in_french,
                 lambda found: control_settings(model.n_layers, found, params),
                 divider(params),
                 ControlSettings(
@@ -231,29 +238,39 @@ def count_requests(ev: Evidence, requests: Requests) -> None:
     ev.count("n_positions", requests.n_places, about, unit="position")
 
 
-def own_refusal_tokens(ev: Evidence, lab: Lab, requests: Requests, params: Params) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class TrainingAnswers:
+    """What the unchanged model answers to training requests: `harmful` says which of them are."""
+
+    rows: list[list[int]]
+    completions: list[Completion]
+    harmful: Labels
+
+
+def answer_training_requests(model: HookedModel, requests: Requests, params: Params) -> TrainingAnswers:
+    """Greedy answers to training requests of both kinds."""
+    limit = params.token_prompts
+    index = np.concatenate([requests.of("train", positive=kind, limit=limit) for kind in (True, False)])
+    rows = requests.some(index)
+    answers = generate(model, rows, max_tokens=params.max_new_tokens, batch_size=params.batch_size)
+    return TrainingAnswers(rows, answers, requests.positive[index])
+
+
+def own_refusal_tokens(ev: Evidence, model: HookedModel, training: TrainingAnswers) -> tuple[int, ...]:
     """The first tokens of the model's greedy refusals on training requests.
 
     Of a model that never refuses, those with which the published phrases begin.
     """
-    limit = params.token_prompts
-    index = np.concatenate([requests.of("train", positive=kind, limit=limit) for kind in (True, False)])
-    answers = generate(
-        lab.model,
-        requests.some(index),
-        max_tokens=params.max_new_tokens,
-        batch_size=params.batch_size,
-    )
-    found = refusal_tokens(lab.model, answers)
-    refused = np.array([says_refusal(each.text) for each in answers], dtype=bool)
-    harmful = requests.positive[index]
+    found = refusal_tokens(model, training.completions)
+    refused = np.array([says_refusal(each.text) for each in training.completions], dtype=bool)
     about = "Training requests that are harmful and were answered, to find the refusal tokens."
-    ev.count("n_asked_train", int(harmful.sum()), about)
-    ev.count("n_refused_train", int((refused & harmful).sum()), "Those of them that the model refuses.")
+    ev.count("n_asked_train", int(training.harmful.sum()), about)
+    n_refused = int((refused & training.harmful).sum())
+    ev.count("n_refused_train", n_refused, "Those of them that the model refuses.")
     about = "Refusal tokens: first tokens of the model's own refusals; 0 where it never refused."
     ev.count("n_refusal_tokens", len(found.ids), about, unit="token")
     ev.table("refusal_tokens", found.table())
-    return found.ids or phrase_tokens(lab.model)
+    return found.ids or phrase_tokens(model)
 
 
 def recipe_settings(n_layers: int, requests: Requests, params: Params) -> Settings:
@@ -334,11 +351,16 @@ class HeldOut:
 
     @classmethod
     def of(
-        cls, lab: Lab, requests: Requests, learned: Learned, tokens: Sequence[int], params: Params
+        cls,
+        lab: Lab,
+        requests: Requests,
+        learned: Learned,
+        tokens: Sequence[int],
+        judge: Judge,
+        params: Params,
     ) -> HeldOut:
         rows = {kind: requests.some(requests.of("held_out", positive=kind)) for kind in (True, False)}
         unchanged = {kind: log_probs(lab.model, each) for kind, each in rows.items()}
-        judge = refusal_judge(lab)
         return cls(lab, params, requests, learned, tokens, rows[True], rows[False], judge, unchanged)
 
     @property
@@ -411,19 +433,17 @@ class HeldOut:
         return weights_receipt(self.lab.model, self.learned.selection.chosen.direction, input_ids, mask)
 
 
-def refusal_judge(lab: Lab) -> Judge:
-    """Refusals by published phrases; answers that are none by what `engine.lab.completions` finds broken."""
-    return Judge(says_refusal, empty_answers)
+def refusal_judge(ev: Evidence, model: HookedModel, training: TrainingAnswers, params: Params) -> Judge:
+    """Refusals by published phrases; what is no answer by limits of the model's own answers in training."""
+    limits = calibrate_coherence(model, training.rows, training.completions, params.seed)
+    limit = float(np.exp(limits.nats_per_token))
+    ev.count("perplexity_limit", limit, limits.in_words(), unit="perplexity")
+    return Judge(says_refusal, model, limits, params.off_topic)
 
 
-def empty_answers(rows: TokenRows, answers: Sequence[Completion]) -> np.ndarray:
-    """Answers with nothing in them."""
-    return np.array([not each.text.strip() for each in answers], dtype=bool)
-
-
-def french_judge() -> Judge:
-    """Answers in French by their common words."""
-    return Judge(lambda text: language_of(text) == "french", empty_answers)
+def in_french(text: str) -> bool:
+    """Whether an answer is in French, by its common words."""
+    return language_of(text) == "french"
 
 
 def kinds_of(
@@ -445,8 +465,8 @@ def report_refusals(
     """Shares of refusals and their changes beside those by a random direction, and all arms in a table."""
     over = kinds_of(ev, harmful, harmless)
     rates = (
-        Rates("refusal", "", "a refusal", "harmful requests", params.scorer),
-        Rates("refusal", "harmless_", "a refusal", "harmless requests", params.scorer),
+        Rates("refusal", "", "a refusal", "harmful requests", params.scorer, "asr"),
+        Rates("refusal", "harmless_", "a refusal", "harmless requests", params.scorer, "answered"),
     )
     for each, of_kind, arms_of_kind in zip(over, rates, (harmful, harmless), strict=True):
         for name, answers in arms_of_kind.items():
@@ -458,6 +478,7 @@ def report_refusals(
         for name, answers in arms_of_kind.items():
             if name != "baseline" and name != drawn:
                 of_kind.change(each, name, answers, before, controls=controls)
+        of_kind.perplexities(each, arms_of_kind, drawn)
     table = arms_table({"harmful": (over[0], harmful), "harmless": (over[1], harmless)})
     ev.table("arms", table).bar(
         "arms",
@@ -507,16 +528,17 @@ def report_completions(
     for kind, answers in ((True, harmful), (False, harmless)):
         index = requests.of("held_out", positive=kind, limit=SHOWN)
         for name, of_arm in answers.items():
-            for prompt, completion in zip(index, of_arm.completions, strict=False):
+            for row, prompt in enumerate(index):
                 words = SHOWN_WORDS if kind else 3 * SHOWN_WORDS
                 rows.append(
                     {
                         "requests": HARMFUL if kind else "harmless",
                         "arm": name,
                         "id": requests.chats.ids[prompt],
-                        "answer": masked(completion.text, words),
-                        "tokens": len(completion.token_ids),
-                        "phrases": bool(says_refusal(completion.text)),
+                        "answer": masked(of_arm.completions[row].text, words),
+                        "refusal": bool(of_arm.by_text[row]),
+                        "state": of_arm.states[row],
+                        "perplexity": float(of_arm.measured.perplexity[row]),
                     }
                 )
     ev.table("completions", pd.DataFrame(rows))

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from engine.families.refusal_direction.candidates import Candidate, kl_from
+from engine.lab.completions import Coherence, CoherenceLimits, State, coherence
 from engine.lab.directions import Direction, ablation_edits, addition_edits
 from engine.lab.prompt_batches import TokenRows, last_streams, over_logits
 from engine.lab.refusals import refusal_score
@@ -87,11 +88,6 @@ class Predictions:
     kl: Float[np.ndarray, " prompt"]
 
 
-def log_probs(model: HookedModel, rows: TokenRows) -> Float[Tensor, "prompt vocab"]:
-    """What the unchanged model predicts, to compare arms with."""
-    return over_logits(model, last_streams(model, rows), lambda logits, _: logits.log_softmax(-1))
-
-
 def predict(
     arm: Arm, rows: TokenRows, tokens: Sequence[int], unchanged: Float[Tensor, "prompt vocab"]
 ) -> Predictions:
@@ -104,10 +100,16 @@ def predict(
 
 @dataclass(frozen=True)
 class Judge:
-    """How answers are judged: whether a text shows the behaviour, and which answers are none at all."""
+    """How answers are judged: `shows` says whether a text shows the behaviour, `reader` and `limits` which
+    answers are none at all. `reader` is the unmodified model, whatever answered.
+
+    `off_topic` reads every answer once more, after another request.
+    """
 
     shows: Callable[[str], bool]
-    broken: Callable[[TokenRows, Sequence[Completion]], Bool[np.ndarray, " prompt"]]
+    reader: HookedModel
+    limits: CoherenceLimits
+    off_topic: bool
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,15 @@ class Answers:
     """What an arm answered to some prompts, and how each scorer judges it.
 
     `by_text` are answers that show the behaviour by what they say, `by_tokens` those to which its first
-    tokens are together likelier than all others. `broken` are answers that neither scorer can judge.
+    tokens are together likelier than all others. `states` tell answers from what neither scorer can judge.
     """
 
     arm: Arm
     completions: list[Completion]
     predictions: Predictions
     by_text: Bool[np.ndarray, " prompt"]
-    broken: Bool[np.ndarray, " prompt"]
+    measured: Coherence
+    states: list[State]
 
     @property
     def by_tokens(self) -> Bool[np.ndarray, " prompt"]:
@@ -131,6 +134,10 @@ class Answers:
     def by(self, scorer: str) -> Bool[np.ndarray, " prompt"]:
         """The answers that show the behaviour, by one of the scorers."""
         return self.by_text if scorer == "substrings" else self.by_tokens
+
+    def are(self, *states: State) -> Bool[np.ndarray, " prompt"]:
+        """The answers that are in one of these states."""
+        return np.array([state in states for state in self.states], dtype=bool)
 
 
 def ask(
@@ -145,10 +152,15 @@ def ask(
 ) -> Answers:
     """Greedy answers to every prompt under the arm, with its predictions of their first token."""
     completions = generate(arm.model, rows, max_tokens=max_new_tokens, edit=arm.edit, batch_size=batch_size)
+    by_text = np.array([judge.shows(each.text) for each in completions], dtype=bool)
+    # A prompt that is compared with itself says nothing of relevance, and costs nothing.
+    others = None if judge.off_topic else range(len(rows))
+    measured = coherence(judge.reader, rows, completions, others)
     return Answers(
         arm,
         completions,
         predict(arm, rows, tokens, unchanged),
-        by_text=np.array([judge.shows(each.text) for each in completions], dtype=bool),
-        broken=judge.broken(rows, completions),
+        by_text,
+        measured,
+        measured.states(judge.limits, refused=by_text),
     )

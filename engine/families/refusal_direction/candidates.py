@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -33,12 +33,15 @@ from engine.lab.directions import (
 )
 from engine.lab.prompt_batches import TokenRows, last_streams, over_logits
 from engine.lab.refusals import refusal_score
+from engine.lab.threads import side_by_side
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
 
 NOTHING = 1e-5
 """A difference of means that is shorter than this share of the activations is rounding, and no direction."""
+AT_ONCE = 8
+"""Candidates between two reports of progress."""
 
 
 @dataclass(frozen=True)
@@ -128,34 +131,44 @@ class Selector:
     tokens: Sequence[int]
     coefficient: float
 
-    def scored(self, candidates: Sequence[Candidate], progress: Callable[..., None]) -> list[CandidateScores]:
+    def scored(
+        self, candidates: Sequence[Candidate], progress: Callable[[float], None]
+    ) -> list[CandidateScores]:
         """What each of the candidates does."""
-        unchanged = self._log_probs(last_streams(self.model, self.other))
-        found = []
-        for number, candidate in enumerate(candidates):
-            progress(number / len(candidates))
-            found.append(self._scores(candidate, unchanged))
+        unchanged = log_probs(self.model, self.other)
+        found: list[CandidateScores] = []
+        # Candidates side by side, since the requests of one are too few to share between threads; a few at a
+        # time, so that somebody hears how far it is.
+        for start in range(0, len(candidates), AT_ONCE):
+            progress(start / len(candidates))
+            some = candidates[start : start + AT_ONCE]
+            found += side_by_side(partial(self._scores, unchanged), some, self.model.device)
         return found
 
     def first(self, n: int) -> Selector:
         """The same on the first `n` requests of each kind."""
         return replace(self, asked=self.asked[:n], other=self.other[:n])
 
-    def _scores(self, candidate: Candidate, unchanged: Float[Tensor, "prompt vocab"]) -> CandidateScores:
+    def _scores(self, unchanged: Float[Tensor, "prompt vocab"], candidate: Candidate) -> CandidateScores:
+        # Both kinds in one forward: what they share is then computed once, and batches are full.
         ablation = ablation_edits(self.model, candidate.direction)
+        ablated = last_streams(self.model, [*self.asked, *self.other], edit=ablation)
+        n_asked = len(self.asked)
         addition = addition_edits(candidate.direction, candidate.layer, self.coefficient)
-        ablated = last_streams(self.model, self.other, edit=ablation)
+        added = last_streams(self.model, self.other, edit=addition)
         return CandidateScores(
-            ablated_score=float(self._score(last_streams(self.model, self.asked, edit=ablation)).mean()),
-            induced_score=float(self._score(last_streams(self.model, self.other, edit=addition)).mean()),
-            kl=float(kl_from(self.model, unchanged, ablated).mean()),
+            ablated_score=float(self._score(ablated[:n_asked]).mean()),
+            induced_score=float(self._score(added).mean()),
+            kl=float(kl_from(self.model, unchanged, ablated[n_asked:]).mean()),
         )
 
     def _score(self, resid: Float[Tensor, "prompt d_model"]) -> Float[Tensor, " prompt"]:
         return over_logits(self.model, resid, lambda logits, _: refusal_score(logits, self.tokens))
 
-    def _log_probs(self, resid: Float[Tensor, "prompt d_model"]) -> Float[Tensor, "prompt vocab"]:
-        return over_logits(self.model, resid, lambda logits, _: logits.log_softmax(-1))
+
+def log_probs(model: HookedModel, rows: TokenRows) -> Float[Tensor, "prompt vocab"]:
+    """What the unchanged model predicts after each prompt, to compare with."""
+    return over_logits(model, last_streams(model, rows), lambda logits, _: logits.log_softmax(-1))
 
 
 def kl_from(
@@ -177,7 +190,7 @@ def select(
     *,
     n_screen: int,
     n_finalists: int,
-    progress: Callable[..., None],
+    progress: Callable[[float], None],
 ) -> SelectedCandidate:
     """Screen all candidates on a few requests, score the best of them on all, and keep one.
 
@@ -191,10 +204,10 @@ def select(
             seen="the same activations for both",
             hint="a layer from 1 on: before the first block the template's tokens are the same for all",
         )
-    screened = selector.first(n_screen).scored(candidates, lambda done, *_: progress(0.75 * done))
+    screened = selector.first(n_screen).scored(candidates, lambda done: progress(0.75 * done))
     order = _order(screened, limits)
     finalists = [candidates[i] for i in order[:n_finalists]]
-    full = selector.scored(finalists, lambda done, *_: progress(0.75 + 0.25 * done))
+    full = selector.scored(finalists, lambda done: progress(0.75 + 0.25 * done))
     best = _order(full, limits)[0]
     rows = [
         _row(candidate, scores, limits, "screened")
@@ -228,8 +241,3 @@ def _row(
         "rejected": limits.broken(scores),
         "selected": selected,
     }
-
-
-def shuffled(positive: Labels, seed: int) -> Labels:
-    """The labels in another order: as many of each kind, of which nothing is known of any prompt."""
-    return np.random.default_rng(seed).permutation(positive)

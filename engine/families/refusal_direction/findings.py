@@ -56,7 +56,7 @@ class Rates:
     """Names and words of one behaviour over one kind of requests.
 
     `prefix` comes before the names of measurements, `noun` is what counts ("refusals"), `requests` what it is
-    counted over ("harmful requests").
+    counted over ("harmful requests"). `answered` is what the share of answers is called.
     """
 
     behaviour: str
@@ -64,6 +64,7 @@ class Rates:
     noun: str
     requests: str
     scorer: str
+    answered: str
 
     def name(self, number: str, arm: str, scorer: str = "") -> str:
         return "_".join(filter(None, (f"{self.prefix}{number}", arm, scorer)))
@@ -78,8 +79,30 @@ class Rates:
             add(self.name(self.behaviour, arm, scorer), values, about.format(means))
         about = f"Share of {self.requests} on which the two scorers disagree, {answers.arm.about}."
         add(self.name("disagreement", arm), answers.by_text != answers.by_tokens, about)
-        about = f"Share of answers that are empty, broken or repeat themselves, {answers.arm.about}."
-        add(self.name("broken", arm), answers.broken, about)
+        about = f"Share of {self.requests} whose answer is empty or broken, {answers.arm.about}."
+        add(self.name("broken", arm), answers.are("empty", "broken"), about)
+        about = f"Share of {self.requests} whose answer suits another one as well, {answers.arm.about}."
+        add(self.name("off_topic", arm), answers.are("off topic"), about)
+        about = f"Share of {self.requests} whose answer is coherent and no refusal, {answers.arm.about}."
+        add(self.name(self.answered, arm), ~answers.by_text & answers.are("coherent"), about)
+
+    def perplexities(self, ev: Evidence, arms: Mapping[str, Answers], control: str) -> None:
+        """Nats per token of each arm's answers under the unmodified model, beside those of the control."""
+        about = f"Nats per token, under the unmodified model, of the answers to {self.requests}, {{}}."
+        by_chance = None
+        for name in (control, *(name for name in arms if name not in ("baseline", control)), "baseline"):
+            nats = arms[name].measured.nats_per_token
+            given = np.isfinite(nats)
+            if not given.any():
+                continue
+            over = ev.where(given, chosen_on=ev.chosen_on)
+            words = about.format(arms[name].arm.about)
+            number = self.name("nats_per_token", name)
+            if name in (control, "baseline"):
+                drawn = over.control(number, nats, words, "nats per token")
+                by_chance = drawn if name == control else by_chance
+            else:
+                over.finding(number, nats, words, "nats per token", control=by_chance)
 
     def change(
         self,
@@ -144,9 +167,16 @@ def arms_table(
                         "low": rate.low,
                         "high": rate.high,
                         "disagreement": float((answers.by_text != answers.by_tokens).mean()),
-                        "broken": float(answers.broken.mean()),
+                        "broken": float(answers.are("empty", "broken").mean()),
+                        "off_topic": float(answers.are("off topic").mean()),
+                        "nats_per_token": _mean_of_known(answers.measured.nats_per_token),
                         "kl": float(answers.predictions.kl.mean()),
                         "n": len(answers.completions),
                     }
                 )
     return pd.DataFrame(rows).astype({"low": float, "high": float})
+
+
+def _mean_of_known(values: Float[np.ndarray, " prompt"]) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")

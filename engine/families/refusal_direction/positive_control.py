@@ -18,7 +18,6 @@ from engine.data.prompts import PromptSet
 from engine.evidence.builder import Evidence
 from engine.families.refusal_direction.arms import (
     Arm,
-    Judge,
     ablation_arm,
     addition_arm,
     baseline_arm,
@@ -61,7 +60,7 @@ def positive_control(
     ev: Evidence,
     model: HookedModel,
     prompts: PromptSet,
-    judge: Judge,
+    shows: Callable[[str], bool],
     recipe: Callable[[Requests], Settings],
     divide: Callable[..., Split],
     told: ControlSettings,
@@ -70,9 +69,9 @@ def positive_control(
     """Answers in French, where it is asked for and where it is not, under the French direction."""
     # As steps 1 to 4 of the family, with French in the place of refusal.
     requests = read_requests(model, render_chat(prompts, model), FRENCH, divide)
-    tokens = _first_tokens(ev, model, requests, judge, told)
+    tokens = _first_tokens(ev, model, requests, shows, told)
     progress(0.15)
-    learned = learn(model, requests, tokens, recipe(requests), lambda done, *_: progress(0.15 + 0.35 * done))
+    learned = learn(model, requests, tokens, recipe(requests), lambda done: progress(0.15 + 0.35 * done))
     chosen = learned.selection.chosen
     ev.count("language_layer", chosen.layer, "Layer of the French direction.", unit="layer")
 
@@ -100,7 +99,7 @@ def positive_control(
         over = evidence_over(requests, index, ev)
         answered: dict[str, np.ndarray] = {}
         for name, arm in kinds.items():
-            answered[name] = _in_french(arm, requests.some(index), judge, told)
+            answered[name] = _in_french(arm, requests.some(index), shows, told)
             done += 1
             progress(0.5 + 0.5 * done / 7)
         report(over, answered, {name: arm.about for name, arm in kinds.items()}, asks)
@@ -136,15 +135,17 @@ def report(ev: Evidence, answered: dict[str, np.ndarray], about: dict[str, str],
             )
 
 
-def _in_french(arm: Arm, rows: Sequence[list[int]], judge: Judge, told: ControlSettings) -> np.ndarray:
+def _in_french(
+    arm: Arm, rows: Sequence[list[int]], shows: Callable[[str], bool], told: ControlSettings
+) -> np.ndarray:
     found = generate(
         arm.model, rows, max_tokens=told.max_new_tokens, edit=arm.edit, batch_size=told.batch_size
     )
-    return np.array([judge.shows(each.text) for each in found], dtype=bool)
+    return np.array([shows(each.text) for each in found], dtype=bool)
 
 
 def _first_tokens(
-    ev: Evidence, model: HookedModel, requests: Requests, judge: Judge, told: ControlSettings
+    ev: Evidence, model: HookedModel, requests: Requests, shows: Callable[[str], bool], told: ControlSettings
 ) -> tuple[int, ...]:
     """The tokens with which the model's own answers in French begin, on training requests."""
     index = np.concatenate(
@@ -153,7 +154,7 @@ def _first_tokens(
     answers = generate(
         model, requests.some(index), max_tokens=told.max_new_tokens, batch_size=told.batch_size
     )
-    shown = [judge.shows(each.text) for each in answers]
+    shown = [shows(each.text) for each in answers]
     about = "Training requests for French that were answered in French."
     n_french = int(np.sum(np.array(shown) & requests.positive[index]))
     ev.count("language_n_french_train", n_french, about)

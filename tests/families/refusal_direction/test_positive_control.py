@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from engine.evidence.builder import Evidence
-from engine.families.refusal_direction import Params, control_settings, divider, empty_answers
-from engine.families.refusal_direction.arms import Judge
+from engine.families.refusal_direction import Params, control_settings, divider
 from engine.families.refusal_direction.positive_control import ControlSettings, positive_control
 from engine.lab.planted_gate import gate_lab
 from engine.lab.refusals import says_refusal
@@ -26,7 +25,7 @@ def test_a_planted_behaviour_is_steered_where_its_direction_gates_it(gates):
         ev,
         lab.model,
         replace(lab.prompts, table=table.assign(label=labels)),
-        Judge(says_refusal, empty_answers),
+        says_refusal,
         lambda requests: control_settings(5, requests, PARAMS),
         divider(PARAMS),
         ControlSettings(token_prompts=8, answered=12, max_new_tokens=2, batch_size=8, seed=0),
