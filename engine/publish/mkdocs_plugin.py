@@ -340,14 +340,15 @@ def converted_alone(config_file: str, out: str, name: str) -> MadePage | None:
 
     None where there is something to complain of, which is told where mkdocs builds.
     """
-    site = _opened_site(config_file, out)
-    page = site.pages[name]
-    site.complaints.clear()
     try:
+        site = _opened_site(config_file, out)
+        page = site.pages[name]
+        site.complaints.clear()
         page.read_source(site.config)
         page.render(site.config, page.files)
         # Among what is kept of the page from here on.
-        site.index.entries_of(page)
+        if site.index:
+            site.index.entries_of(page)
     except Exception:  # themes and extensions raise errors of their own
         return None
     made = page.cache.pages.pop(name)
@@ -360,7 +361,7 @@ class OpenedSite:
 
     config: MkDocsConfig
     pages: Mapping[str, CachedPage]
-    index: CachedSearchIndex
+    index: CachedSearchIndex | None  # where the site has a search
     complaints: list[str]
 
 
@@ -379,12 +380,13 @@ def _opened_site(config_file: str, out: str) -> OpenedSite:
         file.page = by_name[file.src_uri]
     # By this a page learns its place, and so whether it is the home page.
     get_navigation(known, config)
-    (search,) = (plugin for plugin in config.plugins.values() if isinstance(plugin, SearchPlugin))
+    searches = [plugin for plugin in config.plugins.values() if isinstance(plugin, SearchPlugin)]
+    index = CachedSearchIndex(pages, **searches[0].config) if searches else None
     complaints: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: complaints.append(record.getMessage())
     logging.getLogger("mkdocs").addHandler(handler)
-    return OpenedSite(config, by_name, CachedSearchIndex(pages, **search.config), complaints)
+    return OpenedSite(config, by_name, index, complaints)
 
 
 def _frames_are_known(config: MkDocsConfig) -> bool:

@@ -346,3 +346,14 @@ def test_what_is_wrong_with_a_page_of_another_process_is_told_as_here(
         told.append(str(caught.value))
     assert told[0] == told[1] and "part-3.md#nowhere" in told[0]
     assert "part-9.md" in shared and "part-7.md" not in shared
+
+
+def test_pages_of_a_site_without_a_search_are_converted_by_another_process_too(
+    project: Path, shared: list[str]
+) -> None:
+    many_pages(project)
+    yml = project / "mkdocs.yml"
+    yml.write_text(yml.read_text().replace("plugins:\n  - search\n", "plugins: []\n"))
+    made = build(project, "First text.", jobs=2)
+    assert "part-3.md" in shared
+    assert "part-3/index.html" in made and "search/search_index.json" not in made
