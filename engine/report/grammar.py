@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,14 @@ def parsed(text: str, where: str) -> nodes.Template:
     return tree
 
 
-def placed_tokens(text: str, where: str) -> Iterator[tuple[str, str, int]]:
-    """(kind, text, place) of each token of a template. TemplateError where it is not the grammar."""
+@lru_cache(maxsize=8)
+def placed_tokens(text: str, where: str) -> tuple[tuple[str, str, int], ...]:
+    """(kind, text, place) of each token of a template. TemplateError where it is not the grammar.
+
+    Kept for the few texts at hand: each is looked through for dashes, citations and each kind of concern.
+    """
     at = 0
+    placed = []
     try:
         tokens = list(Grammar().lex(text))
     except TemplateSyntaxError as error:
@@ -119,7 +125,8 @@ def placed_tokens(text: str, where: str) -> Iterator[tuple[str, str, int]]:
     for _, kind, value in tokens:
         start = text.index(value, at)
         at = start + len(value)
-        yield kind, value, start
+        placed.append((kind, value, start))
+    return tuple(placed)
 
 
 def wrong_names(
