@@ -19,7 +19,7 @@ from engine.data.prompts import PromptSet
 from engine.errors import SpecError
 from engine.evidence.result import Check, Result
 from engine.lab.facts import Facts, known_facts
-from engine.lab.receipts import chat_receipts, model_receipts
+from engine.lab.receipts import chat_receipts, contrast_receipts, model_receipts
 from engine.lab.used_run import Point, UsedRun
 from engine.spec.inputs import ANSWERS, CHAT, CONTRAST, LABELLED, PAIRS, PromptKind
 from engine.spec.models import Scalar
@@ -78,7 +78,11 @@ class Lab:
 
     def contrasts(self) -> TextContrasts:
         """The contrasts that the model can read and tell apart."""
-        return tokenize_contrasts(self._prompts(CONTRAST), self.model, self.model.anatomy.context_tokens)
+        context = self.model.anatomy.context_tokens
+        found = tokenize_contrasts(self._prompts(CONTRAST), self.model, context)
+        # Made here, where prompts are handed out: a family cannot forget them.
+        self.receipts += contrast_receipts(self.model, found)
+        return found
 
     def labelled(self) -> LabelledTexts:
         """The labelled texts that the model can read."""

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.data.chat import ChatPrompts
+from engine.data.contrasts import TextContrasts
 from engine.evidence.result import Check
 from engine.lab.attribution import Attribution
 from engine.lab.facts import Facts
@@ -146,6 +147,12 @@ def chat_receipts(model: HookedModel, chats: ChatPrompts) -> list[Check]:
     """The base receipts of a few of the requests."""
     rows = hash_order(chats.ids)[:SAMPLED_PROMPTS]
     return base_receipts(model, chats.tokens[rows], chats.last[rows])
+
+
+def contrast_receipts(model: HookedModel, contrasts: TextContrasts) -> list[Check]:
+    """The base receipts of a few of the positive texts."""
+    rows = hash_order(contrasts.ids)[:SAMPLED_PROMPTS]
+    return base_receipts(model, contrasts.positive[rows], contrasts.positive_last[rows])
 
 
 def attribution_receipt(model: HookedModel, attribution: Attribution) -> Check:

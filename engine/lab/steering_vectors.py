@@ -40,6 +40,8 @@ GGUF = ".gguf"
 FORMAT = "mech-steering-vector/1"
 ADDED = "coefficient times the direction is added at the hook site, at every position"
 """The coefficient's convention: the same in both forms, and the one that llama.cpp has."""
+ARRAY = "steering."
+"""What the array of a run that holds a steering vector is called before its hook site."""
 PROVENANCE = "mech.provenance"  # the key of our own in a GGUF file, which llama.cpp passes over
 OTHER_NAMES = {"mistral": "llama", "gpt_neox": "gptneox"}
 """What llama.cpp calls architectures that go by another name in a Hugging Face configuration."""
@@ -88,6 +90,16 @@ class SteeringVector:
     def width(self) -> int:
         """How many numbers each direction has: d_model."""
         return len(next(iter(self.directions.values())))
+
+
+def vector_array(site: str) -> str:
+    """What a run calls the array with the direction of this hook site, from which `mech steer` takes it."""
+    return f"{ARRAY}{site}"
+
+
+def run_directions(arrays: Mapping[str, np.ndarray]) -> dict[str, Direction]:
+    """The directions that a run kept, by hook site; none where it made no vector."""
+    return {name.removeprefix(ARRAY): array for name, array in arrays.items() if name.startswith(ARRAY)}
 
 
 def vector_source(model: HookedModel, **known: str) -> VectorSource:

@@ -11,6 +11,15 @@ MetricName = Literal["logit_diff", "probability", "log_probability", "kl"]
 AblationName = Literal["interchange", "gaussian", "mean", "zero"]
 """What takes a fact away (`engine.lab.ablation`)."""
 
+TextTemplate = Literal["plain", "chat"]
+"""Texts as they are, or what they begin with as a request in the model's chat template and the rest as its
+answer."""
+ReadAt = Literal["answer", "last"]
+"""Where a text is read: the mean over the tokens in which it differs from its pair's other text, or at its
+last token."""
+MarginScorer = Literal["per_token", "total"]
+"""Log-probabilities of two answers over the tokens of each, or in all."""
+
 
 class FamilyParams(BaseModel):
     """The base of every family's Params: unknown keys are refused, docstrings describe the fields."""
