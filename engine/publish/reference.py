@@ -119,7 +119,8 @@ def _used(uses: Uses) -> str:
     experiment = f"An experiment of the family [{code(uses.family)}]({uses.family}.md)"
     swept = f", swept over {code(uses.over)} alone, two values or more" if uses.over else ", a single run"
     handed = " Its corpus and hook site are read here too, so neither is named again."
-    return f"{experiment}{swept}.{handed if uses.hands_over else ''}"
+    optional = " It may be left out."
+    return f"{experiment}{swept}.{handed if uses.hands_over else ''}{optional if uses.optional else ''}"
 
 
 def spec_page() -> str:

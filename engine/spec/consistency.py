@@ -220,6 +220,8 @@ def _roles(spec: Spec, experiment: Experiment, loc: Loc, inputs: Inputs) -> Iter
         if role not in inputs.uses:
             yield Problem((*loc, "uses", role), _unknown(f"role of {family}", role, inputs.uses), True)
     for role, uses in inputs.uses.items():
+        if role not in experiment.uses and uses.optional:
+            continue
         if role not in experiment.uses:
             expected = f"uses: {{{role}: EXPERIMENT}}, of the family {uses.family}"
             error = SpecError(f"{family} builds on another experiment as {role!r}", expected=expected)

@@ -5,6 +5,7 @@ inputs = Inputs(corpus=True, site=True)
 inputs = Inputs(uses={"saes": Uses("polysemanticity_sae", over="seed")})
 inputs = Inputs(corpus=True, site_parameters=("sites",))
 inputs = Inputs(corpus=True, site=True, coder_parameters=("coder",))
+inputs = Inputs(prompts=LABELLED, uses={"sae": Uses("polysemanticity_sae", optional=True)})
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ class Uses:
 
     With `over` that experiment is swept over this one parameter, two values or more; without, it is one run.
     With `hands_over` the family reads the used runs' own text at their own hook site, so that its experiment
-    names neither.
+    names neither. With `optional` an experiment may leave the role out: `lab.uses` is then without it.
     """
 
     family: str
     over: str = ""
     hands_over: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True)

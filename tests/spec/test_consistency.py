@@ -42,6 +42,14 @@ def test_what_fits_is_let_through(load, declared):
     assert load(SPEC).experiments["second"].uses == {"saes": "first"}
 
 
+def test_a_role_that_is_optional_may_be_left_out_and_is_judged_where_it_is_filled(load, declared):
+    declared["stability"] = Inputs(uses={"saes": Uses("coder", over="seed", optional=True)})
+    assert load(SPEC).experiments["second"].uses == {"saes": "first"}
+    assert load(SPEC.replace("    uses: {saes: first}\n", "")).experiments["second"].uses == {}
+    with pytest.raises(SpecError, match="stability builds on coder"):
+        load(SPEC.replace("uses: {saes: first}", "uses: {saes: second}"))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
