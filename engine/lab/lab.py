@@ -19,7 +19,7 @@ from engine.data.prompts import PromptSet
 from engine.errors import SpecError
 from engine.evidence.result import Check, Result
 from engine.lab.facts import Facts, known_facts
-from engine.lab.receipts import chat_receipts, contrast_receipts, model_receipts
+from engine.lab.receipts import chat_receipts, contrast_receipts, model_receipts, receipts_of_some
 from engine.lab.used_run import Point, UsedRun
 from engine.spec.inputs import ANSWERS, CHAT, CONTRAST, LABELLED, PAIRS, PromptKind
 from engine.spec.models import Scalar
@@ -86,7 +86,9 @@ class Lab:
 
     def labelled(self) -> LabelledTexts:
         """The labelled texts that the model can read."""
-        return tokenize_labelled(self._prompts(LABELLED), self.model, self.model.anatomy.context_tokens)
+        texts = tokenize_labelled(self._prompts(LABELLED), self.model, self.model.anatomy.context_tokens)
+        self.receipts += receipts_of_some(self.model, texts.ids, texts.tokens, texts.last)
+        return texts
 
     def chat(self, system: str = "") -> ChatPrompts:
         """The requests in the model's own chat template; DataError where it has none.

@@ -23,7 +23,7 @@ from engine.evidence.result import Check
 from engine.lab.attribution import Attribution
 from engine.lab.facts import Facts
 from engine.lab.lens import LensReading
-from engine.lab.split import hash_order
+from engine.lab.split import Labels, hash_order
 from engine.lab.threads import side_by_side
 from engine.models.forward import visited_sites
 from engine.models.rounding import FACTOR, relative_rounding, rounding_limit
@@ -138,9 +138,16 @@ def hooks_receipt(model: HookedModel, input_ids: Int[Tensor, "batch pos"]) -> Ch
 
 def model_receipts(model: HookedModel, facts: Facts) -> list[Check]:
     """The base receipts of a few of the prompts."""
+    return receipts_of_some(model, facts.ids, facts.prompts.clean, facts.prompts.last)
+
+
+def receipts_of_some(
+    model: HookedModel, ids: Labels, input_ids: Int[Tensor, "prompt pos"], last: Int[Tensor, " prompt"]
+) -> list[Check]:
+    """The base receipts of a few of the prompts that these ids name."""
     # By hash, so that they are not the first of one relation.
-    rows = hash_order(facts.ids)[:SAMPLED_PROMPTS]
-    return base_receipts(model, facts.prompts.clean[rows], facts.prompts.last[rows])
+    rows = hash_order(ids)[:SAMPLED_PROMPTS]
+    return base_receipts(model, input_ids[rows], last[rows])
 
 
 def chat_receipts(model: HookedModel, chats: ChatPrompts) -> list[Check]:
