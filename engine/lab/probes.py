@@ -26,7 +26,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import scipy.stats
@@ -38,10 +37,10 @@ from threadpoolctl import threadpool_limits
 
 from engine.errors import DataError
 from engine.lab.directions import auc
+from engine.spec.family_params import SelectionName
 
 Vectors = Float[np.ndarray, "text d"]
 Positive = Bool[np.ndarray, " text"]
-SelectionName = Literal["mean_difference", "auc"]
 PENALTIES = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
 """Inverse strengths of the L2 penalty (scikit-learn's C) that cross-validation chooses from."""
 FOLDS = 5

@@ -152,14 +152,12 @@ def receipts_of_some(
 
 def chat_receipts(model: HookedModel, chats: ChatPrompts) -> list[Check]:
     """The base receipts of a few of the requests."""
-    rows = hash_order(chats.ids)[:SAMPLED_PROMPTS]
-    return base_receipts(model, chats.tokens[rows], chats.last[rows])
+    return receipts_of_some(model, chats.ids, chats.tokens, chats.last)
 
 
 def contrast_receipts(model: HookedModel, contrasts: TextContrasts) -> list[Check]:
     """The base receipts of a few of the positive texts."""
-    rows = hash_order(contrasts.ids)[:SAMPLED_PROMPTS]
-    return base_receipts(model, contrasts.positive[rows], contrasts.positive_last[rows])
+    return receipts_of_some(model, contrasts.ids, contrasts.positive, contrasts.positive_last)
 
 
 def attribution_receipt(model: HookedModel, attribution: Attribution) -> Check:

@@ -9,7 +9,6 @@ hundreds of times as long as others (Sun et al. 2024, "Massive Activations in La
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,8 +18,8 @@ from torch import Tensor
 from engine.lab.groups import equal_length_groups
 from engine.lab.site_vectors import activations_at
 from engine.models.hooked import HookedModel
+from engine.spec.family_params import PoolingName
 
-PoolingName = Literal["last", "mean", "max"]
 Encode = Callable[[Float[Tensor, "row d"]], Float[Tensor, "row latent"]]
 TEXTS_AT_ONCE = 16
 

@@ -10,6 +10,10 @@ MetricName = Literal["logit_diff", "probability", "log_probability", "kl"]
 """What a patch is measured by (`engine.lab.patch_metrics`)."""
 AblationName = Literal["interchange", "gaussian", "mean", "zero"]
 """What takes a fact away (`engine.lab.ablation`)."""
+PoolingName = Literal["last", "mean", "max"]
+"""Which of its tokens stand for a text (`engine.lab.text_vectors`)."""
+SelectionName = Literal["mean_difference", "auc"]
+"""What coordinates are ranked by (`engine.lab.probes`)."""
 
 TextTemplate = Literal["plain", "chat"]
 """Texts as they are, or what they begin with as a request in the model's chat template and the rest as its
