@@ -90,7 +90,7 @@ class SummaryCache:
             with suppress(TypeError, KeyError):
                 needs[slug] = Dependencies(**self.known[slug]["needs"])
         self.own = self._own_hashes(needs, RunInspector(self.store, self.sources))
-        made_from = self._made_from()
+        made_from = self._made_from(self.own)
         found: dict[str, PageSummary] = {}
         for slug, of_today in made_from.items():
             with suppress(OSError, TypeError, KeyError):
@@ -124,8 +124,8 @@ class SummaryCache:
                 needs[slug] = found
         of_others = {slug: own for slug, own in self.own.items() if slug not in plan.investigations}
         self.own = of_others | self._own_hashes(needs, plan.inspector)
-        made_from = self._made_from()
-        for slug in written.keys() & needs.keys() & made_from.keys():
+        made_from = self._made_from(written.keys() & needs.keys())
+        for slug in made_from:
             said = asdict(written[slug])
             self.known[slug] = {
                 "made_from": made_from[slug],
@@ -145,14 +145,14 @@ class SummaryCache:
                 json.dump(kept, out)
             Path(partial).replace(folder / FILE)
 
-    def _made_from(self) -> dict[str, str]:
-        """A hash of all that each page is made from, by slug; without pages of which not all is known.
+    def _made_from(self, slugs: Iterable[str]) -> dict[str, str]:
+        """A hash of all that each of these pages is made from; without pages of which not all is known.
 
         A text may print numbers of another investigation, if it names that.
         """
         paths = spec_paths(self.root)
         found: dict[str, str] = {}
-        for slug in self.own.keys() & paths.keys():
+        for slug in self.own.keys() & paths.keys() & {*slugs}:
             named = named_slugs(paths, [written_text(paths[slug])]) | {slug}
             if named <= self.own.keys():
                 found[slug] = _hash([[name, self.own[name]] for name in sorted(named)])
