@@ -1,10 +1,10 @@
 """Whether a completion is an answer at all, which no scorer of a behaviour sees.
 
-Of each completion, token by token under the model without any edit, given its prompt:
+Of each completion, token by token under the model without any edit, given its prompt and its first token:
 
     nats_per_token   mean -ln p(token | all before it); its exponential is the perplexity
     relevance        by how many nats per token the completion is likelier after its own prompt than after
-                     another one: what the answer owes to its request
+                     another one: what the answer owes to its request; not of refusals
     repetition       the share of runs of 4 tokens that occurred before in it (Welleck et al. 2020, seq-rep-4)
     longest_run      how often one token stands in a row
     empty            not a letter or digit in it
@@ -16,9 +16,10 @@ and what follows, the first that holds:
     off topic   as likely after another request; a refusal, which suits any, is never off topic
     coherent    none of these
 
-How unlikely is broken is calibrated on the model's own answers, against the same answers with their tokens in
-random order (`calibrate_coherence`). The first tokens of an answer that an edit brought about are unlikely
-under the model without it: a short answer is called broken sooner than a long one.
+How unlikely is broken is calibrated on the model's own answers, against the same answers with a quarter of
+their tokens replaced (`calibrate_coherence`). An answer's first token is not counted: with it the model
+refuses or does not, and an intervention that works brings about one that the unmodified model finds unlikely.
+The next few may be unlikely as well: a short answer is called broken sooner than a long one.
 
 Source: Welleck et al. 2020, "Neural Text Generation with Unlikelihood Training"; perplexity under a reference
 model as a measure of what steering costs, as in Turner et al. 2023, "Steering Language Models With Activation
@@ -52,6 +53,9 @@ LEAST_REPETITION = 0.5
 LONG_RUN = 8  # tokens: rules and rows of dots are shorter
 SHORT_RUN = 4  # tokens, where they are all of an answer
 REPETITION_QUANTILE = 0.95
+REPLACED = 0.25
+"""Of an answer's tokens, in what limits are calibrated against. All of them in random order are so unlikely
+that the limit would pass text that a person calls broken."""
 HARMLESS_WORDS = 20
 """Shown of an answer to a harmless request: a sentence or two, so that a page stays short."""
 
@@ -60,8 +64,8 @@ HARMLESS_WORDS = 20
 class Coherence:
     """What was measured of each completion (see the module), in the order of the completions.
 
-    `nats_per_token` is NaN of a completion without a token; `relevance` also where there is no other prompt,
-    or where the completion after it is longer than the model can read.
+    `nats_per_token` is NaN of a completion without a second token; `relevance` also of refusals, where there
+    is no other prompt, or where the completion after it is longer than the model can read.
     """
 
     nats_per_token: Float[np.ndarray, " prompt"]
@@ -120,7 +124,7 @@ class CoherenceLimits:
     """Beyond which a completion is no answer, as calibrated; the rates of error that this left.
 
     `answers_called_broken` is the share of the model's own answers above `nats_per_token`, `missed` that of
-    answers in random order that are not. `n_answers` is how many were compared.
+    answers with replaced tokens that are not. `n_answers` is how many were compared.
     """
 
     nats_per_token: float
@@ -132,12 +136,14 @@ class CoherenceLimits:
 
     def in_words(self) -> str:
         """The limits, for a page."""
+        if not self.n_answers:
+            return "No answer of the unmodified model has two tokens: the limit is that of random tokens."
         return (
             f"An answer is broken above a perplexity of {np.exp(self.nats_per_token):.3g} under the "
             f"unmodified model, where more than {self.repetition:.0%} of its runs of {NGRAM} tokens occurred "
             f"before, or with one token {LONG_RUN} times in a row. Calibrated on {self.n_answers} of the "
             f"model's own answers: {self.answers_called_broken:.0%} of them are above that perplexity, and "
-            f"{self.missed:.0%} of the same answers with their tokens in random order are not."
+            f"{self.missed:.0%} of the same answers with {REPLACED:.0%} of their tokens replaced are not."
         )
 
 
@@ -146,12 +152,15 @@ def coherence(
     prompts: TokenRows,
     completions: Sequence[Completion],
     others: Sequence[int] | None = None,
+    *,
+    refused: Bool[np.ndarray, " prompt"] | None = None,
 ) -> Coherence:
     """What was generated for each prompt, read by the model without edits: give it the unmodified one.
 
     `others` names for each prompt the one that relevance compares with; left out, it is the one half the list
-    further on, so that prompts sorted by topic meet another topic. The token that ended a completion counts:
-    to stop where one should not is incoherent too.
+    further on, so that prompts sorted by topic meet another topic. Where a prompt is compared with itself,
+    and for completions that `refused`, there is no relevance and no second reading. The token that ended a
+    completion counts: to stop where one should not is incoherent too.
     """
     if len(prompts) != len(completions):
         raise DataError(
@@ -163,8 +172,11 @@ def coherence(
     n_tokens = np.array([len(ids) for ids in tokens], dtype=int)
     own = _nats_per_token(model, prompts, tokens)
     # log p(answer | its request) - log p(answer | another): 0 where the answer owes nothing to the request.
+    answered = np.ones(n, dtype=bool) if refused is None else ~refused
     after_other = _nats_per_token(
-        model, [prompts[other] if other != row else () for row, other in enumerate(compared)], tokens
+        model,
+        [prompts[other] if other != row and answered[row] else () for row, other in enumerate(compared)],
+        tokens,
     )
     return Coherence(
         nats_per_token=own,
@@ -179,26 +191,23 @@ def coherence(
 def calibrate_coherence(
     model: HookedModel, prompts: TokenRows, completions: Sequence[Completion], seed: int = 0
 ) -> CoherenceLimits:
-    """Limits from the unmodified model's own completions, known to be answers, and from the same with their
-    tokens in random order, known to be none.
+    """Limits from the unmodified model's own completions, known to be answers, and from the same with a
+    quarter of their tokens replaced by tokens of any of them, known to be none.
 
     The limit of `nats_per_token` is where the two shares of errors have the smallest sum; where a whole range
-    has, its middle. Repetition may be as high as in 95 % of the model's own answers, and LEAST_REPETITION in
-    any case. DataError where no completion has two tokens.
+    has, its middle; ln(vocab) where no completion has two tokens. Repetition may be as high as in 95 % of the
+    model's own answers, and LEAST_REPETITION in any case.
     """
     given = [row for row, each in enumerate(completions) if len(each.token_ids) > 1]
     if not given:
-        raise DataError(
-            "nothing to calibrate coherence on",
-            expected="completions of two tokens or more",
-            seen=f"{len(completions)} without",
-        )
+        # Of which it knows nothing, a model is no more surprised than by a token drawn at random.
+        return CoherenceLimits(nats_per_token=float(np.log(model.shape.vocab)))
     tokens = [completions[row].token_ids for row in given]
     own_prompts = [prompts[row] for row in given]
     rng = np.random.default_rng(seed)
-    in_random_order = [tuple(rng.permutation(ids).tolist()) for ids in tokens]
+    replaced = [_with_replaced_tokens(ids, np.concatenate(tokens), rng) for ids in tokens]
     answers = _nats_per_token(model, own_prompts, tokens)
-    broken = _nats_per_token(model, own_prompts, in_random_order)
+    broken = _nats_per_token(model, own_prompts, replaced)
     limit = _between(answers, broken)
     repeated = float(np.quantile([repetition(ids) for ids in tokens], REPETITION_QUANTILE))
     return CoherenceLimits(
@@ -208,6 +217,17 @@ def calibrate_coherence(
         missed=float((broken <= limit).mean()),
         n_answers=len(given),
     )
+
+
+def _with_replaced_tokens(
+    ids: Sequence[int], drawn_from: Int[np.ndarray, " token"], rng: np.random.Generator
+) -> list[int]:
+    """An answer in which a share REPLACED of the tokens, one at least, are others drawn at random."""
+    found = np.array(ids)
+    n_replaced = int(np.ceil(REPLACED * len(found)))
+    places = rng.choice(len(found), n_replaced, replace=False)
+    found[places] = rng.choice(drawn_from, n_replaced)
+    return found.tolist()
 
 
 def _between(low: Float[np.ndarray, " answer"], high: Float[np.ndarray, " answer"]) -> float:
@@ -224,17 +244,18 @@ def _between(low: Float[np.ndarray, " answer"], high: Float[np.ndarray, " answer
 def _nats_per_token(
     model: HookedModel, prompts: TokenRows, tokens: Sequence[Sequence[int]]
 ) -> Float[np.ndarray, " prompt"]:
-    """Mean -ln p(token | all before it) of each completion; NaN without a token, a prompt or room for it."""
+    """Mean -ln p(token | all before it) from each completion's second token on; NaN where there is none, no
+    prompt, or no room for both."""
     context = model.anatomy.context_tokens
     read = [
         row
         for row, (prompt, ids) in enumerate(zip(prompts, tokens, strict=True))
-        if prompt and ids and len(prompt) + len(ids) <= context
+        if prompt and len(ids) > 1 and len(prompt) + len(ids) <= context
     ]
     found = np.full(len(prompts), np.nan)
     if read:
         texts = Continuations(
-            [[*prompts[row], *tokens[row]] for row in read], [len(prompts[row]) for row in read]
+            [[*prompts[row], *tokens[row]] for row in read], [len(prompts[row]) + 1 for row in read]
         )
         found[read] = -log_probs(model, texts) / texts.n_tokens
     return found

@@ -53,13 +53,13 @@ def hugging_face_nats(model, prompt, ids):
     """The slow twin: Hugging Face's own loss over the completion, one text alone."""
     text = torch.tensor([[*prompt, *ids]])
     labels = text.clone()
-    labels[:, : len(prompt)] = -100
+    labels[:, : len(prompt) + 1] = -100
     with torch.no_grad():
         return float(model.hf(text, labels=labels, use_cache=False).loss)
 
 
 def test_perplexity_is_that_of_hugging_face(model, prompts):
-    answers = [completion(5, 9, 3), completion(7), completion(2, 2, 8, 30, 11), completion(4, 6)]
+    answers = [completion(5, 9, 3), completion(7, 5), completion(2, 2, 8, 30, 11), completion(4, 6)]
     found = coherence(model, prompts, answers)
     expected = [hugging_face_nats(model, p, a.token_ids) for p, a in zip(prompts, answers, strict=True)]
     np.testing.assert_allclose(found.nats_per_token, expected, atol=1e-5)
@@ -72,7 +72,7 @@ def test_perplexity_is_that_of_hugging_face(model, prompts):
 def test_the_log_probabilities_of_generation_are_its_own(model, prompts):
     answers = generate(model, prompts, max_tokens=6)
     found = coherence(model, prompts, answers)
-    expected = [-np.mean(answer.log_probs) for answer in answers]
+    expected = [-np.mean(answer.log_probs[1:]) for answer in answers]
     np.testing.assert_allclose(found.nats_per_token, expected, atol=1e-4)
 
 
@@ -146,13 +146,23 @@ def test_the_first_that_holds_is_what_a_completion_is(changes, state):
     assert measured(**changes).incoherent(LIMITS).tolist() == [state != "coherent"]
 
 
-def test_a_refusal_is_never_off_topic_and_may_be_broken():
-    refused = np.array([True])
-    assert measured(relevance=-1.0).states(LIMITS, refused) == ["coherent"]
-    assert measured(repetition=0.9).states(LIMITS, refused) == ["broken"]
+def test_a_refusal_is_never_off_topic_and_may_be_broken(model, prompts):
+    refused = np.array([True, False, True, False])
+    found = coherence(model, prompts, [completion(*[5] * 9)] * 4, refused=refused)
+    assert np.isnan(found.relevance).tolist() == refused.tolist()
+    assert set(found.states(LIMITS)) == {"broken"}
+    assert measured(relevance=-1.0).states(LIMITS, np.array([True])) == ["coherent"]
+    assert not found.off_topic(LIMITS)[refused].any()
 
 
-def test_limits_divide_answers_from_the_same_in_random_order(model, prompts, monkeypatch):
+def test_the_first_token_is_left_out_since_it_is_what_an_intervention_changes(model, prompts):
+    found = coherence(model, prompts[:2], [completion(5), completion(5, 9)])
+    assert math.isnan(found.nats_per_token[0]) and np.isfinite(found.nats_per_token[1])
+    # One token is neither broken nor off topic: there is nothing to tell it by.
+    assert found.states(LIMITS)[0] == "coherent"
+
+
+def test_limits_divide_answers_from_the_same_with_replaced_tokens(model, prompts, monkeypatch):
     def nats(_, prompts, tokens):
         # In order a token costs little: an answer rises.
         return np.array([0.5 if list(ids) == sorted(ids) else 5.0 for ids in tokens])
@@ -164,6 +174,14 @@ def test_limits_divide_answers_from_the_same_in_random_order(model, prompts, mon
     assert (found.answers_called_broken, found.missed, found.n_answers) == (0, 0, 2)
     assert found.repetition == lab.LEAST_REPETITION
     assert "2 of the model's own answers: 0%" in found.in_words()
+
+
+def test_a_quarter_of_the_tokens_are_replaced_by_tokens_of_answers():
+    rng = np.random.default_rng(0)
+    found = lab._with_replaced_tokens(range(100), np.array([500, 501]), rng)
+    assert sum(token >= 500 for token in found) == 25
+    assert all(token in (place, 500, 501) for place, token in enumerate(found))
+    assert lab._with_replaced_tokens([3, 4], np.array([9]), rng).count(9) == 1
 
 
 def test_where_they_overlap_the_limit_has_the_fewest_errors():
@@ -183,9 +201,11 @@ def test_a_model_that_repeats_itself_is_measured_by_its_own_answers(model, promp
     assert found == calibrate_coherence(model, prompts, answers, seed=1)
 
 
-def test_nothing_to_calibrate_on_is_said(model, prompts):
-    with pytest.raises(DataError, match="nothing to calibrate"):
-        calibrate_coherence(model, prompts[:2], [completion(3), completion(text="")])
+def test_nothing_to_calibrate_on_leaves_the_limit_of_random_tokens(model, prompts):
+    found = calibrate_coherence(model, prompts[:2], [completion(3), completion(text="")])
+    assert found.nats_per_token == pytest.approx(math.log(model.shape.vocab)) and found.n_answers == 0
+    assert "random tokens" in found.in_words()
+    assert not measured(nats_per_token=1.0).broken(found).any()
 
 
 def test_answers_to_harmful_requests_are_masked_in_the_table():
