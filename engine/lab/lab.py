@@ -40,7 +40,8 @@ class Lab:
     without a sweep is (). `folder` is the project's `.engine/`, where what runs share is kept, such as
     harvested activations; None keeps nothing. `receipts` are the checks that every run owes of what it reads,
     made where the lab hands it out; the engine adds them to the evidence. `coders` says where
-    the dictionaries lie that parameters name, by these names.
+    the dictionaries lie that parameters name, by these names; `further_prompts` holds the prompt sets that
+    parameters name, by parameter.
     """
 
     model: HookedModel
@@ -50,6 +51,7 @@ class Lab:
     hook_site: str | None = None
     folder: Path | None = None
     coders: Mapping[str, Path] = field(default_factory=dict)
+    further_prompts: Mapping[str, PromptSet] = field(default_factory=dict)
     progress: Callable[..., None] = _silent
     staged: float = field(default=0.0, init=False)
     receipts: list[Check] = field(default_factory=list, init=False)
@@ -102,6 +104,16 @@ class Lab:
         # Made here, where prompts are handed out: a family cannot forget them.
         self.receipts += chat_receipts(self.model, found)
         return found
+
+    def further(self, parameter: str) -> PromptSet:
+        """The prompt set that a parameter names beside the own prompts; SpecError where there is none."""
+        if parameter not in self.further_prompts:
+            raise SpecError(
+                f"no prompts were handed over for the parameter {parameter}",
+                expected=f"parameters: {{{parameter}: NAME}}, declared in the family's prompt_parameters",
+                seen=", ".join(self.further_prompts) or "none",
+            )
+        return self.further_prompts[parameter]
 
     def _prompts(self, *kinds: PromptKind) -> PromptSet:
         """The prompts, of one of these kinds; SpecError where the experiment names none or others."""

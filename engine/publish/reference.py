@@ -106,6 +106,9 @@ def _reads(inputs: Inputs) -> str:
     if inputs.second_model:
         key = code(f"parameters: {{{inputs.second_model}: ...}}")
         rows.append(row(key, "A second model to compare with; it may be left out."))
+    for name, kind in inputs.prompt_parameters.items():
+        key = code(f"parameters: {{{name}: NAME}}")
+        rows.append(row(key, f"Further prompts of the kind {kind}: {PROMPTS[kind]}."))
     for name in inputs.coder_parameters:
         key = code(f"parameters: {{{name}: PATH}}")
         rows.append(row(key, "A dictionary trained elsewhere: the folder that SAELens wrote."))

@@ -84,6 +84,12 @@ def _compared(comparison: Replication) -> str:
     return "Replicated" if comparison.agrees else "Drift"
 
 
+def _further_prompts(read: Mapping[str, str]) -> str:
+    """What the parameters of a family named beside its own prompts and corpus."""
+    further = {name: data for name, data in read.items() if name not in ("prompts", "corpus")}
+    return "; ".join(f"{name}: {data}" for name, data in further.items())
+
+
 def provenance_facts(provenance: Provenance) -> LabelledFacts:
     """Run, spec, model, machine and date; the command stands by itself."""
     inputs = provenance.inputs
@@ -98,6 +104,7 @@ def provenance_facts(provenance: Provenance) -> LabelledFacts:
         ("Dictionaries", _with_hashes(provenance.coders)),
         ("Prompts", provenance.read.get("prompts", "")),
         ("Corpus", provenance.read.get("corpus", "")),
+        ("Further prompts", _further_prompts(provenance.read)),
         ("Number format", provenance.dtype),
         ("Device", provenance.device),
         ("Versions", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())),

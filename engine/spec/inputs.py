@@ -6,6 +6,7 @@ inputs = Inputs(uses={"saes": Uses("polysemanticity_sae", over="seed")})
 inputs = Inputs(corpus=True, site_parameters=("sites",))
 inputs = Inputs(corpus=True, site=True, coder_parameters=("coder",))
 inputs = Inputs(prompts=LABELLED, uses={"sae": Uses("polysemanticity_sae", optional=True)})
+inputs = Inputs(prompts=CHAT, prompt_parameters={"positive_control": CHAT})
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Inputs:
     field of its Params that names another model, where it can read one. `coder_parameters` are fields that
     name a dictionary, trained elsewhere, by the path of its SAELens folder: its bytes are in a run's key, and
     one that is not set leaves the experiment what it was before the family had the field.
+    `prompt_parameters` are fields that name a prompt set beside the experiment's own, each with its kind: it
+    is judged in the plan and is in the key; an empty name names none.
     """
 
     prompts: PromptKind | None = None
@@ -62,3 +65,4 @@ class Inputs:
     site_parameters: tuple[str, ...] = ()
     second_model: str = ""
     coder_parameters: tuple[str, ...] = ()
+    prompt_parameters: Mapping[str, PromptKind] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from engine.errors import SpecError
 from engine.spec.inputs import PAIRS, Inputs, PromptKind
-from engine.spec.models import Experiment, Scalar, Spec
+from engine.spec.models import Experiment, PromptChoice, Scalar, Spec
 from engine.spec.problems import strictly
 
 Point = dict[str, Scalar]
@@ -105,6 +105,16 @@ def coder_fields(family: str, catalog: FamilyCatalog) -> tuple[str, ...]:
     """The parameters by which an experiment names dictionaries that were trained elsewhere."""
     inputs = catalog.inputs(family) if family in catalog.names() else None
     return inputs.coder_parameters if inputs else ()
+
+
+def prompt_parameters(
+    family: str, parameters: Mapping[str, Any], catalog: FamilyCatalog
+) -> dict[str, tuple[PromptChoice, PromptKind]]:
+    """The prompt sets that an experiment's parameters name beside its own prompts, each as which kind."""
+    inputs = catalog.inputs(family) if family in catalog.names() else None
+    kinds = inputs.prompt_parameters if inputs else {}
+    named = {field: parameters.get(field) for field in kinds}
+    return {field: (PromptChoice(name=name), kinds[field]) for field, name in named.items() if name}
 
 
 def site_parameters(family: str, parameters: Mapping[str, Any], catalog: FamilyCatalog) -> dict[str, Any]:

@@ -24,7 +24,8 @@ def test_every_family_keeps_the_contract():
         assert module.inputs == families.inputs(name)
         # A field that does not exist would be declared in vain: its values would be judged by nobody.
         read = module.inputs
-        declared = {*read.site_parameters, *read.coder_parameters, read.second_model} - {""}
+        fields_read = (*read.site_parameters, *read.coder_parameters, *read.prompt_parameters)
+        declared = {*fields_read, read.second_model} - {""}
         assert declared <= set(fields)
 
 

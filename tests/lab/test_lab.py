@@ -10,7 +10,7 @@ from engine.evidence.result import Result
 from engine.lab.lab import Lab, Point, UsedRun
 from engine.lab.planted import planted_lab
 from engine.models.micro import micro_model
-from engine.spec.inputs import LABELLED
+from engine.spec.inputs import CHAT, LABELLED
 from engine.spec.models import PromptChoice
 
 
@@ -83,3 +83,12 @@ def test_the_facts_that_a_lab_hands_out_are_checked_there():
     lab.known_facts()
     assert {check.name for check in lab.receipts} == {"hugging_face_logits", "padding", "hooks_fired"}
     assert all(check.passed for check in lab.receipts)
+
+
+def test_prompts_that_no_parameter_named_are_told():
+    rows = [{"request": "Say cat."}, {"request": "Say dog."}]
+    prompts = load_prompts(PromptChoice.model_validate({"rows": rows}), Path(), CHAT)
+    lab = Lab(micro_model(), further_prompts={"known": prompts})
+    assert lab.further("known") is prompts
+    with pytest.raises(SpecError, match=r"(?s)no prompts were handed over for the parameter others.*known"):
+        lab.further("others")

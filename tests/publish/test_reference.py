@@ -7,7 +7,7 @@ from engine import families
 from engine.families import Declaration
 from engine.publish.reference import PROMPTS, calibrations_page, commands_page, family_pages, spec_page
 from engine.spec.family_params import FamilyParams
-from engine.spec.inputs import Inputs, PromptKind
+from engine.spec.inputs import CHAT, Inputs, PromptKind
 from engine.spec.models import Claim, CorpusChoice, Experiment, PromptChoice, Spec
 from tests.publish import made_up
 
@@ -70,6 +70,9 @@ def test_a_family_says_what_it_reads() -> None:
     given = {"sae": Declaration("A dictionary.", Inputs(coder_parameters=("coder",)), FamilyParams)}
     page = family_pages(given)["reference/families/sae.md"]
     assert "| `parameters: {coder: PATH}` | A dictionary trained elsewhere" in page
+    given = {"refusal": Declaration("A control.", Inputs(prompt_parameters={"known": CHAT}), FamilyParams)}
+    page = family_pages(given)["reference/families/refusal.md"]
+    assert "| `parameters: {known: NAME}` | Further prompts of the kind chat: requests" in page
     nothing = {"lens": Declaration("A lens.", Inputs(), FamilyParams)}
     assert (
         "## What it reads\n\nNothing but the model.\n\n## Parameters\n\nNone."

@@ -31,7 +31,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -40,7 +39,6 @@ from pydantic import Field
 from torch import Tensor
 
 from engine.data.chat import ChatPrompts
-from engine.data.prompts import load_prompts
 from engine.errors import SpecError
 from engine.evidence.builder import Evidence
 from engine.evidence.result import Calibration, Check, Measurement, Result
@@ -89,7 +87,6 @@ from engine.lab.weight_orthogonalization import has_post_norms, orthogonalized, 
 from engine.models.generate import Completion, generate
 from engine.spec.family_params import SeedParams
 from engine.spec.inputs import CHAT, Inputs
-from engine.spec.models import PromptChoice
 from engine.spec.sites import resolve_site
 
 if TYPE_CHECKING:
@@ -101,7 +98,7 @@ FEWEST_REFUSALS = 10
 SHOWN = 3  # answers of each arm
 SHOWN_WORDS = 5  # of an answer to a harmful request
 
-inputs = Inputs(prompts=CHAT)
+inputs = Inputs(prompts=CHAT, prompt_parameters={"positive_control": CHAT})
 
 
 class Params(SeedParams):
@@ -147,7 +144,7 @@ class Params(SeedParams):
     n_shuffled: Annotated[int, Field(gt=0)] = 4
     """Directions of shuffled labels."""
     positive_control: str = "language"
-    """The packaged prompt set with a behaviour that is known to be steerable; empty: no positive control."""
+    """The prompt set with a behaviour that is known to be steerable; empty: no positive control."""
     positive_control_prompts: Annotated[int, Field(gt=0)] = 32
     """Held-out requests of each kind that the positive control answers."""
 
@@ -192,7 +189,7 @@ def run(lab: Lab, params: Params) -> Result:
             language = positive_control(
                 ev,
                 model,
-                load_prompts(PromptChoice(name=params.positive_control), Path(), CHAT),
+                lab.further("positive_control"),
                 in_french,
                 lambda found: control_settings(model.n_layers, found, params),
                 divider(params),

@@ -19,6 +19,7 @@ from engine.runs.planning.given_coders import given_coder
 from engine.runs.planning.keys import explain
 from engine.runs.sources import Sources
 from engine.runs.store.record import StoredRun
+from engine.spec.points import prompt_parameters
 
 PROGRESS_SECONDS = 1.0  # between two words of progress
 
@@ -90,6 +91,10 @@ def require_same_inputs(sources: Sources, task: Task) -> None:
         raise DataError(f"{prompts.label} is another set on this node", where=here, expected="the same")
     if corpus and sources.corpus_hash(corpus, task.folder) != planned.data["corpus"]:
         raise DataError(f"{corpus.name} is another text on this node", where=here, expected="the same")
+    asked = planned.experiment["parameters"]
+    for parameter, (choice, _) in prompt_parameters(family, asked, sources.catalog).items():
+        if sources.data_hash(choice, task.folder) != planned.data[parameter]:
+            raise DataError(f"{choice.label} is another set on this node", where=here, expected="the same")
     for path, then in planned.coders.items():
         coder = given_coder("", path, project_or_none())
         if coder.hash != then:

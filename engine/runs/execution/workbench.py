@@ -30,7 +30,7 @@ from engine.runs.sources import Sources
 from engine.runs.store import run_folder
 from engine.runs.store.journal import Journal, journal
 from engine.runs.store.store import now
-from engine.spec.points import prompt_kind, site_parameters, with_point
+from engine.spec.points import prompt_kind, prompt_parameters, site_parameters, with_point
 from engine.spec.sites import resolve_site
 
 if TYPE_CHECKING:
@@ -139,6 +139,8 @@ class Workbench:
         prompts = task.experiment.prompts
         kind = prompt_kind(task.experiment.family, self.sources.catalog)
         corpus = task.experiment.corpus
+        asked = inputs.experiment["parameters"]
+        further = prompt_parameters(task.experiment.family, asked, self.sources.catalog)
 
         def progress(fraction: float, message: str = "") -> None:
             log.progress(fraction, message)
@@ -153,6 +155,10 @@ class Workbench:
             uses={role: dict(by_point) for role, by_point in uses.items()},
             hook_site=inputs.experiment["hook_site"],
             coders={path: coder_folder(path, project_or_none()) for path in inputs.coders},
+            further_prompts={
+                parameter: self.sources.load_prompts(choice, task.folder, kind)
+                for parameter, (choice, kind) in further.items()
+            },
             progress=progress,
         )
 
@@ -170,8 +176,8 @@ class Workbench:
 
 
 def _data_of(lab: Any) -> dict[str, Any]:
-    """The prompts and the text that a lab was given, by kind."""
-    given = {"prompts": lab.prompts, "corpus": lab.corpus}
+    """The prompts and the text that a lab was given, by kind or by the parameter that names them."""
+    given = {"prompts": lab.prompts, "corpus": lab.corpus, **lab.further_prompts}
     return {kind: data for kind, data in given.items() if data is not None}
 
 

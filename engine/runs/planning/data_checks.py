@@ -58,10 +58,13 @@ class DataChecks:
             entries = json.loads(self.cache_file.read_text(encoding="utf-8")) if self.cache_file else {}
             self.sound = {str(entry): int(amount) for entry, amount in entries.items()}
 
-    def prompts(self, choice: PromptChoice, folder: Path, family: str, place: Place) -> DataFacts:
-        """The chosen prompts; DataError where the family cannot use them, with the line of the data and that
-        of the spec, of which `place` knows what stands inside of `prompts:`."""
-        kind = prompt_kind(family, self.sources.catalog)
+    def prompts(
+        self, choice: PromptChoice, folder: Path, family: str, place: Place, kind: PromptKind | None = None
+    ) -> DataFacts:
+        """The chosen prompts, as the kind that the family reads or as another one that is given; DataError
+        where the family cannot use them, with the line of the data and that of the spec, of which `place`
+        knows what stands inside of `prompts:`."""
+        kind = kind or prompt_kind(family, self.sources.catalog)
         asked = f"{kind} {choice.model_dump_json()}", folder
         if asked not in self.seen:
             try:

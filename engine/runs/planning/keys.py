@@ -141,8 +141,16 @@ def _code_changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator
 def _data_changes(before: RunInputs, now: RunInputs) -> Iterator[str]:
     """Changed bytes behind an unchanged choice; another choice is already told as a changed experiment."""
     for kind in before.data.keys() & now.data.keys():
-        if before.data[kind] != now.data[kind] and before.experiment.get(kind) == now.experiment.get(kind):
-            yield f"{kind} {now.experiment[kind]['name']} changed"
+        chosen = _data_choice(now.experiment, kind)
+        if before.data[kind] != now.data[kind] and _data_choice(before.experiment, kind) == chosen:
+            yield f"{kind} {chosen['name']} changed"
+
+
+def _data_choice(experiment: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """What an experiment reads as `prompts`, as `corpus`, or as prompts that one of its parameters names."""
+    if kind in ("prompts", "corpus"):
+        return experiment.get(kind) or {}
+    return {"name": experiment["parameters"].get(kind)}
 
 
 def _uses_changes(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> Iterator[str]:

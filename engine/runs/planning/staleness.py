@@ -23,7 +23,7 @@ from engine.runs.planning.cost import (
     model_seconds,
     past_run,
 )
-from engine.runs.planning.data_checks import DataChecks
+from engine.runs.planning.data_checks import DataChecks, DataFacts
 from engine.runs.planning.given_coders import GivenCoder, given_coder
 from engine.runs.planning.keys import RunInputs, asked_otherwise, canonical, explain
 from engine.runs.planning.resolved_sites import InputFault, resolved_hook_site, resolved_parameters
@@ -32,13 +32,15 @@ from engine.runs.sources import ModelFacts, Sources
 from engine.runs.store.record import RunName, StoredRun
 from engine.runs.store.store import RunStore
 from engine.spec.document import Loc
+from engine.spec.inputs import PromptKind
 from engine.spec.load import places_in, written_at
-from engine.spec.models import Experiment
+from engine.spec.models import Experiment, PromptChoice
 from engine.spec.points import (
     coder_fields,
     experiment_order,
     normalised,
     points,
+    prompt_parameters,
     second_model_field,
     site_parameters,
 )
@@ -307,7 +309,7 @@ class RunInspector:
         coders: dict[str, str],
         blocked: str,
     ) -> RunStatus:
-        data, amounts, out_of_reach = self._data(experiment, investigation, name.experiment)
+        data, amounts, out_of_reach = self._data(experiment, investigation, name.experiment, asked)
         # The first reason found is the one told: that of the model.
         blocked = blocked or out_of_reach
         needs = {
@@ -379,9 +381,10 @@ class RunInspector:
         return self.known_code[family]
 
     def _data(
-        self, experiment: Experiment, investigation: Investigation, name: str
+        self, experiment: Experiment, investigation: Investigation, name: str, asked: dict[str, Any]
     ) -> tuple[dict[str, str], Amounts, str]:
-        """The hashes and amounts of prompts and corpus, and why one cannot be had here."""
+        """The hashes of prompts, corpus and the prompt sets among the parameters, the amounts of the first
+        two, and why one cannot be had here."""
         hashes: dict[str, str] = {}
         prompts = tokens = 0
         out_of_reach = ""
@@ -400,7 +403,30 @@ class RunInspector:
             hashes["corpus"] = facts.hash
             tokens = facts.amount
             out_of_reach = out_of_reach or facts.out_of_reach
+        further = prompt_parameters(experiment.family, asked["parameters"], self.sources.catalog)
+        for parameter, (choice, kind) in further.items():
+            facts = self._further_prompts(investigation, experiment, name, parameter, choice, kind)
+            hashes[parameter] = facts.hash
+            out_of_reach = out_of_reach or facts.out_of_reach
         return hashes, Amounts(prompts, tokens), out_of_reach
+
+    def _further_prompts(
+        self,
+        investigation: Investigation,
+        experiment: Experiment,
+        name: str,
+        parameter: str,
+        choice: PromptChoice,
+        kind: PromptKind,
+    ) -> DataFacts:
+        """The prompt set that a parameter names, which is told at the parameter where it cannot be read."""
+
+        def place(loc: Loc) -> str:
+            # The value itself: nothing stands inside of it. A sweep's value is told where the sweep begins.
+            section = "sweep" if parameter in experiment.sweep else "parameters"
+            return places_in(investigation.spec_path)(("experiments", name, section, parameter))
+
+        return self.data.prompts(choice, investigation.folder, experiment.family, place, kind)
 
 
 def _stale(draft: RunStatus, changed: tuple[str, ...]) -> RunStatus:
