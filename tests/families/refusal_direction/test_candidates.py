@@ -1,0 +1,90 @@
+"""Candidates are computed as far as something hangs on it, and the choice is that of computing all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.families.refusal_direction.candidates import (
+    NOT_NEEDED,
+    Candidate,
+    CandidateScores,
+    Limits,
+    Selector,
+    find_candidates,
+    select,
+)
+from engine.lab.planted_gate import REFUSAL, gate_lab
+from engine.lab.prompt_batches import streams_before_answer, token_rows
+
+LOOSE = Limits(max_kl=50.0, min_induced=-50.0)
+
+
+@pytest.fixture(scope="module")
+def found() -> tuple[Selector, list[Candidate]]:
+    """The planted model's candidates, and a selector over a few of its requests."""
+    lab = gate_lab(gates=True)
+    chats = lab.chat()
+    harmful = (chats.table["label"] == "harmful").to_numpy()
+    rows = token_rows(chats)
+    streams = streams_before_answer(lab.model, rows, 2)
+    asked = [rows[i] for i in np.flatnonzero(harmful)[:6]]
+    other = [rows[i] for i in np.flatnonzero(~harmful)[:6]]
+    tokens = [lab.model.token_ids([REFUSAL[0]])[0][0]]
+    return Selector(lab.model, asked, other, tokens, 1.0), find_candidates(streams, harmful)
+
+
+def silent(*_: object) -> None:
+    """Nobody watches."""
+
+
+def by_score(scores: list[CandidateScores], limits: Limits, n: int) -> list[int]:
+    """The best that keep to the limits."""
+    kept = [i for i, each in enumerate(scores) if not limits.broken(each)]
+    return sorted(kept, key=lambda i: scores[i].ablated_score)[:n]
+
+
+@pytest.mark.parametrize("max_kl", [50.0, 1e-3])
+def test_the_best_are_those_of_computing_all(found: tuple[Selector, list[Candidate]], max_kl: float) -> None:
+    selector, candidates = found
+    limits = Limits(max_kl, -50.0)
+    all_of_them = selector.scored(candidates, limits, len(candidates), silent)
+    few = selector.scored(candidates, limits, 2, silent)
+    assert by_score(few, limits, 2) == by_score(all_of_them, limits, 2)
+    assert [each.ablated_score for each in few] == [each.ablated_score for each in all_of_them]
+
+
+def test_what_decides_nothing_is_not_computed(found: tuple[Selector, list[Candidate]]) -> None:
+    selector, candidates = found
+    scores = selector.scored(candidates, LOOSE, 2, silent)
+    looked_at = [each for each in scores if each.kl is not None]
+    assert len(looked_at) == 2 < len(candidates)
+    assert all(each.induced_score is not None for each in looked_at)
+    # Beyond the limit of the KL nothing hangs on what addition induces.
+    strict = selector.scored(candidates, Limits(-1.0, 0.0), 2, silent)
+    assert all(each.kl is not None and each.induced_score is None for each in strict)
+
+
+def test_the_table_says_which_were_not_looked_at(found: tuple[Selector, list[Candidate]]) -> None:
+    selector, candidates = found
+    chosen = select(candidates, selector, LOOSE, n_screen=4, n_finalists=2, progress=silent)
+    screened = chosen.table[chosen.table["stage"] == "screened"]
+    assert (screened["rejected"] == NOT_NEEDED).sum() == len(candidates) - 2
+    assert screened["kl"].isna().sum() == len(candidates) - 2
+    assert not chosen.table[chosen.table["stage"] == "in full"]["kl"].isna().any()
+    assert chosen.n_passed == 2
+
+
+@pytest.mark.parametrize(
+    ("scores", "reason"),
+    [
+        (CandidateScores(0.0), NOT_NEEDED),
+        (CandidateScores(0.0, kl=0.2), "changes other requests"),
+        (CandidateScores(0.0, kl=float("nan"), induced_score=1.0), "changes other requests"),
+        (CandidateScores(0.0, kl=0.0, induced_score=-1.0), "does not induce"),
+        (CandidateScores(0.0, kl=0.0, induced_score=float("nan")), "does not induce"),
+        (CandidateScores(0.0, kl=0.1, induced_score=0.0), ""),
+    ],
+)
+def test_why_a_candidate_is_rejected(scores: CandidateScores, reason: str) -> None:
+    assert Limits(0.1, 0.0).broken(scores) == reason
