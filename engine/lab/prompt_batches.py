@@ -11,7 +11,8 @@ edit that treats positions alike gives it the same activations in all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,10 @@ def read_prompts(
     def read_batch(prompts: list[int]) -> Tensor:
         return of(_batch(model, rows, prompts, prefix, n_shared, edit, read))
 
-    batches = list(_similar_lengths([len(row) - n_shared for row in rows]))
+    lengths = [len(row) - n_shared for row in rows]
+    # A GPU has no use for more batches than it needs.
+    threads = torch.get_num_threads() if str(model.device).startswith("cpu") else 1
+    batches = _similar_lengths(lengths, threads)
     found = torch.cat(side_by_side(read_batch, batches, model.device))
     order = torch.tensor([prompt for batch in batches for prompt in batch], device=found.device)
     return found[order.argsort()]
@@ -180,15 +184,21 @@ def _batch(
     return PromptBatch(prompts, run.resid, last, first, run.activations)
 
 
-def _similar_lengths(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """The prompts from the longest to the shortest, at most TOKENS_AT_ONCE together with their pads."""
+def _similar_lengths(lengths: Sequence[int], threads: int) -> list[list[int]]:
+    """The prompts in groups of similar length, at most TOKENS_AT_ONCE tokens in each with its pads.
+
+    There are as many groups as threads, or twice as many and so on: a thread without one would have nothing
+    to do while the others work.
+    """
     # Stable: prompts of one length stay in their order, and batches are the same in every run.
     order = sorted(range(len(lengths)), key=lambda prompt: -lengths[prompt])
-    start = 0
-    while start < len(order):
-        size = max(1, TOKENS_AT_ONCE // lengths[order[start]])
-        yield order[start : start + size]
-        start += size
+    for n_groups in range(min(threads, len(order)), len(order), threads):
+        bounds = [len(order) * group // n_groups for group in range(n_groups + 1)]
+        groups = [order[start:end] for start, end in itertools.pairwise(bounds)]
+        # The first of a group is its longest, to which the others are padded.
+        if all(len(group) * lengths[group[0]] <= TOKENS_AT_ONCE for group in groups):
+            return groups
+    return [[prompt] for prompt in order]
 
 
 def _require_readable(model: HookedModel, rows: TokenRows) -> None:

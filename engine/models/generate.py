@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -37,6 +37,8 @@ Prompt = str | Sequence[int]
 EditPositions = Literal["all", "prompt", "generated", "predicting"]
 """Where edits apply: at every position, at the prompt's, at generated tokens', or at those from which a new
 token is read (the prompt's last and all generated ones)."""
+OnPrompts = Callable[[list[int], Float[Tensor, "batch vocab"]], None]
+"""Is told the logits that follow some prompts, edits included, and which prompts these are, from 0 on."""
 StopReason = Literal["token", "string", "max_tokens", "context"]
 """A stop token, a stop string, as many tokens as asked for, or as many as the model can read."""
 
@@ -111,12 +113,14 @@ def generate(
     edit_positions: EditPositions = "all",
     batch_size: int = 32,
     share_prefix: bool = True,
+    on_prompts: OnPrompts | None = None,
 ) -> list[Completion]:
     """Every prompt continued by up to `max_tokens` tokens, in the order of the prompts.
 
     An edit sees some rows and some positions of the batch at a time, "batch pos ..." of its site, and has to
     treat them alike. `batch_size` prompts are continued together, those of similar length in one batch.
-    `share_prefix=False` computes a common start for each prompt anew.
+    `share_prefix=False` computes a common start for each prompt anew. `on_prompts` is told what the model
+    predicts after each prompt, before the first token is chosen.
 
     SpecError for settings that say something impossible, DataError for a prompt that is empty, too long for
     the model or not of its vocabulary, ModelError for a site that is not reached and for logits that are no
@@ -133,6 +137,7 @@ def generate(
         edit_positions=edit_positions,
         batch_size=batch_size,
         share_prefix=share_prefix,
+        on_prompts=on_prompts,
     ):
         found.setdefault(new.prompt, []).append(new)
     return [_completion(found[prompt]) for prompt in range(len(prompts))]
@@ -149,13 +154,16 @@ def stream(
     edit_positions: EditPositions = "all",
     batch_size: int = 32,
     share_prefix: bool = True,
+    on_prompts: OnPrompts | None = None,
 ) -> Generator[NewToken, None, None]:
     """The same tokens as `generate` gives, each as soon as it is chosen; whoever stops asking stops it.
 
     The texts of a batch grow in turns, and the next batch begins when all of one are finished. What cannot be
     generated is said at the call, before the first token is asked for.
     """
-    settings = _Settings(max_tokens, sampling, stop, edit, edit_positions, batch_size, share_prefix)
+    settings = _Settings(
+        max_tokens, sampling, stop, edit, edit_positions, batch_size, share_prefix, on_prompts
+    )
     prompt_ids = _token_ids(model, prompts)
     _require_sites(model, edit)
     return _batches(model, prompt_ids, settings)
@@ -191,6 +199,7 @@ class _Settings:
     edit_positions: EditPositions
     batch_size: int
     share_prefix: bool
+    on_prompts: OnPrompts | None
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "batch_size"):
@@ -318,6 +327,8 @@ def _continued(
         _CachedReader(model, texts, prefix, settings) if model.is_plain else _WholeReader(model, settings)
     )
     logits = reader.read_prompts(texts)
+    if settings.on_prompts is not None:
+        settings.on_prompts([text.prompt for text in texts], logits)
     while True:
         tokens, log_probs = _chosen(logits, texts, settings.sampling)
         for text, token, log_prob in zip(texts, tokens, log_probs, strict=True):

@@ -48,7 +48,7 @@ def test_a_direction_that_only_tells_is_found_not_to(only_tells, scorer):
     assert value(only_tells, f"refusal_change_ablation{scorer}") == 0
     assert value(only_tells, f"refusal_change_weights{scorer}") == 0
     assert value(only_tells, f"harmless_refusal_change_addition{scorer}") == 0
-    assert value(only_tells, "n_candidates_passed") == 0
+    assert value(only_tells, "keeps_limits") == 0
 
 
 def test_separability_and_control_are_findings_with_controls_and_intervals(gate):

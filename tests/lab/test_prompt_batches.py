@@ -131,3 +131,17 @@ def test_streams_of_what_all_prompts_share_are_read_with_each(model):
     assert streams_before_answer(model, rows, 2).shape[2] == 2
     with pytest.raises(DataError, match="no such positions"):
         streams_before_answer(model, rows, 5)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("at_once", [6, 40, 512])
+def test_every_thread_has_batches_and_none_is_too_large(threads, at_once, monkeypatch):
+    monkeypatch.setattr(prompt_batches, "TOKENS_AT_ONCE", at_once)
+    lengths = [3, 9, 1, 4, 4, 8, 2, 5, 5, 7]
+    groups = prompt_batches._similar_lengths(lengths, threads)
+    assert sorted(prompt for group in groups for prompt in group) == list(range(len(lengths)))
+    assert len(groups) % threads == 0 or len(groups) == len(lengths)
+    for group in groups:
+        longest = max(lengths[prompt] for prompt in group)
+        assert len(group) == 1 or len(group) * longest <= at_once
+    assert prompt_batches._similar_lengths([4], threads) == [[0]]

@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 import torch
+from torch import Tensor
 
 from engine.errors import DataError, ModelError, SpecError
 from engine.models import batch_cache, load
@@ -481,3 +482,21 @@ def test_the_examples_of_the_page_run(monkeypatch, capsys):
     # Every choice and every field has its line.
     for name in (*POSITIONS, *(f.name for f in fields(Completion)), *get_args(generation.StopReason)):
         assert f"`{name}`" in page
+
+
+def test_what_follows_each_prompt_is_told_once_under_the_edits() -> None:
+    model = micro_model("llama", n_layers=3)
+    prompts = [[5, 6, 7, 8], [5, 6, 9], [5, 6, 7], [5, 6, 10, 11, 12]]
+    doubled = {Site(1, RESID_PRE): lambda value: 2 * value}
+    told: dict[int, Tensor] = {}
+
+    def read(numbers: list[int], logits: Tensor) -> None:
+        assert not set(numbers) & set(told)
+        told.update(zip(numbers, logits, strict=True))
+
+    found = generate(model, prompts, max_tokens=3, edit=doubled, batch_size=2, on_prompts=read)
+    assert sorted(told) == [0, 1, 2, 3]
+    for number, prompt in enumerate(prompts):
+        resid = model.forward(torch.tensor([prompt]), edit=doubled).resid
+        torch.testing.assert_close(told[number], model.unembed(resid)[0, -1], atol=1e-4, rtol=1e-5)
+        assert int(told[number].argmax()) == found[number].token_ids[0]

@@ -30,7 +30,7 @@ findings: neither implies the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -95,6 +95,8 @@ if TYPE_CHECKING:
 HARMFUL = "harmful"
 FEWEST_REFUSALS = 10
 """Refusals of the unchanged model without which nothing can be said of taking them away."""
+CONTROL_LAYERS = 12  # of the positive control's candidates, about
+CONTROL_FINALISTS = 4
 SHOWN = 3  # answers of each arm
 SHOWN_WORDS = 5  # of an answer to a harmful request
 
@@ -298,9 +300,16 @@ def recipe_settings(n_layers: int, requests: Requests, params: Params) -> Settin
 
 
 def control_settings(n_layers: int, requests: Requests, params: Params) -> Settings:
-    """The positive control's: the same limits, with candidates at the last position alone, to save time."""
+    """The positive control's: the same limits, and to save time fewer candidates. They are from the last
+    position of about a dozen layers, and fewer of them are selected in full."""
     free = params.model_copy(update={"layer": "selected", "position": -1})
-    return recipe_settings(n_layers, requests, free)
+    settings = recipe_settings(n_layers, requests, free)
+    step = -(-len(settings.layers) // CONTROL_LAYERS)
+    return replace(
+        settings,
+        layers=settings.layers[step - 1 :: step],
+        n_finalists=min(params.finalists, CONTROL_FINALISTS),
+    )
 
 
 def describe_selection(ev: Evidence, n_layers: int, requests: Requests, learned: Learned) -> None:
@@ -314,8 +323,8 @@ def describe_selection(ev: Evidence, n_layers: int, requests: Requests, learned:
     ev.count("direction_length", float(chosen.direction.norm()), "Length of the direction.", unit="direction")
     screened = selection.table["stage"].tolist().count("screened")
     ev.count("n_candidates", screened, "Candidates that were screened.", unit="candidate")
-    about = "Candidates that kept to every limit on all selection requests; 0: none did."
-    ev.count("n_candidates_passed", selection.n_passed, about, unit="candidate")
+    about = "1 where it keeps to every limit on all selection requests, 0 where no finalist does."
+    ev.count("keeps_limits", int(selection.keeps_limits), about, unit="candidate")
     about = "1 where training and selection requests were filtered, 0 where all were taken."
     ev.count("filtered", int(learned.filtered), about)
     positive = requests.positive[learned.train]
@@ -556,6 +565,10 @@ def report_scores(
     over = dict(zip((True, False), kinds_of(ev, harmful, harmless), strict=True))
     answers = {True: harmful, False: harmless}
     before = {kind: answers[kind]["baseline"].predictions.score for kind in answers}
+    answered = {
+        True: harmful["random_ablation"].predictions,
+        False: harmless["random_addition"].predictions,
+    }
     n = sum(map(len, others.values()))
     done = 0
     controls: dict[tuple[str, bool], Measurement] = {}
@@ -566,7 +579,9 @@ def report_scores(
             progress(done / n)
             done += 1
             for kind, arm in held.under(direction, NOUNS[noun]).items():
-                change = held.predict(arm, kind).score - before[kind]
+                # The first random direction answered as well: its predictions are there.
+                known = answered[kind] if (noun, number) == ("random", 0) else held.predict(arm, kind)
+                change = known.score - before[kind]
                 moved[kind].append(change)
                 rows.append(
                     {"direction": f"{noun} {number}", "arm": arm.name, "change": float(change.mean())}

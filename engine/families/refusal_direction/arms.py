@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from engine.families.refusal_direction.candidates import Candidate, kl_from
+from engine.families.refusal_direction.candidates import Candidate, divergence, kl_from
 from engine.lab.completions import Coherence, CoherenceLimits, State, coherence
 from engine.lab.directions import Direction, ablation_edits, addition_edits
 from engine.lab.prompt_batches import TokenRows, last_streams, over_logits
@@ -151,7 +151,23 @@ def ask(
     batch_size: int,
 ) -> Answers:
     """Greedy answers to every prompt under the arm, with its predictions of their first token."""
-    completions = generate(arm.model, rows, max_tokens=max_new_tokens, edit=arm.edit, batch_size=batch_size)
+    score = np.empty(len(rows))
+    kl = np.empty(len(rows))
+
+    def read(prompts: list[int], logits: Tensor) -> None:
+        # What `predict` computes, from the forward that generation makes anyhow.
+        wide = logits.float()
+        score[prompts] = refusal_score(wide, tokens).cpu().numpy()
+        kl[prompts] = divergence(unchanged[prompts], wide).cpu().numpy()
+
+    completions = generate(
+        arm.model,
+        rows,
+        max_tokens=max_new_tokens,
+        edit=arm.edit,
+        batch_size=batch_size,
+        on_prompts=read,
+    )
     by_text = np.array([judge.shows(each.text) for each in completions], dtype=bool)
     # A prompt that is compared with itself says nothing of relevance, and costs nothing.
     others = None if judge.off_topic else range(len(rows))
@@ -159,7 +175,7 @@ def ask(
     return Answers(
         arm,
         completions,
-        predict(arm, rows, tokens, unchanged),
+        Predictions(score, kl),
         by_text,
         measured,
         measured.states(judge.limits, refused=by_text),

@@ -38,6 +38,7 @@ from engine.lab.threads import side_by_side
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
 
+NOT_NEEDED = "not looked at: enough of a lower score"
 NOTHING = 1e-5
 """A difference of means that is shorter than this share of the activations is rounding, and no direction."""
 AT_ONCE = 8
@@ -59,11 +60,15 @@ class Candidate:
 
 @dataclass(frozen=True)
 class CandidateScores:
-    """What a candidate does to selection requests (see the module)."""
+    """What a candidate does to selection requests (see the module).
+
+    `kl` is None where enough candidates of a lower ablated score keep to the limits, `induced_score` also
+    where the KL is beyond its limit: nothing hangs on them then, and they are not computed.
+    """
 
     ablated_score: float
-    induced_score: float
-    kl: float
+    kl: float | None = None
+    induced_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,26 +80,28 @@ class Limits:
 
     def broken(self, scores: CandidateScores) -> str:
         """Why a candidate is rejected; empty where it is not."""
-        reasons = []
+        if scores.kl is None:
+            return NOT_NEEDED
+        # `not <=`, so that NaN is rejected too.
         if not scores.kl <= self.max_kl:
-            reasons.append("changes other requests")
-        if not scores.induced_score >= self.min_induced:
-            reasons.append("does not induce")
-        return ", ".join(reasons)
+            return "changes other requests"
+        if scores.induced_score is None or not scores.induced_score >= self.min_induced:
+            return "does not induce"
+        return ""
 
 
 @dataclass(frozen=True)
 class SelectedCandidate:
     """The candidate that was kept, and the table of all: a row each, with `rejected` and `stage`.
 
-    `n_passed` is how many of those selected in full kept to every limit. Where none did, the one that was
-    kept has the lowest ablated score all the same, and `n_passed` is 0.
+    `keeps_limits` says whether it keeps to every limit on all selection requests. Where no finalist does, the
+    one that was kept has the lowest ablated score all the same.
     """
 
     chosen: Candidate
     scores: CandidateScores
     table: pd.DataFrame
-    n_passed: int
+    keeps_limits: bool
 
 
 def find_candidates(
@@ -132,35 +139,63 @@ class Selector:
     coefficient: float
 
     def scored(
-        self, candidates: Sequence[Candidate], progress: Callable[[float], None]
+        self,
+        candidates: Sequence[Candidate],
+        limits: Limits,
+        enough: int,
+        progress: Callable[[float], None],
     ) -> list[CandidateScores]:
-        """What each of the candidates does."""
-        unchanged = log_probs(self.model, self.other)
+        """What each of the candidates does, as far as it decides which `enough` of them are the best.
+
+        They are looked at in the order in which they would be chosen, until enough keep to the limits: what
+        is then chosen is what it would be with all of them computed.
+        """
         found: list[CandidateScores] = []
         # Candidates side by side, since the requests of one are too few to share between threads; a few at a
         # time, so that somebody hears how far it is.
         for start in range(0, len(candidates), AT_ONCE):
-            progress(start / len(candidates))
+            progress(0.6 * start / len(candidates))
             some = candidates[start : start + AT_ONCE]
-            found += side_by_side(partial(self._scores, unchanged), some, self.model.device)
+            found += side_by_side(self._ablated, some, self.model.device)
+        unchanged = log_probs(self.model, self.other)
+        order = sorted(range(len(found)), key=lambda place: found[place].ablated_score)
+        at_once = min(AT_ONCE, max(enough, torch.get_num_threads()))
+        kept = 0
+        for start in range(0, len(order), at_once):
+            if kept >= enough:
+                break
+            progress(0.6 + 0.4 * kept / enough)
+            places = order[start : start + at_once]
+            pairs = [(candidates[place], found[place]) for place in places]
+            looked_at = side_by_side(partial(self._side_effects, unchanged, limits), pairs, self.model.device)
+            for place, scores in zip(places, looked_at, strict=True):
+                found[place] = scores
+                kept += not limits.broken(scores)
         return found
 
     def first(self, n: int) -> Selector:
         """The same on the first `n` requests of each kind."""
         return replace(self, asked=self.asked[:n], other=self.other[:n])
 
-    def _scores(self, unchanged: Float[Tensor, "prompt vocab"], candidate: Candidate) -> CandidateScores:
-        # Both kinds in one forward: what they share is then computed once, and batches are full.
+    def _ablated(self, candidate: Candidate) -> CandidateScores:
+        edit = ablation_edits(self.model, candidate.direction)
+        return CandidateScores(float(self._score(last_streams(self.model, self.asked, edit=edit)).mean()))
+
+    def _side_effects(
+        self,
+        unchanged: Float[Tensor, "prompt vocab"],
+        limits: Limits,
+        pair: tuple[Candidate, CandidateScores],
+    ) -> CandidateScores:
+        """A candidate's scores with what ablation and addition do to the other requests."""
+        candidate, scores = pair
         ablation = ablation_edits(self.model, candidate.direction)
-        ablated = last_streams(self.model, [*self.asked, *self.other], edit=ablation)
-        n_asked = len(self.asked)
+        kl = float(kl_from(self.model, unchanged, last_streams(self.model, self.other, edit=ablation)).mean())
+        if not kl <= limits.max_kl:
+            return replace(scores, kl=kl)
         addition = addition_edits(candidate.direction, candidate.layer, self.coefficient)
-        added = last_streams(self.model, self.other, edit=addition)
-        return CandidateScores(
-            ablated_score=float(self._score(ablated[:n_asked]).mean()),
-            induced_score=float(self._score(added).mean()),
-            kl=float(kl_from(self.model, unchanged, ablated[n_asked:]).mean()),
-        )
+        induced = self._score(last_streams(self.model, self.other, edit=addition))
+        return replace(scores, kl=kl, induced_score=float(induced.mean()))
 
     def _score(self, resid: Float[Tensor, "prompt d_model"]) -> Float[Tensor, " prompt"]:
         return over_logits(self.model, resid, lambda logits, _: refusal_score(logits, self.tokens))
@@ -176,11 +211,14 @@ def kl_from(
 ) -> Float[Tensor, " prompt"]:
     """KL(unchanged || what these streams predict), in nats; `unchanged` are log-probabilities."""
 
-    def divergence(logits: Tensor, rows: slice) -> Tensor:
-        before = unchanged[rows]
-        return (before.exp() * (before - logits.log_softmax(-1))).sum(-1)
+    return over_logits(model, resid, lambda logits, rows: divergence(unchanged[rows], logits))
 
-    return over_logits(model, resid, divergence)
+
+def divergence(
+    unchanged: Float[Tensor, "prompt vocab"], logits: Float[Tensor, "prompt vocab"]
+) -> Float[Tensor, " prompt"]:
+    """KL(unchanged || softmax(logits)), in nats; `unchanged` are log-probabilities."""
+    return (unchanged.exp() * (unchanged - logits.log_softmax(-1))).sum(-1)
 
 
 def select(
@@ -204,10 +242,11 @@ def select(
             seen="the same activations for both",
             hint="a layer from 1 on: before the first block the template's tokens are the same for all",
         )
-    screened = selector.first(n_screen).scored(candidates, lambda done: progress(0.75 * done))
+    first = selector.first(n_screen)
+    screened = first.scored(candidates, limits, n_finalists, lambda done: progress(0.75 * done))
     order = _order(screened, limits)
     finalists = [candidates[i] for i in order[:n_finalists]]
-    full = selector.scored(finalists, lambda done: progress(0.75 + 0.25 * done))
+    full = selector.scored(finalists, limits, 1, lambda done: progress(0.75 + 0.25 * done))
     best = _order(full, limits)[0]
     rows = [
         _row(candidate, scores, limits, "screened")
@@ -217,8 +256,8 @@ def select(
         _row(candidate, scores, limits, "in full", i == best)
         for i, (candidate, scores) in enumerate(zip(finalists, full, strict=True))
     ]
-    passed = [not limits.broken(scores) for scores in full]
-    return SelectedCandidate(finalists[best], full[best], pd.DataFrame(rows), sum(passed))
+    table = pd.DataFrame(rows).astype({"kl": float, "induced_score": float})
+    return SelectedCandidate(finalists[best], full[best], table, not limits.broken(full[best]))
 
 
 def _order(scores: Sequence[CandidateScores], limits: Limits) -> list[int]:
