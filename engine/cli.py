@@ -30,6 +30,9 @@ COMMANDS = {
     "analyze-sae-stability": (
         "Say how alike the dictionaries of a sweep over seeds are, beside what chance gives."
     ),
+    "audit-refusal": (
+        "Say whether refusal is separable in a chat model, whether it is controllable, and at what cost."
+    ),
     "check": (
         "Find what needs a person: broken sentences, failed checks "
         "and calibrations, drift, hand-typed numbers."

@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, one after the other."""
 
-from tests.bench import commands, generation, harvest, patching, site, sparse
+from tests.bench import commands, generation, harvest, patching, refusal_audit, site, sparse
 
 patching.main()
 harvest.main()
@@ -8,3 +8,4 @@ generation.main()
 commands.main()
 sparse.main([])
 site.main([])
+refusal_audit.main([])
