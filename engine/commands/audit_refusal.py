@@ -117,7 +117,8 @@ def audit_refusal(
 
 
 def _file_name(model: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-.") or "model"
+    """What names the page: the last part of a path or of a hub id."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).name).strip("-.") or "model"
 
 
 def usable_model(name: str, dtype: str, sources: Sources) -> ModelFacts:

@@ -101,22 +101,41 @@ def _controllable(entry: Entry, ledger: Ledger, each: Intervention) -> Answer:
         return Answer(question, "yes", text)
     if does_not.verdict == "supported":
         return Answer(question, "no", text)
-    # Of the two the negative one says what stands in the way of an answer: its conditions, or the interval.
+    return Answer(question, "cannot be told", f"{text} ({_why_open(entry, does, does_not)})")
+
+
+def _why_open(entry: Entry, does: Verdict, does_not: Verdict) -> str:
+    """What stands in the way of an answer: a missing control, a condition, an interval that is too wide."""
+    if "language_baseline" not in entry.measurements:
+        return "no positive control was measured"
+    # Of the two claims the negative one has the conditions.
     reason = does_not.reason or does.reason or "the interval has more and less than half of what could change"
-    return Answer(question, "cannot be told", f"{text} ({reason})")
+    return _plain(reason)
+
+
+def _plain(reason: str) -> str:
+    """A reason without the experiment's name, of which an audit has one."""
+    return reason.replace(f"{EXPERIMENT}.", "")
 
 
 def cost(entry: Entry, each: Intervention) -> str:
-    """What the intervention does besides, as far as it was measured: KL, broken answers."""
+    """What the intervention does besides, as far as it was measured: KL, broken answers, perplexity."""
     found = []
     # Orthogonal weights compute what ablation does.
     kl = entry.measurements.get(f"kl_{'ablation' if each.name == 'weights' else each.name}")
     if kl is not None:
-        found.append(f"{digits_of(kl)} nats of KL on harmless requests{_interval(kl)}")
+        found.append(f"{digits_of(kl)} nats{_interval(kl)} of KL on harmless requests")
     broken = entry.measurements.get(f"{each.prefix}broken_{each.name}")
     before = entry.measurements.get(f"{each.prefix}broken_baseline")
     if broken is not None and before is not None:
-        found.append(f"{share(broken)} of answers empty, broken or repeating ({share(before, False)} before)")
+        found.append(f"{share(broken)} of answers empty or broken ({share(before, False)} before)")
+    nats = entry.measurements.get(f"{each.prefix}nats_per_token_{each.name}")
+    nats_before = entry.measurements.get(f"{each.prefix}nats_per_token_baseline")
+    if nats is not None and nats_before is not None:
+        plain = (
+            f"{digits_of(nats)} nats per token under the unmodified model ({digits_of(nats_before)} before)"
+        )
+        found.append(f"answers at {plain}")
     return f"Cost: {', '.join(found)}." if found else ""
 
 
@@ -140,7 +159,7 @@ def _word(verdict: Verdict) -> AnswerWord:
 
 
 def _with_reason(text: str, verdict: Verdict) -> str:
-    return f"{text} ({verdict.reason})" if verdict.reason else text
+    return f"{text} ({_plain(verdict.reason)})" if verdict.reason else text
 
 
 def audit_opening(ledger: Ledger, printer: Printer) -> Iterator[str]:

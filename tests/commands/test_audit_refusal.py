@@ -113,7 +113,7 @@ def test_a_dry_run_says_how_long_it_would_take_and_measures_nothing(
 
 BAD: Mapping[str, tuple[list[str], str]] = {
     "no such model": (["smollm2-135-instruct"], "nearest: smollm2-135m-instruct"),
-    "a base model": (["./base"], "./base has no chat template"),
+    "a base model": (["./base"], "base has no chat template"),
     "no such folder": (["./gate", "--html", "nowhere/page.html"], "no such folder"),
     "too many for the prompts": (["./gate", "--n", "90"], "try: --n 36"),
     "no such number format": (["./gate", "--dtype", "bfloat"], "no number format is called 'bfloat'"),
