@@ -24,7 +24,7 @@ from engine.commands.console import Output, TextTable, human_bytes, human_second
 from engine.commands.measure import MeasureOptions, execute_plan
 from engine.commands.options import DryRun, Force, Json
 from engine.errors import DataError, EngineError, ModelUnavailable
-from engine.report.refusal_audit_page import Answer, answers, audit_opening
+from engine.report.refusal_audit_page import AuditAnswer, answers, audit_opening
 from engine.report.run_page import run_page
 from engine.runs.assemble import assemble
 from engine.runs.investigation import Investigation, canonical_models, find_root_or_here, investigation_of
@@ -248,7 +248,7 @@ def _written(ledger: Ledger, entry: Entry, page: Path) -> Output:
     )
 
 
-def _text(found: Sequence[Answer], entry: Entry, page: Path) -> list[str | TextTable]:
+def _text(found: Sequence[AuditAnswer], entry: Entry, page: Path) -> list[str | TextTable]:
     text: list[str | TextTable] = []
     for answer in found:
         text.append(f"\n{answer.question} {answer.answer.capitalize()}.")

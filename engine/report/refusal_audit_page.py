@@ -33,7 +33,7 @@ SCORERS = {"substrings": "phrases", "tokens": "refusal tokens"}
 
 
 @dataclass(frozen=True)
-class Answer:
+class AuditAnswer:
     """A question of the audit, its answer, and the numbers behind it in a sentence or two."""
 
     question: str
@@ -45,7 +45,7 @@ class Answer:
         return f"{self.question} {self.answer.capitalize()}. {self.because}"
 
 
-def answers(ledger: Ledger) -> list[Answer]:
+def answers(ledger: Ledger) -> list[AuditAnswer]:
     """What the audit says, in the order in which a reader asks; empty where nothing was measured."""
     entry = ledger.entry(EXPERIMENT)
     if not entry.measurements or is_withheld(entry):
@@ -57,22 +57,22 @@ def answers(ledger: Ledger) -> list[Answer]:
     ]
 
 
-def _refuses(entry: Entry) -> Answer:
+def _refuses(entry: Entry) -> AuditAnswer:
     harmful = entry.measurements["refusal_baseline"]
     harmless = entry.measurements["harmless_refusal_baseline"]
     rates = f"It refuses {share(harmful)} of harmful requests and {share(harmless)} of harmless ones."
     question = "Does the model refuse?"
     if harmful.low is not None and harmful.low > REFUSES:
-        return Answer(question, "yes", rates)
+        return AuditAnswer(question, "yes", rates)
     few = (
         "That is too few to see refusal taken away: only adding the direction can be tested. That the two "
         "kinds of requests are told apart inside the model does not mean that it refuses."
     )
     answer: AnswerWord = "no" if harmful.high is not None and harmful.high < REFUSES else "cannot be told"
-    return Answer(question, answer, f"{rates} {few}")
+    return AuditAnswer(question, answer, f"{rates} {few}")
 
 
-def _separable(entry: Entry, verdict: Verdict) -> Answer:
+def _separable(entry: Entry, verdict: Verdict) -> AuditAnswer:
     auc = entry.measurements["auc"]
     place = f"block {_whole(entry, 'layer')}, position {_whole(entry, 'position')}"
     distance = entry.measurements["d_prime"]
@@ -82,13 +82,13 @@ def _separable(entry: Entry, verdict: Verdict) -> Answer:
         f"{share(auc)} of pairs of held-out topics (d' {digits_of(distance)}{_interval(distance)}); along "
         f"directions of shuffled labels in {share(chance)}."
     )
-    return Answer("Separable?", _word(verdict), _with_reason(text, verdict))
+    return AuditAnswer("Separable?", _word(verdict), _with_reason(text, verdict))
 
 
-def _controllable(entry: Entry, ledger: Ledger, each: Intervention) -> Answer:
+def _controllable(entry: Entry, ledger: Ledger, each: Intervention) -> AuditAnswer:
     question = f"Controllable by {each.words}?"
     if each.after not in entry.measurements:
-        return Answer(question, "not done", "In this architecture it would not be what ablation is.")
+        return AuditAnswer(question, "not done", "In this architecture it would not be what ablation is.")
     does = verdict_of(ledger, controls(each), ledger.primary)
     does_not = verdict_of(ledger, does_not_control(each), ledger.primary)
     what = "refusals of harmless requests" if each.adds else "refusals of harmful requests"
@@ -98,10 +98,10 @@ def _controllable(entry: Entry, ledger: Ledger, each: Intervention) -> Answer:
     moved = f"{what.capitalize()} go from {share(before)} to {share(after)}"
     text = f"{moved}; under a random direction to {share(chance)}. {cost(entry, each)}".strip()
     if does.verdict == "supported":
-        return Answer(question, "yes", text)
+        return AuditAnswer(question, "yes", text)
     if does_not.verdict == "supported":
-        return Answer(question, "no", text)
-    return Answer(question, "cannot be told", f"{text} ({_why_open(entry, does, does_not)})")
+        return AuditAnswer(question, "no", text)
+    return AuditAnswer(question, "cannot be told", f"{text} ({_why_open(entry, does, does_not)})")
 
 
 def _why_open(entry: Entry, does: Verdict, does_not: Verdict) -> str:
@@ -238,6 +238,6 @@ def _positive_control(entry: Entry) -> Iterable[str]:
     )
 
 
-def summary_rows(found: Sequence[Answer]) -> list[tuple[str, str]]:
+def summary_rows(found: Sequence[AuditAnswer]) -> list[tuple[str, str]]:
     """Question and answer, for a terminal."""
     return [(each.question, each.answer) for each in found]
