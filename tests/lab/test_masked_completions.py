@@ -49,3 +49,7 @@ def test_all_characters_are_shown_or_counted():
     text = "one two three four five six sevenhundred and eight"
     shown, _, rest = masked(text).partition(MASK)
     assert len(shown.replace(" ", "")) + int(rest.split()[0].strip("(")) == len(text.replace(" ", ""))
+
+
+def test_nothing_is_shown_behind_a_word_that_was_cut():
+    assert masked("one-two-three-four-five six seven") == f"one-two-thre {MASK} (19 more characters)"
