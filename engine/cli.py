@@ -33,6 +33,7 @@ COMMANDS = {
     "audit-refusal": (
         "Say whether refusal is separable in a chat model, whether it is controllable, and at what cost."
     ),
+    "steer": "Compare a model's answer as it is, steered by a vector, and by a random direction.",
     "check": (
         "Find what needs a person: broken sentences, failed checks "
         "and calibrations, drift, hand-typed numbers."

@@ -108,9 +108,14 @@ def vector_source(model: HookedModel, **known: str) -> VectorSource:
         model=model.name,
         model_hash=model.hash,
         architecture=llama_architecture(model),
-        engine=f"mech-interpretability {importlib.metadata.version('mech-interpretability')}",
+        engine=engine_version(),
         **known,
     )
+
+
+def engine_version() -> str:
+    """What made a vector."""
+    return f"mech-interpretability {importlib.metadata.version('mech-interpretability')}"
 
 
 def llama_architecture(model: HookedModel) -> str:

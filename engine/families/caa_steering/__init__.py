@@ -222,7 +222,7 @@ def differences(
 
 def agreements(
     division: Division,
-    trained: Float[Tensor, "contrast d_model"],
+    trained: Float[Tensor, "trained d_model"],
     held_out: Float[Tensor, "contrast d_model"],
     seed: int,
 ) -> PerContrast:

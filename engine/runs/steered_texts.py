@@ -1,0 +1,180 @@
+"""A model's answer to a prompt as it is, steered by a vector, and steered by a random one of the same length.
+
+A vector is one that a run of this project made, by the run's id, or a file (`engine.lab.steering_vectors`).
+How much sense a completion has is its perplexity under the unmodified model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.data.chat import rendered_request
+from engine.errors import EngineError, ModelError, SpecError
+from engine.lab.completions import coherence
+from engine.lab.directions import added, random_directions
+from engine.lab.masked_completions import masked
+from engine.lab.steering_vectors import (
+    SteeringVector,
+    VectorSource,
+    engine_version,
+    llama_architecture,
+    load_vector,
+    require_fits,
+    run_directions,
+    save_vector,
+)
+from engine.models.forward import NO_EDITS, Edit
+from engine.models.generate import generate
+from engine.models.hooked import HookedModel
+from engine.models.sites import Site, site_of
+from engine.runs.investigation import canonical_models
+from engine.runs.sources import project_sources
+from engine.runs.store.store import open_store
+
+CONDITIONS = ("unmodified", "steered", "random direction")
+
+
+@dataclass(frozen=True)
+class SteeredText:
+    """One completion; `perplexity` is that of its tokens under the unmodified model, NaN of an empty one.
+
+    `problem` says why there is none: the model's numbers were no numbers any more.
+    """
+
+    condition: str
+    text: str
+    perplexity: float
+    repetition: float
+    problem: str = ""
+
+
+def load_model(name: str) -> HookedModel:
+    """The model by its name or path, in fp32."""
+    model = canonical_models([name])[0]
+    return project_sources().load_model(model, "float32", lambda what, done, total: None)
+
+
+def vector_of(reference: str, model: HookedModel, root: Path) -> SteeringVector:
+    """The vector in a file, or of a run; EngineError where there is none, ModelError where it does not
+    fit."""
+    path = Path(reference).expanduser()
+    # A file may be called by a number; without one, a number is a run.
+    is_run = reference.isdecimal() and not path.exists()
+    vector = _run_vector(int(reference), root) if is_run else load_vector(path)
+    require_fits(vector, model, f"run {reference}" if is_run else reference)
+    return vector
+
+
+def _run_vector(run_id: int, root: Path) -> SteeringVector:
+    with open_store(root) as store:
+        run = store.run(run_id)
+        result = store.load(run)
+    directions = run_directions(result.arrays)
+    if not directions:
+        raise EngineError(
+            f"run {run_id} made no steering vector",
+            expected="a run of caa_steering, as engine runs lists them, or a file",
+            seen=f"{run.name}, of the family {run.record.family}",
+        )
+    failed = [check.name for check in result.failed_checks]
+    if failed:
+        raise EngineError(
+            f"run {run_id} failed a check, and its vector is withheld as its numbers are",
+            expected="checks that pass",
+            seen=", ".join(failed),
+        )
+    prompts = run.record.inputs.experiment.get("prompts") or {}
+    source = VectorSource(
+        model=run.name.model,
+        model_hash=run.record.provenance["model_hash"],
+        method=f"{run.record.family}, {run.name.slug}/{run.name.label}",
+        prompts=str(prompts.get("name") or prompts.get("rows") or ""),
+        prompts_hash=run.record.inputs.data.get("prompts", ""),
+        run=run.key,
+        engine=engine_version(),
+    )
+    return SteeringVector(directions, source)
+
+
+def save_fitting(vector: SteeringVector, model: HookedModel, path: Path) -> None:
+    """Write a vector that fits the model, with the model's architecture, as the suffix says."""
+    source = replace(vector.source, architecture=llama_architecture(model))
+    save_vector(replace(vector, source=source), path)
+
+
+def token_ids(model: HookedModel, prompt: str, plain: bool) -> list[int]:
+    """The prompt as a request in the chat template, or as it is: `plain`, and where the model has none.
+
+    SpecError for a prompt without a character, and one that the model cannot read.
+    """
+    if not prompt.strip():
+        raise SpecError("there is nothing to go on from", expected="a prompt in words", seen=repr(prompt))
+    if plain or not model.tokenizer.chat_template:
+        return model.token_ids([prompt])[0]
+    text = rendered_request(model, prompt, "", "the prompt").text
+    return model.token_ids([text], special_tokens=False)[0]
+
+
+def steered_texts(
+    model: HookedModel,
+    vector: SteeringVector,
+    prompt: list[int],
+    coefficient: float,
+    *,
+    max_tokens: int,
+    seed: int,
+    progress: Callable[[str], None],
+) -> list[SteeredText]:
+    """The three completions, greedy, in the order of CONDITIONS.
+
+    SpecError for a coefficient that is no number, DataError for a prompt that is too long for the model.
+    """
+    if not np.isfinite(coefficient):
+        raise SpecError("a coefficient is a number", expected="4, -1.5, ...", seen=str(coefficient))
+    found = []
+    for condition, edit in zip(CONDITIONS, _edits(model, vector, coefficient, seed), strict=True):
+        progress(condition)
+        found.append(_steered_text(model, condition, prompt, edit, max_tokens))
+    return found
+
+
+def shown(texts: list[SteeredText], vector: SteeringVector) -> list[SteeredText]:
+    """The completions as they are printed: of a vector that was made of refusals, their first words alone."""
+    # Nobody has looked at the prompt: a refusal that is taken away may have been of a harmful request.
+    if "refusal" not in f"{vector.source.method} {vector.source.prompts}":
+        return texts
+    return [replace(each, text=masked(each.text)) for each in texts]
+
+
+def _edits(
+    model: HookedModel, vector: SteeringVector, coefficient: float, seed: int
+) -> list[dict[Site, Edit]]:
+    """No edit, the vector's, and those of a random direction for each of its own."""
+    steered: dict[Site, Edit] = {}
+    random: dict[Site, Edit] = {}
+    for number, (name, values) in enumerate(vector.directions.items()):
+        site = site_of(name, model.n_layers)
+        direction = torch.from_numpy(np.array(values, dtype=np.float32)).to(model.device)
+        steered[site] = added(direction, coefficient)
+        # Another draw for each layer: one direction at all of them would be no draw at chance.
+        random[site] = added(random_directions(direction, 1, seed + number)[0], coefficient)
+    return [dict(NO_EDITS), steered, random]
+
+
+def _steered_text(
+    model: HookedModel, condition: str, prompt: list[int], edit: dict[Site, Edit], max_tokens: int
+) -> SteeredText:
+    try:
+        (made,) = generate(model, [prompt], max_tokens=max_tokens, edit=edit)
+    except ModelError as error:
+        # What a coefficient breaks is shown beside what it leaves whole.
+        if not edit:
+            raise
+        return SteeredText(condition, "", float("nan"), 0.0, error.problem)
+    read = coherence(model, [prompt], [made])
+    return SteeredText(condition, made.text, float(read.perplexity[0]), float(read.repetition[0]))
