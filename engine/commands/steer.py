@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +15,9 @@ from engine.commands.console import Output, TextTable
 from engine.commands.options import Json
 from engine.errors import SpecError
 from engine.runs.investigation import find_root_or_here
+
+if TYPE_CHECKING:
+    from engine.runs.steered_texts import SteeredText
 
 app = typer.Typer(add_completion=False)
 
@@ -91,11 +96,11 @@ def steer(
         data["completions"] = made = shown(made, found)
         text += [f"{loaded.name}, {coefficient:g} times the vector at {where}", ""]
         for each in made:
-            text += [_heading(each.condition, each.perplexity, each.problem), _indented(each.text), ""]
+            text += [_heading(each), _indented(each.text), ""]
     return Output(text, data, json)
 
 
-def _progress(quiet: bool):
+def _progress(quiet: bool) -> Callable[[str], None]:
     """A line for each answer where a person waits for it."""
 
     def told(condition: str) -> None:
@@ -105,12 +110,14 @@ def _progress(quiet: bool):
     return told
 
 
-def _heading(condition: str, perplexity: float, problem: str) -> str:
-    if problem:
-        return f"{condition}: broken, {problem}"
-    # NaN is not equal to itself: an answer without a token has no perplexity.
-    shown = f"perplexity {perplexity:.3g}" if perplexity == perplexity else "empty"
-    return f"{condition} ({shown})"
+def _heading(made: SteeredText) -> str:
+    if made.problem:
+        return f"{made.condition}: broken, {made.problem}"
+    if not made.text.strip():
+        return f"{made.condition} (empty)"
+    # A single token has none, since the first is left out of it.
+    has_one = math.isfinite(made.perplexity)
+    return f"{made.condition} ({f'perplexity {made.perplexity:.3g}' if has_one else 'one token'})"
 
 
 def _indented(text: str) -> str:

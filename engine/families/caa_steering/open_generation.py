@@ -14,8 +14,9 @@ from engine.families.caa_steering.contrast_texts import answer, beginning, begin
 from engine.families.caa_steering.margins import Edits, Steering
 from engine.families.caa_steering.word_score import word_score
 from engine.lab.completions import calibrate_coherence, coherence
+from engine.lab.continuations import Continuations, log_probs
 from engine.models.forward import NO_EDITS
-from engine.models.generate import generate
+from engine.models.generate import Completion, generate
 from engine.models.hooked import HookedModel
 from engine.spec.family_params import TextTemplate
 
@@ -83,15 +84,26 @@ def open_texts(
         made[condition] = generate(model, prompts, max_tokens=settings.new_tokens, edit=edit)
     limits = calibrate_coherence(model, plain, made["plain"])
     # All are read after the beginning alone: an instruction must not make its own effect likely.
-    read = {condition: coherence(model, plain, found) for condition, found in made.items()}
+    # Compared with no other prompt: what goes on from a beginning need not be an answer to it.
+    alone = range(len(plain))
+    read = {condition: coherence(model, plain, found, alone) for condition, found in made.items()}
     texts = {condition: [completion.text for completion in found] for condition, found in made.items()}
     return OpenTexts(
         table=table,
         texts=texts,
         score={name: np.array([word_score(text, weights) for text in each]) for name, each in texts.items()},
-        loss={name: found.nats_per_token for name, found in read.items()},
+        loss={condition: unmodified_loss(model, plain, found) for condition, found in made.items()},
         broken={name: found.broken(limits) | found.empty for name, found in read.items()},
     )
+
+
+def unmodified_loss(
+    model: HookedModel, prompts: list[list[int]], completions: list[Completion]
+) -> Float[np.ndarray, " contrast"]:
+    """Nats per token of completions under the model as it is, the token that stopped them included."""
+    rows = [[*prompt, *made.token_ids] for prompt, made in zip(prompts, completions, strict=True)]
+    read = Continuations(rows, [len(prompt) for prompt in prompts])
+    return -log_probs(model, read) / read.n_tokens
 
 
 def told_apart(table: pd.DataFrame, weights: Mapping[str, float]) -> Float[np.ndarray, " contrast"]:
