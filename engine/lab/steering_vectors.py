@@ -24,14 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from engine.errors import DataError, EngineError, ModelError, nearest
+from engine.lab.directions import added, random_directions
+from engine.models.forward import Edit
 from engine.models.hooked import HookedModel
-from engine.models.sites import site_of, width
+from engine.models.sites import Site, site_of, width
 from engine.spec.sites import RESID_POST, RESID_PRE, split_site
 
 Direction = Float[np.ndarray, " d_model"]
@@ -157,6 +160,24 @@ def require_fits(vector: SteeringVector, model: HookedModel, where: str = "") ->
             expected=f"{llama_architecture(model)}, which {model.name} is",
             seen=hint,
         )
+
+
+def steering_edits(vector: SteeringVector, model: HookedModel, coefficient: float) -> dict[Site, Edit]:
+    """The vector, times a coefficient, added at each of its sites and at every position."""
+    return {
+        site_of(name, model.n_layers): added(torch.from_numpy(_fp32(direction)), coefficient)
+        for name, direction in vector.directions.items()
+    }
+
+
+def random_vector(vector: SteeringVector, seed: int) -> SteeringVector:
+    """A random direction in place of each of the vector's, as long as that one: its chance level."""
+    drawn = {
+        # Another draw for each site: one direction at all of them would be no draw at chance.
+        site: random_directions(torch.from_numpy(_fp32(direction)), 1, seed + number)[0].numpy()
+        for number, (site, direction) in enumerate(vector.directions.items())
+    }
+    return SteeringVector(drawn, VectorSource(method=f"random directions of equal length, seed {seed}"))
 
 
 def save_vector(vector: SteeringVector, path: Path) -> None:

@@ -6,17 +6,15 @@ How much sense a completion has is its perplexity under the unmodified model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from engine.data.chat import rendered_request
 from engine.errors import EngineError, ModelError, SpecError
 from engine.lab.completions import coherence
-from engine.lab.directions import added, random_directions
 from engine.lab.masked_completions import masked
 from engine.lab.steering_vectors import (
     SteeringVector,
@@ -24,14 +22,16 @@ from engine.lab.steering_vectors import (
     engine_version,
     llama_architecture,
     load_vector,
+    random_vector,
     require_fits,
     run_directions,
     save_vector,
+    steering_edits,
 )
 from engine.models.forward import NO_EDITS, Edit
 from engine.models.generate import generate
 from engine.models.hooked import HookedModel
-from engine.models.sites import Site, site_of
+from engine.models.sites import Site
 from engine.runs.investigation import canonical_models
 from engine.runs.sources import project_sources
 from engine.runs.store.store import open_store
@@ -136,8 +136,13 @@ def steered_texts(
     """
     if not np.isfinite(coefficient):
         raise SpecError("a coefficient is a number", expected="4, -1.5, ...", seen=str(coefficient))
+    edits: list[Mapping[Site, Edit]] = [
+        NO_EDITS,
+        steering_edits(vector, model, coefficient),
+        steering_edits(random_vector(vector, seed), model, coefficient),
+    ]
     found = []
-    for condition, edit in zip(CONDITIONS, _edits(model, vector, coefficient, seed), strict=True):
+    for condition, edit in zip(CONDITIONS, edits, strict=True):
         progress(condition)
         found.append(_steered_text(model, condition, prompt, edit, max_tokens))
     return found
@@ -151,23 +156,8 @@ def shown(texts: list[SteeredText], vector: SteeringVector) -> list[SteeredText]
     return [replace(each, text=masked(each.text)) for each in texts]
 
 
-def _edits(
-    model: HookedModel, vector: SteeringVector, coefficient: float, seed: int
-) -> list[dict[Site, Edit]]:
-    """No edit, the vector's, and those of a random direction for each of its own."""
-    steered: dict[Site, Edit] = {}
-    random: dict[Site, Edit] = {}
-    for number, (name, values) in enumerate(vector.directions.items()):
-        site = site_of(name, model.n_layers)
-        direction = torch.from_numpy(np.array(values, dtype=np.float32)).to(model.device)
-        steered[site] = added(direction, coefficient)
-        # Another draw for each layer: one direction at all of them would be no draw at chance.
-        random[site] = added(random_directions(direction, 1, seed + number)[0], coefficient)
-    return [dict(NO_EDITS), steered, random]
-
-
 def _steered_text(
-    model: HookedModel, condition: str, prompt: list[int], edit: dict[Site, Edit], max_tokens: int
+    model: HookedModel, condition: str, prompt: list[int], edit: Mapping[Site, Edit], max_tokens: int
 ) -> SteeredText:
     try:
         (made,) = generate(model, [prompt], max_tokens=max_tokens, edit=edit)

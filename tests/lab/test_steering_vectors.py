@@ -19,8 +19,10 @@ from engine.lab.steering_vectors import (
     VectorSource,
     control_layer,
     load_vector,
+    random_vector,
     require_fits,
     save_vector,
+    steering_edits,
     vector_source,
 )
 from engine.models.micro import micro_model
@@ -210,3 +212,27 @@ def test_a_later_version_may_say_more(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(len(new).to_bytes(8, "little") + new + header[8 + length :])
     assert load_vector(tmp_path / "w.safetensors").source == a_vector().source
     assert replace(a_vector().source, run="") != a_vector().source
+
+
+def test_a_random_vector_is_as_long_at_each_site_and_another_at_each() -> None:
+    sites = (POST, "blocks.2.hook_resid_post")
+    vector = SteeringVector(
+        {site: np.full(32, length, np.float32) for site, length in zip(sites, (1, 3), strict=True)}
+    )
+    drawn = random_vector(vector, seed=0)
+    lengths = [float(np.linalg.norm(direction)) for direction in drawn.directions.values()]
+    assert lengths == pytest.approx([32**0.5, 3 * 32**0.5])
+    one, other = (direction / np.linalg.norm(direction) for direction in drawn.directions.values())
+    assert abs(float(one @ other)) < 0.9
+    again = random_vector(vector, seed=0)
+    np.testing.assert_array_equal(again.directions[POST], drawn.directions[POST])
+
+
+def test_a_vector_is_added_times_the_coefficient_at_each_site() -> None:
+    vector = a_vector()
+    ids = torch.tensor(MODEL.token_ids(["the city of France"]))
+    site = site_of(POST, 3)
+    plain = MODEL.forward(ids, read=[site]).activations[site]
+    steered = MODEL.forward(ids, read=[site], edit=steering_edits(vector, MODEL, -2.0)).activations[site]
+    expected = -2.0 * torch.from_numpy(vector.directions[POST]).expand_as(plain)
+    torch.testing.assert_close(steered - plain, expected, atol=1e-5, rtol=0)
