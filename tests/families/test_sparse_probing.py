@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -147,6 +149,14 @@ def test_more_than_two_labels_and_a_label_that_is_not_there_are_refused() -> Non
         sparse_probing.run(three, Params(**QUICK))
     with pytest.raises(DataError, match=r"(?s)no text has the label 'yess'.*yes"):
         sparse_probing.run(lab, Params(positive="yess", **QUICK))
+
+
+def test_every_number_of_the_page_on_probing_is_measured(with_sae: Result) -> None:
+    page = (Path(__file__).parents[2] / "site/guide/probing.md").read_text(encoding="utf-8")
+    table = page[page.index("| number |") : page.index("`select_by: auc`")]
+    named = {re.sub(r"k\d+", "k1", name) for name in re.findall(r"`(\w+)`", table)} - {"control_draws"}
+    assert len(named) > 10
+    assert named <= set(with_sae.measurements)
 
 
 def test_which_label_is_positive_changes_no_auc(neuron: Result) -> None:

@@ -64,9 +64,17 @@ def test_the_investigation_of_the_guide_renders(tmp_path: Path) -> None:
     assert "0.75" in rendered.headline
 
 
-@pytest.mark.parametrize("title", ["spec.yaml", "two folders", "own seeds"])
-def test_the_specs_of_the_page_on_dictionaries_are_specs(title: str, tmp_path: Path) -> None:
-    page = (SITE / "guide/dictionaries.md").read_text()
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("dictionaries", "spec.yaml"),
+        ("dictionaries", "two folders"),
+        ("dictionaries", "own seeds"),
+        ("probing", "spec.yaml"),
+    ],
+)
+def test_the_specs_of_pages_are_specs(name: str, title: str, tmp_path: Path) -> None:
+    page = (SITE / f"guide/{name}.md").read_text()
     found = re.search(rf'title="{title}"\n(.*?)\n```', page, re.S)
     assert found
     (tmp_path / "spec.yaml").write_text(found[1])
