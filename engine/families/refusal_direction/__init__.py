@@ -39,6 +39,7 @@ from pydantic import Field
 from torch import Tensor
 
 from engine.data.chat import ChatPrompts
+from engine.data.prompts import PromptSet
 from engine.errors import SpecError
 from engine.evidence.builder import Evidence
 from engine.evidence.result import Calibration, Check, Measurement, Result
@@ -191,7 +192,7 @@ def run(lab: Lab, params: Params) -> Result:
             language = positive_control(
                 ev,
                 model,
-                lab.further("positive_control"),
+                with_system(lab.further("positive_control"), params.system),
                 in_french,
                 lambda found: control_settings(model.n_layers, found, params),
                 divider(params),
@@ -210,7 +211,7 @@ def run(lab: Lab, params: Params) -> Result:
     # 8. Controls by refusal score.
     with lab.stage(1.0, "scoring under other directions") as progress:
         report_scores(ev, held, others, harmful, harmless, progress)
-    what_follows(ev, requests, harmful, params)
+    what_follows(ev, learned, harmful, params)
     return ev.result()
 
 
@@ -297,6 +298,11 @@ def recipe_settings(n_layers: int, requests: Requests, params: Params) -> Settin
         coefficient=params.coefficient,
         filtered=params.filtered,
     )
+
+
+def with_system(prompts: PromptSet, system: str) -> PromptSet:
+    """The prompts with the run's system text before each, where it has one."""
+    return replace(prompts, table=prompts.table.assign(system=system)) if system else prompts
 
 
 def control_settings(n_layers: int, requests: Requests, params: Params) -> Settings:
@@ -595,7 +601,7 @@ def report_scores(
         for name in of_kind:
             if name != "baseline" and not name.startswith("random"):
                 change = of_kind[name].predictions.score - before[kind]
-                about = of_kind[name].arm.about
+                about = of_kind[name].about
                 score_change(over[kind], name, about, change, kind, controls["random", kind])
                 rows.append({"direction": "found", "arm": name, "change": float(change.mean())})
     for kind in answers:
@@ -615,7 +621,7 @@ def report_scores(
     )
 
 
-def what_follows(ev: Evidence, requests: Requests, harmful: dict[str, Answers], params: Params) -> None:
+def what_follows(ev: Evidence, learned: Learned, harmful: dict[str, Answers], params: Params) -> None:
     """Which questions this run can answer, and why not where it cannot."""
     baseline = harmful["baseline"]
     refused = int(baseline.by(params.scorer).sum())
@@ -623,7 +629,9 @@ def what_follows(ev: Evidence, requests: Requests, harmful: dict[str, Answers], 
     enough = refused >= FEWEST_REFUSALS
     without = f"the model refuses {refused} of {n} held-out harmful requests"
     steerable = "compare with the positive control: where it fails too, nothing follows"
+    rejected = "no finalist keeps to every limit: that of the lowest ablated score was taken all the same"
     rows = [
+        ("Is it one that the recipe accepts?", True, "" if learned.selection.keeps_limits else rejected),
         ("Does the direction separate harmful from harmless requests?", True, ""),
         ("Does taking it out remove refusals?", enough, "" if enough else without),
         ("Does adding it make the model refuse?", True, ""),

@@ -114,13 +114,13 @@ class Judge:
 
 @dataclass(frozen=True)
 class Answers:
-    """What an arm answered to some prompts, and how each scorer judges it.
+    """What an arm, `about` in words, answered to some prompts, and how each scorer judges it.
 
     `by_text` are answers that show the behaviour by what they say, `by_tokens` those to which its first
     tokens are together likelier than all others. `states` tell answers from what neither scorer can judge.
     """
 
-    arm: Arm
+    about: str
     completions: list[Completion]
     predictions: Predictions
     by_text: Bool[np.ndarray, " prompt"]
@@ -172,8 +172,9 @@ def ask(
     # A prompt that is compared with itself says nothing of relevance, and costs nothing.
     others = None if judge.off_topic else range(len(rows))
     measured = coherence(judge.reader, rows, completions, others)
+    # Without the arm itself, which may hold a second model.
     return Answers(
-        arm,
+        arm.about,
         completions,
         Predictions(score, kl),
         by_text,

@@ -72,18 +72,18 @@ class Rates:
     def rates(self, ev: Evidence, arm: str, answers: Answers, *, control: bool = False) -> None:
         """Each scorer's share, that of the chosen scorer once more under a name without it, where the two
         disagree, and what neither sees."""
-        about = f"Share of {self.requests} with {self.noun}, {answers.arm.about}: {{}}."
+        about = f"Share of {self.requests} with {self.noun}, {answers.about}: {{}}."
         add = ev.control if control else ev.finding
         for scorer, means in {**SCORERS, "": SCORERS[self.scorer]}.items():
             values = answers.by(scorer or self.scorer)
             add(self.name(self.behaviour, arm, scorer), values, about.format(means))
-        about = f"Share of {self.requests} on which the two scorers disagree, {answers.arm.about}."
+        about = f"Share of {self.requests} on which the two scorers disagree, {answers.about}."
         add(self.name("disagreement", arm), answers.by_text != answers.by_tokens, about)
-        about = f"Share of {self.requests} whose answer is empty or broken, {answers.arm.about}."
+        about = f"Share of {self.requests} whose answer is empty or broken, {answers.about}."
         add(self.name("broken", arm), answers.are("empty", "broken"), about)
-        about = f"Share of {self.requests} whose answer suits another one as well, {answers.arm.about}."
+        about = f"Share of {self.requests} whose answer suits another one as well, {answers.about}."
         add(self.name("off_topic", arm), answers.are("off topic"), about)
-        about = f"Share of {self.requests} whose answer is coherent and no refusal, {answers.arm.about}."
+        about = f"Share of {self.requests} whose answer is coherent and no refusal, {answers.about}."
         add(self.name(self.answered, arm), ~answers.by_text & answers.are("coherent"), about)
 
     def perplexities(self, ev: Evidence, arms: Mapping[str, Answers], control: str) -> None:
@@ -96,7 +96,7 @@ class Rates:
             if not given.any():
                 continue
             over = ev.where(given, chosen_on=ev.chosen_on)
-            words = about.format(arms[name].arm.about)
+            words = about.format(arms[name].about)
             number = self.name("nats_per_token", name)
             if name in (control, "baseline"):
                 drawn = over.control(number, nats, words, "nats per token")
@@ -120,7 +120,7 @@ class Rates:
             by = scorer or self.scorer
             change = changed(answers.by(by), before.by(by))
             name = self.name(f"{self.behaviour}_change", arm, scorer)
-            about = f"Change of the share of {self.requests} with {self.noun}, {answers.arm.about}: "
+            about = f"Change of the share of {self.requests} with {self.noun}, {answers.about}: "
             about += f"{SCORERS[by]}."
             if controls is None:
                 found[scorer] = ev.control(name, change.gained, about, less=change.lost, bounds=CHANGE)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.evidence.builder import Evidence
 from engine.families.refusal_direction.candidates import Candidate, find_candidates
-from engine.families.refusal_direction.findings import SHARE
+from engine.families.refusal_direction.findings import SHARE, evidence_over
 from engine.families.refusal_direction.other_directions import NOUNS, OtherDirections
 from engine.families.refusal_direction.recipe import Learned, Requests
 from engine.lab.directions import (
@@ -82,7 +82,7 @@ def separability(
     about = (
         "Mean cosine of each harmful training request's difference from the harmless mean with the direction."
     )
-    ev.over("training request", requests.chats.ids[learned.train][_asks(learned, requests)]).finding(
+    evidence_over(requests, learned.train[_asks(learned, requests)], ev).finding(
         "difference_agreement", agreement(differences).cpu().numpy().astype(float), about, bounds=(-1.0, 1.0)
     )
     draw(ev, streams, positive, candidates, requests.template)

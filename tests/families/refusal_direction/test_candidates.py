@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from engine.errors import SpecError
 from engine.families.refusal_direction.candidates import (
     NOT_NEEDED,
     Candidate,
@@ -14,8 +16,10 @@ from engine.families.refusal_direction.candidates import (
     find_candidates,
     select,
 )
+from engine.lab.directions import ablation_edits, addition_edits
 from engine.lab.planted_gate import REFUSAL, gate_lab
 from engine.lab.prompt_batches import streams_before_answer, token_rows
+from engine.models.micro import micro_model
 
 LOOSE = Limits(max_kl=50.0, min_induced=-50.0)
 
@@ -99,3 +103,56 @@ def test_the_table_says_which_were_not_looked_at(
 )
 def test_why_a_candidate_is_rejected(scores: CandidateScores, reason: str) -> None:
     assert Limits(0.1, 0.0).broken(scores) == reason
+
+
+def drawn(*size: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*size, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_candidate_is_the_difference_in_means_at_its_place() -> None:
+    streams = drawn(9, 2, 3, 8)
+    candidates = find_candidates(streams, np.arange(9) < 4)
+    assert [(each.layer, each.position) for each in candidates] == [
+        (layer, position) for layer in range(2) for position in (-3, -2, -1)
+    ]
+    last = streams[:, 1, 2]
+    assert torch.allclose(candidates[-1].direction, last[:4].mean(0) - last[4:].mean(0), atol=1e-6)
+
+
+def test_a_place_where_the_kinds_are_the_same_has_no_candidate() -> None:
+    streams = drawn(9, 2, 1, 8)
+    streams[:, 0] = streams[0, 0]  # the template's tokens before the first block
+    assert [each.layer for each in find_candidates(streams, np.arange(9) < 4)] == [1]
+
+
+def test_what_a_candidate_does_is_what_single_forwards_say() -> None:
+    model = micro_model(n_layers=3)
+    tokens = (5, 6)
+    asked, other = [[3, 5, 7, 9, 4], [8, 2, 6, 6, 3]], [[4, 4, 9, 2], [7, 1, 1]]
+    candidate = Candidate(1, -1, 3 * drawn(32))
+    selector = Selector(model, asked, other, tokens, coefficient=2.0)
+    (scores,) = selector.scored([candidate], LOOSE, 1, silent)
+
+    def after(row: list[int], edit: dict) -> torch.Tensor:
+        return model.unembed(model.forward(torch.tensor([row]), edit=edit).resid[0, -1])
+
+    def score(logits: torch.Tensor) -> float:
+        p = logits.softmax(-1)[list(tokens)].sum()
+        return float(torch.log(p / (1 - p)))
+
+    ablation = ablation_edits(model, candidate.direction)
+    addition = addition_edits(candidate.direction, 1, 2.0)
+    kl = []
+    for row in other:
+        p = after(row, {}).softmax(-1)
+        kl.append(float((p * (p / after(row, ablation).softmax(-1)).log()).sum()))
+    ablated = [score(after(row, ablation)) for row in asked]
+    induced = [score(after(row, addition)) for row in other]
+    assert scores.ablated_score == pytest.approx(np.mean(ablated), abs=1e-4)
+    assert scores.induced_score == pytest.approx(np.mean(induced), abs=1e-4)
+    assert scores.kl == pytest.approx(np.mean(kl), abs=1e-5)
+
+
+def test_no_candidate_is_an_error(found: tuple[Selector, list[Candidate]]) -> None:
+    with pytest.raises(SpecError, match="no direction to choose from"):
+        select([], found[0], LOOSE, n_screen=2, n_finalists=2, progress=silent)
