@@ -29,6 +29,7 @@ from engine.runs.refusal_audit import (
 )
 
 AnswerWord = Literal["yes", "no", "cannot be told", "not done"]
+WEIGHTS_CHECK = "weights_equal_ablation"
 SCORERS = {"substrings": "phrases", "tokens": "refusal tokens"}
 
 
@@ -88,7 +89,7 @@ def _separable(entry: Entry, verdict: Verdict) -> AuditAnswer:
 def _controllable(entry: Entry, ledger: Ledger, each: Intervention) -> AuditAnswer:
     question = f"Controllable by {each.words}?"
     if each.after not in entry.measurements:
-        return AuditAnswer(question, "not done", "In this architecture it would not be what ablation is.")
+        return _not_answered(question, entry, ledger)
     does = verdict_of(ledger, controls(each), ledger.primary)
     does_not = verdict_of(ledger, does_not_control(each), ledger.primary)
     what = "refusals of harmless requests" if each.adds else "refusals of harmful requests"
@@ -102,6 +103,16 @@ def _controllable(entry: Entry, ledger: Ledger, each: Intervention) -> AuditAnsw
     if does_not.verdict == "supported":
         return AuditAnswer(question, "no", text)
     return AuditAnswer(question, "cannot be told", f"{text} ({_why_open(entry, does, does_not)})")
+
+
+def _not_answered(question: str, entry: Entry, ledger: Ledger) -> AuditAnswer:
+    """Of weights, which answered nothing: what they compute is what ablation does, where that was checked."""
+    check = next((each for each in entry.checks if each.name == WEIGHTS_CHECK), None)
+    if check is None:
+        return AuditAnswer(question, "not done", "In this architecture it would not be what ablation is.")
+    ablation = _controllable(entry, ledger, INTERVENTIONS[0])
+    checked = f"their logits and those of ablation differ by {check.value:.2g} at most"
+    return AuditAnswer(question, ablation.answer, f"By computation it is what ablation does: {checked}.")
 
 
 def _why_open(entry: Entry, does: Verdict, does_not: Verdict) -> str:

@@ -30,7 +30,9 @@ PARAMETERS: Mapping[str, Any] = {
     "n_random": 3,
     "n_shuffled": 1,
     "token_prompts": 32,
-    "max_new_tokens": 24,
+    "max_new_tokens": 20,
+    "batch_size": 128,
+    "weights": False,
     "off_topic": False,
     "positive_control_prompts": 24,
 }

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.evidence.result import Measurement
+from engine.evidence.result import Check, Measurement
 from engine.evidence.verdicts import Verdict, VerdictName
 from engine.report.printers.text import TextPrinter
 from engine.report.refusal_audit_page import answers, audit_opening
@@ -80,6 +80,14 @@ def test_an_answer_is_the_verdict_of_the_claim_or_of_its_opposite() -> None:
     )
     assert list(found.values()) == ["yes", "yes", "yes", "no", "not done", "cannot be told"]
     assert len(found) == 2 + len(INTERVENTIONS)
+
+
+def test_weights_that_were_checked_are_answered_by_ablation() -> None:
+    of = ledger({"ablation-controls": "supported"})
+    check = Check("weights_equal_ablation", 2e-5, 1e-4, "logits")
+    checked = replace(of, entries=(replace(of.entries[0], checks=(check,)),))
+    (weights,) = [each for each in answers(checked) if "weights" in each.question]
+    assert (weights.answer, "differ by 2e-05 at most" in weights.because) == ("yes", True)
 
 
 def test_a_model_that_hardly_refuses_is_told_what_can_and_cannot_be_concluded() -> None:
