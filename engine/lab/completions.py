@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
 
 State = Literal["empty", "broken", "off topic", "coherent"]
+Readings = dict[tuple[tuple[int, ...], tuple[int, ...]], float]
+"""Nats per token of answers under the unmodified model, by prompt and answer."""
 
 NGRAM = 4  # tokens, as in seq-rep-4
 LEAST_REPETITION = 0.5
@@ -154,13 +156,15 @@ def coherence(
     others: Sequence[int] | None = None,
     *,
     refused: Bool[np.ndarray, " prompt"] | None = None,
+    readings: Readings | None = None,
 ) -> Coherence:
     """What was generated for each prompt, read by the model without edits: give it the unmodified one.
 
     `others` names for each prompt the one that relevance compares with; left out, it is the one half the list
     further on, so that prompts sorted by topic meet another topic. Where a prompt is compared with itself,
     and for completions that `refused`, there is no relevance and no second reading. The token that ended a
-    completion counts: to stop where one should not is incoherent too.
+    completion counts: to stop where one should not is incoherent too. What `readings` has is not read again,
+    and what is read is put in: many an answer stays what it was under an edit.
     """
     if len(prompts) != len(completions):
         raise DataError(
@@ -170,7 +174,7 @@ def coherence(
     compared = [(row + (n + 1) // 2) % n for row in range(n)] if others is None else others
     tokens = [completion.token_ids for completion in completions]
     n_tokens = np.array([len(ids) for ids in tokens], dtype=int)
-    own = _nats_per_token(model, prompts, tokens)
+    own = _nats_per_token(model, prompts, tokens, readings)
     # log p(answer | its request) - log p(answer | another): 0 where the answer owes nothing to the request.
     answered = np.ones(n, dtype=bool) if refused is None else ~refused
     after_other = _nats_per_token(
@@ -241,23 +245,42 @@ def _between(low: Float[np.ndarray, " answer"], high: Float[np.ndarray, " answer
     return float(best[(len(best) - 1) // 2])
 
 
+def own_readings(prompts: TokenRows, completions: Sequence[Completion]) -> Readings:
+    """The readings of what the unmodified model answered itself: it told their probabilities as it went."""
+    return {
+        _reading(prompt, completion.token_ids): -float(np.mean(completion.log_probs[1:]))
+        for prompt, completion in zip(prompts, completions, strict=True)
+        if len(completion.token_ids) > 1
+    }
+
+
+def _reading(prompt: Sequence[int], ids: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return tuple(prompt), tuple(ids)
+
+
 def _nats_per_token(
-    model: HookedModel, prompts: TokenRows, tokens: Sequence[Sequence[int]]
+    model: HookedModel,
+    prompts: TokenRows,
+    tokens: Sequence[Sequence[int]],
+    readings: Readings | None = None,
 ) -> Float[np.ndarray, " prompt"]:
     """Mean -ln p(token | all before it) from each completion's second token on; NaN where there is none, no
     prompt, or no room for both."""
     context = model.anatomy.context_tokens
+    readings = {} if readings is None else readings
+    keys = [_reading(prompt, ids) for prompt, ids in zip(prompts, tokens, strict=True)]
     read = [
         row
-        for row, (prompt, ids) in enumerate(zip(prompts, tokens, strict=True))
-        if prompt and len(ids) > 1 and len(prompt) + len(ids) <= context
+        for row, (prompt, ids) in enumerate(keys)
+        if prompt and len(ids) > 1 and len(prompt) + len(ids) <= context and keys[row] not in readings
     ]
-    found = np.full(len(prompts), np.nan)
+    found = np.array([readings.get(key, np.nan) for key in keys])
     if read:
         texts = Continuations(
             [[*prompts[row], *tokens[row]] for row in read], [len(prompts[row]) + 1 for row in read]
         )
         found[read] = -log_probs(model, texts) / texts.n_tokens
+        readings.update({keys[row]: float(found[row]) for row in read})
     return found
 
 

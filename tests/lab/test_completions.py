@@ -17,6 +17,7 @@ from engine.lab.completions import (
     completions_table,
     is_empty,
     longest_run,
+    own_readings,
     repetition,
 )
 from engine.lab.masked_completions import MASK
@@ -218,3 +219,24 @@ def test_answers_to_harmful_requests_are_masked_in_the_table():
     shown = [answer.partition(MASK)[0].split() for answer in table["answer"]]
     assert [len(words) for words in shown] == [5, 20]
     assert table["perplexity"].tolist() == pytest.approx([math.e] * 2)
+
+
+def test_what_was_read_is_not_read_again_and_an_own_answer_was_read_as_it_was_given(
+    model, prompts, monkeypatch
+):
+    answered = generate(model, prompts, max_tokens=6)
+    expected = coherence(model, prompts, answered).nats_per_token
+    readings = own_readings(prompts, answered)
+    read = []
+    monkeypatch.setattr(lab, "log_probs", lambda *given: read.append(given) or 1 / 0)
+    known = coherence(model, prompts, answered, range(len(prompts)), readings=readings)
+    np.testing.assert_allclose(known.nats_per_token, expected, atol=1e-5)
+    assert not read
+    monkeypatch.undo()
+    # Another answer is read, and known from then on.
+    other = [completion(5, 9, 7) for _ in prompts]
+    fresh = coherence(model, prompts, other, range(len(prompts)), readings=readings)
+    assert len(readings) == len(expected[np.isfinite(expected)]) + len({tuple(row) for row in prompts})
+    np.testing.assert_allclose(
+        fresh.nats_per_token, coherence(model, prompts, other).nats_per_token, atol=1e-6
+    )

@@ -184,6 +184,7 @@ def run(lab: Lab, params: Params) -> Result:
     report_costs(ev, held, harmful, harmless, others)
     report_completions(ev, requests, harmful, harmless)
     if held.can_orthogonalize:
+        # Whether or not they answered: what they compute is what ablation does.
         ev.check(held.weights_check())
 
     # 7. The positive control.
@@ -377,9 +378,9 @@ class HeldOut:
 
     @property
     def can_orthogonalize(self) -> bool:
-        """Whether orthogonal weights are asked for, and are ablation in this architecture."""
+        """Whether orthogonal weights are ablation in this architecture."""
         model = self.lab.model
-        return self.params.weights and model.is_plain and not has_post_norms(model)
+        return model.is_plain and not has_post_norms(model)
 
     def answers(self, drawn: Direction, progress: Progress) -> tuple[dict[str, Answers], dict[str, Answers]]:
         """Answers to harmful and to harmless requests by arm."""
@@ -395,7 +396,7 @@ class HeldOut:
             "single_layer": lambda: single_layer_arm(model, chosen),
             "random_ablation": lambda: ablation_arm(model, drawn, noun),
         }
-        if self.can_orthogonalize:
+        if self.params.weights and self.can_orthogonalize:
             harmful["weights"] = lambda: weights_arm(orthogonalized(model, direction))
         harmless: dict[str, Callable[[], Arm]] = {
             "baseline": lambda: baseline_arm(model),

@@ -12,7 +12,7 @@ An arm with a name of its own beside these is one of them with another direction
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from engine.families.refusal_direction.candidates import Candidate, divergence, kl_from
-from engine.lab.completions import Coherence, CoherenceLimits, State, coherence
+from engine.lab.completions import Coherence, CoherenceLimits, Readings, State, coherence, own_readings
 from engine.lab.directions import Direction, ablation_edits, addition_edits
 from engine.lab.prompt_batches import TokenRows, last_streams, over_logits
 from engine.lab.refusals import refusal_score
@@ -101,7 +101,8 @@ def predict(
 @dataclass(frozen=True)
 class Judge:
     """How answers are judged: `shows` says whether a text shows the behaviour, `reader` and `limits` which
-    answers are none at all. `reader` is the unmodified model, whatever answered.
+    answers are none at all. `reader` is the unmodified model, whatever answered; `readings` are what it has
+    read, since under many an arm an answer stays what it was.
 
     `off_topic` reads every answer once more, after another request.
     """
@@ -110,6 +111,7 @@ class Judge:
     reader: HookedModel
     limits: CoherenceLimits
     off_topic: bool
+    readings: Readings = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,9 @@ def ask(
     by_text = np.array([judge.shows(each.text) for each in completions], dtype=bool)
     # A prompt that is compared with itself says nothing of relevance, and costs nothing.
     others = None if judge.off_topic else range(len(rows))
-    measured = coherence(judge.reader, rows, completions, others)
+    if arm.model is judge.reader and not arm.edit:
+        judge.readings.update(own_readings(rows, completions))
+    measured = coherence(judge.reader, rows, completions, others, readings=judge.readings)
     # Without the arm itself, which may hold a second model.
     return Answers(
         arm.about,
