@@ -144,3 +144,13 @@ def test_topics_that_are_too_few_to_divide_are_an_error():
 
 def test_calibrations_pass():
     assert all(case.passed for case in refusal_direction.calibrate())
+
+
+def test_a_control_does_with_a_random_direction_what_its_finding_does(gate):
+    found = gate.measurements
+    assert found["harmless_refusal_change_addition"].control == "harmless_refusal_change_random_addition"
+    assert found["refusal_change_single_layer"].control == "refusal_change_random_ablation"
+    # Harmless requests are not answered under a random ablation: random addition is no control of ablation.
+    assert found["harmless_refusal_change_ablation"].control == ""
+    assert found["harmless_score_change_ablation"].control == ""
+    assert found["weights_same_answer"].value == 1

@@ -490,8 +490,14 @@ def report_refusals(
         controls = of_kind.change(each, drawn, arms_of_kind[drawn], before)
         for name, answers in arms_of_kind.items():
             if name != "baseline" and name != drawn:
-                of_kind.change(each, name, answers, before, controls=controls)
+                likewise = controls if random_like(name) == drawn else {}
+                of_kind.change(each, name, answers, before, controls=likewise)
         of_kind.perplexities(each, arms_of_kind, drawn)
+    if "weights" in harmful:
+        pairs = zip(harmful["weights"].completions, harmful["ablation"].completions, strict=True)
+        same = np.array([one.token_ids == other.token_ids for one, other in pairs], dtype=bool)
+        about = "Share of harmful requests that orthogonal weights and ablation answer word for word alike."
+        over[0].finding("weights_same_answer", same, about)
     table = arms_table({"harmful": (over[0], harmful), "harmless": (over[1], harmless)})
     ev.table("arms", table).bar(
         "arms",
@@ -597,13 +603,16 @@ def report_scores(
             name = "ablation" if kind else "addition"
             about = f"{ABOUT[name].replace('the direction', NOUNS[noun])}; mean of {len(directions)}"
             values = np.mean(changes, axis=0)
-            controls[noun, kind] = score_change(over[kind], f"{noun}_{name}", about, values, kind, None)
+            controls[noun, kind] = score_change(
+                over[kind], f"{noun}_{name}", about, values, kind, None, is_finding=False
+            )
     for kind, of_kind in answers.items():
         for name in of_kind:
             if name != "baseline" and not name.startswith("random"):
                 change = of_kind[name].predictions.score - before[kind]
                 about = of_kind[name].about
-                score_change(over[kind], name, about, change, kind, controls["random", kind])
+                control = controls["random", kind] if random_like(name) in of_kind else None
+                score_change(over[kind], name, about, change, kind, control, is_finding=True)
                 rows.append({"direction": "found", "arm": name, "change": float(change.mean())})
     for kind in answers:
         about = (
@@ -622,6 +631,11 @@ def report_scores(
     )
 
 
+def random_like(name: str) -> str:
+    """The arm that does with a random direction what this one does with the direction found."""
+    return "random_addition" if name == "addition" else "random_ablation"
+
+
 def what_follows(ev: Evidence, learned: Learned, harmful: dict[str, Answers], params: Params) -> None:
     """Which questions this run can answer, and why not where it cannot."""
     baseline = harmful["baseline"]
@@ -629,7 +643,14 @@ def what_follows(ev: Evidence, learned: Learned, harmful: dict[str, Answers], pa
     n = len(baseline.completions)
     enough = refused >= FEWEST_REFUSALS
     without = f"the model refuses {refused} of {n} held-out harmful requests"
-    steerable = "compare with the positive control: where it fails too, nothing follows"
+    found = ev.record.measurements["finding"]
+    changes = [found.get(name) for name in ("language_change_ablation", "plain_language_change_addition")]
+    by = " and ".join(
+        f"{each.value:+.2f} by {kind}"
+        for each, kind in zip(changes, ("ablation", "addition"), strict=True)
+        if each is not None
+    )
+    steerable = f"the same recipe changes the share of answers in French by {by}; by 0, nothing follows"
     rejected = "no finalist keeps to every limit: that of the lowest ablated score was taken all the same"
     rows = [
         ("Is it one that the recipe accepts?", True, "" if learned.selection.keeps_limits else rejected),

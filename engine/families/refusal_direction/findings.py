@@ -102,7 +102,8 @@ class Rates:
                 drawn = over.control(number, nats, words, "nats per token")
                 by_chance = drawn if name == control else by_chance
             else:
-                over.finding(number, nats, words, "nats per token", control=by_chance)
+                likewise = control.endswith("addition") == (name == "addition")
+                over.finding(number, nats, words, "nats per token", control=by_chance if likewise else None)
 
     def change(
         self,
@@ -139,12 +140,14 @@ def score_change(
     change: Float[np.ndarray, " prompt"],
     harmful: bool,
     control: Measurement | None,
+    *,
+    is_finding: bool,
 ) -> Measurement:
-    """The mean change of the refusal score; a control itself where none is given."""
+    """The mean change of the refusal score, in nats of log-odds."""
     kind = "harmful" if harmful else "harmless"
     name = f"score_change_{name}" if harmful else f"harmless_score_change_{name}"
     text = f"Change of the refusal score of {kind} requests (log-odds of the refusal tokens), {about}."
-    if control is None:
+    if not is_finding:
         return ev.control(name, change, text, "nats")
     return ev.finding(name, change, text, "nats", control=control)
 
