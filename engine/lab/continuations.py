@@ -16,11 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.errors import DataError, ModelError
-from engine.lab.prompt_batches import PromptBatch, read_prompts
+from engine.lab.prompt_batches import PromptBatch, read_prompts, similar_lengths
+from engine.lab.threads import side_by_side
 from engine.models.forward import NO_EDITS, Edit
 from engine.models.generate import common_start
 from engine.models.hooked import HookedModel
 from engine.models.sites import Site
+from engine.spec.sites import RESID_POST, RESID_PRE
 
 UNEMBEDDED_AT_ONCE = 256  # positions: of 150,000 logits each, 150 MB
 
@@ -69,12 +71,43 @@ def log_probs(
     sums = read_prompts(
         model, texts.rows, lambda batch: _log_probs(model, texts, batch), edit=edit, n_shared=n_shared
     )
-    found = sums.cpu().numpy()
-    if not np.isfinite(found).all():
+    return _finite(sums.cpu().numpy())
+
+
+def log_probs_by_edit(
+    model: HookedModel, texts: Continuations, site: Site, edits: Sequence[Edit]
+) -> Float[np.ndarray, "edit text"]:
+    """What `log_probs` gives under each of several edits at one site.
+
+    At the stream before or after a block the blocks up to there see no edit, and run once for all of them.
+    """
+    # x_l, which block l reads, is what block l - 1 leaves: the blocks that follow begin at this one.
+    start = {RESID_PRE: site.layer, RESID_POST: site.layer + 1}.get(site.kind)
+    if start is None or not model.is_plain or not edits:
+        return np.array([log_probs(model, texts, {site: edit}) for edit in edits])
+
+    def read(batch: list[int]) -> Tensor:
+        input_ids, _, last = model.pad([texts.rows[text] for text in batch])
+        # Without a mask: pads stand on the right, where no real position looks.
+        stream = model.layers(model.embed(input_ids), stop=start)
+        steered = (model.layers(edit(stream), start) for edit in edits)
+        sums = [_log_probs(model, texts, PromptBatch(batch, resid, last, 0)) for resid in steered]
+        return torch.stack(sums, dim=1)
+
+    batches = similar_lengths([len(row) for row in texts.rows], torch.get_num_threads())
+    found = np.empty((len(texts), len(edits)))
+    for batch, sums in zip(batches, side_by_side(read, batches, model.device), strict=True):
+        found[batch] = sums.cpu().numpy()
+    return _finite(found).T
+
+
+def _finite(found: np.ndarray) -> np.ndarray:
+    broken = ~np.isfinite(found)
+    if broken.any():
         raise ModelError(
             "log-probabilities are not finite",
             expected="numbers",
-            seen=f"NaN or infinity in {int((~np.isfinite(found)).sum())} of {len(found)} texts",
+            seen=f"NaN or infinity in {int(broken.sum())} of {found.size} readings of texts",
             hint="an edit that is too large for the dtype: a smaller coefficient",
         )
     return found

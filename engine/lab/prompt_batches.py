@@ -148,7 +148,7 @@ def read_prompts(
     lengths = [len(row) - n_shared for row in rows]
     # A GPU has no use for more batches than it needs.
     threads = torch.get_num_threads() if str(model.device).startswith("cpu") else 1
-    batches = _similar_lengths(lengths, threads)
+    batches = similar_lengths(lengths, threads)
     found = torch.cat(side_by_side(read_batch, batches, model.device))
     order = torch.tensor([prompt for batch in batches for prompt in batch], device=found.device)
     return found[order.argsort()]
@@ -184,7 +184,7 @@ def _batch(
     return PromptBatch(prompts, run.resid, last, first, run.activations)
 
 
-def _similar_lengths(lengths: Sequence[int], threads: int) -> list[list[int]]:
+def similar_lengths(lengths: Sequence[int], threads: int) -> list[list[int]]:
     """The prompts in groups of similar length, at most TOKENS_AT_ONCE tokens in each with its pads.
 
     There are as many groups as threads, or twice as many and so on: a thread without one would have nothing

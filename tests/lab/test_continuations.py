@@ -8,7 +8,7 @@ import torch
 
 from engine.errors import DataError, ModelError
 from engine.lab import continuations, prompt_batches
-from engine.lab.continuations import Continuations, log_probs
+from engine.lab.continuations import Continuations, log_probs, log_probs_by_edit
 from engine.lab.directions import added
 from engine.models.hooked import HookedModel
 from engine.models.micro import MicroStyle, micro_model
@@ -62,6 +62,21 @@ def test_a_start_that_all_texts_share_is_read_once_to_the_same_numbers(edit: dic
             for row, at in zip(rows, (first - 2, first, first - 1), strict=True)
         ]
         np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["hook_resid_pre", "hook_resid_post", "hook_mlp_out"])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_several_edits_at_a_site_give_what_each_gives_by_itself(layer: int, kind: str) -> None:
+    model = micro_model()
+    texts = some_texts(model)
+    site = site_of(f"blocks.{layer}.{kind}", 2)
+    edits = [added(torch.ones(32), coefficient) for coefficient in (-1.0, 0.0, 2.0)]
+    together = log_probs_by_edit(model, texts, site, edits)
+    for edit, found in zip(edits, together, strict=True):
+        np.testing.assert_allclose(found, log_probs(model, texts, {site: edit}), atol=1e-5)
+    assert np.abs(together[0] - together[2]).min() > 1e-3
+    with pytest.raises(ModelError, match="log-probabilities are not finite"):
+        log_probs_by_edit(model, texts, site, [added(torch.full((32,), 1e30), 1e10)])
 
 
 def test_the_difference_of_two_last_tokens_is_their_logit_difference() -> None:

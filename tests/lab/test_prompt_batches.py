@@ -138,10 +138,10 @@ def test_streams_of_what_all_prompts_share_are_read_with_each(model):
 def test_every_thread_has_batches_and_none_is_too_large(threads, at_once, monkeypatch):
     monkeypatch.setattr(prompt_batches, "TOKENS_AT_ONCE", at_once)
     lengths = [3, 9, 1, 4, 4, 8, 2, 5, 5, 7]
-    groups = prompt_batches._similar_lengths(lengths, threads)
+    groups = prompt_batches.similar_lengths(lengths, threads)
     assert sorted(prompt for group in groups for prompt in group) == list(range(len(lengths)))
     assert len(groups) % threads == 0 or len(groups) == len(lengths)
     for group in groups:
         longest = max(lengths[prompt] for prompt in group)
         assert len(group) == 1 or len(group) * longest <= at_once
-    assert prompt_batches._similar_lengths([4], threads) == [[0]]
+    assert prompt_batches.similar_lengths([4], threads) == [[0]]

@@ -13,14 +13,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.families.caa_steering.contrast_texts import ContrastTexts, contrast_texts
-from engine.lab.continuations import log_probs
+from engine.lab.continuations import log_probs, log_probs_by_edit
 from engine.lab.directions import Direction, added
-from engine.models.forward import NO_EDITS, Edit
+from engine.models.forward import Edit
 from engine.models.hooked import HookedModel
 from engine.models.sites import Site
 from engine.spec.family_params import MarginScorer, TextTemplate
 
-Edits = Mapping[Site, Edit]
 PerContrast = Float[np.ndarray, " contrast"]
 
 
@@ -32,13 +31,13 @@ class Steering:
     direction: Direction
     others: Float[Tensor, "direction d_model"]
 
-    def edit(self, coefficient: float) -> Edits:
+    def added(self, coefficient: float) -> Edit:
         """The direction, times the coefficient, at every position."""
-        return {self.site: added(self.direction, coefficient)}
+        return added(self.direction, coefficient)
 
-    def random_edits(self, coefficient: float) -> list[Edits]:
+    def random_added(self, coefficient: float) -> list[Edit]:
         """The same for each random direction."""
-        return [{self.site: added(other, coefficient)} for other in self.others]
+        return [added(other, coefficient) for other in self.others]
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,9 @@ class Reading:
         return np.exp(-np.logaddexp(0.0, self.sums[:, 1] - self.sums[:, 0]))
 
 
-def read_margins(model: HookedModel, texts: ContrastTexts, edit: Edits = NO_EDITS) -> Reading:
-    """Both answers of each contrast under an edit."""
-    sums = np.column_stack([log_probs(model, side, edit) for side in texts.sides])
+def read_margins(model: HookedModel, texts: ContrastTexts) -> Reading:
+    """Both answers of each contrast, unmodified."""
+    sums = np.column_stack([log_probs(model, side) for side in texts.sides])
     return Reading(sums, np.column_stack([side.n_tokens for side in texts.sides]))
 
 
@@ -115,11 +114,14 @@ def all_margins(
     texts = contrast_texts(model, table, settings.template)
     instructed = contrast_texts(model, table, settings.template, settings.instruction)
     doses = settings.doses
-    edits = [steering.edit(dose) for dose in doses] + steering.random_edits(settings.coefficient)
-    readings = []
-    for number, edit in enumerate(edits):
-        progress(number / (len(edits) + 2))
-        readings.append(read_margins(model, texts, edit))
+    edits = [steering.added(dose) for dose in doses] + steering.random_added(settings.coefficient)
+    sums = []
+    for number, side in enumerate(texts.sides):
+        progress(number / 3)
+        sums.append(log_probs_by_edit(model, side, steering.site, edits))
+    progress(2 / 3)
+    n_tokens = np.column_stack([side.n_tokens for side in texts.sides])
+    readings = [Reading(np.column_stack(sides), n_tokens) for sides in zip(*sums, strict=True)]
     return Margins(
         plain=read_margins(model, texts),
         prompted=read_margins(model, instructed),

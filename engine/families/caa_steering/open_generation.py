@@ -11,13 +11,14 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from engine.families.caa_steering.contrast_texts import answer, beginning, beginnings
-from engine.families.caa_steering.margins import Edits, Steering
+from engine.families.caa_steering.margins import Steering
 from engine.families.caa_steering.word_score import word_score
 from engine.lab.completions import calibrate_coherence, coherence
 from engine.lab.continuations import Continuations, log_probs
-from engine.models.forward import NO_EDITS
+from engine.models.forward import NO_EDITS, Edit
 from engine.models.generate import Completion, generate
 from engine.models.hooked import HookedModel
+from engine.models.sites import Site
 from engine.spec.family_params import TextTemplate
 
 SHOWN_PROMPTS = 3
@@ -71,11 +72,12 @@ def open_texts(
     """The beginnings of a table's contrasts gone on from greedily, under each condition."""
     plain = beginnings(model, table, settings.template)
     instructed = beginnings(model, table, settings.template, settings.instruction)
-    conditions: dict[str, tuple[list[list[int]], Edits]] = {
+    c = settings.coefficient
+    conditions: dict[str, tuple[list[list[int]], Mapping[Site, Edit]]] = {
         "plain": (plain, NO_EDITS),
-        "steered": (plain, steering.edit(settings.coefficient)),
+        "steered": (plain, {steering.site: steering.added(c)}),
         # The first one alone: generating is the dearest part.
-        "random": (plain, steering.random_edits(settings.coefficient)[0]),
+        "random": (plain, {steering.site: steering.random_added(c)[0]}),
         "prompted": (instructed, NO_EDITS),
     }
     made = {}

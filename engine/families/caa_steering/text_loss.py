@@ -10,11 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from engine.data.corpora import Corpus
-from engine.families.caa_steering.margins import Edits, Steering
+from engine.families.caa_steering.margins import Steering
 from engine.lab.contexts import cut
-from engine.lab.continuations import Continuations, log_probs
+from engine.lab.continuations import Continuations, log_probs, log_probs_by_edit
 from engine.lab.split import hash_order
-from engine.models.forward import NO_EDITS
 from engine.models.hooked import HookedModel
 
 Loss = Float[np.ndarray, " document"]
@@ -53,15 +52,13 @@ def text_losses(
     """The loss on one context of some documents; random directions at the one coefficient alone."""
     documents, texts = first_contexts(model, corpus, settings.text_documents, settings.context_tokens)
 
-    def loss(edit: Edits = NO_EDITS) -> Loss:
-        return -log_probs(model, texts, edit) / texts.n_tokens
-
-    steered = {}
-    for number, dose in enumerate(settings.doses):
-        progress(number / (len(settings.doses) + len(steering.others)))
-        steered[dose] = loss(steering.edit(dose))
-    random = [loss(edit) for edit in steering.random_edits(settings.coefficient)]
-    return TextLosses(documents, loss(), steered, np.mean(random, axis=0))
+    doses = settings.doses
+    edits = [steering.added(dose) for dose in doses] + steering.random_added(settings.coefficient)
+    progress(0.0)
+    losses = -log_probs_by_edit(model, texts, steering.site, edits) / texts.n_tokens
+    plain = -log_probs(model, texts) / texts.n_tokens
+    steered = dict(zip(doses, losses, strict=False))
+    return TextLosses(documents, plain, steered, losses[len(doses) :].mean(axis=0))
 
 
 def first_contexts(
