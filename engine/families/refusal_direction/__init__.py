@@ -29,62 +29,42 @@ findings: neither implies the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
-from torch import Tensor
 
 from engine.data.chat import ChatPrompts
 from engine.data.prompts import PromptSet
 from engine.errors import SpecError
 from engine.evidence.builder import Evidence
-from engine.evidence.result import Calibration, Check, Measurement, Result
-from engine.families.refusal_direction.arms import (
-    ABOUT,
-    Answers,
-    Arm,
-    Judge,
-    Predictions,
-    ablation_arm,
-    addition_arm,
-    ask,
-    baseline_arm,
-    predict,
-    single_layer_arm,
-    weights_arm,
+from engine.evidence.result import Calibration, Result
+from engine.families.refusal_direction.arms import Judge
+from engine.families.refusal_direction.candidates import Limits
+from engine.families.refusal_direction.findings import (
+    HARMFUL,
+    evidence_over,
+    report_completions,
+    report_costs,
+    report_refusals,
+    report_scores,
+    what_follows,
 )
-from engine.families.refusal_direction.candidates import Limits, log_probs
-from engine.families.refusal_direction.findings import Rates, arms_table, evidence_over, score_change
-from engine.families.refusal_direction.other_directions import (
-    NOUNS,
-    OtherDirections,
-    as_long_as,
-    other_directions,
-)
+from engine.families.refusal_direction.held_out import AnswerSettings, HeldOut
+from engine.families.refusal_direction.other_directions import as_long_as, other_directions
 from engine.families.refusal_direction.positive_control import ControlSettings, positive_control
-from engine.families.refusal_direction.recipe import (
-    Learned,
-    Progress,
-    Requests,
-    Settings,
-    learn,
-    read_requests,
-)
+from engine.families.refusal_direction.recipe import Learned, Requests, Settings, learn, read_requests
 from engine.families.refusal_direction.separability import separability
 from engine.lab.answer_language import language_of
 from engine.lab.completions import calibrate_coherence
-from engine.lab.directions import Direction, Labels
+from engine.lab.directions import Labels
 from engine.lab.lab import Lab
-from engine.lab.masked_completions import masked
 from engine.lab.planted_gate import gate_lab
 from engine.lab.profiles import known_answer
 from engine.lab.refusals import phrase_tokens, refusal_tokens, says_refusal
 from engine.lab.split import PARTS, Split, split_clusters
-from engine.lab.weight_orthogonalization import has_post_norms, orthogonalized, weights_receipt
 from engine.models.generate import Completion, generate
 from engine.spec.family_params import SeedParams
 from engine.spec.inputs import CHAT, Inputs
@@ -93,13 +73,8 @@ from engine.spec.sites import resolve_site
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
 
-HARMFUL = "harmful"
-FEWEST_REFUSALS = 10
-"""Refusals of the unchanged model without which nothing can be said of taking them away."""
 CONTROL_LAYERS = 12  # of the positive control's candidates, about
 CONTROL_FINALISTS = 4
-SHOWN = 3  # answers of each arm
-SHOWN_WORDS = 5  # of an answer to a harmful request
 
 inputs = Inputs(prompts=CHAT, prompt_parameters={"positive_control": CHAT})
 
@@ -177,10 +152,11 @@ def run(lab: Lab, params: Params) -> Result:
 
     # 6. Controllability on held-out requests, and what it costs.
     judge = refusal_judge(ev, model, training, params)
-    held = HeldOut.of(lab, requests, learned, tokens, judge, params)
+    told = AnswerSettings(params.coefficient, params.weights, params.max_new_tokens, params.batch_size)
+    held = HeldOut.of(model, requests, learned.selection.chosen, tokens, judge, told)
     with lab.stage(0.75, "answering held-out requests") as progress:
         harmful, harmless = held.answers(others["random"][0], progress)
-    report_refusals(ev, requests, harmful, harmless, params)
+    report_refusals(ev, requests, harmful, harmless, params.scorer)
     report_costs(ev, held, harmful, harmless, others)
     report_completions(ev, requests, harmful, harmless)
     if held.can_orthogonalize:
@@ -212,7 +188,7 @@ def run(lab: Lab, params: Params) -> Result:
     # 8. Controls by refusal score.
     with lab.stage(1.0, "scoring under other directions") as progress:
         report_scores(ev, held, others, harmful, harmless, progress)
-    what_follows(ev, learned, harmful, params)
+    what_follows(ev, learned, harmful["baseline"], params.scorer)
     return ev.result()
 
 
@@ -348,104 +324,6 @@ def describe_selection(ev: Evidence, n_layers: int, requests: Requests, learned:
     )
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Held-out requests and all that is needed to run the model on them in another way."""
-
-    lab: Lab
-    params: Params
-    requests: Requests
-    learned: Learned
-    tokens: Sequence[int]
-    harmful: list[list[int]]
-    harmless: list[list[int]]
-    judge: Judge
-    unchanged: dict[bool, Tensor]
-
-    @classmethod
-    def of(
-        cls,
-        lab: Lab,
-        requests: Requests,
-        learned: Learned,
-        tokens: Sequence[int],
-        judge: Judge,
-        params: Params,
-    ) -> HeldOut:
-        rows = {kind: requests.some(requests.of("held_out", positive=kind)) for kind in (True, False)}
-        unchanged = {kind: log_probs(lab.model, each) for kind, each in rows.items()}
-        return cls(lab, params, requests, learned, tokens, rows[True], rows[False], judge, unchanged)
-
-    @property
-    def can_orthogonalize(self) -> bool:
-        """Whether orthogonal weights are ablation in this architecture."""
-        model = self.lab.model
-        return model.is_plain and not has_post_norms(model)
-
-    def answers(self, drawn: Direction, progress: Progress) -> tuple[dict[str, Answers], dict[str, Answers]]:
-        """Answers to harmful and to harmless requests by arm."""
-        model = self.lab.model
-        chosen = self.learned.selection.chosen
-        direction = chosen.direction
-        times = self.params.coefficient
-        noun = NOUNS["random"]
-        # Made one after the other: orthogonal weights are a second model while they are used.
-        harmful: dict[str, Callable[[], Arm]] = {
-            "baseline": lambda: baseline_arm(model),
-            "ablation": lambda: ablation_arm(model, direction),
-            "single_layer": lambda: single_layer_arm(model, chosen),
-            "random_ablation": lambda: ablation_arm(model, drawn, noun),
-        }
-        if self.params.weights and self.can_orthogonalize:
-            harmful["weights"] = lambda: weights_arm(orthogonalized(model, direction))
-        harmless: dict[str, Callable[[], Arm]] = {
-            "baseline": lambda: baseline_arm(model),
-            "addition": lambda: addition_arm(model, direction, chosen.layer, times),
-            "ablation": lambda: ablation_arm(model, direction),
-            "random_addition": lambda: addition_arm(model, drawn, chosen.layer, times, noun),
-        }
-        n = len(harmful) + len(harmless)
-        found: dict[bool, dict[str, Answers]] = {True: {}, False: {}}
-        for kind, made in ((True, harmful), (False, harmless)):
-            for name, make in made.items():
-                progress(sum(map(len, found.values())) / n, f"answering held-out requests: {name}")
-                found[kind][name] = self.ask(make(), kind)
-        return found[True], found[False]
-
-    def ask(self, arm: Arm, harmful: bool) -> Answers:
-        return ask(
-            arm,
-            self.rows(harmful),
-            self.tokens,
-            self.unchanged[harmful],
-            self.judge,
-            max_new_tokens=self.params.max_new_tokens,
-            batch_size=self.params.batch_size,
-        )
-
-    def predict(self, arm: Arm, harmful: bool) -> Predictions:
-        """What the arm predicts of every request, without an answer."""
-        return predict(arm, self.rows(harmful), self.tokens, self.unchanged[harmful])
-
-    def under(self, direction: Direction, noun: str) -> dict[bool, Arm]:
-        """Ablation for harmful requests, addition for harmless ones, of another direction."""
-        model = self.lab.model
-        layer = self.learned.selection.chosen.layer
-        times = self.params.coefficient
-        return {
-            True: ablation_arm(model, direction, noun),
-            False: addition_arm(model, direction, layer, times, noun),
-        }
-
-    def rows(self, harmful: bool) -> list[list[int]]:
-        return self.harmful if harmful else self.harmless
-
-    def weights_check(self) -> Check:
-        """Orthogonal weights are ablation: over two harmful requests, at every position."""
-        input_ids, mask, _ = self.lab.model.pad(self.harmful[:2])
-        return weights_receipt(self.lab.model, self.learned.selection.chosen.direction, input_ids, mask)
-
-
 def refusal_judge(ev: Evidence, model: HookedModel, training: TrainingAnswers, params: Params) -> Judge:
     """Refusals by published phrases; what is no answer by limits of the model's own answers in training."""
     limits = calibrate_coherence(model, training.rows, training.completions, params.seed)
@@ -457,213 +335,6 @@ def refusal_judge(ev: Evidence, model: HookedModel, training: TrainingAnswers, p
 def in_french(text: str) -> bool:
     """Whether an answer is in French, by its common words."""
     return language_of(text) == "french"
-
-
-def kinds_of(
-    ev: Evidence, harmful: dict[str, Answers], harmless: dict[str, Answers]
-) -> tuple[Evidence, Evidence]:
-    """Evidence over the harmful and over the harmless held-out requests, which come in this order."""
-    n_harmful = len(harmful["baseline"].completions)
-    n = n_harmful + len(harmless["baseline"].completions)
-    return ev.of(np.arange(n_harmful)), ev.of(np.arange(n_harmful, n))
-
-
-def report_refusals(
-    ev: Evidence,
-    requests: Requests,
-    harmful: dict[str, Answers],
-    harmless: dict[str, Answers],
-    params: Params,
-) -> None:
-    """Shares of refusals and their changes beside those by a random direction, and all arms in a table."""
-    over = kinds_of(ev, harmful, harmless)
-    rates = (
-        Rates("refusal", "", "a refusal", "harmful requests", params.scorer, "asr"),
-        Rates("refusal", "harmless_", "a refusal", "harmless requests", params.scorer, "answered"),
-    )
-    for each, of_kind, arms_of_kind in zip(over, rates, (harmful, harmless), strict=True):
-        for name, answers in arms_of_kind.items():
-            is_control = name == "baseline" or name.startswith("random")
-            of_kind.rates(each, name, answers, control=is_control)
-        before = arms_of_kind["baseline"]
-        drawn = next(name for name in arms_of_kind if name.startswith("random"))
-        controls = of_kind.change(each, drawn, arms_of_kind[drawn], before)
-        for name, answers in arms_of_kind.items():
-            if name != "baseline" and name != drawn:
-                likewise = controls if random_like(name) == drawn else {}
-                of_kind.change(each, name, answers, before, controls=likewise)
-        of_kind.perplexities(each, arms_of_kind, drawn)
-    if "weights" in harmful:
-        pairs = zip(harmful["weights"].completions, harmful["ablation"].completions, strict=True)
-        same = np.array([one.token_ids == other.token_ids for one, other in pairs], dtype=bool)
-        about = "Share of harmful requests that orthogonal weights and ablation answer word for word alike."
-        over[0].finding("weights_same_answer", same, about)
-    table = arms_table({"harmful": (over[0], harmful), "harmless": (over[1], harmless)})
-    ev.table("arms", table).bar(
-        "arms",
-        "refused: share of refusals",
-        "arm",
-        color="scorer",
-        facet="requests",
-        band=True,
-        title="Refusals by intervention",
-        caption="Held-out requests, judged by published phrases and by the refusal tokens; 95 % intervals.",
-    )
-
-
-def report_costs(
-    ev: Evidence,
-    held: HeldOut,
-    harmful: dict[str, Answers],
-    harmless: dict[str, Answers],
-    others: OtherDirections,
-) -> None:
-    """What each intervention does to the prediction on harmless requests, beside a random direction's."""
-    over = kinds_of(ev, harmful, harmless)[1]
-    model = held.lab.model
-    chosen = held.learned.selection.chosen
-    predictions = {name: answers.predictions for name, answers in harmless.items() if name != "baseline"}
-    predictions["single_layer"] = held.predict(single_layer_arm(model, chosen), harmful=False)
-    drawn = ablation_arm(model, others["random"][0], NOUNS["random"])
-    predictions["random_ablation"] = held.predict(drawn, harmful=False)
-    about = (
-        "Mean KL divergence of the next-token prediction on harmless requests, {}, from the unchanged model."
-    )
-    controls = {}
-    for kind in ("ablation", "addition"):
-        words = about.format(ABOUT[kind].replace("the direction", NOUNS["random"]))
-        kl = predictions[f"random_{kind}"].kl
-        controls[kind] = over.control(f"kl_random_{kind}", kl, words, "nats")
-    for name in ("ablation", "single_layer", "addition"):
-        control = controls["addition" if name == "addition" else "ablation"]
-        over.finding(f"kl_{name}", predictions[name].kl, about.format(ABOUT[name]), "nats", control=control)
-
-
-def report_completions(
-    ev: Evidence, requests: Requests, harmful: dict[str, Answers], harmless: dict[str, Answers]
-) -> None:
-    """A few answers of each arm, shortened: of those to harmful requests the first words alone are shown."""
-    rows = []
-    for kind, answers in ((True, harmful), (False, harmless)):
-        index = requests.of("held_out", positive=kind, limit=SHOWN)
-        for name, of_arm in answers.items():
-            for row, prompt in enumerate(index):
-                words = SHOWN_WORDS if kind else 3 * SHOWN_WORDS
-                rows.append(
-                    {
-                        "requests": HARMFUL if kind else "harmless",
-                        "arm": name,
-                        "id": requests.chats.ids[prompt],
-                        "answer": masked(of_arm.completions[row].text, words),
-                        "refusal": bool(of_arm.by_text[row]),
-                        "state": of_arm.states[row],
-                        "perplexity": float(of_arm.measured.perplexity[row]),
-                    }
-                )
-    ev.table("completions", pd.DataFrame(rows))
-
-
-def report_scores(
-    ev: Evidence,
-    held: HeldOut,
-    others: OtherDirections,
-    harmful: dict[str, Answers],
-    harmless: dict[str, Answers],
-    progress: Progress,
-) -> None:
-    """How the refusal score moves, by each intervention and by directions that should do nothing.
-
-    Ablation is of harmful requests, addition to harmless ones.
-    """
-    over = dict(zip((True, False), kinds_of(ev, harmful, harmless), strict=True))
-    answers = {True: harmful, False: harmless}
-    before = {kind: answers[kind]["baseline"].predictions.score for kind in answers}
-    answered = {
-        True: harmful["random_ablation"].predictions,
-        False: harmless["random_addition"].predictions,
-    }
-    n = sum(map(len, others.values()))
-    done = 0
-    controls: dict[tuple[str, bool], Measurement] = {}
-    rows = []
-    for noun, directions in others.items():
-        moved: dict[bool, list[np.ndarray]] = {True: [], False: []}
-        for number, direction in enumerate(directions):
-            progress(done / n)
-            done += 1
-            for kind, arm in held.under(direction, NOUNS[noun]).items():
-                # The first random direction answered as well: its predictions are there.
-                known = answered[kind] if (noun, number) == ("random", 0) else held.predict(arm, kind)
-                change = known.score - before[kind]
-                moved[kind].append(change)
-                rows.append(
-                    {"direction": f"{noun} {number}", "arm": arm.name, "change": float(change.mean())}
-                )
-        for kind, changes in moved.items():
-            name = "ablation" if kind else "addition"
-            about = f"{ABOUT[name].replace('the direction', NOUNS[noun])}; mean of {len(directions)}"
-            values = np.mean(changes, axis=0)
-            controls[noun, kind] = score_change(
-                over[kind], f"{noun}_{name}", about, values, kind, None, is_finding=False
-            )
-    for kind, of_kind in answers.items():
-        for name in of_kind:
-            if name != "baseline" and not name.startswith("random"):
-                change = of_kind[name].predictions.score - before[kind]
-                about = of_kind[name].about
-                control = controls["random", kind] if random_like(name) in of_kind else None
-                score_change(over[kind], name, about, change, kind, control, is_finding=True)
-                rows.append({"direction": "found", "arm": name, "change": float(change.mean())})
-    for kind in answers:
-        about = (
-            f"Refusal score of {'harmful' if kind else 'harmless'} requests (log-odds of the refusal tokens)."
-        )
-        over[kind].control(
-            "score_baseline" if kind else "harmless_score_baseline", before[kind], about, "nats"
-        )
-    ev.table("other_directions", pd.DataFrame(rows)).strip(
-        "other_directions",
-        "arm",
-        "change: change of the refusal score (nats)",
-        color="direction",
-        title="The direction beside others of its length",
-        caption="Mean change of the refusal score: ablation on harmful requests, addition on harmless ones.",
-    )
-
-
-def random_like(name: str) -> str:
-    """The arm that does with a random direction what this one does with the direction found."""
-    return "random_addition" if name == "addition" else "random_ablation"
-
-
-def what_follows(ev: Evidence, learned: Learned, harmful: dict[str, Answers], params: Params) -> None:
-    """Which questions this run can answer, and why not where it cannot."""
-    baseline = harmful["baseline"]
-    refused = int(baseline.by(params.scorer).sum())
-    n = len(baseline.completions)
-    enough = refused >= FEWEST_REFUSALS
-    without = f"the model refuses {refused} of {n} held-out harmful requests"
-    found = ev.record.measurements["finding"]
-    changes = [found.get(name) for name in ("language_change_ablation", "plain_language_change_addition")]
-    by = " and ".join(
-        f"{each.value:+.2f} by {kind}"
-        for each, kind in zip(changes, ("ablation", "addition"), strict=True)
-        if each is not None
-    )
-    steerable = f"the same recipe changes the share of answers in French by {by}; by 0, nothing follows"
-    rejected = "no finalist keeps to every limit: that of the lowest ablated score was taken all the same"
-    rows = [
-        ("Is it one that the recipe accepts?", True, "" if learned.selection.keeps_limits else rejected),
-        ("Does the direction separate harmful from harmless requests?", True, ""),
-        ("Does taking it out remove refusals?", enough, "" if enough else without),
-        ("Does adding it make the model refuse?", True, ""),
-        (
-            "Does it not control refusal?",
-            enough and bool(params.positive_control),
-            steerable if params.positive_control else "no positive control was asked for",
-        ),
-    ]
-    ev.table("what_follows", pd.DataFrame(rows, columns=["question", "answerable", "note"]))
 
 
 def calibrate() -> list[Calibration]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,19 @@ from jaxtyping import Bool, Float
 
 from engine.evidence.builder import Evidence
 from engine.evidence.result import Measurement
-from engine.families.refusal_direction.arms import Answers
-from engine.families.refusal_direction.recipe import Requests
+from engine.families.refusal_direction.arms import ABOUT, Answers, ablation_arm, single_layer_arm
+from engine.families.refusal_direction.held_out import HeldOut
+from engine.families.refusal_direction.other_directions import NOUNS, OtherDirections
+from engine.families.refusal_direction.recipe import Learned, Progress, Requests
+from engine.lab.masked_completions import masked
 
-SCORERS = {
+ScorerName = Literal["substrings", "tokens"]
+HARMFUL = "harmful"
+FEWEST_REFUSALS = 10
+"""Refusals of the unchanged model without which nothing can be said of taking them away."""
+SHOWN = 3  # answers of each arm
+SHOWN_WORDS = 5  # of an answer to a harmful request
+SCORERS: Mapping[ScorerName, str] = {
     "substrings": "a published phrase of refusal stands in the answer",
     "tokens": "the refusal tokens are together likelier than all other tokens",
 }
@@ -63,7 +73,7 @@ class Rates:
     prefix: str
     noun: str
     requests: str
-    scorer: str
+    scorer: ScorerName
     answered: str
 
     def name(self, number: str, arm: str, scorer: str = "") -> str:
@@ -178,6 +188,211 @@ def arms_table(
                     }
                 )
     return pd.DataFrame(rows).astype({"low": float, "high": float})
+
+
+def kinds_of(
+    ev: Evidence, harmful: dict[str, Answers], harmless: dict[str, Answers]
+) -> tuple[Evidence, Evidence]:
+    """Evidence over the harmful and over the harmless held-out requests, which come in this order."""
+    n_harmful = len(harmful["baseline"].completions)
+    n = n_harmful + len(harmless["baseline"].completions)
+    return ev.of(np.arange(n_harmful)), ev.of(np.arange(n_harmful, n))
+
+
+def report_refusals(
+    ev: Evidence,
+    requests: Requests,
+    harmful: dict[str, Answers],
+    harmless: dict[str, Answers],
+    scorer: ScorerName,
+) -> None:
+    """Shares of refusals and their changes beside those by a random direction, and all arms in a table."""
+    over = kinds_of(ev, harmful, harmless)
+    rates = (
+        Rates("refusal", "", "a refusal", "harmful requests", scorer, "asr"),
+        Rates("refusal", "harmless_", "a refusal", "harmless requests", scorer, "answered"),
+    )
+    for each, of_kind, arms_of_kind in zip(over, rates, (harmful, harmless), strict=True):
+        for name, answers in arms_of_kind.items():
+            is_control = name == "baseline" or name.startswith("random")
+            of_kind.rates(each, name, answers, control=is_control)
+        before = arms_of_kind["baseline"]
+        drawn = next(name for name in arms_of_kind if name.startswith("random"))
+        controls = of_kind.change(each, drawn, arms_of_kind[drawn], before)
+        for name, answers in arms_of_kind.items():
+            if name != "baseline" and name != drawn:
+                likewise = controls if random_like(name) == drawn else {}
+                of_kind.change(each, name, answers, before, controls=likewise)
+        of_kind.perplexities(each, arms_of_kind, drawn)
+    if "weights" in harmful:
+        pairs = zip(harmful["weights"].completions, harmful["ablation"].completions, strict=True)
+        same = np.array([one.token_ids == other.token_ids for one, other in pairs], dtype=bool)
+        about = "Share of harmful requests that orthogonal weights and ablation answer word for word alike."
+        over[0].finding("weights_same_answer", same, about)
+    table = arms_table({"harmful": (over[0], harmful), "harmless": (over[1], harmless)})
+    ev.table("arms", table).bar(
+        "arms",
+        "refused: share of refusals",
+        "arm",
+        color="scorer",
+        facet="requests",
+        band=True,
+        title="Refusals by intervention",
+        caption="Held-out requests, judged by published phrases and by the refusal tokens; 95 % intervals.",
+    )
+
+
+def report_costs(
+    ev: Evidence,
+    held: HeldOut,
+    harmful: dict[str, Answers],
+    harmless: dict[str, Answers],
+    others: OtherDirections,
+) -> None:
+    """What each intervention does to the prediction on harmless requests, beside a random direction's."""
+    over = kinds_of(ev, harmful, harmless)[1]
+    model = held.model
+    predictions = {name: answers.predictions for name, answers in harmless.items() if name != "baseline"}
+    predictions["single_layer"] = held.predict(single_layer_arm(model, held.chosen), harmful=False)
+    drawn = ablation_arm(model, others["random"][0], NOUNS["random"])
+    predictions["random_ablation"] = held.predict(drawn, harmful=False)
+    about = (
+        "Mean KL divergence of the next-token prediction on harmless requests, {}, from the unchanged model."
+    )
+    controls = {}
+    for kind in ("ablation", "addition"):
+        words = about.format(ABOUT[kind].replace("the direction", NOUNS["random"]))
+        kl = predictions[f"random_{kind}"].kl
+        controls[kind] = over.control(f"kl_random_{kind}", kl, words, "nats")
+    for name in ("ablation", "single_layer", "addition"):
+        control = controls["addition" if name == "addition" else "ablation"]
+        over.finding(f"kl_{name}", predictions[name].kl, about.format(ABOUT[name]), "nats", control=control)
+
+
+def report_completions(
+    ev: Evidence, requests: Requests, harmful: dict[str, Answers], harmless: dict[str, Answers]
+) -> None:
+    """A few answers of each arm, shortened: of those to harmful requests the first words alone are shown."""
+    rows = []
+    for kind, answers in ((True, harmful), (False, harmless)):
+        index = requests.of("held_out", positive=kind, limit=SHOWN)
+        for name, of_arm in answers.items():
+            for row, prompt in enumerate(index):
+                words = SHOWN_WORDS if kind else 3 * SHOWN_WORDS
+                rows.append(
+                    {
+                        "requests": HARMFUL if kind else "harmless",
+                        "arm": name,
+                        "id": requests.chats.ids[prompt],
+                        "answer": masked(of_arm.completions[row].text, words),
+                        "refusal": bool(of_arm.by_text[row]),
+                        "state": of_arm.states[row],
+                        "perplexity": float(of_arm.measured.perplexity[row]),
+                    }
+                )
+    ev.table("completions", pd.DataFrame(rows))
+
+
+def report_scores(
+    ev: Evidence,
+    held: HeldOut,
+    others: OtherDirections,
+    harmful: dict[str, Answers],
+    harmless: dict[str, Answers],
+    progress: Progress,
+) -> None:
+    """How the refusal score moves, by each intervention and by directions that should do nothing.
+
+    Ablation is of harmful requests, addition to harmless ones.
+    """
+    over = dict(zip((True, False), kinds_of(ev, harmful, harmless), strict=True))
+    answers = {True: harmful, False: harmless}
+    before = {kind: answers[kind]["baseline"].predictions.score for kind in answers}
+    answered = {
+        True: harmful["random_ablation"].predictions,
+        False: harmless["random_addition"].predictions,
+    }
+    n = sum(map(len, others.values()))
+    done = 0
+    controls: dict[tuple[str, bool], Measurement] = {}
+    rows = []
+    for noun, directions in others.items():
+        moved: dict[bool, list[np.ndarray]] = {True: [], False: []}
+        for number, direction in enumerate(directions):
+            progress(done / n)
+            done += 1
+            for kind, arm in held.under(direction, NOUNS[noun]).items():
+                # The first random direction answered as well: its predictions are there.
+                known = answered[kind] if (noun, number) == ("random", 0) else held.predict(arm, kind)
+                change = known.score - before[kind]
+                moved[kind].append(change)
+                rows.append(
+                    {"direction": f"{noun} {number}", "arm": arm.name, "change": float(change.mean())}
+                )
+        for kind, changes in moved.items():
+            name = "ablation" if kind else "addition"
+            about = f"{ABOUT[name].replace('the direction', NOUNS[noun])}; mean of {len(directions)}"
+            values = np.mean(changes, axis=0)
+            controls[noun, kind] = score_change(
+                over[kind], f"{noun}_{name}", about, values, kind, None, is_finding=False
+            )
+    for kind, of_kind in answers.items():
+        for name in of_kind:
+            if name != "baseline" and not name.startswith("random"):
+                change = of_kind[name].predictions.score - before[kind]
+                about = of_kind[name].about
+                control = controls["random", kind] if random_like(name) in of_kind else None
+                score_change(over[kind], name, about, change, kind, control, is_finding=True)
+                rows.append({"direction": "found", "arm": name, "change": float(change.mean())})
+    for kind in answers:
+        about = (
+            f"Refusal score of {'harmful' if kind else 'harmless'} requests (log-odds of the refusal tokens)."
+        )
+        over[kind].control(
+            "score_baseline" if kind else "harmless_score_baseline", before[kind], about, "nats"
+        )
+    ev.table("other_directions", pd.DataFrame(rows)).strip(
+        "other_directions",
+        "arm",
+        "change: change of the refusal score (nats)",
+        color="direction",
+        title="The direction beside others of its length",
+        caption="Mean change of the refusal score: ablation on harmful requests, addition on harmless ones.",
+    )
+
+
+def random_like(name: str) -> str:
+    """The arm that does with a random direction what this one does with the direction found."""
+    return "random_addition" if name == "addition" else "random_ablation"
+
+
+def what_follows(ev: Evidence, learned: Learned, baseline: Answers, scorer: ScorerName) -> None:
+    """Which questions this run can answer, and why not where it cannot."""
+    refused = int(baseline.by(scorer).sum())
+    n = len(baseline.completions)
+    enough = refused >= FEWEST_REFUSALS
+    without = f"the model refuses {refused} of {n} held-out harmful requests"
+    found = ev.record.measurements["finding"]
+    changes = [found.get(name) for name in ("language_change_ablation", "plain_language_change_addition")]
+    by = " and ".join(
+        f"{each.value:+.2f} by {kind}"
+        for each, kind in zip(changes, ("ablation", "addition"), strict=True)
+        if each is not None
+    )
+    steerable = f"the same recipe changes the share of answers in French by {by}; by 0, nothing follows"
+    rejected = "no finalist keeps to every limit: that of the lowest ablated score was taken all the same"
+    rows = [
+        ("Is it one that the recipe accepts?", True, "" if learned.selection.keeps_limits else rejected),
+        ("Does the direction separate harmful from harmless requests?", True, ""),
+        ("Does taking it out remove refusals?", enough, "" if enough else without),
+        ("Does adding it make the model refuse?", True, ""),
+        (
+            "Does it not control refusal?",
+            enough and bool(by),
+            steerable if by else "no positive control was asked for",
+        ),
+    ]
+    ev.table("what_follows", pd.DataFrame(rows, columns=["question", "answerable", "note"]))
 
 
 def _mean_of_known(values: Float[np.ndarray, " prompt"]) -> float:
