@@ -135,26 +135,26 @@ def run(lab: Lab, params: Params) -> Result:
     held_out = requests.both("held_out")
     ev = evidence_over(requests, held_out)
     count_requests(ev, requests)
-    with lab.stage(0.08, "answering training requests for the refusal tokens"):
+    with lab.stage(0.04, "answering training requests for the refusal tokens"):
         training = answer_training_requests(model, requests, params)
         tokens = own_refusal_tokens(ev, model, training)
 
     # 2, 3, 4. Filter, take differences in means, select one.
-    with lab.stage(0.35, "screening candidates") as progress:
+    with lab.stage(0.42, "screening candidates") as progress:
         learned = learn(model, requests, tokens, recipe_settings(model.n_layers, requests, params), progress)
     describe_selection(ev, model.n_layers, requests, learned)
     positive = requests.positive[learned.train]
     others = other_directions(learned, positive, params.n_random, params.n_shuffled, params.seed)
 
     # 5. Separability on held-out requests.
-    with lab.stage(0.40, "reading held-out requests"):
+    with lab.stage(0.46, "reading held-out requests"):
         separability(ev, model, requests, held_out, learned, others)
 
     # 6. Controllability on held-out requests, and what it costs.
     judge = refusal_judge(ev, model, training, params)
     told = AnswerSettings(params.coefficient, params.weights, params.max_new_tokens, params.batch_size)
     held = HeldOut.of(model, requests, learned.selection.chosen, tokens, judge, told)
-    with lab.stage(0.75, "answering held-out requests") as progress:
+    with lab.stage(0.77, "answering held-out requests") as progress:
         harmful, harmless = held.answers(others["random"][0], progress)
     report_refusals(ev, requests, harmful, harmless, params.scorer)
     report_costs(ev, held, harmful, harmless, others)
@@ -165,7 +165,7 @@ def run(lab: Lab, params: Params) -> Result:
 
     # 7. The positive control.
     if params.positive_control:
-        with lab.stage(0.92, "steering the language of the answer") as progress:
+        with lab.stage(0.91, "steering the language of the answer") as progress:
             language = positive_control(
                 ev,
                 model,
