@@ -156,7 +156,7 @@ def run(lab: Lab, params: Params) -> Result:
     held = HeldOut.of(model, requests, learned.selection.chosen, tokens, judge, told)
     with lab.stage(0.77, "answering held-out requests") as progress:
         harmful, harmless = held.answers(others["random"][0], progress)
-    report_refusals(ev, requests, harmful, harmless, params.scorer)
+    report_refusals(ev, harmful, harmless, params.scorer)
     report_costs(ev, held, harmful, harmless, others)
     report_completions(ev, requests, harmful, harmless)
     if held.can_orthogonalize:

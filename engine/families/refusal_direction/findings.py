@@ -200,11 +200,7 @@ def kinds_of(
 
 
 def report_refusals(
-    ev: Evidence,
-    requests: Requests,
-    harmful: dict[str, Answers],
-    harmless: dict[str, Answers],
-    scorer: ScorerName,
+    ev: Evidence, harmful: dict[str, Answers], harmless: dict[str, Answers], scorer: ScorerName
 ) -> None:
     """Shares of refusals and their changes beside those by a random direction, and all arms in a table."""
     over = kinds_of(ev, harmful, harmless)
