@@ -96,6 +96,15 @@ def test_without_a_vector_times_anything_all_three_are_the_same(engine: Any, pla
     assert shown.count("(perplexity ") == 3 and "steered (" in shown
 
 
+def test_coefficients_may_be_negative_and_prompts_of_any_script(engine: Any, place: Path) -> None:
+    save_vector(SteeringVector({SITE: np.ones(32, np.float32)}), place / "v.safetensors")
+    asked = ("steer", "model", "\u6771\u4eac the city \U0001f5fc", "--vector", "v.safetensors")
+    told = engine(*asked, "--coefficient", "-2.5", "--json")
+    assert told.code == 0, told.err
+    assert told.json["coefficient"] == -2.5 and told.json["prompt"].endswith("\U0001f5fc")
+    assert len(told.json["completions"]) == 3
+
+
 def test_a_coefficient_that_breaks_the_model_is_shown_beside_what_it_leaves_whole(
     engine: Any, place: Path
 ) -> None:
