@@ -162,6 +162,7 @@ def test_every_run_checks_its_forward_against_hugging_face():
     "wrong",
     [
         {"coefficient": 0.0},
+        {"coefficient": -1.0},
         {"coefficients": [float("nan")]},
         {"coefficient": float("inf")},
         {"positive_words": ["good"]},

@@ -7,9 +7,9 @@
 3. Add it at every position, times each coefficient, and read both answers of each held-out contrast. Its
    margin is ln p(positive answer) - ln p(negative answer), per token or in all; for answers of one token it
    is their logit difference. The effect is what the margin gains on the unmodified model's.
-4. The share of contrasts that are steered the wrong way: with an effect below 0 at the coefficient, and with
+4. The same with random directions of the vector's length, and for the instruction given as a prompt.
+5. The share of contrasts that are steered the wrong way: with an effect below 0 at the coefficient, and with
    less of a margin at the coefficient than at its negative.
-5. The same with random directions of the vector's length, and for the instruction given as a prompt.
 6. Costs: the loss on ordinary text (its exponential is the perplexity), one context of each document.
 7. Go on greedily from what held-out contrasts begin with: unmodified, steered, by a random direction, and
    with the instruction. How much of the concept a completion has is told by its words; how much sense, by its
@@ -73,7 +73,7 @@ class Params(SeedParams):
     read_at: ReadAt = "answer"
     """Where the differences are read: the mean over the tokens in which the two texts differ (`answer`), or
     at the `last` token, as Rimsky et al. do."""
-    coefficient: float = 1.0
+    coefficient: Annotated[float, Field(gt=0)] = 1.0
     """The coefficient that findings are about; its negative is measured too."""
     coefficients: list[float] = [-4.0, -2.0, 2.0, 4.0]
     """Further ones, for the dose-response."""
@@ -101,8 +101,8 @@ class Params(SeedParams):
 
     @model_validator(mode="after")
     def _can_be_measured(self) -> Params:
-        if not all(map(isfinite, (self.coefficient, *self.coefficients))) or self.coefficient == 0:
-            raise ValueError("coefficients are finite, and the one that findings are about is not 0")
+        if not all(map(isfinite, (self.coefficient, *self.coefficients))):
+            raise ValueError("coefficients are finite numbers")
         if bool(self.positive_words) != bool(self.negative_words):
             raise ValueError("positive_words and negative_words go together: a list of each, or neither")
         return self
@@ -167,13 +167,13 @@ def run(lab: Lab, params: Params) -> Result:
     steering = Steering(site, direction, random_directions(direction, params.n_random, params.seed))
     cosines = agreements(division, trained, held_out, params.seed)
 
-    # 3. Margins of the held-out contrasts at each coefficient; 5. by random directions, by the instruction.
+    # 3. Margins of the held-out contrasts at each coefficient; 4. by random directions, by the instruction.
     with lab.stage(0.6, f"steering {len(division.held_out)} contrasts") as progress:
         margins = all_margins(lab.model, division.held_out, steering, params, progress)
     controls = random_controls(ev, margins)
     prompted_controls(ev, margins)
     effects(ev, margins, controls, params)
-    # 4. The share that is steered the wrong way.
+    # 5. The share that is steered the wrong way.
     wrong_way(ev, margins, controls, c)
     predicted_by_agreement(ev, cosines, margins, c)
 
