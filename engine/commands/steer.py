@@ -45,8 +45,9 @@ def steer(
 ) -> Output:
     """Compare a model's answer as it is, steered by a vector, and by a random direction.
 
-    Each answer is shown with its perplexity under the unmodified model. --save writes a run's vector to a
-    file.
+    Each answer is shown with its perplexity under the unmodified model.
+
+    --save writes the vector to a file, as it comes from a run: .gguf is the form that llama.cpp loads.
 
     \b
     Example:
