@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 
@@ -154,3 +155,21 @@ def test_a_control_does_with_a_random_direction_what_its_finding_does(gate):
     assert found["harmless_refusal_change_ablation"].control == ""
     assert found["harmless_score_change_ablation"].control == ""
     assert found["weights_same_answer"].value == 1
+
+
+def test_requests_that_are_too_long_are_left_out_and_unicode_is_read():
+    lab = gate_lab(gates=True)
+    assert lab.prompts is not None
+    table = lab.prompts.table
+    first = table.iloc[0].to_dict()
+    # The planted model reads 128 words; a word that it does not know is one token all the same.
+    more = [
+        {**first, "id": "long", "request": "how " * 200 + str(first["request"])},
+        {**first, "id": "unicode", "request": f"{first['request']} \N{SNOWMAN} \u202e \u4f60\u597d e\u0301"},
+    ]
+    lab.prompts = replace(lab.prompts, table=pd.concat([table, pd.DataFrame(more)], ignore_index=True))
+    found = measured(lab, weights=False)
+    assert value(found, "n_dropped") == 1
+    n_harmful = sum(value(found, f"n_harmful_{part}") for part in ("train", "select", "held_out"))
+    assert n_harmful == (table["label"] == "harmful").sum() + 1
+    assert value(found, "refusal_change_ablation") == -1
