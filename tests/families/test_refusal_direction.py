@@ -10,6 +10,7 @@ from engine.errors import DataError, SpecError
 from engine.families import refusal_direction
 from engine.families.refusal_direction import Params
 from engine.lab.planted_gate import N_LAYERS, gate_lab
+from engine.lab.steering_vectors import run_directions
 
 QUICK = {"positive_control": "", "max_new_tokens": 2, "screen_prompts": 4, "n_random": 2, "n_shuffled": 2}
 
@@ -173,3 +174,9 @@ def test_requests_that_are_too_long_are_left_out_and_unicode_is_read():
     n_harmful = sum(value(found, f"n_harmful_{part}") for part in ("train", "select", "held_out"))
     assert n_harmful == (table["label"] == "harmful").sum() + 1
     assert value(found, "refusal_change_ablation") == -1
+
+
+def test_its_direction_is_kept_where_mech_steer_looks_for_a_vector(gate):
+    (found,) = run_directions(gate.arrays)
+    layer = int(gate.measurements["layer"].value)
+    assert found == f"blocks.{layer}.hook_resid_pre"

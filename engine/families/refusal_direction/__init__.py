@@ -65,10 +65,12 @@ from engine.lab.planted_gate import gate_lab
 from engine.lab.profiles import known_answer
 from engine.lab.refusals import phrase_tokens, refusal_tokens, says_refusal
 from engine.lab.split import PARTS, Split, split_clusters
+from engine.lab.steering_vectors import vector_array
 from engine.models.generate import Completion, generate
+from engine.models.sites import Site
 from engine.spec.family_params import SeedParams
 from engine.spec.inputs import CHAT, Inputs
-from engine.spec.sites import resolve_site
+from engine.spec.sites import RESID_PRE, resolve_site
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
@@ -313,6 +315,9 @@ def describe_selection(ev: Evidence, n_layers: int, requests: Requests, learned:
     positive = requests.positive[learned.train]
     for label, n in ((HARMFUL, int(positive.sum())), ("harmless", int((~positive).sum()))):
         ev.count(f"n_{label}_used_train", n, f"{label.capitalize()} training requests in the means.")
+    # Where `mech steer` finds it.
+    site = Site(chosen.layer, RESID_PRE)
+    ev.array(vector_array(str(site)), chosen.direction.cpu().numpy())
     ev.table("candidates", selection.table).scatter(
         "candidates",
         "kl: KL on harmless requests (nats)",
