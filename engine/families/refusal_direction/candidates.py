@@ -164,7 +164,7 @@ class Selector:
         for start in range(0, len(order), at_once):
             if kept >= enough:
                 break
-            progress(0.6 + 0.4 * kept / enough)
+            progress(0.6 + 0.4 * max(kept / enough, start / len(order)))
             places = order[start : start + at_once]
             pairs = [(candidates[place], found[place]) for place in places]
             looked_at = side_by_side(partial(self._side_effects, unchanged, limits), pairs, self.model.device)
