@@ -195,8 +195,10 @@ def test_a_shared_start_changes_nothing_and_is_computed_once(model, monkeypatch)
     prompts = with_common_start(model)
     computed = []
     block = type(model.decoder.blocks[0])
-    mlp_out = block.mlp_out
-    monkeypatch.setattr(block, "mlp_out", lambda self, x: (computed.append(x.shape[:2]), mlp_out(self, x))[1])
+    mlp_post = block.mlp_post
+    monkeypatch.setattr(
+        block, "mlp_post", lambda self, x: (computed.append(x.shape[:2]), mlp_post(self, x))[1]
+    )
     shared = generate(model, prompts, max_tokens=10)
     # The 16 positions of the start in a batch of 1, then the 4 that the longest has left, in a batch of 3.
     assert computed[: 2 * model.n_layers : model.n_layers] == [(1, 16), (3, 4)]
