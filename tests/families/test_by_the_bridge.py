@@ -13,6 +13,7 @@ import pytest
 
 from engine.evidence.result import Result
 from engine.families import (
+    caa_steering,
     circuit_patching,
     crosscoder,
     crosscoder_seeds,
@@ -21,12 +22,17 @@ from engine.families import (
     logit_lens,
     method_agreement,
     polysemanticity_sae,
+    refusal_direction,
     sae_evaluation,
     sae_stability,
+    sparse_probing,
     tuned_lens,
 )
+from engine.families.caa_steering.planted_steering import INSTRUCTION, planted_steering
+from engine.families.caa_steering.planted_steering import SITE as STEERED
 from engine.lab.lab import Lab, Point, UsedRun
 from engine.lab.planted import planted_lab, planted_text
+from engine.lab.planted_gate import TEMPLATE, gate_lab
 from engine.lab.sparse.run_arrays import coder_of
 from engine.lab.sparse.saelens import write_saelens
 from tests.families.sparse_lab import SITE, sparse_lab
@@ -59,6 +65,32 @@ def is_bridged(lab: Lab) -> bool:
 
 def with_text(lab: Lab) -> Lab:
     return replace(lab, corpus=planted_text(lab.model))
+
+
+def steered(lab: Lab) -> Result:
+    told = caa_steering.Params(
+        instruction=INSTRUCTION,
+        layer=STEERED,
+        coefficients=[4.0],
+        open_prompts=4,
+        new_tokens=2,
+    )
+    return caa_steering.run(lab, told)
+
+
+def gated(lab: Lab) -> Result:
+    # The planted model's tokenizer is made in code, and made anew where the model is replaced.
+    lab.model.tokenizer.chat_template = TEMPLATE
+    # Orthogonal weights are written into blocks of the engine's own, which a bridge has none of.
+    told = refusal_direction.Params(
+        positive_control="", weights=False, max_new_tokens=2, screen_prompts=4, n_random=2, n_shuffled=1
+    )
+    return refusal_direction.run(lab, told)
+
+
+def probed(lab: Lab) -> Result:
+    told = sparse_probing.Params(site="blocks.0.hook_resid_pre", max_k=4, control_draws=2)
+    return sparse_probing.run(lab, told)
 
 
 def fitted(lab: Lab) -> Result:
@@ -128,6 +160,9 @@ FAMILIES: dict[str, tuple[Callable[[], Lab], Callable[[Lab], Result]]] = {
     "feature_splitting": (sparse_lab, split),
     "crosscoder": (sparse_lab, crosscoder_of),
     "crosscoder_seeds": (sparse_lab, seeds),
+    "caa_steering": (lambda: planted_steering(listens=True), steered),
+    "sparse_probing": (lambda: sparse_probing.planted_lab("neuron"), probed),
+    "refusal_direction": (lambda: gate_lab(gates=True), gated),
 }
 
 
