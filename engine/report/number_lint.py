@@ -30,6 +30,7 @@ _MOST = re.compile(r"(?<!\bat )(?<!\bAt )\b(most)\b(?=\s*(?:[.,;:)]|$))")
 _SENTENCE = re.compile(r"(?:[^.!?\n]|[.!?](?!\s)|\n(?![ \t]*(?:\n|[|#>*-])))+[.!?]?")
 _ROW = re.compile(r"^[ \t]*\|.*$", re.M)
 _EXPRESSION = re.compile(r"\{\{.*?\}\}", re.S)
+_SET = re.compile(r"\{%-?\s*set\b.*?%\}", re.S)
 SAME = 1e-5  # relative: published values have six digits
 STEADY = 0.975  # share of resamples that choose the same place, as for any verdict
 
@@ -53,6 +54,8 @@ def superlatives(text: str, where: str, printed_by: Callable[[str], list[Number]
     `printed_by` gives the numbers that a piece of template prints.
     """
     prose = blanked(without_code(without_tags(text, where)), _ROW)
+    # A sentence is printed by itself, and may use what the template set before it.
+    settings = "".join(_SET.findall(text))
     concerns = []
     for sentence in _SENTENCE.finditer(prose):
         word = _SUPERLATIVE.search(sentence[0]) or _MOST.search(sentence[0])
@@ -60,7 +63,7 @@ def superlatives(text: str, where: str, printed_by: Callable[[str], list[Number]
             continue
         expressions = _EXPRESSION.findall(text[sentence.start() : sentence.end() + 1])
         line = line_at(prose, sentence.start() + word.start())
-        for number in printed_by("".join(expressions)):
+        for number in printed_by(settings + "".join(expressions)):
             if message := _not_the_extreme(number, word[1].lower()):
                 concerns.append(Concern("not-the-extreme", f"{where}:{line}", message))
     return list(dict.fromkeys(concerns))

@@ -7,7 +7,7 @@ same line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -247,8 +247,3 @@ def _positive_control(entry: Entry) -> Iterable[str]:
         "where it was not asked for and is added. Where this fails, that refusal does not change says "
         "nothing."
     )
-
-
-def summary_rows(found: Sequence[AuditAnswer]) -> list[tuple[str, str]]:
-    """Question and answer, for a terminal."""
-    return [(each.question, each.answer) for each in found]

@@ -58,6 +58,12 @@ def test_what_is_the_extreme_or_in_no_table_is_left_alone(heads, text):
     assert concerns(heads, text) == []
 
 
+def test_a_sentence_may_use_what_the_template_set_before_it(heads):
+    text = '{% set one = "tiny-llama" %}\nThe strongest head is of layer {{ number("lens.X", model=one) }}.'
+    assert concerns(heads, text.replace("X", "steady")) == []
+    assert len(concerns(heads, text.replace("X", "chosen"))) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -107,7 +107,7 @@ def read_requests(
 class Settings:
     """What the recipe is told: see `Params`, whose fields these are.
 
-    `layers` are those whose candidates are screened, `places` how many positions from the end.
+    `layers` and `positions` are those whose candidates are screened; positions count back from -1.
     """
 
     layers: Sequence[int]
