@@ -33,12 +33,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from engine.errors import DataError
 from engine.lab.continuations import Continuations, log_probs
-from engine.lab.masked_completions import masked
 from engine.lab.prompt_batches import TokenRows
 from engine.models.generate import Completion
 
@@ -58,8 +56,6 @@ REPETITION_QUANTILE = 0.95
 REPLACED = 0.25
 """Of an answer's tokens, in what limits are calibrated against. All of them in random order are so unlikely
 that the limit would pass text that a person calls broken."""
-HARMLESS_WORDS = 20
-"""Shown of an answer to a harmless request: a sentence or two, so that a page stays short."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +109,6 @@ class Coherence:
             else:
                 states.append("off topic" if off_topic[row] else "coherent")
         return states
-
-    def incoherent(
-        self, limits: CoherenceLimits, refused: Bool[np.ndarray, " prompt"] | None = None
-    ) -> Bool[np.ndarray, " prompt"]:
-        """The completions that are no answers: whatever a scorer says of them means nothing."""
-        return np.array([state != "coherent" for state in self.states(limits, refused)], dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -305,28 +295,3 @@ def longest_run(ids: Sequence[int]) -> int:
 def is_empty(text: str) -> bool:
     """Whether there is not one letter or digit, of whatever script: spaces, marks and symbols say nothing."""
     return not any(character.isalnum() for character in text)
-
-
-def completions_table(
-    ids: Sequence[str] | np.ndarray,
-    completions: Sequence[Completion],
-    measured: Coherence,
-    states: Sequence[State],
-    hidden: Bool[np.ndarray, " prompt"],
-) -> pd.DataFrame:
-    """A row for each completion, to be shown: those that are `hidden`, the answers to harmful requests, by
-    their first words alone, and the others by a few more."""
-    texts = [
-        masked(completion.text) if hide else masked(completion.text, HARMLESS_WORDS)
-        for completion, hide in zip(completions, hidden, strict=True)
-    ]
-    return pd.DataFrame(
-        {
-            "id": list(ids),
-            "answer": texts,
-            "state": list(states),
-            "perplexity": measured.perplexity,
-            "repetition": measured.repetition,
-            "stopped": [completion.stopped for completion in completions],
-        }
-    )

@@ -14,14 +14,13 @@ refusal metric); Zou et al. 2023, "Universal and Transferable Adversarial Attack
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from engine.errors import ModelError, SpecError
@@ -139,9 +138,9 @@ class RefusalTokens:
 
 
 def refusal_tokens(
-    model: HookedModel, completions: Sequence[Completion], phrases: RefusalPhrases = ARDITI_2024
+    model: HookedModel, completions: Sequence[Completion], shows: Callable[[str], bool] = says_refusal
 ) -> RefusalTokens:
-    """The first tokens of the completions that say a refusal.
+    """The first tokens of the completions that say a refusal, or that show another behaviour by their text.
 
     Give greedy completions of the training clusters, of harmful and of harmless requests: a token with which
     as many other answers begin tells nothing of a refusal, and is listed without being used.
@@ -150,7 +149,7 @@ def refusal_tokens(
     others: Counter[int] = Counter()
     for completion in completions:
         if completion.token_ids:
-            counted = refusals if says_refusal(completion.text, phrases) else others
+            counted = refusals if shows(completion.text) else others
             counted[completion.token_ids[0]] += 1
     # Ties by token id, so that the list does not depend on the order of the completions.
     first = sorted(refusals, key=lambda token: (-refusals[token], token))
@@ -228,52 +227,3 @@ def refusal_scores(
     """
     resid = last_streams(model, rows, edit=edit, n_shared=n_shared)
     return over_logits(model, resid, lambda logits, _: refusal_score(logits, tokens))
-
-
-@dataclass(frozen=True)
-class ScorerAgreement:
-    """How many prompts each of the two scorers takes for refusals."""
-
-    both: int
-    phrases_only: int
-    tokens_only: int
-    neither: int
-
-    @property
-    def n(self) -> int:
-        return self.both + self.phrases_only + self.tokens_only + self.neither
-
-    @property
-    def disagreement(self) -> float:
-        """The share of prompts that one of them alone takes for refusals; NaN of no prompts."""
-        return (self.phrases_only + self.tokens_only) / self.n if self.n else float("nan")
-
-    def table(self) -> pd.DataFrame:
-        """Two by two: what the phrases say down, what the refusal tokens say across."""
-        return pd.DataFrame(
-            {
-                "phrases": ["refusal", "no refusal"],
-                "tokens: refusal": [self.both, self.tokens_only],
-                "tokens: no refusal": [self.phrases_only, self.neither],
-            }
-        )
-
-
-def scorer_agreement(
-    said: Bool[np.ndarray, " prompt"], scores: Float[np.ndarray, " prompt"], threshold: float = 0.0
-) -> ScorerAgreement:
-    """Where the two scorers agree: phrases in the answers, and refusal scores above `threshold`.
-
-    At 0 the refusal tokens are together as likely as all others.
-    """
-    if len(said) != len(scores):
-        raise SpecError(
-            "both scorers judge the same prompts", expected=f"{len(said)} scores", seen=str(len(scores))
-        )
-    by_token = scores > threshold
-    return ScorerAgreement(
-        both=int((said & by_token).sum()),
-        phrases_only=int((said & ~by_token).sum()),
-        tokens_only=int((~said & by_token).sum()),
-        neither=int((~said & ~by_token).sum()),
-    )

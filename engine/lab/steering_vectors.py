@@ -105,17 +105,6 @@ def run_directions(arrays: Mapping[str, np.ndarray]) -> dict[str, Direction]:
     return {name.removeprefix(ARRAY): array for name, array in arrays.items() if name.startswith(ARRAY)}
 
 
-def vector_source(model: HookedModel, **known: str) -> VectorSource:
-    """Where a vector of this model is from, by the engine as it is installed."""
-    return VectorSource(
-        model=model.name,
-        model_hash=model.hash,
-        architecture=llama_architecture(model),
-        engine=engine_version(),
-        **known,
-    )
-
-
 def engine_version() -> str:
     """What made a vector."""
     return f"mech-interpretability {importlib.metadata.version('mech-interpretability')}"

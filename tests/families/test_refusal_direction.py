@@ -180,3 +180,15 @@ def test_its_direction_is_kept_where_mech_steer_looks_for_a_vector(gate):
     (found,) = run_directions(gate.arrays)
     layer = int(gate.measurements["layer"].value)
     assert found == f"blocks.{layer}.hook_resid_pre"
+
+
+def test_a_person_may_say_what_each_request_is_for_and_topics_may_not_overlap():
+    lab = gate_lab(gates=False)
+    chats = lab.chat()
+    by_hash = refusal_direction.divider(Params())(chats)
+    own = replace(chats, table=chats.table.assign(part=by_hash.part[::-1]))
+    assert (refusal_direction.divider(Params())(own).part == by_hash.part[::-1]).all()
+    mixed = by_hash.part.copy()
+    mixed[0] = next(part for part in ("train", "held_out") if part != mixed[0])
+    with pytest.raises(DataError, match="the parts of a split overlap"):
+        refusal_direction.divider(Params())(replace(chats, table=chats.table.assign(part=mixed)))

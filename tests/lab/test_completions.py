@@ -11,16 +11,13 @@ from engine.lab import completions as lab
 from engine.lab.completions import (
     Coherence,
     CoherenceLimits,
-    State,
     calibrate_coherence,
     coherence,
-    completions_table,
     is_empty,
     longest_run,
     own_readings,
     repetition,
 )
-from engine.lab.masked_completions import MASK
 from engine.models.generate import Completion, generate
 from engine.models.micro import micro_model
 
@@ -144,7 +141,6 @@ def test_a_letter_of_any_script_is_something(text):
 )
 def test_the_first_that_holds_is_what_a_completion_is(changes, state):
     assert measured(**changes).states(LIMITS) == [state]
-    assert measured(**changes).incoherent(LIMITS).tolist() == [state != "coherent"]
 
 
 def test_a_refusal_is_never_off_topic_and_may_be_broken(model, prompts):
@@ -207,18 +203,6 @@ def test_nothing_to_calibrate_on_leaves_the_limit_of_random_tokens(model, prompt
     assert found.nats_per_token == pytest.approx(math.log(model.shape.vocab)) and found.n_answers == 0
     assert "random tokens" in found.in_words()
     assert not measured(nats_per_token=1.0).broken(found).any()
-
-
-def test_answers_to_harmful_requests_are_masked_in_the_table():
-    text = "Sure here is how one does it and then " + "what follows " * 20
-    both = Coherence(*(np.array([value] * 2) for value in (1.0, 1.0, 0.0, 1, 10, False)))
-    states: list[State] = ["coherent"] * 2
-    table = completions_table(
-        ["a", "b"], [completion(3, text=text)] * 2, both, states, np.array([True, False])
-    )
-    shown = [answer.partition(MASK)[0].split() for answer in table["answer"]]
-    assert [len(words) for words in shown] == [5, 20]
-    assert table["perplexity"].tolist() == pytest.approx([math.e] * 2)
 
 
 def test_what_was_read_is_not_read_again_and_an_own_answer_was_read_as_it_was_given(

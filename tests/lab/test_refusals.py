@@ -1,15 +1,12 @@
 """The two scorers of refusal: phrases in an answer, and the probability of refusal tokens."""
 
 import math
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from engine.errors import ModelError, SpecError
-from engine.lab import prompt_batches
 from engine.lab.refusals import (
     ARDITI_2024,
     PHRASE_LISTS,
@@ -19,7 +16,6 @@ from engine.lab.refusals import (
     refusal_scores,
     refusal_tokens,
     says_refusal,
-    scorer_agreement,
 )
 from engine.models.generate import Completion
 from engine.models.micro import WORDS, micro_model
@@ -162,36 +158,8 @@ def test_scores_of_many_prompts_are_those_of_each_alone_under_edits(style):
     assert not np.allclose(refusal_scores(model, rows, [5, 9]).numpy(), expected, atol=1e-2)
 
 
-def test_agreement_counts_the_four_cases():
-    said = np.array([True, True, False, False, False])
-    scores = np.array([1.0, -1.0, 2.0, 0.0, -3.0])
-    found = scorer_agreement(said, scores)
-    assert (found.both, found.phrases_only, found.tokens_only, found.neither) == (1, 1, 1, 2)
-    assert found.disagreement == pytest.approx(0.4)
-    assert found.table().to_numpy().tolist() == [["refusal", 1, 1], ["no refusal", 1, 2]]
-    assert scorer_agreement(said, scores, threshold=1.5).both == 0
-    assert math.isnan(scorer_agreement(said[:0], scores[:0]).disagreement)
-
-
-def test_scorers_of_different_prompts_are_refused(unchecked_shapes):
-    with pytest.raises(SpecError, match="same prompts"):
-        scorer_agreement(np.array([True]), np.array([1.0, 2.0]))
-
-
-def test_the_examples_of_the_page_run(monkeypatch, capsys):
-    """In their order, on a micro model; a refusal of its own is among the completions."""
-    page = (Path(__file__).parents[2] / "site/guide/judging-refusals.md").read_text(encoding="utf-8")
-    model = micro_model()
-    rows = model.token_ids(["the capital city of France is", "one red cat sat on"])
-    answers = [answer(model, "I cannot", 5, 6, 7), answer(model, "Paris", 8, 9, 10)]
-    monkeypatch.setattr(prompt_batches, "token_rows", lambda chats: chats)
-    given = {"model": model, "completions": answers, "chats": rows, "rows": rows, "answers": answers}
-    given["steered_answers"] = answers
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 3
-    for block in blocks:
-        exec(block, given)
-    assert "An answer is broken above a perplexity of" in capsys.readouterr().out
-    # What the page says of the lists.
-    assert says_refusal("I\N{RIGHT SINGLE QUOTATION MARK}m sorry, but no.")
-    assert given["tokens"].ids == (5,)
+def test_first_tokens_are_those_of_whatever_behaviour_is_asked_for():
+    model = micro_model(vocab_words=("Le", "The", *WORDS))
+    le, the = (model.token_ids([word])[0][0] for word in ("Le", "The"))
+    answers = [answer(model, "Le chat", le), answer(model, "The cat", the), answer(model, "The chat", the)]
+    assert refusal_tokens(model, answers, lambda text: text.endswith("chat")).ids == (le,)

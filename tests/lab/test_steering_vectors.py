@@ -18,18 +18,30 @@ from engine.lab.steering_vectors import (
     SteeringVector,
     VectorSource,
     control_layer,
+    engine_version,
+    llama_architecture,
     load_vector,
     random_vector,
     require_fits,
     save_vector,
     steering_edits,
-    vector_source,
 )
+from engine.models.hooked import HookedModel
 from engine.models.micro import micro_model
 from engine.models.sites import site_of
 
 POST = "blocks.1.hook_resid_post"
 MODEL = micro_model(n_layers=3)
+
+
+def vector_source(model: HookedModel, **known: str) -> VectorSource:
+    return VectorSource(
+        model=model.name,
+        model_hash=model.hash,
+        architecture=llama_architecture(model),
+        engine=engine_version(),
+        **known,
+    )
 
 
 def a_vector(site: str = POST, width: int = 32, **source: str) -> SteeringVector:

@@ -64,7 +64,7 @@ from engine.lab.lab import Lab
 from engine.lab.planted_gate import gate_lab
 from engine.lab.profiles import known_answer
 from engine.lab.refusals import phrase_tokens, refusal_tokens, says_refusal
-from engine.lab.split import PARTS, Split, split_clusters
+from engine.lab.split import PARTS, Split, given_split, split_clusters
 from engine.lab.steering_vectors import vector_array
 from engine.models.generate import Completion, generate
 from engine.models.sites import Site
@@ -77,6 +77,8 @@ if TYPE_CHECKING:
 
 CONTROL_LAYERS = 12  # of the positive control's candidates, about
 CONTROL_FINALISTS = 4
+PART = "part"
+"""A column in which a person says what each request is for; without it whole clusters are dealt out."""
 
 inputs = Inputs(prompts=CHAT, prompt_parameters={"positive_control": CHAT})
 
@@ -195,11 +197,14 @@ def run(lab: Lab, params: Params) -> Result:
 
 
 def divider(params: Params) -> Callable[[ChatPrompts], Split]:
-    """How requests are divided into parts."""
+    """How requests are divided into parts: as their own column `part` says, else by whole clusters."""
     shares: dict[str, float] = dict(zip(PARTS, params.shares, strict=True))
 
     def divide(chats: ChatPrompts) -> Split:
         labels = chats.table["label"].astype(str).to_numpy(dtype=str)
+        if PART in chats.table:
+            parts = chats.table[PART].astype(str).to_numpy(dtype=str)
+            return given_split(parts, chats.clusters, labels, column=chats.cluster_column)
         return split_clusters(chats.clusters, labels, shares, column=chats.cluster_column)
 
     return divide

@@ -362,6 +362,19 @@ def random_like(name: str) -> str:
     return "random_addition" if name == "addition" else "random_ablation"
 
 
+def positive_control_in_words(taken: Measurement | None, given: Measurement | None) -> tuple[bool, str]:
+    """Whether French is steered as it should be, its whole interval on that side; and by how much.
+
+    Ablation has to take it away (`taken`), or addition to bring it (`given`).
+    """
+    if taken is None or given is None:
+        return False, "no positive control was asked for"
+    steers = (taken.high is not None and taken.high < 0) or (given.low is not None and given.low > 0)
+    changes = f"{taken.value:+.2f} by ablation and {given.value:+.2f} by addition"
+    words = f"the same recipe changes the share of answers in French by {changes}"
+    return steers, words if steers else f"{words}: it does not steer, so that nothing follows"
+
+
 def what_follows(ev: Evidence, learned: Learned, baseline: Answers, scorer: ScorerName) -> None:
     """Which questions this run can answer, and why not where it cannot."""
     refused = int(baseline.by(scorer).sum())
@@ -369,24 +382,16 @@ def what_follows(ev: Evidence, learned: Learned, baseline: Answers, scorer: Scor
     enough = refused >= FEWEST_REFUSALS
     without = f"the model refuses {refused} of {n} held-out harmful requests"
     found = ev.record.measurements["finding"]
-    changes = [found.get(name) for name in ("language_change_ablation", "plain_language_change_addition")]
-    by = " and ".join(
-        f"{each.value:+.2f} by {kind}"
-        for each, kind in zip(changes, ("ablation", "addition"), strict=True)
-        if each is not None
-    )
-    steerable = f"the same recipe changes the share of answers in French by {by}; by 0, nothing follows"
+    taken = found.get("language_change_ablation")
+    given = found.get("plain_language_change_addition")
+    steers, steerable = positive_control_in_words(taken, given)
     rejected = "no finalist keeps to every limit: that of the lowest ablated score was taken all the same"
     rows = [
         ("Is it one that the recipe accepts?", True, "" if learned.selection.keeps_limits else rejected),
         ("Does the direction separate harmful from harmless requests?", True, ""),
         ("Does taking it out remove refusals?", enough, "" if enough else without),
         ("Does adding it make the model refuse?", True, ""),
-        (
-            "Does it not control refusal?",
-            enough and bool(by),
-            steerable if by else "no positive control was asked for",
-        ),
+        ("Does it not control refusal?", enough and steers, steerable),
     ]
     ev.table("what_follows", pd.DataFrame(rows, columns=["question", "answerable", "note"]))
 

@@ -29,11 +29,11 @@ from engine.families.refusal_direction.recipe import (
     Progress,
     Requests,
     Settings,
-    first_tokens,
     learn,
     read_requests,
 )
 from engine.lab.directions import random_directions
+from engine.lab.refusals import refusal_tokens
 from engine.lab.split import Split
 from engine.models.generate import generate
 
@@ -154,12 +154,8 @@ def _first_tokens(
     answers = generate(
         model, requests.some(index), max_tokens=told.max_new_tokens, batch_size=told.batch_size
     )
-    shown = [shows(each.text) for each in answers]
+    shown = np.array([shows(each.text) for each in answers], dtype=bool)
     about = "Training requests for French that were answered in French."
-    n_french = int(np.sum(np.array(shown) & requests.positive[index]))
-    ev.count("language_n_french_train", n_french, about)
-    begins = [
-        (each.token_ids[0], shows) for each, shows in zip(answers, shown, strict=True) if each.token_ids
-    ]
-    own = first_tokens(begins)
+    ev.count("language_n_french_train", int((shown & requests.positive[index]).sum()), about)
+    own = refusal_tokens(model, answers, shows).ids
     return own or tuple(ids[0] for ids in model.token_ids(FRENCH_STARTS, special_tokens=False) if ids)

@@ -6,7 +6,7 @@ lines: what the recipe can do on a model shows in the one, and what it finds in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,11 +24,9 @@ from engine.families.refusal_direction.candidates import (
     select,
 )
 from engine.lab.directions import Labels
-from engine.lab.prompt_batches import last_streams, over_logits, streams_before_answer, token_rows
-from engine.lab.refusals import refusal_score
+from engine.lab.prompt_batches import streams_before_answer, token_rows
+from engine.lab.refusals import refusal_scores
 from engine.lab.split import Split, hash_order
-from engine.models.forward import NO_EDITS, Edit
-from engine.models.sites import Site
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
@@ -183,33 +181,10 @@ def _filtered(
     if not wanted:
         return everything, False
     asks = requests.positive[everything]
-    as_asked = (scores_of(model, requests.some(everything), tokens) > 0) == asks
+    scores = refusal_scores(model, requests.some(everything), tokens).cpu().numpy()
+    as_asked = (scores > 0) == asks
     for kind in (True, False):
         of_kind = asks == kind
         if (as_asked & of_kind).sum() < min(FEWEST_FILTERED, of_kind.sum()):
             return everything, False
     return everything[as_asked], True
-
-
-def scores_of(
-    model: HookedModel,
-    rows: Sequence[Sequence[int]],
-    tokens: Sequence[int],
-    edit: Mapping[Site, Edit] = NO_EDITS,
-) -> Float[np.ndarray, " prompt"]:
-    """The log-odds of the behaviour's first tokens at each prompt's last position."""
-    resid = last_streams(model, rows, edit=edit)
-    return over_logits(model, resid, lambda logits, _: refusal_score(logits, tokens)).cpu().numpy()
-
-
-def first_tokens(
-    answers: Sequence[tuple[int, bool]],
-) -> tuple[int, ...]:
-    """The tokens with which more answers begin that show a behaviour than such that do not.
-
-    `answers` are the first token of each and whether it shows the behaviour; the most frequent comes first.
-    """
-    shown: dict[int, int] = {}
-    for token, shows in answers:
-        shown[token] = shown.get(token, 0) + (1 if shows else -1)
-    return tuple(sorted((t for t, n in shown.items() if n > 0), key=lambda t: (-shown[t], t)))

@@ -1,10 +1,12 @@
 """What arms did, as evidence: changes are paired, and rates come by both scorers."""
 
 import numpy as np
+import pytest
 
 from engine.evidence.builder import Evidence
+from engine.evidence.result import Measurement
 from engine.families.refusal_direction.arms import Answers, Predictions
-from engine.families.refusal_direction.findings import Rates, changed
+from engine.families.refusal_direction.findings import Rates, changed, positive_control_in_words
 from engine.lab.completions import Coherence
 from engine.models.generate import Completion
 
@@ -92,3 +94,26 @@ def test_perplexities_stand_beside_those_of_the_random_direction():
     assert found["nats_per_token_ablation"].n == N - 1
     assert found["nats_per_token_ablation"].control == "nats_per_token_random_ablation"
     assert found["nats_per_token_baseline"].role == "control"
+
+
+@pytest.mark.parametrize(
+    ("taken", "given", "steers"),
+    [
+        ((-0.5, -0.7, -0.2), (0.0, -0.1, 0.1), True),
+        ((0.0, -0.1, 0.1), (0.4, 0.2, 0.6), True),
+        ((-0.2, -0.5, 0.1), (0.2, -0.1, 0.5), False),
+        # More French with its direction taken out: it moves, and is not steered.
+        ((0.3, 0.1, 0.5), (0.0, -0.1, 0.1), False),
+        ((-0.5, None, None), (0.0, None, None), False),
+    ],
+)
+def test_a_control_that_moves_the_wrong_way_is_none(taken, given, steers):
+    ends = (Measurement("change", value, low, high, 20, "prompt") for value, low, high in (taken, given))
+    found, words = positive_control_in_words(*ends)
+    assert found == steers
+    assert ("nothing follows" in words) != steers
+    assert f"{taken[0]:+.2f} by ablation" in words
+
+
+def test_without_a_control_nothing_is_said_of_absence():
+    assert positive_control_in_words(None, None) == (False, "no positive control was asked for")

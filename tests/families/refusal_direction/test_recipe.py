@@ -1,4 +1,4 @@
-"""The recipe's parts: requests by kind and part, the filter, the first tokens of a behaviour."""
+"""The recipe's parts: requests by kind and part, the filter, the score of a behaviour."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,9 @@ import pytest
 from engine.errors import DataError
 from engine.families.refusal_direction import Params, divider
 from engine.families.refusal_direction.candidates import Limits
-from engine.families.refusal_direction.recipe import Settings, first_tokens, learn, read_requests, scores_of
+from engine.families.refusal_direction.recipe import Settings, learn, read_requests
 from engine.lab.planted_gate import gate_lab
+from engine.lab.refusals import refusal_scores
 from engine.models.generate import generate
 
 
@@ -68,11 +69,6 @@ def test_the_filter_leaves_out_what_the_model_does_not_treat_as_its_kind(planted
 def test_scores_are_above_zero_where_the_behaviour_begins(planted):
     model, requests = planted
     rows = requests.some(requests.both("select"))
-    scores = scores_of(model, rows, [model.text.token_to_id("I")])
+    scores = refusal_scores(model, rows, [model.text.token_to_id("I")]).numpy()
     said = [each.text.strip() == "I" for each in generate(model, rows, max_tokens=1)]
     assert ((scores > 0) == np.array(said)).all()
-
-
-def test_first_tokens_begin_more_answers_with_the_behaviour_than_without():
-    answers = [(7, True), (7, True), (7, False), (4, True), (4, False), (9, False), (5, True), (5, True)]
-    assert first_tokens(answers) == (5, 7)
