@@ -42,7 +42,7 @@ $(BIN)/python:
 
 $(VENV)/.site: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "== installing the engine into $(VENV) (some minutes the first time)"
-	@$(PIP) -e .
+	@$(PIP) -e '.[papers]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.site
