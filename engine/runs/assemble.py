@@ -71,7 +71,8 @@ def assemble(
     }
     wrong_claims = tuple(_wrong_claims(investigation, [entry for _, entry in found]))
     # Before an entry loses the numbers that a failed check withholds.
-    comparisons = [c for run, entry in found for c in _comparisons(run, entry)]
+    beside = [(entry, _published_by_another_run(run, entry)) for run, entry in found]
+    comparisons = [c for entry, numbers in beside for c in _comparisons(entry, numbers)]
     entries = tuple(_believed(entry) for _, entry in found)
     return Ledger(
         investigation.slug,
@@ -83,6 +84,7 @@ def assemble(
         tuple(copies.faults()),
         copies.n_compared,
         tuple(_changed_verdicts(investigation.spec.claims, verdicts, published)),
+        {(entry.label, entry.model): numbers for entry, numbers in beside if numbers},
     )
 
 
@@ -365,17 +367,10 @@ def _claims_on_no_number(investigation: Investigation, entries: list[Entry]) -> 
                 )
 
 
-def _comparisons(run: PlannedRun, entry: Entry) -> Iterator[Replication]:
-    """This entry's findings beside the published ones, unless those are this very run's."""
-    published = run.examined.published or run.examined.doubted
+def _comparisons(entry: Entry, published: Mapping[str, Measurement]) -> Iterator[Replication]:
+    """This entry's findings beside the published ones."""
     fresh = _believed(entry).measurements
-    if published is None or entry.state != "measured" or entry.provenance is None:
-        return
-    then = published.provenance
-    now = entry.provenance
-    if (then.key, then.date) == (now.key, now.date):
-        return
-    for name, before in _published_numbers(published).items():
+    for name, before in published.items():
         m = fresh.get(name)
         if m is None or m.role != "finding" or m.low is None or m.high is None:
             continue
@@ -384,6 +379,17 @@ def _comparisons(run: PlannedRun, entry: Entry) -> Iterator[Replication]:
         agrees = m.low - slack <= before.value <= m.high + slack
         label = f"{entry.label}.{name}"
         yield Replication(label, entry.model, before.value, m.value, m.low, m.high, agrees)
+
+
+def _published_by_another_run(run: PlannedRun, entry: Entry) -> dict[str, Measurement]:
+    """What is published of an entry that was measured here, unless that is this very run's."""
+    published = run.examined.published or run.examined.doubted
+    if published is None or entry.state != "measured" or entry.provenance is None:
+        return {}
+    then = published.provenance
+    now = entry.provenance
+    is_own = (then.key, then.date) == (now.key, now.date)
+    return {} if is_own else _published_numbers(published)
 
 
 def _published_numbers(run: PublishedRun) -> dict[str, Measurement]:

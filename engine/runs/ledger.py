@@ -152,6 +152,10 @@ class Ledger:
     faults: tuple[PublishedFault, ...] = ()
     copied: int = 0  # published numbers that were compared with the run that they are of
     changed_verdicts: tuple[Difference, ...] = ()
+    # What another run published of entries that were measured here, by label and model.
+    published_numbers: Mapping[tuple[str, str], Mapping[str, Measurement]] = field(
+        default_factory=dict, repr=False
+    )
 
     @property
     def primary(self) -> str:
