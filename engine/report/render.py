@@ -87,16 +87,18 @@ def render(
     path: Path | str,
     *,
     target: Literal["site", "text"] = "site",
+    printer: Printer | None = None,
     citations: Mapping[str, Reference] | None = None,
+    cite: bool = True,
 ) -> RenderedReport:
-    """Print what the ledgers know into a template.
+    """Print what the ledgers know into a template, for a target or by a printer of the caller's own.
 
     A ledger alone, or a library with a slug of its own, prints the report of that investigation, which may
     name numbers of the others; a library without one prints a publication, which has no headline, cards or
     claims of its own.
 
     `path` is the template's own, for messages, for the spec.yaml and, unless `citations` are given, the
-    references.bib beside it.
+    references.bib beside it. Without `cite`, citations stay as they are written, for a later program to read.
     `concerns` holds broken and undecided sentences and all that `lint` finds. Raises TemplateError with
     file:line and nearest names for whatever the template, the headline or a card names that is not there,
     ClaimError for what a claim does.
@@ -106,8 +108,9 @@ def render(
     library = named_by(ledgers, text)
     own = _own(library)
     references = references_beside(path) if citations is None else citations
-    printer = SitePrinter() if target == "site" else TextPrinter()
-    page = _Page(library, path, printer, references)
+    if printer is None:
+        printer = SitePrinter() if target == "site" else TextPrinter()
+    page = _Page(library, path, printer, references, cites=cite)
     if own and (wrong := wrong_in_spec(own, path)):
         raise wrong[0]
     body = page.print(text, str(path))
@@ -227,6 +230,7 @@ class _Page:
     path: Path
     printer: Printer
     known_references: Mapping[str, Reference]
+    cites: bool = True  # else citations stay as they are written
     charts: dict[str, Chart] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     concerns: list[Concern] = field(default_factory=list)
@@ -264,7 +268,8 @@ class _Page:
         # Before anything is rendered: a name in a branch that is not taken today may be taken tomorrow.
         if wrong := self.wrong_names(text, where):
             raise wrong[0]
-        body = rendered(_with_citations(text, where), where, context, self.finalize)
+        text = _with_citations(text, where) if self.cites else text
+        body = rendered(text, where, context, self.finalize)
         return self._with_references(body)
 
     def wrong_names(self, text: str, where: str) -> list[EngineError]:

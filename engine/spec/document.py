@@ -128,13 +128,21 @@ def read_document(path: Path) -> Document:
     text = _read_text(path)
     if path.suffix == ".json":
         text = text.replace("\t", " ")  # JSON indents with them; inside its strings they are not allowed
-    root = _compose(text, str(path))
-    if root is None:
+    document = document_in(text, str(path))
+    if document is None:
         expected = "title, question, models, experiments"
         raise SpecError("the file is empty", where=f"{path}:1:1", expected=expected)
-    builder = _Builder(str(path))
+    return document
+
+
+def document_in(text: str, file: str) -> Document | None:
+    """The data of a YAML text that stands in a file; None where nothing is in it. SpecError as above."""
+    root = _compose(text, file)
+    if root is None:
+        return None
+    builder = _Builder(file)
     value = builder.build(root, (), root.start_mark)
-    return Document(str(path), value, builder.values, builder.keys)
+    return Document(file, value, builder.values, builder.keys)
 
 
 def document_of(value: Any, name: str) -> Document:
