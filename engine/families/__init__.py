@@ -2,7 +2,8 @@
 
 A family module has
 
-- a docstring: the method in numbered steps, its source, what each number means,
+- a docstring: the method in numbered steps, its source, what each number means; at its end under `Pitfalls:`
+  how the method misleads, each with its source,
 - `inputs`, what it reads (engine/spec/inputs.py),
 - `class Params(FamilyParams)` with a docstring under each field,
 - `run(lab, params) -> Result` and `calibrate() -> list[Calibration]`.
@@ -28,6 +29,8 @@ from engine.errors import ResultError, SpecError, nearest
 from engine.spec.inputs import Inputs
 
 FOLDER = Path(__file__).parent
+PITFALLS = "\n\nPitfalls:\n"
+"""What the pitfalls of a family stand under, at the end of its docstring."""
 LIGHT = (
     "__future__",
     "enum",
@@ -52,6 +55,17 @@ class Declaration:
     def about(self) -> str:
         """The first line of the docstring: what the family measures."""
         return self.docstring.partition("\n")[0]
+
+    @property
+    def method(self) -> str:
+        """The docstring without its first line and without the pitfalls: steps, sources, units, controls."""
+        _, _, rest = self.docstring.partition("\n")
+        return rest.partition(PITFALLS)[0].strip()
+
+    @property
+    def pitfalls(self) -> str:
+        """How the method misleads, with sources, as a Markdown list; empty where the docstring has none."""
+        return self.docstring.partition(PITFALLS)[2].strip()
 
 
 @cache

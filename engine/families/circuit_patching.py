@@ -21,6 +21,17 @@ corruption); Nanda 2023 (attribution patching). Unit of sampling: the prompt. Co
 patched from another fact of equal length (about one half where a place holds all of the subject: the wrong
 answer goes and the right one does not come), of another relation where one is equally long; and a random
 place, as the mean over all of them.
+
+Pitfalls:
+
+- What is found depends on how the fact is taken away and on the metric: noise and interchange, probability
+  and logit difference name other places (Zhang and Nanda 2024, sections 3 and 4).
+- A part that is knocked out may be made up for by later ones, so that a small effect does not say that the
+  part does nothing (McGrath et al. 2023, "The Hydra Effect"; Wang et al. 2023, backup name movers).
+- Denoising finds what suffices and noising what is needed; neither list stands for the other (Heimersheim and
+  Nanda 2024, "How to Use and Interpret Activation Patching").
+- Attribution patching is a first-order estimate and misses parts where attention is saturated (Kramár et al.
+  2024, "AtP*").
 """
 
 from __future__ import annotations

@@ -11,6 +11,13 @@ Latents of one dictionary are no independent samples of what training finds: ano
 dictionary (investigation sae-seed-stability). So an interval over latents says what this dictionary is like,
 and only one over seeds says what such dictionaries are like. Unit of sampling: the seed. Controls: those of
 the crosscoders (`shuffled_...`, `random_...`, `pca_...`), over the same seeds.
+
+Pitfalls:
+
+- A handful of seeds has few different resamples, so that the ends of an interval are rough (Davison and
+  Hinkley 1997, chapter 2).
+- Seeds share model, text and settings: their spread leaves out what other text or settings would change
+  (Bouthillier et al. 2021, "Accounting for Variance in Machine Learning Benchmarks").
 """
 
 from __future__ import annotations

@@ -17,6 +17,15 @@ Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits";
 head). Unit of sampling: the prompt. Direct effects only: what a part does through later parts is not
 counted. Controls: the same parts towards another prompt's answer of the same relation, and any part, as the
 mean over all of them.
+
+Pitfalls:
+
+- Later parts may erase what an earlier one wrote; the direct terms of both are then large and say little (Dao
+  et al. 2023, "An Adversarial Example for Direct Logit Attribution").
+- The direct effect is not the total one: parts with small direct effects may matter by way of others, and
+  ablating a part changes what later ones write (McGrath et al. 2023, "The Hydra Effect").
+- The final norm's scale is held as it was, though it depends on every part (Elhage et al. 2021, who leave
+  layer norm out).
 """
 
 from __future__ import annotations

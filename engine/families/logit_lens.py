@@ -14,6 +14,15 @@ Source: nostalgebraist 2020, "interpreting GPT: the logit lens". Unit of samplin
 count blocks; depths are fractions of all blocks. Control: the answer of another prompt of the same
 relation, through the same blocks; it shows how much of a rise belongs to the kind of answer rather than
 to the fact.
+
+Pitfalls:
+
+- Early layers need not write in the basis of the unembedding; in some models the plain lens reads nonsense
+  there, and it is biased towards some tokens (Belrose et al. 2023, sections 1 and 2).
+- That an answer can be read off a layer does not say that the model uses it there (Belinkov 2022, "Probing
+  Classifiers", on what a probe shows).
+- A rise of the answer is in part a rise of all answers of its kind; it has to be read against another answer
+  of the same kind (Geva et al. 2023, on attributes of the subject).
 """
 
 from __future__ import annotations

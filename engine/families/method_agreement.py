@@ -12,6 +12,15 @@
 Source: rank correlation, Spearman 1904; the methods' own sources stand with them. Unit of sampling: the
 prompt. Correlations run from -1 to 1. Control: the same with one side's layers (or parts) in random
 order, drawn anew for each prompt, which gives what chance would.
+
+Pitfalls:
+
+- Agreement is not correctness, and methods that measure different effects may differ and both be right: the
+  direct and the ablated effect of a part do (McGrath et al. 2023, "The Hydra Effect").
+- A rank correlation counts parts that do nothing as much as those that do all; the overlap at the top is
+  another question (Webber et al. 2010, "A Similarity Measure for Indefinite Rankings").
+- How much explanations agree depends on the measure of agreement (Krishna et al. 2022, "The Disagreement
+  Problem in Explainable Machine Learning").
 """
 
 from __future__ import annotations

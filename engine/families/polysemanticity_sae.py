@@ -16,6 +16,17 @@
 Sources: Gao et al. 2024 (Top-K, AuxK); Bussmann et al. 2024 (BatchTopK); Karvonen et al. 2025, SAEBench
 (ce_loss_score). Unit of sampling: the held-out context, or the latent. Controls, on the same contexts: a
 dictionary of random directions with the same k (`random_`), and the first k principal components (`pca_`).
+
+Pitfalls:
+
+- Explained variance and sparsity do not tell how useful or readable a dictionary is (Karvonen et al. 2025,
+  SAEBench).
+- What a dictionary leaves out is no random noise: spliced in, it costs the model more than an error of the
+  same size at random (Gurnee 2024, "SAE reconstruction errors are (empirically) pathological").
+- Latents die during training, and a share of dead ones makes a dictionary narrower than it says (Gao et al.
+  2024, section 2.4).
+- Readable features alone prove little: dictionaries of models with random weights have them too (Heap et al.
+  2025, "Sparse Autoencoders Can Interpret Randomly Initialized Transformers").
 """
 
 from __future__ import annotations

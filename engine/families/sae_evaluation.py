@@ -19,6 +19,15 @@ match is that of sae_stability. Unit of sampling: the held-out context, or the l
 contexts: a dictionary of random directions (`random_`) and principal components (`pca_`), each with the k of
 a Top-K or, for architectures without one, with as many latents as this dictionary has active on a token of
 the other contexts; for step 6 as many random directions as both have live latents (`chance_`).
+
+Pitfalls:
+
+- A few activations, often those of the first token, are so large that explained variance is of them alone
+  (Sun et al. 2024, "Massive Activations in Large Language Models").
+- A score of loss between zero ablation and the unchanged model crowds near 1, since zero ablation is very bad
+  (Gao et al. 2024, section 4.1).
+- Latents with close directions need not fire on the same tokens: decoder and encoder may match different
+  counterparts (Paulo and Belrose 2025).
 """
 
 from __future__ import annotations

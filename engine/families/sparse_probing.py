@@ -18,6 +18,15 @@ Sources: Gurnee et al. 2023, "Finding Neurons in a Haystack" (probes of k neuron
 sampling: the text, in clusters by topic; the AUC's interval is that of DeLong et al. 1988, over texts and
 over clusters. That a probe reads a concept does not say that the model uses it. Controls: k coordinates at
 random (`random_`) and training labels permuted within clusters (`shuffled_`), means of `control_draws` draws.
+
+Pitfalls:
+
+- A probe may learn the task itself in place of reading it; labels at random show how much (Hewitt and Liang
+  2019, "Designing and Interpreting Probes with Control Tasks").
+- That a concept can be read does not say that the model uses it (Belinkov 2022, "Probing Classifiers").
+- A probe for truth may follow whatever goes together with truth in its training topics, and fail on others
+  (Levinstein and Herrmann 2023, "Still No Lie Detector for Language Models").
+- Latents look better than they are beside a weak baseline (Kantamneni et al. 2025).
 """
 
 from __future__ import annotations

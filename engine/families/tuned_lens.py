@@ -14,6 +14,15 @@ Source: Belrose et al. 2023, "Eliciting Latent Predictions from Transformers wit
 least squares as in Din et al. 2023. Units of sampling: the prompt, and the held-out document. Layers count
 blocks; depths are fractions of all blocks. Control: the plain lens on the same prompts and positions; for the
 fit itself the lens that reads nothing.
+
+Pitfalls:
+
+- A fitted lens may compute what the layer does not yet say; what it reads is what can be predicted linearly,
+  and no step of the model (Belrose et al. 2023, section 4, on causal fidelity).
+- Least squares match activations and not the output distribution, which the tuned lens proper is fitted to
+  (Din et al. 2023; Belrose et al. 2023, section 3).
+- The lens is fitted on running text and read on prompts that are built; what they have and the text has not
+  is not in it (Hewitt and Liang 2019, on what a probe is trained for).
 """
 
 from __future__ import annotations

@@ -79,8 +79,9 @@ def family_pages(families: Mapping[str, Declaration]) -> dict[str, str]:
     pages: dict[str, str] = {}
     rows = [row("family", "what it measures"), row("---", "---")]
     for name, family in families.items():
-        _, _, method = family.docstring.partition("\n")
-        body = [plain(family.about), plain(method.strip())]
+        body = [plain(family.about), plain(family.method)]
+        if family.pitfalls:
+            body += ["## Pitfalls", plain(family.pitfalls)]
         body += ["## What it reads", _reads(family.inputs), "## Parameters", _keys(family.params)]
         pages[f"reference/families/{name}.md"] = page(name, "\n\n".join(body), about=family.about)
         rows.append(row(f"[{code(name)}]({name}.md)", plain(family.about)))

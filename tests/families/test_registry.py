@@ -1,5 +1,6 @@
 """Families are found by file name, and read without importing torch."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,17 @@ def test_every_family_keeps_the_contract():
         fields_read = (*read.site_parameters, *read.coder_parameters, *read.prompt_parameters)
         declared = {*fields_read, read.second_model} - {""}
         assert declared <= set(fields)
+
+
+@pytest.mark.parametrize("name", families.names())
+def test_every_family_tells_two_to_four_pitfalls_each_with_its_source(name):
+    declared = families.declaration(name)
+    pitfalls = [" ".join(item.split()) for item in re.split(r"(?m)^- ", declared.pitfalls) if item]
+    assert 2 <= len(pitfalls) <= 4
+    for pitfall in pitfalls:
+        # Who said it and when stands in brackets at the end.
+        assert re.search(r"\([^()]*(19|20)\d\d[^()]*(\([^()]*\)[^()]*)*\)\.$", pitfall), pitfall
+    assert "Pitfalls" not in declared.method and declared.method.startswith("1. ")
 
 
 def test_the_sites_of_a_crosscoder_are_declared_as_such():

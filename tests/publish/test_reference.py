@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -115,3 +116,14 @@ def test_calibrations_say_what_was_expected_and_seen() -> None:
     assert "| 1 within 0.1 | 0.4 | **failed** |" in page
     assert "| 0 within 1e-5 | 2e-06 | passed |" in page
     assert "No calibration has been run here yet." in calibrations_page({"logit_lens": []})
+
+
+def test_pitfalls_stand_under_a_heading_of_their_own_and_a_family_without_them_has_none() -> None:
+    known = made_up.families()
+    name = next(iter(known))
+    docstring = f"{known[name].docstring}\n\nPitfalls:\n\n- It misleads <often> (Author 2020).\n"
+    told = family_pages(known | {name: replace(known[name], docstring=docstring)})
+    page = markdown(told[f"reference/families/{name}.md"])
+    assert "<h2>Pitfalls</h2>\n<ul>\n<li>It misleads &lt;often&gt; (Author 2020).</li>" in page
+    assert "Pitfalls:" not in page
+    assert "Pitfalls" not in family_pages(known)[f"reference/families/{name}.md"]

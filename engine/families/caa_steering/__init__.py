@@ -21,6 +21,16 @@ way). Units of sampling: the contrast, and the document of text. Controls: rando
 length, of which the one with the largest mean effect is shown by itself; signs of the differences drawn anew
 for the agreement; the instruction as a prompt, which is known to work. That steering works is a claim about
 the prompts like these; that it fails on some is a finding of its own.
+
+Pitfalls:
+
+- A mean effect hides the inputs that are steered the wrong way, which may be many (Tan et al. 2024).
+- A vector may carry a bias of its contrasts, such as the place or the letter of an option, in place of the
+  concept (Tan et al. 2024, on steerability bias).
+- Steering has to be compared with a prompt that asks for the same, which often does better (Wu et al. 2025,
+  AxBench).
+- A larger coefficient also breaks text, so that an effect without its cost says little (Stickland et al.
+  2024, "Steering Without Side Effects").
 """
 
 from __future__ import annotations

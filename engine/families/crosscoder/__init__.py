@@ -23,6 +23,15 @@ seed (the family crosscoder_seeds does). Controls: `random_...`, a crosscoder of
 best scale; `pca_...`, as many principal components as latents are active; `shuffled_...`, one trained alike
 on sources that are shuffled against each other, where no token has a feature in both; with `coder`, the
 folder of an autoencoder of one source, `imported_explained_variance_N`: what it explains of that source, N.
+
+Pitfalls:
+
+- A latent may seem to belong to one source alone because the sparsity penalty shrank its other decoder, or
+  because the feature was given to two latents (Minder et al. 2025, complete shrinkage and latent decoupling).
+- A feature that two layers of one residual stream share may only have persisted: nothing need have been
+  computed in between (Lindsey et al. 2024, on cross-layer features).
+- Another seed gives another dictionary, so that shares of latents speak of this one (Paulo and Belrose 2025,
+  for autoencoders).
 """
 
 from __future__ import annotations

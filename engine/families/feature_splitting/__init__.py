@@ -15,6 +15,15 @@ Sources: Bricken et al. 2023, "Towards Monosemanticity" (splitting); Chanin et a
 of the narrower dictionary, or of the wider one where it says so. Controls: a wider dictionary of random
 directions with the same k (`random_`), and the wider one's own directions with firing dealt out anew among
 its latents (`permuted_`).
+
+Pitfalls:
+
+- A parent without one child to cover it may be absorbed: its children fire in its place on some tokens
+  (Chanin et al. 2024).
+- Wider dictionaries also have features that the narrow one lacks altogether; a tree of splits is not all
+  there is (Leask et al. 2025, "Sparse Autoencoders Do Not Find Canonical Units of Analysis").
+- Sparsity itself rewards splitting, so that children need not be units of the model (Bussmann et al. 2025,
+  "Learning Multi-Level Features with Matryoshka Sparse Autoencoders").
 """
 
 from __future__ import annotations

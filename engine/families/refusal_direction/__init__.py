@@ -25,6 +25,17 @@
 Source: Arditi et al. 2024, "Refusal in Language Models Is Mediated by a Single Direction". Unit of sampling:
 the request, in clusters of its topic. That a direction separates (5) and that it controls (6) are different
 findings: neither implies the other.
+
+Pitfalls:
+
+- Phrases tell whether an answer sounds like a refusal, and not whether it helps (Souly et al. 2024, "A
+  StrongREJECT for Empty Jailbreaks").
+- A direction chosen on the requests that it is judged on looks better than it is (Kriegeskorte et al. 2009,
+  "Circular Analysis in Systems Neuroscience").
+- One direction that suffices need not be the only one: several independent ones may mediate refusal
+  (Wollschläger et al. 2025, "The Geometry of Refusal in Large Language Models").
+- A direction that separates requests need not be one that the model uses (Elazar et al. 2021, "Amnesic
+  Probing").
 """
 
 from __future__ import annotations

@@ -23,6 +23,14 @@ latents, then `encoder_` for encoder columns; without them, all latents and deco
 `chance_...`, random directions of the same shape, say what a best match among so many gives by itself;
 `permuted_...`, two copies of a seed's features with each coordinate permuted over the features, keep what
 all features have in common and nothing else; `random_pairing_cosine` pairs the real features at random.
+
+Pitfalls:
+
+- Agreement grows with training and falls with width, so that one number is not the stability of SAEs as such
+  (Paulo and Belrose 2025, on width; Song et al. 2025, on training).
+- Pairs of seeds share seeds and are no independent samples (Snijders and Borgatti 1999).
+- Two dictionaries with different directions may still span the same subspace, and one latent may be made of
+  several (Leask et al. 2025, "Sparse Autoencoders Do Not Find Canonical Units of Analysis").
 """
 
 from __future__ import annotations
