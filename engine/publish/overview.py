@@ -11,7 +11,7 @@ from engine.evidence.claims import parse
 from engine.evidence.printing import frequency_in_words, sample_in_words
 from engine.evidence.result import Measurement
 from engine.publish.markdown import page
-from engine.report.claim_sentences import css_class, verdict_of
+from engine.report.claim_sentences import css_class, hypothesis_of, verdict_of
 from engine.report.escape import for_site
 from engine.report.lint import Concern
 from engine.report.numbers import MARKERS, digits_of, interval_of, is_withheld
@@ -140,7 +140,7 @@ def _card_claim(ledger: Ledger, name: str) -> str:
     for id, claim in ledger.spec.claims.items():
         if name in parse(claim.holds).names:
             badge = _verdict(verdict_of(ledger, id, ledger.primary).verdict)
-            return _span("card-claim", f"{badge} {for_site(claim.says or id)}")
+            return _span("card-claim", f"Hypothesis: {for_site(hypothesis_of(claim))} {badge}")
     return ""
 
 

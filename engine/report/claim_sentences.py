@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from engine.evidence.plural import counted
-from engine.evidence.verdicts import Verdict, decided_family_wise
+from engine.evidence.verdicts import LEVEL, Verdict, decided_family_wise
 from engine.runs.ledger import Ledger
 from engine.spec.models import Claim
 
@@ -37,6 +38,20 @@ class ClaimSentence:
         return self.verdict.verdict == "undetermined" and self.asserted != "undetermined"
 
     @property
+    def hypothesis(self) -> str:
+        """What the claim supposes, in the words of its spec or else as its predicate; without a full stop."""
+        return hypothesis_of(self.claim)
+
+    @property
+    def says_the_hypothesis(self) -> bool:
+        """The sentence says what was supposed, and that came out: one verdict is on both."""
+        return self.asserted in ("supported", "found here") and not self.mark and not self._is_open
+
+    @property
+    def _is_open(self) -> bool:
+        return self.verdict.verdict in ("undetermined", "unmeasured")
+
+    @property
     def mark(self) -> str:
         """What a reader is told where text and evidence part; empty where they do not."""
         if self.is_broken:
@@ -56,9 +71,24 @@ def verdict_of(ledger: Ledger, claim: str, model: str) -> Verdict:
     )
 
 
+def hypothesis_of(claim: Claim) -> str:
+    """What a claim supposes, in the words of its spec or else as its predicate; without a full stop."""
+    return (claim.says or claim.holds).rstrip(". ")
+
+
+def decided_by_requirement(verdict: Verdict) -> bool:
+    """Whether the claim's own comparison came out, and what it requires or is valid by left it open."""
+    if verdict.verdict != "undetermined" or verdict.share is None:
+        return False
+    return not LEVEL < verdict.share < 1 - LEVEL
+
+
 def share_of(verdict: Verdict) -> str:
-    """`99.2 %` of replicates; rounding never reaches a bound that the share does not. Empty for none."""
-    if verdict.share is None:
+    """`99.2 %` of replicates; rounding never reaches a bound that the share does not.
+
+    Empty for none, and where a requirement decided: then no share of the claim itself says why.
+    """
+    if verdict.share is None or decided_by_requirement(verdict):
         return ""
     percent = 100 * verdict.share
     text = f"{percent:.1f}".removesuffix(".0")
@@ -102,6 +132,9 @@ def verdict_and_share(verdict: Verdict) -> str:
     return f"{verdict.verdict}, {share}" if share else verdict.verdict
 
 
-def sentence_in_words(cited: ClaimSentence, sentence: str) -> Markup:
-    """The sentence, and what was measured instead where it is broken or not decided."""
-    return Markup(f"{sentence} [{cited.mark}]" if cited.mark else sentence)
+def sentence_in_words(cited: ClaimSentence, sentence: str, escape: Callable[[object], Markup]) -> Markup:
+    """The sentence, and where it does not say what was supposed: that, with what was found of it."""
+    if cited.says_the_hypothesis:
+        return Markup(sentence)
+    outcome = cited.mark or cited.verdict.verdict
+    return Markup(f"{sentence} [") + escape(f"Hypothesis: {cited.hypothesis} ({outcome})") + Markup("]")

@@ -31,10 +31,11 @@ def where_it_holds(ledger: Ledger, printer: Printer) -> Markup:
     for id, claim in ledger.spec.claims.items():
         verdicts = [printer.verdict(verdict_of(ledger, id, model)) for model in models]
         rows.append([claim.says or id, claim.holds, *verdicts])
-    table = printer.grid(Grid(["Claim", "Holds where", *models], rows))
+    table = printer.grid(Grid(["Hypothesis", "Holds where", *models], rows))
     share = printer.paragraph(
         "Percentages: the share of bootstrap replicates in which the claim holds; of a claim of several "
-        "comparisons that of the one that decides, corrected for their number."
+        "comparisons that of the one that decides, corrected for their number. Where a requirement decided, "
+        "there is none, and the reason is given below."
     )
     families = [said for model in models if (said := family_in_words(ledger, model))]
     return _blocks([table, share if rows else "", printer.items(families), printer.items(_reasons(ledger))])

@@ -136,7 +136,7 @@ def command_of(entry: Entry, slug: str) -> str:
 def claim_facts(cited: ClaimSentence) -> LabelledFacts:
     """Predicate, requirements, and the verdict with its share on every model."""
     claim = cited.claim
-    facts = [("Claim", claim.says)] if claim.says else []
+    facts = [("Hypothesis", claim.says)] if claim.says else []
     facts.append(("Holds where", claim.holds))
     facts += [("Requires", required) for required in claim.requires]
     facts += [("Valid only if", condition) for condition in claim.valid_if]

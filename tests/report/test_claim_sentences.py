@@ -9,6 +9,7 @@ import pytest
 from engine.evidence.verdicts import Verdict
 from engine.report.claim_sentences import (
     ClaimSentence,
+    decided_by_requirement,
     family_in_words,
     sentence_in_words,
     share_of,
@@ -17,9 +18,10 @@ from engine.report.claim_sentences import (
     verdict_of,
     why,
 )
+from engine.report.escape import as_it_is
 from engine.spec.models import Claim
 
-CLAIM = Claim(holds="lens.final_rank < 20")
+CLAIM = Claim(holds="lens.final_rank < 20", says="The rank is low.")
 
 
 def cited(asserted: str, *verdicts: str) -> ClaimSentence:
@@ -67,7 +69,7 @@ def test_what_the_evidence_does_not_decide_is_told_and_is_not_broken(
     sentence = cited(asserted, measured)
     assert sentence.mark == mark
     assert sentence.is_undecided == mark.startswith("undetermined")
-    assert sentence_in_words(sentence, "It is so.") == (f"It is so. [{mark}]" if mark else "It is so.")
+    assert (f"({mark})" in sentence_in_words(sentence, "It is so.", as_it_is)) == bool(mark)
 
 
 def test_the_primary_model_decides() -> None:
@@ -101,10 +103,42 @@ def test_a_verdict_says_its_share_its_reason_and_whether_it_is_the_published_one
     assert verdict_and_share(here) == "undetermined, 60 %"
 
 
-def test_a_broken_sentence_says_what_was_measured_instead() -> None:
-    assert sentence_in_words(cited("supported", "supported"), "It falls.") == "It falls."
-    told = sentence_in_words(cited("supported", "contradicted"), "It falls.")
-    assert told == "It falls. [broken: the text says supported, measured contradicted]"
+@pytest.mark.parametrize(
+    ("asserted", "measured", "told"),
+    [
+        ("supported", "supported", "It falls."),
+        ("found here", "found here", "It falls."),
+        ("contradicted", "contradicted", "It falls. [Hypothesis: The rank is low (contradicted)]"),
+        ("undetermined", "undetermined", "It falls. [Hypothesis: The rank is low (undetermined)]"),
+        ("supported", "unmeasured", "It falls. [Hypothesis: The rank is low (unmeasured)]"),
+        (
+            "supported",
+            "contradicted",
+            "It falls. [Hypothesis: The rank is low "
+            "(broken: the text says supported, measured contradicted)]",
+        ),
+    ],
+)
+def test_a_verdict_stands_beside_its_hypothesis(asserted: str, measured: str, told: str) -> None:
+    sentence = cited(asserted, measured)
+    assert sentence_in_words(sentence, "It falls.", as_it_is) == told
+    assert sentence.says_the_hypothesis == (told == "It falls.")
+
+
+def test_without_words_of_its_own_a_hypothesis_is_its_predicate() -> None:
+    bare = replace(cited("contradicted", "contradicted"), claim=Claim(holds="lens.final_rank < 20"))
+    assert bare.hypothesis == "lens.final_rank < 20"
+
+
+@pytest.mark.parametrize(
+    ("share", "decided"), [(1.0, True), (0.976, True), (0.6, False), (0.0, True), (None, False)]
+)
+def test_where_a_requirement_decided_no_percentage_is_given(share: float | None, decided: bool) -> None:
+    verdict = Verdict("c", "undetermined", share, "requires a.b > 0, which is contradicted")
+    assert decided_by_requirement(verdict) == decided
+    assert ("%" in verdict_and_share(verdict)) == (share is not None and not decided)
+    assert ("%" in verdict_in_words(verdict)) == (share is not None and not decided)
+    assert not decided_by_requirement(Verdict("c", "supported", share))
 
 
 def test_a_claim_that_nobody_judged_is_unmeasured(ledger) -> None:

@@ -165,8 +165,9 @@ def test_sentences_show_their_verdict_and_broken_ones_are_problems(ledger) -> No
     assert said == [
         "It falls.",
         "",
-        "It knows. [broken: the text says supported, measured contradicted]",
-        "It does not.",
+        "It knows. [Hypothesis: The model knows most facts "
+        "(broken: the text says supported, measured contradicted)]",
+        "It does not. [Hypothesis: The model knows most facts (contradicted)]",
     ]
 
 
@@ -379,7 +380,9 @@ def test_a_sentence_that_the_evidence_does_not_decide_is_told_and_is_not_broken(
     assert "measured undetermined: holds in 60 %" in concern.message
     assert "data-broken" not in rendered.markdown
     assert ">undetermined: the text says supported</button>" in rendered.markdown
-    assert text(ledger, template).strip() == "It knows. [undetermined: the text says supported]"
+    assert text(ledger, template).strip() == (
+        "It knows. [Hypothesis: The model knows most facts (undetermined: the text says supported)]"
+    )
     said = render(ledger, template.replace(" %}It", ', "undetermined" %}It'), PATH)
     assert not [c for c in said.concerns if "sentence" in c.kind]
     assert ">undetermined</button>" in said.markdown

@@ -8,6 +8,7 @@ the prose and of the search index, so that a number shown ten times carries its 
 Classes, for the theme:
   button.mech-number[data-state=measured|published|unmeasured|withheld]   .mech-published-mark
   span.mech-claim[data-claim][data-verdict][data-asserted][data-broken]
+    > span.mech-sentence, span.mech-hypothesis
   button.mech-verdict.mech-{supported,contradicted,undetermined,unmeasured,found-here,not-found-here}
   div.mech-popovers > div.mech-popover[popover] > p.mech-popover-title, dl.mech-facts, button.mech-close
   span|div.mech-copyable > code|pre and button.mech-copy[hidden], which a script may reveal
@@ -63,18 +64,25 @@ class SitePrinter:
         return _dialog(id, number.name, about, facts, command_of(number.entry, number.ledger.slug))
 
     def claim(self, cited: ClaimSentence, sentence: str) -> Markup:
-        """The sentence, with the measured verdict on it in words."""
+        """The sentence, the hypothesis that it rests on, where it says another, and the verdict on that."""
         target = self._popover(
             ("c", cited.id), lambda id: _dialog(id, f"Claim {cited.id}", "", claim_facts(cited))
         )
         verdict = cited.verdict.verdict
         broken = ' data-broken="true"' if cited.is_broken else ""
         words = cited.mark or verdict
+        button = (
+            f'<button type="button" class="mech-verdict {css_class(verdict)}" popovertarget="{target}" '
+            f'aria-haspopup="dialog">{words}</button>'
+        )
+        # Else the true sentence "it is the heads" would stand beside the verdict on "it is the MLPs".
+        if not cited.says_the_hypothesis:
+            supposed = f"Hypothesis: {for_site(cited.hypothesis)}"
+            button = f'<span class="mech-hypothesis">{supposed} {button}</span>'
         return Markup(
             f'<span class="mech-claim" data-claim="{for_site(cited.id)}" data-verdict="{verdict}" '
-            f'data-asserted="{cited.asserted}"{broken}>{sentence} '
-            f'<button type="button" class="mech-verdict {css_class(verdict)}" popovertarget="{target}" '
-            f'aria-haspopup="dialog">{words}</button></span>'
+            f'data-asserted="{cited.asserted}"{broken}><span class="mech-sentence">{sentence}</span> '
+            f"{button}</span>"
         )
 
     def verdict(self, verdict: Verdict) -> Markup:

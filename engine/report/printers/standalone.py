@@ -41,7 +41,7 @@ class StandalonePrinter:
         return number_in_words(number, for_site)
 
     def claim(self, cited: ClaimSentence, sentence: str) -> Markup:
-        return sentence_in_words(cited, sentence)
+        return sentence_in_words(cited, sentence, for_site)
 
     def verdict(self, verdict: Verdict) -> Markup:
         return for_site(verdict_and_share(verdict))

@@ -29,7 +29,7 @@ class TextPrinter:
         return number_in_words(number, self.data)
 
     def claim(self, cited: ClaimSentence, sentence: str) -> Markup:
-        return sentence_in_words(cited, sentence)
+        return sentence_in_words(cited, sentence, self.data)
 
     def verdict(self, verdict: Verdict) -> Markup:
         return Markup(verdict_and_share(verdict))

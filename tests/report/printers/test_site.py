@@ -183,7 +183,13 @@ def test_claims_say_their_verdict_in_words(ledger) -> None:
     shown = page(ledger, '{% claim "mostly-known", "contradicted" %}No.{% endclaim %}')
     claim = shown.all("span", "mech-claim")[0]
     assert (claim["data-verdict"], claim["data-asserted"]) == ("contradicted", "contradicted")
-    assert "No. contradicted" in shown.text and "On tiny-gpt2undetermined: holds in 60 %" in shown.text
+    assert "No. Hypothesis: The model knows most facts contradicted" in shown.text
+    assert "On tiny-gpt2undetermined: holds in 60 %" in shown.text
+
+
+def test_a_sentence_that_says_its_hypothesis_has_the_verdict_alone(ledger) -> None:
+    shown = page(ledger, '{% claim "rank-falls" %}It falls.{% endclaim %}')
+    assert "It falls. supported" in shown.text and not shown.all("span", "mech-hypothesis")
 
 
 def test_charts_say_what_they_show(ledger) -> None:

@@ -31,8 +31,9 @@ def test_a_chart_is_said_in_words_and_what_was_left_out_of_it() -> None:
 
 def test_a_broken_sentence_is_marked_where_it_stands() -> None:
     cited = ClaimSentence("c", Claim(holds="a.b > 1"), "supported", {"m": Verdict("c", "contradicted", 0.0)})
-    assert "[broken: the text says supported" in PRINTER.claim(cited, "It is so.")
-    assert PRINTER.claim(replace(cited, asserted="contradicted"), "It is not so.") == "It is not so."
+    assert r"[Hypothesis: a.b \> 1 (broken: the text says supported" in PRINTER.claim(cited, "It is so.")
+    said = PRINTER.claim(replace(cited, asserted="contradicted"), "It is not so.")
+    assert said == r"It is not so. [Hypothesis: a.b \> 1 (contradicted)]"
 
 
 def test_data_has_its_marks_behind_backslashes_or_as_they_are() -> None:
