@@ -13,6 +13,7 @@ EngineError                 anything the engine refuses to do; exit code 2, no t
 |   `-- ModelCorrupt        what arrived is not what was pinned, or is not a safe weight file
 |-- StoreError              the run store cannot be read or written
 |-- ResultError             a family returned something that is not evidence (NaN, no control)
+|-- PictureError            a chart that cannot be drawn as a picture; its page shows the chart alone
 `-- SiteError               the site cannot be written or built
 """
 
@@ -111,6 +112,10 @@ class StoreError(EngineError):
 
 class ResultError(EngineError):
     """A family returned something that is not evidence."""
+
+
+class PictureError(EngineError):
+    """A chart cannot be drawn as a picture."""
 
 
 class SiteError(EngineError):

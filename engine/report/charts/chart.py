@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from engine.report.charts.vega import MIME_TYPE, picture
+from engine.errors import PictureError
+from engine.report.charts.pictures import picture_of
+from engine.report.charts.vega import MIME_TYPE
 
 
 @dataclass(frozen=True)
@@ -21,4 +24,7 @@ class Chart:
         self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
     ) -> dict[str, Any]:
         """What a notebook shows: the chart where it can draw one, else its picture, else its words."""
-        return {MIME_TYPE: self.spec, "image/svg+xml": picture(self.spec), "text/plain": self.alt}
+        bundle: dict[str, Any] = {MIME_TYPE: self.spec}
+        with suppress(PictureError):  # then the notebook has the chart itself, or its words
+            bundle["image/svg+xml"] = picture_of(self.spec).svg
+        return {**bundle, "text/plain": self.alt}

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 VEGA_LITE = "6.4"
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.4.1.json"
 
 MIME_TYPE = "application/vnd.vegalite.v6+json"
 """What notebooks call a Vega-Lite 6 chart that they draw themselves."""
-
-
-def picture(spec: dict[str, Any]) -> str:
-    """The chart as SVG, on white: its text has the colour of ink, whatever the page around it has."""
-    import vl_convert
-
-    return vl_convert.vegalite_to_svg({**spec, "background": "white"}, vl_version=VEGA_LITE)
 
 
 def vega_bundle_name() -> str:
