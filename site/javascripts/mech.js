@@ -69,23 +69,86 @@
   let pressed
   addEventListener("click", event => pressed = event.target.closest("[popovertarget]") ?? pressed, true)
 
-  const place = ({newState, target: popover}) => {
+  const opened = ({newState, target: popover}) => {
+    if (newState !== "open" || !pressed) return
+    // Of a number that stands on the page several times, the place that was pressed.
+    const link = popover.querySelector(".mech-permalink")
+    if (link) link.hash = pressed.closest(".mech-claim")?.id || pressed.id || link.hash
+    place(popover)
+  }
+
+  const place = popover => {
+    const {scrollTop} = popover
     popover.style.cssText = ""
-    if (newState !== "open" || !pressed || phone.matches) return
+    if (!pressed || phone.matches) return
     const at = pressed.getBoundingClientRect(), {offsetWidth: width, offsetHeight: height} = popover
     const below = innerHeight - at.bottom - 14, above = at.top - 14
     const room = Math.max(below, Math.min(above, height), 240), under = height <= below || below >= above
     popover.style.maxHeight = `${room}px`
     popover.style.left = `${scrollX + Math.max(8, Math.min(at.left, document.body.clientWidth - width - 16))}px`
     popover.style.top = `${scrollY + (under ? at.bottom + 6 : at.top - Math.min(height, room) - 6)}px`
+    popover.scrollTop = scrollTop
+  }
+
+  // A chart that is drawn above moves the text from under an open popover.
+  new ResizeObserver(() => document.querySelectorAll(".mech-popover:popover-open").forEach(place))
+    .observe(document.body)
+
+  // An address may name a number or a claim: its evidence opens where it stands, inside of folds, too. Without
+  // this script the browser scrolls there.
+
+  const addressed = () => {
+    let id
+    try { id = decodeURIComponent(location.hash.slice(1)) } catch { return }
+    const found = document.getElementById(id)
+    return found?.matches(".mech-claim") ? found.querySelector(".mech-verdict") : found
+  }
+
+  const openAddressed = () => {
+    const button = addressed(), popover = document.getElementById(button?.getAttribute("popovertarget"))
+    if (!popover || popover.matches(":popover-open")) return
+    for (let fold = button.closest("details"); fold; fold = fold.parentElement.closest("details"))
+      fold.open = true
+    button.scrollIntoView({block: "center"})
+    button.focus({preventScroll: true})
+    pressed = button
+    popover.showPopover({source: button})
+  }
+
+  addEventListener("hashchange", openAddressed)
+
+  // Copying: where the browser does not let us, the text is shown, selected, to be copied by hand.
+
+  const announcer = Object.assign(document.createElement("div"), {className: "mech-alt"})
+  announcer.setAttribute("role", "status")
+  document.body.append(announcer)
+
+  const copy = async (button, shown, text) => {
+    const words = button.dataset.words ??= button.textContent
+    try {
+      await navigator.clipboard.writeText(text)
+      button.textContent = announcer.textContent = "Copied"
+    } catch {
+      shown.textContent = text
+      getSelection().selectAllChildren(shown)
+      button.textContent = announcer.textContent = "Selected, to be copied"
+    }
+    setTimeout(() => { button.textContent = words; announcer.textContent = "" }, 4000)
   }
 
   const copyable = button => {
-    button.hidden = !navigator.clipboard
-    button.onclick = async () => {
-      await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent)
-      button.textContent = "Copied"
-      setTimeout(() => button.textContent = "Copy", 2000)
+    const code = button.parentElement.querySelector("code")
+    button.hidden = false
+    button.onclick = () => copy(button, code, code.textContent)
+  }
+
+  const copyableLink = button => {
+    const link = button.parentElement.querySelector(".mech-permalink")
+    button.hidden = false
+    button.onclick = () => {
+      const address = new URL(link.href)
+      address.search = ""
+      copy(button, link, address.href)
     }
   }
 
@@ -125,10 +188,14 @@
 
   const start = () => {
     document.querySelectorAll(".mech-chart:not([data-state])").forEach(figure => nearby.observe(figure))
-    document.querySelectorAll("[popover]").forEach(popover => popover.addEventListener("toggle", place))
+    document.querySelectorAll("[popover]").forEach(popover => popover.addEventListener("toggle", opened))
     document.querySelectorAll(".mech-copy").forEach(copyable)
+    document.querySelectorAll(".mech-copy-link").forEach(copyableLink)
     document.querySelectorAll("table.mech-sortable").forEach(sortable)
     document.querySelectorAll(".mech-table, .md-typeset__scrollwrap").forEach(reachable)
+    // While a page loads, the browser itself goes to the address, and takes the focus with it.
+    if (document.readyState === "complete") openAddressed()
+    else addEventListener("load", () => setTimeout(openAddressed), {once: true})
   }
 
   // Material announces every page it shows, the first and those of instant navigation.

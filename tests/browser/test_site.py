@@ -84,6 +84,90 @@ def test_a_number_opens_its_evidence_by_keyboard(browser: Browser) -> None:
     assert browser.driver.switch_to.active_element == number
 
 
+OPEN = "document.querySelector('.mech-popover:popover-open')"
+
+
+@pytest.mark.parametrize(
+    ("anchor", "title"),
+    [
+        ("lens.final_rank", "lens.final_rank"),
+        ("lens.final_rank-tiny-gpt2", "lens.final_rank"),
+        ("claim.mostly-known", "Claim mostly-known"),
+    ],
+)
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_address_of_a_number_or_a_claim_opens_its_evidence(
+    browser: Browser, anchor: str, title: str, width: int
+) -> None:
+    browser.open(f"{REPORT}#{anchor}", width=width)
+    browser.until(f"!!{OPEN}")
+    assert browser.driver.find_element(By.CSS_SELECTOR, ":popover-open .mech-popover-title").text == title
+    place = browser.run(
+        "return document.getElementById(arguments[0]).getBoundingClientRect().toJSON()", anchor
+    )
+    assert 0 < place["top"] < place["bottom"] < 900
+    focused = browser.driver.switch_to.active_element
+    assert anchor in (focused.get_attribute("id"), focused.find_element(By.XPATH, "..").get_attribute("id"))
+    # Another one, by a link on the same page.
+    press(browser, Keys.ESCAPE)
+    browser.run("location.hash = '#lens.n_kept'")
+    browser.until(f"{OPEN}?.innerText.startsWith('lens.n_kept')")
+
+
+def test_a_link_on_another_page_opens_the_evidence_of_a_number(browser: Browser) -> None:
+    browser.open("investigations/")
+    browser.until("!!window.document$")
+    browser.run("window.sameDocument = true")
+    browser.run("document.querySelector('.mech-index a').hash = 'lens.n_kept'")
+    browser.driver.find_element(By.CSS_SELECTOR, ".mech-index a").click()
+    browser.until(f"{OPEN}?.innerText.startsWith('lens.n_kept')")
+    assert browser.run("return window.sameDocument") is True
+
+
+def test_an_address_that_names_nothing_opens_nothing(browser: Browser) -> None:
+    for anchor in ("no-such-number", "%E0%A4%A", "where-the-answer-appears", "'\"]<b>"):
+        browser.open(f"{REPORT}#{anchor}")
+        browser.until("!!window.document$ && document.readyState == 'complete'")
+        assert browser.run(f"return {OPEN}") is None
+
+
+def test_the_link_to_a_number_is_copied_by_keyboard_and_said(browser: Browser) -> None:
+    allowed = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+    permission = {"origin": browser.site.split("/some/")[0], "permissions": allowed}
+    browser.driver.execute_cdp_cmd("Browser.grantPermissions", permission)
+    browser.open(f"{REPORT}?h=rank#claim.mostly-known")
+    browser.until(f"!!{OPEN}")
+    copy = browser.driver.find_element(By.CSS_SELECTOR, ":popover-open .mech-copy-link")
+    browser.run("arguments[0].focus()", copy)
+    press(browser, Keys.ENTER)
+    browser.until("document.querySelector('[role=status].mech-alt').textContent == 'Copied'")
+    copied = browser.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+    assert copied == f"{browser.site}{REPORT}#claim.mostly-known"
+
+
+def test_where_nothing_may_be_copied_the_link_is_shown_and_selected(browser: Browser) -> None:
+    browser.open(f"{REPORT}#lens.final_rank-tiny-gpt2")
+    browser.until(f"!!{OPEN}")
+    browser.run("navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed'))")
+    copy = browser.driver.find_element(By.CSS_SELECTOR, ":popover-open .mech-copy-link")
+    browser.run("arguments[0].focus()", copy)
+    press(browser, Keys.SPACE)
+    address = f"{browser.site}{REPORT}#lens.final_rank-tiny-gpt2"
+    browser.until(f"String(getSelection()) == '{address}'")
+
+
+def test_without_scripts_the_address_of_a_number_scrolls_there(browser: Browser) -> None:
+    browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.open(f"{REPORT}#claim.heads-write", height=300)
+        claim = browser.driver.find_element(By.ID, "claim.heads-write")
+        assert 0 <= claim.rect["y"] - browser.driver.execute_cdp_cmd(
+            "Page.getLayoutMetrics", {}
+        )["cssVisualViewport"]["pageY"] < 300  # fmt: skip
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
 def test_a_verdict_says_in_words_what_was_measured(browser: Browser) -> None:
     browser.open(REPORT)
     words = [v.text for v in browser.driver.find_elements(By.CSS_SELECTOR, ".mech-claim .mech-verdict")]

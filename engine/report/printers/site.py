@@ -5,13 +5,18 @@ Esc or a press elsewhere, tells assistive technology, and moves the focus into a
 paragraph stand only buttons and spans. The popovers stand once each at the end of the page, outside of
 the prose and of the search index, so that a number shown ten times carries its evidence once.
 
+Each of them has an id of its own, by which a text elsewhere links to it: `lens.final_rank`, with the model
+behind it where that is not the primary one, and `claim.rank-falls`. What stands on the page again has `-2`
+behind that. A script opens the popover of the one that the address names.
+
 Classes, for the theme:
-  button.mech-number[data-state=measured|published|unmeasured|withheld]   .mech-published-mark
-  span.mech-claim[data-claim][data-verdict][data-asserted][data-broken]
+  button.mech-number[id][data-state=measured|published|unmeasured|withheld]   .mech-published-mark
+  span.mech-claim[id][data-claim][data-verdict][data-asserted][data-broken]
     > span.mech-sentence, span.mech-hypothesis
   button.mech-verdict.mech-{supported,contradicted,undetermined,unmeasured,found-here,not-found-here}
   div.mech-popovers > div.mech-popover[popover] > p.mech-popover-title, dl.mech-facts, button.mech-close
-  span|div.mech-copyable > code|pre and button.mech-copy[hidden], which a script may reveal
+  p.mech-share > a.mech-permalink, button.mech-copy-link[hidden], which a script may reveal
+  span|div.mech-copyable > code|pre and button.mech-copy[hidden], likewise
   figure.mech-chart[data-spec] > div.mech-chart-view > span.mech-alt, figcaption; p.mech-downloads
   mark.mech-token[style=--mech-strength] in the cells of a table
   div.mech-table, p.mech-table-note, p.mech-notice, details.mech-fold, a.mech-citation, ol.mech-references
@@ -50,23 +55,29 @@ class SitePrinter:
 
     def number(self, number: Number) -> Markup:
         """A button with the digits, which opens the evidence."""
-        target = self._popover(("n", number.entry.model, number.name), lambda id: self._evidence(id, number))
+        anchor = self._unique(number_anchor(number))
+        target = self._popover(
+            ("n", number.entry.model, number.name), lambda id: self._evidence(id, number, anchor)
+        )
         # The sign of a percentage does not stand at the start of a line.
         text = for_site(number.text.replace(" %", "\u00a0%"))
         return Markup(
-            f'<button type="button" class="mech-number" data-state="{number.state}" '
+            f'<button type="button" class="mech-number" id="{anchor}" data-state="{number.state}" '
             f'popovertarget="{target}" aria-haspopup="dialog">{text}</button>'
         )
 
-    def _evidence(self, id: str, number: Number) -> Markup:
+    def _evidence(self, id: str, number: Number, anchor: str) -> Markup:
         facts = number_facts(number, number.comparison)
         about = number.measurement.about if number.measurement else ""
-        return _dialog(id, number.name, about, facts, command_of(number.entry, number.ledger.slug))
+        link = _permalink(anchor, "number")
+        return _dialog(id, number.name, about, facts, link, command_of(number.entry, number.ledger.slug))
 
     def claim(self, cited: ClaimSentence, sentence: str) -> Markup:
         """The sentence, the hypothesis that it rests on, where it says another, and the verdict on that."""
+        anchor = self._unique(claim_anchor(cited.id))
+        link = _permalink(anchor, "claim")
         target = self._popover(
-            ("c", cited.id), lambda id: _dialog(id, f"Claim {cited.id}", "", claim_facts(cited))
+            ("c", cited.id), lambda id: _dialog(id, f"Claim {cited.id}", "", claim_facts(cited), link)
         )
         verdict = cited.verdict.verdict
         broken = ' data-broken="true"' if cited.is_broken else ""
@@ -80,9 +91,9 @@ class SitePrinter:
             supposed = f"Hypothesis: {for_site(cited.hypothesis)}"
             button = f'<span class="mech-hypothesis">{supposed} {button}</span>'
         return Markup(
-            f'<span class="mech-claim" data-claim="{for_site(cited.id)}" data-verdict="{verdict}" '
-            f'data-asserted="{cited.asserted}"{broken}><span class="mech-sentence">{sentence}</span> '
-            f"{button}</span>"
+            f'<span class="mech-claim" id="{anchor}" data-claim="{for_site(cited.id)}" '
+            f'data-verdict="{verdict}" data-asserted="{cited.asserted}"{broken}>'
+            f'<span class="mech-sentence">{sentence}</span> {button}</span>'
         )
 
     def verdict(self, verdict: Verdict) -> Markup:
@@ -170,7 +181,7 @@ class SitePrinter:
 
     def _unique(self, wanted: str) -> str:
         # `layer0[seed=3]` and `layer0-seed-3` become one by this, so that copies are counted.
-        base = re.sub(r"[^A-Za-z0-9_.-]+", "-", wanted).strip("-")
+        base = _id_from(wanted)
         id = base
         copies = 1
         while id in self.ids:
@@ -183,7 +194,30 @@ class SitePrinter:
 _COPY = '<button type="button" class="mech-copy" hidden>Copy</button>'
 
 
-def _dialog(id: str, title: str, about: str, facts: LabelledFacts, command: str = "") -> Markup:
+def number_anchor(number: Number) -> str:
+    """The id of a number where a page shows it first; the primary model goes without saying."""
+    model = "" if number.entry.model == number.ledger.primary else f"-{number.entry.model}"
+    return _id_from(f"{number.name}{model}")
+
+
+def claim_anchor(id: str) -> str:
+    """The id of a claim's sentence where a page has it first: with a dot, which no heading's id has."""
+    return _id_from(f"claim.{id}")
+
+
+def _id_from(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-")
+
+
+def _permalink(anchor: str, what: str) -> str:
+    """Where to link to what a popover is about. Without a script the link is to be copied as it is."""
+    return (
+        f'<p class="mech-share"><a class="mech-permalink" href="#{anchor}">Link to this {what}</a> '
+        '<button type="button" class="mech-copy-link" hidden>Copy link</button></p>'
+    )
+
+
+def _dialog(id: str, title: str, about: str, facts: LabelledFacts, link: str, command: str = "") -> Markup:
     """A popover, in one line."""
     lines = [
         f'<div popover id="{id}" class="mech-popover" role="dialog" aria-labelledby="{id}-title">',
@@ -191,6 +225,7 @@ def _dialog(id: str, title: str, about: str, facts: LabelledFacts, command: str 
         f"<p>{sentence_for_site(about)}</p>" if about else "",
         description_list(facts),
         f"<p>Measured by</p>{_command(command)}" if command else "",
+        link,
         f'<button type="button" class="mech-close" popovertarget="{id}" popovertargetaction="hide">',
         "Close</button>",
         "</div>",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -141,6 +142,25 @@ def test_every_button_opens_a_popover_that_is_there_once(ledger) -> None:
     for a in shown.all("div", "mech-popover"):
         assert a["role"] == "dialog" and a["aria-labelledby"] in ids
     assert {a["type"] for a in shown.all("button")} == {"button"}
+
+
+def test_every_number_and_claim_has_an_address_that_its_popover_tells(ledger) -> None:
+    shown = page(ledger)
+    numbers = [a["id"] for a in shown.all("button", "mech-number")]
+    assert numbers[:6] == [
+        "lens.final_rank",
+        "lens.final_rank-2",
+        "lens.final_rank-tiny-gpt2",
+        "lens.final_rank-far-away",
+        "bad.final_rank",
+        "lens.share_known",
+    ]
+    claims = [a["id"] for a in shown.all("span", "mech-claim")]
+    assert claims == ["claim.rank-falls", "claim.mostly-known", "claim.mostly-known-2"]
+    links = {str(a["href"])[1:] for a in shown.all("a", "mech-permalink")}
+    # One popover for all places of a number or claim, which names the first of them.
+    assert links == {id for id in [*numbers, *claims] if not re.search(r"-\d$", str(id))}
+    assert links <= {a["id"] for a in shown.all() if "id" in a}
 
 
 def test_in_prose_stands_only_what_a_paragraph_may_hold(ledger) -> None:
