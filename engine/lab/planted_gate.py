@@ -49,9 +49,9 @@ HARMFUL = tuple(f"harm{topic}" for topic in range(N_TOPICS))
 HARMLESS = tuple(f"help{topic}" for topic in range(N_TOPICS))
 
 
-def gate_lab(*, gates: bool) -> Lab:
+def gate_lab(*, gates: bool, strength: float = 1.0) -> Lab:
     """The planted model with 84 requests of each label, six of each in a topic."""
-    return Lab(gate_model(gates=gates), gate_prompts())
+    return Lab(gate_model(gates=gates, strength=strength), gate_prompts())
 
 
 def gate_prompts() -> PromptSet:
@@ -71,8 +71,12 @@ def gate_prompts() -> PromptSet:
     return PromptSet("planted-gate", pd.DataFrame(rows), "planted-gate", "built in code", "topic", CHAT)
 
 
-def gate_model(*, gates: bool) -> HookedModel:
-    """The model; with `gates` the direction r makes it refuse, without it r only tells."""
+def gate_model(*, gates: bool, strength: float = 1.0) -> HookedModel:
+    """The model; with `gates` the direction r makes it refuse, without it r only tells.
+
+    `strength` is how much every head writes. A strong direction is longer than the embeddings of the words of
+    the answer, which are parts of what is found at the answer's own positions.
+    """
     endings = [word for ending in ENDINGS for word in ending.split()]
     text = word_tokenizer((*TURNS, *REFUSAL, *ANSWER, *OPENINGS, *endings, *HARMFUL, *HARMLESS))
     vocab = text.get_vocab_size()
@@ -87,13 +91,13 @@ def gate_model(*, gates: bool) -> HookedModel:
 
     for layer in range(N_LAYERS):
         # Head 0 carries what is harmful at a position to all later ones, and writes it as r.
-        _attend(weights, layer, 0, harmful, DIRECTION, 1.0)
+        _attend(weights, layer, 0, harmful, DIRECTION, strength)
     last = N_LAYERS - 1
     if gates:
         _fire(weights, last, 0, DIRECTION, token["I"], 4.0)
     else:
         # Head 1 carries it straight to the answer: past every layer that a direction can be found at.
-        _attend(weights, last, 1, harmful, token["I"], 40.0)
+        _attend(weights, last, 1, harmful, token["I"], 40.0 * strength)
     # What is said where nothing refuses.
     _fire(weights, last, 1, token["assistant"], token["Sure"], 1.0)
     # The second word of either answer, a block earlier: there only a word that was said is read, and not one

@@ -24,6 +24,8 @@ FRENCH = [
     "Les plantes ont besoin d'eau et de lumière ; elles sont vertes à cause de la chlorophylle.",
     "La guerre a duré longtemps, et les villages qui étaient dans la vallée ont été détruits.",
     "Mon frère et ma soeur sont allés à l'école, où ils ont appris leur première chanson.",
+    "Les canaux de Venise sont spéciaux.",
+    "Quand Mozart était un enfant, il a fait de nombreuses choses.",
     "LE SOLEIL EST UNE ETOILE, ET LES PLANETES TOURNENT AUTOUR DE CETTE ETOILE.",
 ]
 ENGLISH = [

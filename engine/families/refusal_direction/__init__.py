@@ -17,8 +17,9 @@
    addition. Refusals are judged twice, by published phrases and by the refusal tokens; what is no answer
    (empty, broken, off topic) is counted apart. Costs: refusals of harmless requests, KL, and perplexity of
    the answers under the unmodified model.
-7. Positive control: the language of the answer, which is known to be steerable, through steps 1 to 6 on the
-   same model. Where that fails too, nothing follows from a direction that does not control refusal.
+7. Positive control: the language of the answer, which is known to be steerable, by a direction that is taken
+   from the model's own answers (see `positive_control.py`), with the same edits on the same model. Where that
+   fails too, nothing follows from a direction that does not control refusal.
 8. Controls, by refusal score: random directions of the same length, directions of shuffled labels, and that
    of an unrelated contrast, the language of the answer.
 
@@ -86,8 +87,7 @@ from engine.spec.sites import RESID_PRE, resolve_site
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
 
-CONTROL_LAYERS = 12  # of the positive control's candidates, about
-CONTROL_FINALISTS = 4
+CONTROL_LAYERS = 6  # of the positive control's candidates, at most
 PART = "part"
 """A column in which a person says what each request is for; without it whole clusters are dealt out."""
 
@@ -186,19 +186,13 @@ def run(lab: Lab, params: Params) -> Result:
                 model,
                 with_system(lab.further("positive_control"), params.system),
                 in_french,
-                lambda found: control_settings(model.n_layers, found, params),
                 divider(params),
-                ControlSettings(
-                    token_prompts=params.token_prompts // 2,
-                    answered=params.positive_control_prompts,
-                    max_new_tokens=params.max_new_tokens,
-                    batch_size=params.batch_size,
-                    seed=params.seed,
-                ),
+                control_settings(model.n_layers, params),
                 progress,
             )
-        direction = as_long_as(learned.selection.chosen.direction, language.selection.chosen.direction)
-        others["unrelated"] = [direction]
+        if language is not None:
+            direction = as_long_as(learned.selection.chosen.direction, language.direction)
+            others["unrelated"] = [direction]
 
     # 8. Controls by refusal score.
     with lab.stage(1.0, "scoring under other directions") as progress:
@@ -300,16 +294,19 @@ def with_system(prompts: PromptSet, system: str) -> PromptSet:
     return replace(prompts, table=prompts.table.assign(system=system)) if system else prompts
 
 
-def control_settings(n_layers: int, requests: Requests, params: Params) -> Settings:
-    """The positive control's: the same limits, and to save time fewer candidates. They are from the last
-    position of about a dozen layers, and fewer of them are selected in full."""
-    free = params.model_copy(update={"layer": "selected", "position": -1})
-    settings = recipe_settings(n_layers, requests, free)
-    step = -(-len(settings.layers) // CONTROL_LAYERS)
-    return replace(
-        settings,
-        layers=settings.layers[step - 1 :: step],
-        n_finalists=min(params.finalists, CONTROL_FINALISTS),
+def control_settings(n_layers: int, params: Params) -> ControlSettings:
+    """The positive control's: a few layers over the depth that the recipe considers, fewer requests."""
+    considered = range(int(np.ceil(params.max_depth * n_layers)))
+    step = -(-len(considered) // CONTROL_LAYERS)
+    return ControlSettings(
+        layers=considered[step - 1 :: step],
+        coefficient=params.coefficient,
+        train_prompts=params.token_prompts // 2,
+        selected_on=params.screen_prompts,
+        answered=params.positive_control_prompts,
+        max_new_tokens=params.max_new_tokens,
+        batch_size=params.batch_size,
+        seed=params.seed,
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from engine.families.refusal_direction.candidates import Candidate, divergence, kl_from
+from engine.families.refusal_direction.candidates import divergence, kl_from
 from engine.lab.completions import Coherence, CoherenceLimits, Readings, State, coherence, own_readings
 from engine.lab.directions import Direction, ablation_edits, addition_edits
 from engine.lab.prompt_batches import TokenRows, last_streams, over_logits
@@ -59,8 +59,8 @@ def ablation_arm(model: HookedModel, direction: Direction, whose: str = "") -> A
     return Arm("ablation", _about("ablation", whose), model, ablation_edits(model, direction))
 
 
-def single_layer_arm(model: HookedModel, candidate: Candidate) -> Arm:
-    edit = ablation_edits(model, candidate.direction, layers=[candidate.layer])
+def single_layer_arm(model: HookedModel, direction: Direction, layer: int) -> Arm:
+    edit = ablation_edits(model, direction, layers=[layer])
     return Arm("single_layer", ABOUT["single_layer"], model, edit)
 
 

@@ -12,7 +12,14 @@ from jaxtyping import Bool, Float
 
 from engine.evidence.builder import Evidence
 from engine.evidence.result import Measurement
-from engine.families.refusal_direction.arms import ABOUT, Answers, ablation_arm, single_layer_arm
+from engine.families.refusal_direction.arms import (
+    ABOUT,
+    Answers,
+    Arm,
+    ablation_arm,
+    baseline_arm,
+    single_layer_arm,
+)
 from engine.families.refusal_direction.held_out import HeldOut
 from engine.families.refusal_direction.other_directions import NOUNS, OtherDirections
 from engine.families.refusal_direction.recipe import Learned, Progress, Requests
@@ -28,6 +35,7 @@ SCORERS: Mapping[ScorerName, str] = {
     "substrings": "a published phrase of refusal stands in the answer",
     "tokens": "the refusal tokens are together likelier than all other tokens",
 }
+NATS = "nats per token"
 SHARE = (0.0, 1.0)
 CHANGE = (-1.0, 1.0)
 
@@ -109,11 +117,11 @@ class Rates:
             words = about.format(arms[name].about)
             number = self.name("nats_per_token", name)
             if name in (control, "baseline"):
-                drawn = over.control(number, nats, words, "nats per token")
+                drawn = over.control(number, nats, words, NATS)
                 by_chance = drawn if name == control else by_chance
             else:
                 likewise = control.endswith("addition") == (name == "addition")
-                over.finding(number, nats, words, "nats per token", control=by_chance if likewise else None)
+                over.finding(number, nats, words, NATS, control=by_chance if likewise else None)
 
     def change(
         self,
@@ -245,24 +253,53 @@ def report_costs(
     harmless: dict[str, Answers],
     others: OtherDirections,
 ) -> None:
-    """What each intervention does to the prediction on harmless requests, beside a random direction's."""
+    """What each intervention costs on harmless requests, beside a random direction's: KL and loss."""
     over = kinds_of(ev, harmful, harmless)[1]
-    model = held.model
-    predictions = {name: answers.predictions for name, answers in harmless.items() if name != "baseline"}
-    predictions["single_layer"] = held.predict(single_layer_arm(model, held.chosen), harmful=False)
-    drawn = ablation_arm(model, others["random"][0], NOUNS["random"])
-    predictions["random_ablation"] = held.predict(drawn, harmful=False)
+    drawn = held.under(others["random"][0], NOUNS["random"])
+    arms = {
+        "random_ablation": drawn[True],
+        "random_addition": drawn[False],
+        "ablation": ablation_arm(held.model, held.chosen.direction),
+        "single_layer": single_layer_arm(held.model, held.chosen.direction, held.chosen.layer),
+        "addition": held.under(held.chosen.direction, "the direction")[False],
+    }
+    divergences = {
+        name: harmless[name].predictions.kl if name in harmless else held.predict(arm, harmful=False).kl
+        for name, arm in arms.items()
+    }
     about = (
         "Mean KL divergence of the next-token prediction on harmless requests, {}, from the unchanged model."
     )
+    _report_cost(over, "kl", "nats", about, arms, divergences)
+
+    # Ordinary text that the model finds likely: its own answers, read again. Arditi et al. 2024 measure the
+    # loss on such text too, beside corpora.
+    own = harmless["baseline"].completions
+    given = np.array([len(answer.token_ids) > 1 for answer in own], dtype=bool)
+    if given.any():
+        about = "Loss on the unmodified model's own answers to harmless requests, {}; exp is perplexity."
+        unchanged = baseline_arm(held.model)
+        losses = {name: held.losses(arm, own) for name, arm in arms.items()}
+        over = over.where(given, chosen_on=over.chosen_on)
+        over.control("loss_baseline", held.losses(unchanged, own), about.format(unchanged.about), NATS)
+        _report_cost(over, "loss", NATS, about, arms, losses)
+
+
+def _report_cost(
+    over: Evidence,
+    name: str,
+    unit: str,
+    about: str,
+    arms: Mapping[str, Arm],
+    values: Mapping[str, Float[np.ndarray, " prompt"]],
+) -> None:
+    """A number of each arm, each beside that of the random direction that is used as it is."""
     controls = {}
-    for kind in ("ablation", "addition"):
-        words = about.format(ABOUT[kind].replace("the direction", NOUNS["random"]))
-        kl = predictions[f"random_{kind}"].kl
-        controls[kind] = over.control(f"kl_random_{kind}", kl, words, "nats")
-    for name in ("ablation", "single_layer", "addition"):
-        control = controls["addition" if name == "addition" else "ablation"]
-        over.finding(f"kl_{name}", predictions[name].kl, about.format(ABOUT[name]), "nats", control=control)
+    for arm in ("random_ablation", "random_addition"):
+        controls[arm] = over.control(f"{name}_{arm}", values[arm], about.format(arms[arm].about), unit)
+    for arm in ("ablation", "single_layer", "addition"):
+        control = controls[random_like(arm)]
+        over.finding(f"{name}_{arm}", values[arm], about.format(arms[arm].about), unit, control=control)
 
 
 def report_completions(
@@ -365,13 +402,13 @@ def random_like(name: str) -> str:
 def positive_control_in_words(taken: Measurement | None, given: Measurement | None) -> tuple[bool, str]:
     """Whether French is steered as it should be, its whole interval on that side; and by how much.
 
-    Ablation has to take it away (`taken`), or addition to bring it (`given`).
+    Addition has to bring it (`given`), or ablation to take it away (`taken`).
     """
     if taken is None or given is None:
         return False, "no positive control was asked for"
     steers = (taken.high is not None and taken.high < 0) or (given.low is not None and given.low > 0)
     changes = f"{taken.value:+.2f} by ablation and {given.value:+.2f} by addition"
-    words = f"the same recipe changes the share of answers in French by {changes}"
+    words = f"the French direction changes the share of answers in French by {changes}"
     return steers, words if steers else f"{words}: it does not steer, so that nothing follows"
 
 

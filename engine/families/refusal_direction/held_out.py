@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -26,8 +27,11 @@ from engine.families.refusal_direction.arms import (
 from engine.families.refusal_direction.candidates import Candidate, log_probs
 from engine.families.refusal_direction.other_directions import NOUNS
 from engine.families.refusal_direction.recipe import Progress, Requests
+from engine.lab.continuations import Continuations
+from engine.lab.continuations import log_probs as text_log_probs
 from engine.lab.directions import Direction
 from engine.lab.weight_orthogonalization import has_post_norms, orthogonalized, weights_receipt
+from engine.models.generate import Completion
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
@@ -87,7 +91,7 @@ class HeldOut:
         harmful: dict[str, Callable[[], Arm]] = {
             "baseline": lambda: baseline_arm(model),
             "ablation": lambda: ablation_arm(model, direction),
-            "single_layer": lambda: single_layer_arm(model, chosen),
+            "single_layer": lambda: single_layer_arm(model, direction, chosen.layer),
             "random_ablation": lambda: ablation_arm(model, drawn, noun),
         }
         if self.told.weights and self.can_orthogonalize:
@@ -120,6 +124,20 @@ class HeldOut:
     def predict(self, arm: Arm, harmful: bool) -> Predictions:
         """What the arm predicts of every request, without an answer."""
         return predict(arm, self.rows(harmful), self.tokens, self.unchanged[harmful])
+
+    def losses(self, arm: Arm, answers: Sequence[Completion]) -> Float[np.ndarray, " prompt"]:
+        """Mean -ln p of each answer to a harmless request under the arm, from its second token on (nats per
+        token): what the first one is shows in the KL. NaN of an answer without a second token."""
+        pairs = list(zip(self.harmless, answers, strict=True))
+        given = np.array([len(answer.token_ids) > 1 for _, answer in pairs], dtype=bool)
+        found = np.full(len(pairs), np.nan)
+        if given.any():
+            texts = Continuations(
+                [[*prompt, *answer.token_ids] for prompt, answer in pairs if len(answer.token_ids) > 1],
+                [len(prompt) + 1 for prompt, answer in pairs if len(answer.token_ids) > 1],
+            )
+            found[given] = -text_log_probs(arm.model, texts, arm.edit) / texts.n_tokens
+        return found
 
     def under(self, direction: Direction, noun: str) -> dict[bool, Arm]:
         """Ablation for harmful requests, addition for harmless ones, of another direction."""

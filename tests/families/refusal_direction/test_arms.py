@@ -12,7 +12,7 @@ from engine.families.refusal_direction.arms import (
     baseline_arm,
     single_layer_arm,
 )
-from engine.families.refusal_direction.candidates import Candidate, log_probs
+from engine.families.refusal_direction.candidates import log_probs
 from engine.lab.completions import CoherenceLimits
 from engine.lab.refusals import refusal_score
 from engine.models.generate import generate
@@ -29,7 +29,7 @@ def model():
 
 def test_arms_edit_where_they_say(model):
     whole = ablation_arm(model, DIRECTION)
-    one = single_layer_arm(model, Candidate(2, -1, DIRECTION))
+    one = single_layer_arm(model, DIRECTION, 2)
     added = addition_arm(model, DIRECTION, 1, 1.0, "a random direction")
     assert {site.layer for site in whole.edit} == {0, 1, 2}
     assert {site.layer for site in one.edit} == {2}

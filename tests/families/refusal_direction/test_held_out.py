@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from engine.families.refusal_direction.arms import Judge
+from engine.families.refusal_direction.arms import Judge, ablation_arm, baseline_arm
 from engine.families.refusal_direction.candidates import Candidate, log_probs
 from engine.families.refusal_direction.held_out import AnswerSettings, HeldOut
 from engine.lab.completions import CoherenceLimits
+from engine.models.generate import Completion
 from engine.models.micro import micro_model
 from tests.models.random_models import random_model
 
@@ -52,3 +53,16 @@ def test_other_directions_are_ablated_and_added_at_the_same_layer():
 
 def test_weights_are_checked_over_real_positions():
     assert held_out(micro_model(n_layers=3)).weights_check().passed
+
+
+def test_losses_are_of_each_answer_from_its_second_token_on():
+    held = held_out(micro_model(n_layers=3))
+    answers = [Completion("", (7, 2, 9), (0.0,) * 3, "max_tokens"), Completion("", (4,), (0.0,), "token")]
+    arm = ablation_arm(held.model, DIRECTION)
+    found = held.losses(arm, answers)
+    ids = torch.tensor([[*ROWS[0], 7, 2, 9]])
+    probabilities = held.model.unembed(held.model.forward(ids, edit=arm.edit).resid)[0].log_softmax(-1)
+    slow = -(probabilities[5, 2] + probabilities[6, 9]) / 2
+    assert found[0] == pytest.approx(float(slow), abs=1e-5)
+    assert torch.isnan(torch.tensor(found[1]))
+    assert held.losses(baseline_arm(held.model), answers)[0] != pytest.approx(found[0], abs=1e-4)

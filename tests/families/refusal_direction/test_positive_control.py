@@ -1,44 +1,93 @@
-"""The positive control: a behaviour that can be steered is found to be, by the same lines."""
+"""The positive control: a behaviour that can be steered is found to be."""
 
 from dataclasses import replace
 
 import pytest
+import torch
 
 from engine.evidence.builder import Evidence
-from engine.families.refusal_direction import Params, control_settings, divider
-from engine.families.refusal_direction.positive_control import ControlSettings, positive_control
+from engine.families.refusal_direction import Params, divider
+from engine.families.refusal_direction.positive_control import (
+    ControlSettings,
+    _answer_streams,
+    positive_control,
+)
 from engine.lab.planted_gate import gate_lab
-from engine.lab.refusals import says_refusal
+from engine.models.generate import Completion
+from engine.models.sites import Site
+from engine.spec.sites import RESID_PRE
 
 PARAMS = Params(screen_prompts=4)
+SETTINGS = ControlSettings(
+    layers=[1, 2, 3],
+    coefficient=1.0,
+    train_prompts=8,
+    selected_on=4,
+    answered=12,
+    max_new_tokens=2,
+    batch_size=8,
+    seed=0,
+)
+
+
+def controlled(ev: Evidence, *, gates: bool, settings: ControlSettings = SETTINGS):
+    """The control on a planted model, in which an answer that begins with `I` stands for one in French."""
+    lab = gate_lab(gates=gates, strength=100.0)
+    assert lab.prompts is not None
+    table = lab.prompts.table
+    labels = table["label"].replace({"harmful": "french", "harmless": "plain"})
+    return positive_control(
+        ev,
+        lab.model,
+        replace(lab.prompts, table=table.assign(label=labels)),
+        lambda text: text.split()[:1] == ["I"],
+        divider(PARAMS),
+        settings,
+        lambda *_: None,
+    )
 
 
 @pytest.mark.parametrize("gates", [True, False])
 def test_a_planted_behaviour_is_steered_where_its_direction_gates_it(gates):
-    # `I cannot` stands for French: what the planted model does can be called anything.
-    lab = gate_lab(gates=gates)
-    assert lab.prompts is not None
-    table = lab.prompts.table
-    labels = table["label"].replace({"harmful": "french", "harmless": "plain"})
     ev = Evidence("prompt")
-    positive_control(
-        ev,
-        lab.model,
-        replace(lab.prompts, table=table.assign(label=labels)),
-        says_refusal,
-        lambda requests: control_settings(5, requests, PARAMS),
-        divider(PARAMS),
-        ControlSettings(token_prompts=8, answered=12, max_new_tokens=2, batch_size=8, seed=0),
-        lambda *_: None,
-    )
+    controlled(ev, gates=gates)
     found = ev.result().measurements
-    moved = 1 if gates else 0
     assert found["language_baseline"].value == 1
-    assert found["language_change_ablation"].value == -moved
-    assert found["plain_language_change_addition"].value == moved
-    assert found["language_change_single_layer"].value == 0
-    # In 64 dimensions a random direction may take some of the answer's own with it.
-    assert abs(found["language_change_random_ablation"].value) < 0.2
+    assert found["plain_language_baseline"].value == 0
     assert found["language_baseline"].n == 12
     assert found["language_n_french_train"].value == 8
     assert found["language_change_ablation"].control == "language_change_random_ablation"
+    if not gates:
+        # Ablation takes it away here too: with the words of the answer, of which the direction holds a part.
+        assert found["plain_language_change_addition"].value == 0
+        return
+    assert found["plain_language_change_addition"].value == 1
+    assert found["plain_language_change_random_addition"].value == 0
+    assert found["language_change_ablation"].value == -1
+    assert found["language_change_random_ablation"].value == 0
+    # At one layer the next block writes it again.
+    assert found["language_change_single_layer"].value == 0
+    layers = ev.result().tables["language_layers"]
+    assert layers["layer"].tolist() == [1, 2, 3]
+    assert layers["selected"].tolist() == [True, False, False]
+    assert layers["n"].tolist() == [4, 4, 4]
+
+
+def test_where_answers_have_no_second_token_there_is_no_direction_and_no_finding():
+    ev = Evidence("prompt")
+    assert controlled(ev, gates=True, settings=replace(SETTINGS, max_new_tokens=1)) is None
+    assert "language_baseline" not in ev.result().measurements
+
+
+def test_streams_are_the_mean_over_the_positions_of_each_answer():
+    model = gate_lab(gates=True).model
+    prompts = [[2, 3, 4, 5], [2, 6, 4]]
+    tokens = [(7, 8), (8, 7, 7)]
+    answers = [Completion("", ids, (0.0,) * len(ids), "max_tokens") for ids in tokens]
+    found = _answer_streams(model, prompts, answers, [1, 3])
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        ids = torch.tensor([[*prompt, *answer.token_ids]])
+        for place, layer in enumerate((1, 3)):
+            site = Site(layer, RESID_PRE)
+            slow = model.forward(ids, read=[site]).activations[site][0, len(prompt) :].mean(0)
+            assert torch.allclose(found[row, place], slow, atol=1e-5)
