@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
@@ -394,13 +394,15 @@ class _Page:
             self.concerns.append(Concern(kind, f"{self.where}:{line}", _parted(cited)))
         return self.printer.claim(cited, sentence)
 
-    def chart(self, name: str, *, model: str = "") -> Markup:
-        """A named figure of an experiment, drawn from its table."""
+    def chart(self, name: str, *, model: str = "", label: str = "", caption: str = "") -> Markup:
+        """A named figure of an experiment, drawn from its table; `label` is what a text refers to it by."""
         ledger, entry, figure = self._part("figures", name, model)
         if figure is None:
             return self.printer.notice(_absent("figures", name, entry))
         table = entry.tables[figure.table]
-        id = _id(name, entry, ledger)
+        id = _label(label) or _id(name, entry, ledger)
+        if caption:
+            figure = replace(figure, caption=Markup(caption))
         table_id = _id(f"{name.rpartition('.')[0]}.{figure.table}", entry, ledger)
         self.tables[table_id] = table
         if id not in self.charts:
@@ -458,16 +460,24 @@ class _Page:
         return repeat(ledger, self.printer, beside)
 
     def table(
-        self, name: str, *, columns: Sequence[str] | None = None, rows: int = ROWS, model: str = ""
+        self,
+        name: str,
+        *,
+        columns: Sequence[str] | None = None,
+        rows: int = ROWS,
+        model: str = "",
+        label: str = "",
+        caption: str = "",
     ) -> Markup:
-        """The first rows of a named table of an experiment."""
+        """The first rows of a named table of an experiment; `label` is what a text refers to it by."""
         ledger, entry, table = self._part("tables", name, model)
         if table is None:
             return self.printer.notice(_absent("tables", name, entry))
-        id = _id(name, entry, ledger)
+        id = _label(label) or _id(name, entry, ledger)
         grid = grid_of(table, columns, rows)
         self.tables[id] = table
-        return self.printer.table(id, name, grid, count_shown(len(grid.rows), len(table)))
+        title = Markup(caption) if caption else name
+        return self.printer.table(id, title, grid, count_shown(len(grid.rows), len(table)))
 
     def _part(self, kind: DisplayKind, name: str, model: str) -> tuple[Ledger, Entry, Any]:
         """A figure or table with its ledger and entry; None where it cannot be shown."""
@@ -514,7 +524,7 @@ class _Page:
 class _Survey(_Page):
     """A page of which one only wants to know what it asks for."""
 
-    def chart(self, name: str, *, model: str = "") -> Markup:
+    def chart(self, name: str, *, model: str = "", label: str = "", caption: str = "") -> Markup:
         """Asked for, not drawn."""
         self._part("figures", name, model)
         return Markup("")
@@ -538,6 +548,14 @@ def _parted(cited: ClaimSentence) -> str:
 
 def _json(spec: dict) -> str:
     return json.dumps(spec, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def _label(label: str) -> str:
+    """A label of the author's own, which also names files."""
+    if label and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", label):
+        expected = "letters, digits, - and _, as fig-curve"
+        raise TemplateError(f"{label!r} is no label", expected=expected, seen=label)
+    return label
 
 
 def _absent(kind: DisplayKind, name: str, entry: Entry) -> str:
