@@ -52,7 +52,7 @@ from engine.runs.ledger import DisplayItem, DisplayKind, Entry, Ledger
 from engine.runs.library import Library, library_of, spelled_with_underscores
 from engine.spec.models import Claim
 
-__all__ = ["Concern", "RenderedReport", "asked_for", "render", "render_headline"]
+__all__ = ["ChartCall", "Concern", "RenderedReport", "asked_for", "render", "render_headline"]
 
 _CITATION = re.compile(r"\[(@[\w:.+/-]*\w(?:\s*;\s*@[\w:.+/-]*\w)*)\]")
 # Stands for the list until everything is cited. Data cannot forge it: `escape` leaves no control character.
@@ -61,6 +61,20 @@ CURVE_CAPTION = (
     "Each column is one set of choices, the dots below say which. Above, by how much the claim holds there, "
     "with its 95 % interval; the dashed line is where it would turn."
 )
+
+
+@dataclass(frozen=True)
+class ChartCall:
+    """How Python draws a chart of a page again: `engine.chart(engine.load(slug), name, model=model)`.
+
+    `name` is that of a figure, or the id of a claim whose specification curve it is.
+    """
+
+    slug: str
+    name: str
+    model: str  # empty for the primary one
+    title: str
+    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,7 @@ class RenderedReport:
     concerns: list[Concern]
     headline: str
     popovers: str = ""
+    chart_calls: Sequence[ChartCall] = ()  # in the order of the page
     error: EngineError | None = None  # why the report could not be printed
 
 
@@ -121,7 +136,8 @@ def render(
     charts = {id: _json(chart.spec) for id, chart in page.charts.items()}
     tables = {id: table.to_csv(index=False, lineterminator="\n") for id, table in page.tables.items()}
     headline = render_headline(library, path) if own else ""
-    return RenderedReport(body, charts, tables, concerns, headline, printer.end())
+    calls = tuple(page.chart_calls.values())
+    return RenderedReport(body, charts, tables, concerns, headline, printer.end(), calls)
 
 
 def named_by(ledgers: Ledger | Library, template_text: str) -> Library:
@@ -232,6 +248,7 @@ class _Page:
     known_references: Mapping[str, Reference]
     cites: bool = True  # else citations stay as they are written
     charts: dict[str, Chart] = field(default_factory=dict)
+    chart_calls: dict[str, ChartCall] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     concerns: list[Concern] = field(default_factory=list)
     cited: list[str] = field(default_factory=list)
@@ -407,6 +424,9 @@ class _Page:
         self.tables[table_id] = table
         if id not in self.charts:
             self.charts[id] = draw(figure, table)
+            self.chart_calls[id] = ChartCall(
+                ledger.slug, self.library.split(name)[1], model, figure.title, figure.caption
+            )
         return self.printer.chart(id, figure, self.charts[id], table_id)
 
     def specification_curve(self, claim: str, *, model: str = "") -> Markup:
@@ -423,6 +443,9 @@ class _Page:
         figure = Figure("specification_curve", name, {}, known.says or claim, CURVE_CAPTION)
         self.tables[name] = curve_table(verdict.specifications)
         self.charts[name] = specification_curve(figure.title, verdict.specifications, scale)
+        self.chart_calls[name] = ChartCall(
+            ledger.slug, full.rpartition(".")[2], model, figure.title, figure.caption
+        )
         return block(joined([said, self.printer.chart(name, figure, self.charts[name], name)]))
 
     def _claim_across(self, claim: str) -> tuple[Ledger, Claim, str]:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from engine.evidence.result import Check, Figure, Measurement
-from engine.evidence.verdicts import Verdict
+from engine.evidence.verdicts import Margin, SpecifiedVerdict, Verdict
 from engine.runs.ledger import Entry, Ledger, Provenance, Replication
 from engine.spec.models import Claim, Experiment, Spec
 
@@ -131,3 +131,19 @@ def ledger() -> Ledger:
         Replication("lens.share_known", "tiny-llama", 0.9, 0.753, 0.71, 0.79, False),
     )
     return Ledger("fact-recall", spec, tuple(entries), verdicts, comparisons)
+
+
+@pytest.fixture
+def across(ledger: Ledger) -> Ledger:
+    """The ledger with one claim judged under four specifications on the primary model."""
+    claim = ledger.spec.claims["rank-falls"].model_copy(update={"across": {"lens.k": [1, 2]}})
+    found = (Verdict("rank-falls", "undetermined", 0.9), Verdict("rank-falls", "supported", 0.99))
+    under = tuple(
+        SpecifiedVerdict({"lens.k": k}, verdict, Margin(k, k - 1, k + 1))
+        for k, verdict in enumerate(found, 1)
+    )
+    verdicts = {
+        "tiny-llama": {"rank-falls": Verdict("rank-falls", "undetermined", None, specifications=under)}
+    }
+    spec = ledger.spec.model_copy(update={"claims": {"rank-falls": claim}})
+    return replace(ledger, spec=spec, verdicts=verdicts)

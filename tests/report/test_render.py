@@ -12,7 +12,7 @@ import pytest
 from engine.errors import TemplateError
 from engine.evidence.printing import digits
 from engine.evidence.result import Check
-from engine.evidence.verdicts import Margin, SpecifiedVerdict, Verdict
+from engine.evidence.verdicts import Verdict
 from engine.report.citations import Reference
 from engine.report.render import asked_for, render, render_headline
 from engine.runs.ledger import DisplayItem
@@ -409,22 +409,6 @@ def test_no_sentence_has_what_was_said_of_another_model_contradicted(ledger):
     with pytest.raises(TemplateError, match="the claim tag has no 'contradicted'") as error:
         render(ledger, '{% claim "mostly-known", "contradicted" %}No.{% endclaim %}', PATH)
     assert "not found here" in error.value.expected
-
-
-@pytest.fixture
-def across(ledger):
-    """The ledger with one claim judged under four specifications on the primary model."""
-    claim = ledger.spec.claims["rank-falls"].model_copy(update={"across": {"lens.k": [1, 2]}})
-    found = (Verdict("rank-falls", "undetermined", 0.9), Verdict("rank-falls", "supported", 0.99))
-    under = tuple(
-        SpecifiedVerdict({"lens.k": k}, verdict, Margin(k, k - 1, k + 1))
-        for k, verdict in enumerate(found, 1)
-    )
-    verdicts = {
-        "tiny-llama": {"rank-falls": Verdict("rank-falls", "undetermined", None, specifications=under)}
-    }
-    spec = ledger.spec.model_copy(update={"claims": {"rank-falls": claim}})
-    return replace(ledger, spec=spec, verdicts=verdicts)
 
 
 def test_a_claim_across_choices_is_drawn_as_a_specification_curve(across) -> None:

@@ -47,6 +47,7 @@ def test_a_report_is_read_as_it_was_printed(ledger, template: Path, tmp_path: Pa
     again = ReportCache(tmp_path / ".engine").render(ledger, TEMPLATE, template)
     assert first == again == render(ledger, TEMPLATE, template) and len(printed) == 1
     assert again.charts and again.tables and again.headline
+    assert [call.name for call in again.chart_calls] == ["lens.by_layer"]
     assert [concern.kind for concern in again.concerns].count("typed-number") == 1
 
 

@@ -56,6 +56,21 @@ def test_what_was_left_out_is_told_below_the_title(ledger) -> None:
     assert f"{MOST_ROWS:,}" in drawn.sampled
 
 
+def test_the_curve_of_a_claim_is_drawn_by_its_id_as_on_its_page(across) -> None:
+    page = render(across, '{{ specification_curve("rank-falls") }}', "report.md")
+    assert [call.name for call in page.chart_calls] == ["rank-falls"]
+    assert json.loads(page.charts["curve-rank-falls"]) == chart(Results(across), "rank-falls").spec
+    assert Results(across).claim("rank-falls").specifications["verdict"].tolist() == [
+        "undetermined",
+        "supported",
+    ]
+
+
+def test_a_claim_without_choices_has_no_curve(ledger) -> None:
+    with pytest.raises(EngineError, match="names no choices"):
+        chart(Results(ledger), "rank-falls")
+
+
 def test_a_wrong_name_is_told_with_the_nearest(ledger) -> None:
     name = Results(ledger).figures[0]
     with pytest.raises(EngineError) as told:

@@ -20,6 +20,7 @@ from engine.report.charts.channels import GREY, View
 from engine.report.charts.chart import Chart
 from engine.report.charts.kinds import LOOK, marks
 from engine.report.charts.vega import SCHEMA
+from engine.runs.interactive.frames import specification_frame
 
 LOOKS = {  # colour and shape of each verdict; both read on white and on slate
     "supported": ("#009e73", "circle"),
@@ -38,18 +39,7 @@ SHARE = "share of replicates in which the claim holds"
 
 def curve_table(found: Sequence[SpecifiedVerdict]) -> pd.DataFrame:
     """A row for each specification, sorted as it is drawn: choices, verdict, margin with its interval."""
-    rows = [
-        {
-            **{key: str(value) for key, value in each.choices.items()},
-            "verdict": each.verdict.verdict,
-            "share": each.verdict.share,
-            "margin": each.margin.value if each.margin else None,
-            "low": each.margin.low if each.margin else None,
-            "high": each.margin.high if each.margin else None,
-        }
-        for each in found
-    ]
-    table = pd.DataFrame(rows).astype(dict.fromkeys(("share", "margin", "low", "high"), float))
+    table = specification_frame(found)
     # What was not measured has no value, and stands last.
     table = table.sort_values(["margin", "share"], kind="stable", na_position="last", ignore_index=True)
     return table.assign(place=range(1, len(table) + 1))

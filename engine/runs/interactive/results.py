@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,23 +16,31 @@ from engine.evidence.printing import interval_text
 from engine.evidence.result import Figure, Measurement
 from engine.evidence.verdicts import Verdict
 from engine.runs.assemble import assemble
+from engine.runs.interactive.claim_verdict import ClaimVerdict
+from engine.runs.interactive.frames import (
+    check_frame,
+    comparison_frame,
+    measurement_frame,
+    run_frame,
+    verdict_frame,
+)
 from engine.runs.investigation import find_investigation, find_root
-from engine.runs.ledger import DisplayKind, Entry, Ledger
+from engine.runs.ledger import DisplayKind, Entry, Ledger, Provenance
 from engine.runs.planning.plan import make_plan
 from engine.runs.sources import project_sources
 from engine.runs.store.store import open_store
 
-MEASURED = ("value", "low", "high", "n", "unit", "quantity", "role", "control")
-"""What the frame of all numbers says of each, by the measurement's own fields."""
 
-
-def load(slug: str) -> Results:
+def load(slug: str, *, project: str | Path | None = None) -> Results:
     """An investigation of the project as its page has it: measured here, else published, else unmeasured.
 
-    Nothing is measured. EngineError outside of a project, and with the nearest slugs for one that is not
-    there.
+    Nothing is measured. The project is the one around the working directory, or around the folder `project`.
+    EngineError outside of a project, and with the nearest slugs for one that is not there.
     """
-    root = find_root()
+    if not isinstance(slug, str):
+        expected = 'its slug: engine.load("fact-recall")'
+        raise EngineError("an investigation is named by its slug", expected=expected, seen=repr(slug))
+    root = find_root(Path(project).expanduser() if project is not None else None)
     sources = project_sources()
     investigation = find_investigation(root, slug, sources.catalog)
     with open_store(root) as store:
@@ -94,6 +103,11 @@ class MeasuredFloat(float):
         return self.entry.state
 
     @property
+    def provenance(self) -> Provenance | None:
+        """The run that it is of: hashes, versions, date, and the command that repeats it."""
+        return self.entry.provenance
+
+    @property
     def samples(self) -> np.ndarray | None:
         """One value for each unit; None for a published number, which has none."""
         return self.measurement.samples
@@ -120,8 +134,9 @@ class MeasuredFloat(float):
 class Results:
     """The ledger of an investigation, or of runs: what was found, and on whose authority.
 
-    `results["lens.commit_depth"]` is a number by its name. Where only one experiment was asked for, its name
-    goes without saying: `results["commit_depth"]`.
+    `results["lens.commit_depth"]` is a number by its name, on the primary model; going through `results`
+    gives these names. Where only one experiment was asked for, its name goes without saying:
+    `results["commit_depth"]`.
     """
 
     ledger: Ledger
@@ -148,26 +163,54 @@ class Results:
     def __getitem__(self, name: str) -> MeasuredFloat:
         return self.number(name)
 
+    def __iter__(self) -> Iterator[str]:
+        return (f"{e.label}.{m.name}" for e, m in self._measurements() if e.model == self.ledger.primary)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self)
+
     def number(self, name: str, *, model: str = "") -> MeasuredFloat:
         """A measurement by `experiment.name`, on the primary model by default.
 
         EngineError with the nearest names where there is none, and with the reason where it was not measured.
         """
         full = self._full(name)
+        if "." not in full:
+            raise self._without_experiment(full)
         measurement, entry = self.ledger.number(full, self._model(model))
         if measurement is None:
             raise self._not_measured(full, entry)
         return MeasuredFloat(full, measurement, entry)
 
     @property
-    def numbers(self) -> pd.DataFrame:
+    def measurements(self) -> pd.DataFrame:
         """Every number there is: a row for each measurement on each model."""
-        rows = [
-            [f"{e.label}.{m.name}", e.model, *(getattr(m, name) for name in MEASURED), e.state]
-            for e, m in self._measurements()
-        ]
-        columns = ["name", "model", *MEASURED, "state"]
-        return pd.DataFrame(rows, columns=columns).astype({"low": float, "high": float})
+        return measurement_frame(self._measurements())
+
+    @property
+    def numbers(self) -> pd.DataFrame:
+        """The measurements, by the name that they had in the first release."""
+        return self.measurements
+
+    @property
+    def provenance(self) -> pd.DataFrame:
+        """Where everything comes from: a row for each experiment and point on each model."""
+        return run_frame(self._entries())
+
+    @property
+    def checks(self) -> pd.DataFrame:
+        """The numerical identities that hold for these numbers: a row for each check of each run."""
+        return check_frame(self._entries())
+
+    @property
+    def comparisons(self) -> pd.DataFrame:
+        """What was measured again: a row for each published number that has a fresh one beside it."""
+        labels = {entry.label for entry in self._entries()}
+        found = (c for c in self.ledger.comparisons if c.name.rpartition(".")[0] in labels)
+        return comparison_frame(found)
 
     def table(self, name: str, *, model: str = "") -> pd.DataFrame:
         """A table by `experiment.name`: a copy, to do with as one likes. EngineError as for a number."""
@@ -197,6 +240,11 @@ class Results:
         """The ids of the claims."""
         return list(self.ledger.spec.claims)
 
+    def claim(self, claim: str, *, model: str = "") -> ClaimVerdict:
+        """A claim with its verdict on a model, the primary one by default. EngineError as for a verdict."""
+        verdict = self.verdict(claim, model=model)
+        return ClaimVerdict(claim, self._model(model), self.ledger.spec.claims[claim], verdict)
+
     def verdict(self, claim: str, *, model: str = "") -> Verdict:
         """What the evidence says of a claim; EngineError with the nearest claims where there is none."""
         if claim not in self.ledger.spec.claims:
@@ -206,29 +254,31 @@ class Results:
     @property
     def verdicts(self) -> pd.DataFrame:
         """Every verdict: a row for each claim on each model."""
-        rows = [
-            [claim, model, verdict.verdict, verdict.share, verdict.reason]
-            for model, by_claim in self.ledger.verdicts.items()
-            for claim, verdict in by_claim.items()
-        ]
-        return pd.DataFrame(rows, columns=["claim", "model", "verdict", "share", "reason"])
+        return verdict_frame(self.ledger.verdicts, self.ledger.spec.claims)
 
     def __repr__(self) -> str:
-        numbers = self.numbers
-        said = f"{self.title}: {len(numbers)} numbers of {', '.join(self.experiments)}"
-        return f"{said}, {len(self.claims)} claims" if self.claims else said
+        n = sum(1 for _ in self._measurements())
+        said = f"{self.title}\n{n} measurements of {_listed(self.experiments)} on {', '.join(self.models)}"
+        return f"{said}; {len(self.claims)} claims" if self.claims else said
 
     def _repr_html_(self) -> str:
-        """The numbers as a notebook shows them, and the verdicts below them."""
+        """The claims with their verdicts as a notebook shows them, and the numbers folded below."""
         rows = [
             [f"{e.label}.{m.name}", e.model, interval_text(m), m.role, e.state]
             for e, m in self._measurements()
         ]
         shown = pd.DataFrame(rows, columns=["name", "model", "value", "role", "state"])
-        parts = [f"<strong>{escape(self.title)}</strong>", shown.to_html(index=False)]
+        parts = [f"<p><strong>{escape(self.title)}</strong><br>{escape(self.question)}</p>"]
         if self.claims:
-            parts.append(self.verdicts.to_html(index=False))
-        return "\n".join(parts)
+            verdicts = self.verdicts.loc[lambda v: v["model"] == self.ledger.primary]
+            judged = verdicts[["says", "verdict", "share"]]
+            parts += [f"<p>Claims on {escape(self.ledger.primary)}</p>", _html(judged)]
+        count = f"{len(rows)} measurements of {_listed(self.experiments)}"
+        return "\n".join([*parts, f"<details><summary>{escape(count)}</summary>{_html(shown)}</details>"])
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """What a notebook offers after `results["`."""
+        return list(self)
 
     def _entries(self) -> Iterator[Entry]:
         for entry in self.ledger.entries:
@@ -242,6 +292,10 @@ class Results:
 
     def _full(self, name: str) -> str:
         """The name with its experiment, where that goes without saying."""
+        if not isinstance(name, str):
+            raise EngineError(
+                "a number is looked up by its name", expected='results["experiment.name"]', seen=repr(name)
+            )
         if not self.experiment or "." in name.rpartition("]")[2]:
             return name
         if len(self.experiments) > 1:
@@ -257,8 +311,24 @@ class Results:
             raise _unknown(f"no model {model!r} in this spec", model, self.models)
         return model or self.ledger.primary
 
+    def _without_experiment(self, name: str) -> EngineError:
+        full = {known: known.rpartition(".")[2] for known in self}
+        meant = [known for known, last in full.items() if last == name]
+        close = nearest(name, full.values())
+        return EngineError(
+            f"{name!r} does not say of which experiment it is",
+            expected=f"experiment.{name or 'NAME'}, with one of {_listed(self.experiments)}",
+            seen=name,
+            near=meant or [known for known, last in full.items() if last in close],
+        )
+
     def _part(self, kind: DisplayKind, name: str, model: str) -> Any:
         label, _, part = self._full(name).rpartition(".")
+        if not label:
+            known = self.tables if kind == "tables" else self.figures
+            near = [full for full in known if full.rpartition(".")[2] in nearest(name, _last_names(known))]
+            expected = "experiment.name: one of " + (", ".join(known) or "none, since nothing was measured")
+            raise EngineError(f"no {kind[:-1]} {name!r}", expected=expected, seen=name, near=near)
         entry = self.ledger.entry(label, self._model(model))
         parts = getattr(entry, kind)
         if part in parts:
@@ -274,6 +344,22 @@ class Results:
             seen=left_out or entry.reason,
             hint=f'engine.run("{self.ledger.slug}/{entry.experiment}")',
         )
+
+
+def _last_names(full: Sequence[str]) -> list[str]:
+    return [name.rpartition(".")[2] for name in full]
+
+
+def _listed(labels: Sequence[str], most: int = 8) -> str:
+    """The first of many labels, and how many there are."""
+    if len(labels) <= most:
+        return ", ".join(labels)
+    return f"{', '.join(labels[:most])} and {len(labels) - most} more"
+
+
+def _html(frame: pd.DataFrame) -> str:
+    with pd.option_context("display.max_colwidth", None):  # a sentence is no use cut off
+        return frame.to_html(index=False, na_rep="")
 
 
 def _unknown(problem: str, name: str, known: Sequence[str] | dict[str, Any]) -> EngineError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,51 @@ def test_tables_and_verdicts_are_frames(toy: Toy) -> None:
     assert "sizes[k=1].score" in found._repr_html_() and "supported" in found._repr_html_()
 
 
+def test_measurements_runs_checks_and_comparisons_are_frames(toy: Toy) -> None:
+    toy.build()
+    found = load("words")
+    measured = found.measurements.set_index(["name", "model"])
+    row = measured.loc[("count.score", "tiny")]
+    assert (row["value"], row["n"], row["role"], row["control"]) == (25.5, 20, "finding", "chance")
+    assert row["low"] < row["value"] < row["high"] and found.numbers.equals(found.measurements)
+    runs = found.provenance
+    assert sorted({*runs["experiment"]}) == found.experiments and len(runs) == 3 * 2
+    assert runs["run_id"].notna().all() and runs["command"].str.startswith("mech run").all()
+    assert runs.loc[0, "key"] == found["count.score"].entry.provenance.key
+    assert found["count.score"].provenance is found["count.score"].entry.provenance
+    assert found.checks["passed"].all() and {"check", "limit"} <= {*found.checks}
+    assert found.comparisons.empty
+
+
+def test_a_claim_comes_with_its_words_and_its_verdict(toy: Toy) -> None:
+    toy.build()
+    claim = load("words").claim("more", model="small")
+    assert (claim.says, claim.holds) == ("more", "count.score > count.chance")
+    assert claim.verdict.verdict == "supported" and claim.specifications.empty
+    assert repr(claim).startswith("more on small: supported, holds in 100.000% of replicates")
+    assert "count.score &gt; count.chance" in claim._repr_html_()
+    frame = load("words").verdicts
+    assert frame.loc[0, ["claim", "says", "holds"]].tolist() == ["more", "more", claim.holds]
+
+
+def test_results_are_gone_through_by_name_and_complete_in_a_notebook(toy: Toy) -> None:
+    toy.build()
+    found = load("words")
+    assert len(list(found)) == len(found) == 9 and "count.score" in found and "score" not in found
+    assert found[next(iter(found))] is not None
+    assert found._ipython_key_completions_() == list(found)
+
+
+def test_a_project_elsewhere_is_named_by_its_folder(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.build()
+    monkeypatch.chdir(tmp_path)
+    assert load("words", project=toy.root)["count.score"] == 25.5
+    with pytest.raises(EngineError, match="not inside a project"):
+        load("words", project=tmp_path / "nowhere")
+
+
 def test_a_figure_comes_with_the_table_that_it_draws(toy: Toy) -> None:
     toy.build()
     found = load("words")
@@ -75,6 +121,32 @@ def test_what_was_not_measured_says_why_and_how_to(toy: Toy) -> None:
         load("words")["count.score"]
     with pytest.raises(EngineError, match=r"count\.words was not measured on tiny"):
         load("words").table("count.words")
+
+
+@pytest.mark.parametrize(
+    ("call", "near"),
+    [
+        (lambda found: found["score"], "count.score"),
+        (lambda found: found["scor"], "sizes[k=2].score"),
+        (lambda found: found.table("word"), "count.words"),
+        (lambda found: found.figure("scores"), "count.scores"),
+    ],
+)
+def test_a_name_without_its_experiment_is_told_with_where_it_is(
+    toy: Toy, call: Callable[[Results], object], near: str
+) -> None:
+    toy.build()
+    with pytest.raises(EngineError) as caught:
+        call(load("words"))
+    assert near in caught.value.near
+
+
+def test_what_is_no_name_is_refused(toy: Toy) -> None:
+    toy.build()
+    with pytest.raises(EngineError, match="by its slug"):
+        load(3)  # type: ignore[arg-type]
+    with pytest.raises(EngineError, match="by its name"):
+        load("words")[0]  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
