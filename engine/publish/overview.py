@@ -49,6 +49,12 @@ class Report:
         return {model: model in with_numbers for model in self.ledger.spec.models}
 
     @property
+    def notebook_name(self) -> str:
+        """The notebook's file beside the page; empty where there is nothing that it could show."""
+        shows = any(self.models.values()) and self.rendered.error is None
+        return f"{self.slug}.ipynb" if shows else ""
+
+    @property
     def headline(self) -> str:
         """The answer in one sentence, or that there is none yet."""
         return self.rendered.headline if any(self.models.values()) else REGISTERED
@@ -162,9 +168,10 @@ def masthead(report: Report) -> str:
     """What stands above a report: its question, verdicts, replication, models, date and spec."""
     spec = report.ledger.spec
     facts = [tally(report), _replicated(report.ledger), ", ".join(map(for_site, spec.models)), report.date]
-    items = "".join(
-        f"<li>{fact}</li>" for fact in [*facts, '<a href="spec.yaml" download>spec.yaml</a>'] if fact
-    )
+    links = ['<a href="spec.yaml" download>spec.yaml</a>']
+    if report.notebook_name:
+        links.append(f'<a href="{report.notebook_name}" download>notebook</a>')
+    items = "".join(f"<li>{fact}</li>" for fact in [*facts, *links] if fact)
     question = f'<p class="mech-question">{for_site(spec.question)}</p>'
     return f'{question}\n<ul class="mech-masthead">{items}</ul>{_not_as_published(report)}'
 

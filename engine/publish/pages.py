@@ -14,6 +14,7 @@ from engine.families import Declaration, declaration, names
 from engine.publish.files import Content
 from engine.publish.instruments import instruments_page
 from engine.publish.markdown import front_matter, plain
+from engine.publish.notebook import notebook
 from engine.publish.overview import (
     PageSummary,
     Report,
@@ -24,6 +25,7 @@ from engine.publish.overview import (
 )
 from engine.publish.reference import calibrations_page, commands_page, family_pages, spec_page
 from engine.report.charts.vega import vega_bundle, vega_bundle_name
+from engine.report.json_cache import JsonCache
 
 VEGA = "javascripts/vega.js"
 HOME = "home.md"
@@ -52,8 +54,10 @@ def site_files(
         "reading-the-evidence/calibrations.md": calibrations_page(calibrations),
         VEGA: _vega(root / "site"),
     }
-    for more in [reference, _changelog(root), *map(report_files, reports)]:
+    notebooks = JsonCache(root / ".engine" / "notebooks")
+    for more in [reference, _changelog(root), *(report_files(report, notebooks) for report in reports)]:
         files |= more
+    notebooks.prune()
     return files
 
 
@@ -76,14 +80,16 @@ def reference_files(
     }
 
 
-def report_files(report: Report) -> dict[str, Content]:
-    """One report: its page, its spec to copy, its charts and its tables."""
+def report_files(report: Report, notebooks: JsonCache | None = None) -> dict[str, Content]:
+    """One report: its page, its spec to copy, its charts, its tables and its notebook."""
     here = f"investigations/{report.slug}"
     rendered = report.rendered
     files: dict[str, Content] = {f"{here}/index.md": report_page(report)}
     files[f"{here}/spec.yaml"] = (report.folder / "spec.yaml").read_bytes()
     files |= {f"{here}/charts/{id}.json": chart for id, chart in rendered.charts.items()}
     files |= {f"{here}/tables/{id}.csv": table for id, table in rendered.tables.items()}
+    if report.notebook_name:
+        files[f"{here}/{report.notebook_name}"] = notebook(report, notebooks)
     return files
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +18,7 @@ from engine.evidence.verdicts import Verdict
 from engine.families import Declaration
 from engine.publish.files import Content, generated
 from engine.publish.overview import Report
-from engine.publish.pages import reference_files, site_files
+from engine.publish.pages import reference_files, report_files, site_files
 from engine.report.render import render
 from engine.runs.ledger import Entry, Ledger, Provenance, Replication
 from engine.spec.family_params import SeedParams
@@ -169,6 +170,22 @@ def report(root: Path, slug: str = "fact-recall", title: str = TITLE, text: str 
     (folder / "report.md").write_text(text)
     made = ledger(slug, title)
     return Report(made, render(made, text, folder / "report.md"), folder)
+
+
+def unmeasured(root: Path, slug: str = "fact-recall") -> Report:
+    """A report of which nothing was measured and nothing is published."""
+    made = report(root, slug)
+    gone = {"state": "unmeasured", "reason": "the hub cannot be reached", "provenance": None}
+    gone |= {"measurements": {}, "tables": {}, "figures": {}}
+    entries = tuple(replace(entry, **gone) for entry in made.ledger.entries)
+    none = replace(made.ledger, entries=entries, comparisons=())
+    text = "Nothing was measured.\n"
+    return replace(made, ledger=none, rendered=render(none, text, made.folder / "report.md"))
+
+
+def report_files_of(report: Report) -> dict[str, Content]:
+    """The files of one report, calibrations left out."""
+    return report_files(report)
 
 
 def command_line() -> typer.Typer:
