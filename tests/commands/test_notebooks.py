@@ -71,14 +71,13 @@ def executed(reports: Sequence[Report], folder: Path) -> list[list[Outputs]]:
     """
     opened = [nbformat.reads(notebook(report), as_version=4) for report in reports]
     cells = [cell for each in opened for cell in each.cells]
-    whole = nbformat.v4.new_notebook(metadata=opened[0].metadata)
+    whole = opened[0].copy()
     # Ids are by place, so that two notebooks have the same ones.
-    whole.cells = [{**cell, "id": f"{index}"} for index, cell in enumerate(cells)]
-    whole = nbformat.from_dict(whole)
+    whole["cells"] = [nbformat.NotebookNode(cell, id=f"{index}") for index, cell in enumerate(cells)]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}  # the engine under test, wherever the kernel starts
     resources = {"metadata": {"path": str(folder)}}
     nbclient.NotebookClient(whole, timeout=240, kernel_name="python3", resources=resources).execute(env=env)
-    done = iter(whole.cells)
+    done = iter(whole["cells"])
     run = [[next(done) for _ in each.cells] for each in opened]
     return [[cell.outputs for cell in each if cell.cell_type == "code"] for each in run]
 
