@@ -16,7 +16,7 @@ from engine.families import Declaration
 from engine.publish.annotations import field_type, value_text
 from engine.publish.markdown import code, page, plain, row
 from engine.spec.inputs import Inputs, PromptKind, Uses
-from engine.spec.models import Assumption, Claim, CorpusChoice, Experiment, PromptChoice, Spec
+from engine.spec.models import Assumption, Claim, Contributor, CorpusChoice, Experiment, PromptChoice, Spec
 
 PROMPTS: dict[PromptKind, str] = {
     "pairs": "a clean and a corrupted prompt of equal length, with the answer of each",
@@ -136,6 +136,7 @@ def spec_page() -> str:
         CorpusChoice: "`corpus`",
         Claim: "A claim",
         Assumption: "An assumption",
+        Contributor: "An author",
     }
     about = "Every key that an investigation's spec.yaml may have."
     body = [

@@ -10,13 +10,17 @@ import json
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
+    WithJsonSchema,
     model_validator,
 )
+
+from engine.spec.identifiers import ADDRESS_PATTERN, DOI_PATTERN, ORCID_PATTERN, address, doi, orcid
 
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 TEXT_PATTERN = r"\S"
@@ -96,6 +100,15 @@ class CorpusChoice(Strict):
     tokens: Positive | None = None
     """At most this many tokens. When left out: all of a packaged corpus or a file; of a hub corpus the
     documents that its name speaks of (`openwebtext-100`: the first 100)."""
+
+
+def _string_of(pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
+Orcid = Annotated[str, AfterValidator(orcid), _string_of(ORCID_PATTERN)]
+Doi = Annotated[str, AfterValidator(doi), _string_of(DOI_PATTERN)]
+Address = Annotated[str, AfterValidator(address), _string_of(ADDRESS_PATTERN)]
 
 
 def _named(value: object) -> object:
@@ -186,6 +199,26 @@ class Assumption(Strict):
     """The claims and experiments here that would come out otherwise were it false, or `none`."""
 
 
+class Contributor(Strict):
+    """One of the authors, as the page and its citation name them."""
+
+    name: Text
+    """The name as it is printed: `Ada Lovelace`, or `Lovelace, Ada` where it is not plain which part is the
+    family's."""
+    orcid: Orcid | None = None
+    """The ORCID, `0000-0002-1825-0097`; its last digit is checked."""
+    affiliation: Text | None = None
+    """Where they work."""
+    group: bool = False
+    """Whether this is a group or an institution, whose name has no family name in it."""
+
+
+Contributors = Annotated[
+    list[Annotated[Contributor, BeforeValidator(_named, json_schema_input_type=Text | Contributor)]],
+    Field(min_length=1),
+]
+
+
 class Spec(Strict):
     """An investigation: a question, its experiments and its claims."""
 
@@ -210,3 +243,13 @@ class Spec(Strict):
     """Numbers shown on the home page, by `experiment.measurement`, each with the words above it."""
     tags: list[Text] = []
     """Words to file the investigation under."""
+    authors: Contributors | None = None
+    """Who is to be cited, in order: a name each, or `{name, orcid, affiliation, group}`. Those of CITATION.cff
+    when left out."""
+    version: Text | None = None
+    """The version to be cited, in quotes where it looks like a number; that of CITATION.cff when left out."""
+    doi: Doi | None = None
+    """The DOI of this investigation, `10.5281/zenodo.1234567`, where it has one."""
+    repository: Address | None = None
+    """Where its sources lie, for the links on its page; `repository` under `extra` in mkdocs.yml, or else
+    `repository-code` of CITATION.cff, when left out."""

@@ -52,7 +52,7 @@ PATTERNS = {
     DATE_PATTERN: "a date such as 2026-01-31",
     TEXT_PATTERN: "text that is not blank",
 }
-NAMED = {"PromptChoice", "CorpusChoice"}  # for which a bare name may stand
+NAMED = {"PromptChoice", "CorpusChoice", "Contributor"}  # for which a bare name may stand
 
 
 Model = typing.TypeVar("Model", bound=BaseModel)

@@ -149,3 +149,42 @@ def test_all_problems_are_told_in_the_order_of_the_file(load):
 def test_a_claim_that_does_not_parse_stays_a_claim_error(load):
     with pytest.raises(ClaimError, match=r"claims\.c\.holds"):
         load(LENS + "claims: {c: {holds: a.x >}}\n")
+
+
+def test_a_spec_says_who_is_to_be_cited_and_as_what(load):
+    spec = load(
+        LENS
+        + "authors:\n- Ada Lovelace\n"
+        + "- {name: A team, group: true, affiliation: Somewhere, orcid: https://orcid.org/0000-0002-1825-0097}\n"
+        + "version: '1.2'\ndoi: https://doi.org/10.5281/zenodo.1\nrepository: https://example.org/a/b/\n"
+    )
+    ada, team = spec.authors
+    assert (ada.name, ada.orcid, ada.group) == ("Ada Lovelace", None, False)
+    assert (team.name, team.orcid, team.group) == ("A team", "0000-0002-1825-0097", True)
+    assert (spec.version, spec.doi) == ("1.2", "10.5281/zenodo.1")
+    assert spec.repository == "https://example.org/a/b"
+    assert load(dump(spec), "again.yaml") == spec
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("authors: Ada", ["a list", "write [Ada]"]),
+        ("authors: []", ["1 or more items"]),
+        ("authors: [3]", ["a name or a mapping"]),
+        ("authors: [{orcid: 0000-0002-1825-0097}]", ["name is missing"]),
+        ("authors: [{name: Ada, orchid: x}]", ["unknown key 'orchid'", "orcid"]),
+        ("authors: [{name: Ada, orcid: 0000-0002-1825-0098}]", ["last digit would be 7", "authors[0].orcid"]),
+        ("doi: zenodo.1", ["no DOI", "10.5281/zenodo.1234567", "zenodo.1"]),
+        ("version: 1.2", ["text", "put it in quotes"]),
+        ("repository: 'javascript:alert(1)'", ["no web address"]),
+        ("autors: [Ada]", ["unknown key 'autors'", "authors"]),
+    ],
+)
+def test_what_cannot_be_cited_is_refused_with_its_place(load, line, says):
+    with pytest.raises(SpecError) as raised:
+        load(LENS + line + "\n")
+    told = str(raised.value)
+    assert "spec.yaml:7:" in told
+    for part in says:
+        assert part in told, told
