@@ -244,8 +244,8 @@ class Spec(Strict):
     tags: list[Text] = []
     """Words to file the investigation under."""
     authors: Contributors | None = None
-    """Who is to be cited, in order: a name each, or `{name, orcid, affiliation, group}`. Those of CITATION.cff
-    when left out."""
+    """Who is to be cited, in order: a name each, or `{name, orcid, affiliation, group}`. When left out, those
+    of CITATION.cff."""
     version: Text | None = None
     """The version to be cited, in quotes where it looks like a number; that of CITATION.cff when left out."""
     doi: Doi | None = None
