@@ -28,6 +28,7 @@ from engine.data.text_files import check_unicode, decoded, read_bytes
 from engine.data.wheel_corpora import wheel_corpus, wheel_names
 from engine.errors import DataError, nearest
 from engine.spec.models import CorpusChoice
+from engine.spec.repository_files import inside, with_home
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -234,7 +235,7 @@ def _with_a_size() -> list[str]:
 
 def _own_file(name: str, base: Path) -> Path | None:
     """The person's own file, if the name is a path; DataError where it is the path of something else."""
-    path = base / Path(name).expanduser()
+    path = inside(base / with_home(name), base, DataError, f"corpus of {base}")
     if path.suffix.lower() not in SUFFIXES:
         if not path.exists():
             return None

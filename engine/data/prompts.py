@@ -34,6 +34,7 @@ from engine.errors import DataError, nearest
 from engine.spec.document import dotted
 from engine.spec.inputs import ANSWERS, LABELLED, PAIRS, PromptKind
 from engine.spec.models import PromptChoice
+from engine.spec.repository_files import inside, with_home
 
 CLUSTER_COLUMNS = ("relation", "template", "subject", "document", "topic")
 """The columns that clusters are looked for in, where the spec names none."""
@@ -131,7 +132,7 @@ class _Source:
 
 def _source(choice: PromptChoice, base: Path) -> _Source:
     name = choice.name
-    path = None if name is None else base / Path(name).expanduser()
+    path = None if name is None else _own_path(name, base)
     # A folder of that name, or a file of another format, is no dataset of the hub.
     if name and path and ID.fullmatch(name) and path.suffix.lower() not in READERS and not path.exists():
         hub = HubPrompts(name, name, choice.configuration, choice.split or "train").at_commit()
@@ -156,6 +157,11 @@ def _source(choice: PromptChoice, base: Path) -> _Source:
         "(org/name)",
         near=nearest(name, packaged),
     )
+
+
+def _own_path(name: str, base: Path) -> Path:
+    """The path that a name would be; DataError where it leads out of the repository that `base` is in."""
+    return inside(base / with_home(name), base, DataError, f"prompts of {base}")
 
 
 def _require_no_split(choice: PromptChoice) -> None:

@@ -32,6 +32,7 @@ from engine.models.declared_shape import declared_shape
 from engine.models.known import KNOWN, ModelCard, ModelShape, Pins
 from engine.models.machine import memory_bytes, size_text
 from engine.models.source_files import current_hash, file_stamps
+from engine.spec.repository_files import with_home
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 WORKING_MEMORY_BYTES = 1_500_000_000
@@ -58,7 +59,7 @@ def find_card(name: str) -> ModelCard:
     base, _, revision = name.partition("@")
     if name in known:
         return known[name]
-    if name and Path(name).expanduser().exists():
+    if name and with_home(name).exists():
         return _path_card(name)
     if base in known and known[base].kind == "hub":
         return replace(known[base], name=name, pins=replace(known[base].pins, revision=revision))
@@ -73,7 +74,7 @@ def find_card(name: str) -> ModelCard:
 
 
 def _path_card(name: str) -> ModelCard:
-    path = Path(name).expanduser().resolve()
+    path = with_home(name).resolve()
     size = sum(size for _, size, *_ in file_stamps(path))
     return ModelCard(name, "path", "its own", size, 0, f"local files, {path}", Pins(path=path))
 
@@ -98,7 +99,7 @@ def fits(card: ModelCard, dtype: str = "float32") -> bool:
 def cache_folder() -> Path:
     """Where models are kept; MECH_CACHE overrides the user's cache folder."""
     if chosen := os.environ.get("MECH_CACHE"):
-        return Path(chosen).expanduser()
+        return with_home(chosen)
     return platformdirs.user_cache_path("mech-interpretability", appauthor=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from engine.errors import SiteError
 
@@ -30,6 +30,7 @@ def write_files(site: Path, files: Mapping[str, Content], unchanged: Collection[
         before = generated(site)
         # Named before they exist, and struck off only once they are gone.
         now = files.keys() | set(unchanged)
+        _refuse_elsewhere(now)
         _record(site, before | now)
         written = [name for name, content in files.items() if _write(site / name, content)]
         obsolete = sorted(before - now)
@@ -39,6 +40,14 @@ def write_files(site: Path, files: Mapping[str, Content], unchanged: Collection[
     except OSError as error:
         raise SiteError("the site's pages cannot be written", where=str(site), seen=str(error)) from error
     return written + obsolete
+
+
+def _refuse_elsewhere(names: Iterable[str]) -> None:
+    """SiteError for the path of a generated file that leads out of the site's folder."""
+    for name in names:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise SiteError("a generated file would lie outside of the site", where=name)
 
 
 def _record(site: Path, names: Iterable[str]) -> None:

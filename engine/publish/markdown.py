@@ -18,10 +18,11 @@ def page(title: str, body: str, *, about: str, hide: str = "") -> str:
 def front_matter(title: str, *, about: str, hide: str = "", popovers: str = "") -> str:
     """The lines above a page: its title, a description for search engines, side columns to do without.
 
+    `title` and `about` are text, and are escaped here: the theme writes them into its HTML as they are.
     `popovers` is HTML that the theme puts below the page (site/overrides/main.html): so much of it that
     Markdown and the search index, which would read it in vain, took most of the time of a build.
     """
-    meta = [f"title: {_quoted(title)}", f"description: {_quoted(about)}"]
+    meta = [f"title: {_quoted(html.escape(title))}", f"description: {_quoted(html.escape(about))}"]
     meta += [f"hide: [{hide}]"] if hide else []
     if popovers:
         # YAML takes not every character, and HTML has another way to write each of them.

@@ -152,7 +152,7 @@ def _card_claim(ledger: Ledger, name: str) -> str:
 
 def _day(entry: Entry) -> str:
     date = entry.provenance.date if entry.provenance else ""
-    return f'<time datetime="{date}">{date[:10]}</time>' if date else ""
+    return f'<time datetime="{for_site(date)}">{for_site(date[:10])}</time>' if date else ""
 
 
 def tally(report: Report) -> str:
@@ -167,7 +167,8 @@ def tally(report: Report) -> str:
 def masthead(report: Report) -> str:
     """What stands above a report: its question, verdicts, replication, models, date and spec."""
     spec = report.ledger.spec
-    facts = [tally(report), _replicated(report.ledger), ", ".join(map(for_site, spec.models)), report.date]
+    models = ", ".join(map(for_site, spec.models))
+    facts = [tally(report), _replicated(report.ledger), models, for_site(report.date)]
     links = ['<a href="spec.yaml" download>spec.yaml</a>']
     if report.notebook_name:
         links.append(f'<a href="{report.notebook_name}" download>notebook</a>')
@@ -221,7 +222,7 @@ def _row(report: Report) -> str:
         (supported, tally(report)),
         (agreed / compared if compared else -1, f"{agreed} of {compared}" if compared else "–"),
         (sum(report.models.values()), "".join(_model(*pair) for pair in report.models.items())),
-        (report.date, report.date or "–"),
+        (report.date, for_site(report.date or "–")),
     ]
     return "<tr>" + "".join(f'<td data-value="{for_site(v)}">{text}</td>' for v, text in cells) + "</tr>\n"
 

@@ -13,7 +13,7 @@ from engine.evidence.result import Calibration
 from engine.families import Declaration, declaration, names
 from engine.publish.files import Content
 from engine.publish.instruments import instruments_page
-from engine.publish.markdown import front_matter, plain
+from engine.publish.markdown import front_matter
 from engine.publish.notebook import notebook
 from engine.publish.overview import (
     PageSummary,
@@ -25,6 +25,7 @@ from engine.publish.overview import (
 )
 from engine.publish.reference import calibrations_page, commands_page, family_pages, spec_page
 from engine.report.charts.vega import vega_bundle, vega_bundle_name
+from engine.report.escape import sentence_for_site
 from engine.report.json_cache import JsonCache
 
 VEGA = "javascripts/vega.js"
@@ -97,7 +98,7 @@ def report_page(report: Report) -> str:
     """The rendered report under its title, its question and a line that says how it stands."""
     spec = report.ledger.spec
     body = report.rendered.markdown.lstrip()
-    heading = f"# {plain(spec.title)}"
+    heading = f"# {sentence_for_site(spec.title)}"
     if body.startswith("# "):
         heading, _, body = body.partition("\n")
     parts = [heading, masthead(report), body.lstrip()]

@@ -259,14 +259,16 @@ def _dependencies(plan: Plan, investigation: Investigation) -> Dependencies | No
 
 
 def _folder_hash(folder: Path) -> str:
-    """A hash over the content of every file in a folder."""
+    """A hash over the content of every file in a folder, and over where its links lead."""
     digest = hashlib.sha256()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder):
         folders.sort()
-        for name in sorted(names):
+        for name in sorted([*names, *(name for name in folders if Path(place, name).is_symlink())]):
             path = Path(place, name)
             with suppress(OSError):  # an editor's own file, gone again
-                content = path.read_bytes()
+                content = str(path.readlink()).encode() if path.is_symlink() else b""
+                # Of what a link leads to, only a file that is read as one of this folder can change a page.
+                content += path.read_bytes() if path.is_file() else b""
                 digest.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ class ClaimSentence:
 
 def css_class(verdict: str) -> str:
     """`mech-not-found-here`."""
-    return "mech-" + verdict.replace(" ", "-")
+    return "mech-" + re.sub(r"[^a-z]+", "-", verdict)
 
 
 def verdict_of(ledger: Ledger, claim: str, model: str) -> Verdict:

@@ -438,7 +438,7 @@ class _Page:
         said = self.printer.paragraph(which_choices_flip(verdict.specifications))
         if not measured:
             return block(said)
-        name = f"curve-{full}" + (f"-{model}" if model and model != ledger.primary else "")
+        name = _file_name(f"curve-{full}" + (f"-{model}" if model and model != ledger.primary else ""))
         scale = margin_scale(known.holds)
         figure = Figure("specification_curve", name, {}, known.says or claim, CURVE_CAPTION)
         self.tables[name] = curve_table(verdict.specifications)
@@ -593,5 +593,8 @@ def _absent(kind: DisplayKind, name: str, entry: Entry) -> str:
 
 def _id(name: str, entry: Entry, ledger: Ledger) -> str:
     """A name for files and anchors; the primary model goes without saying."""
-    full = name if entry.model == ledger.primary else f"{name}-{entry.model}"
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", full)
+    return _file_name(name if entry.model == ledger.primary else f"{name}-{entry.model}")
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)

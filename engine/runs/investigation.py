@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,10 +16,12 @@ from engine.spec.document import document_of
 from engine.spec.load import load_spec, spec_of, written_at
 from engine.spec.models import Experiment, Spec
 from engine.spec.points import FamilyCatalog, coder_fields, second_model_field
+from engine.spec.repository_files import CONTENT, refuse_links_out
 
 NOTEBOOK = "notebook"
 """The slug of what was given in Python."""
 IN_PYTHON = "<spec>"
+FOLDER_NAME = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,26 @@ def _nowhere(expected: str, here: Path | None = None) -> EngineError:
 
 
 def spec_paths(root: Path) -> dict[str, Path]:
-    """Every `investigations/*/spec.yaml` by slug, in alphabetical order; nothing is read."""
-    return {p.parent.name: p for p in sorted((root / "investigations").glob("*/spec.yaml"))}
+    """Every `investigations/*/spec.yaml` by slug, in alphabetical order; none is read.
+
+    SpecError where a link in the project's content leads out of it, or a slug is none.
+    """
+    for name in CONTENT:
+        if (root / name).exists():
+            refuse_links_out(root / name, root, SpecError)
+    return {_slug(p.parent): p for p in sorted((root / "investigations").glob("*/spec.yaml"))}
+
+
+def _slug(folder: Path) -> str:
+    """The name of an investigation's folder, which is part of addresses and of file names."""
+    if not FOLDER_NAME.fullmatch(folder.name):
+        raise SpecError(
+            "this folder's name is no slug",
+            where=str(folder.parent),
+            expected="letters, digits, dashes, dots and underscores, as in fact-recall",
+            seen=repr(folder.name),
+        )
+    return folder.name
 
 
 def find_investigations(

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from engine.models.known import KNOWN
+from engine.spec.repository_files import with_home
 
 KNOWN_NAMES = frozenset(card.name for card in KNOWN)
 PATH_STARTS = ("./", "../", "/", "~")
@@ -33,7 +34,7 @@ def canonical_folder(written: str, folder: Path, root: Path | None) -> str:
     directory; the first that exists is meant. Where none does, the project's: there `engine sae import` puts
     them, and a clone without it is to have the same name for it.
     """
-    plain = Path(written).expanduser()
+    plain = with_home(written)
     places = [base / plain for base in (folder, root, Path.cwd()) if base]
     existing = [place for place in places if place.exists()]
     return _called(existing[0] if existing else (root or folder) / plain, root)
@@ -45,7 +46,7 @@ def missing_path(place: str) -> bool:
     Models are seldom committed: in a clone of a project a local folder may well be absent, like a hub that is
     out of reach, and the name is no mistake.
     """
-    return place not in KNOWN_NAMES and _looks_like_path(place) and not Path(place).expanduser().exists()
+    return place not in KNOWN_NAMES and _looks_like_path(place) and not with_home(place).exists()
 
 
 def located(name: str, root: Path | None) -> str:
@@ -55,7 +56,7 @@ def located(name: str, root: Path | None) -> str:
 
 def _local_path(written: str, folder: Path, root: Path | None) -> Path | None:
     """The path that a name means; None where it is no path."""
-    plain = Path(written).expanduser()
+    plain = with_home(written)
     bases = [folder, root, Path.cwd()]
     places = [base / plain for base in bases if base]  # an absolute path stays what it is
     existing = [place for place in places if place.exists()]

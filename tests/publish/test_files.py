@@ -53,3 +53,10 @@ def test_a_folder_that_someone_removed_by_hand_is_no_obstacle(tmp_path: Path) ->
     write_files(tmp_path, {"a/b/c.md": "text", "d.md": "text"})
     shutil.rmtree(tmp_path / "a")
     assert write_files(tmp_path, {"d.md": "text"}) == ["a/b/c.md"]
+
+
+@pytest.mark.parametrize("name", ["../owned.md", "charts/curve-../../../../owned.json", "/owned.md"])
+def test_no_generated_file_leaves_the_site(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SiteError, match="outside of the site"):
+        write_files(tmp_path / "a/site", {name: "owned"})
+    assert not list(tmp_path.rglob("owned*"))

@@ -81,7 +81,7 @@ class SitePrinter:
         )
         verdict = cited.verdict.verdict
         broken = ' data-broken="true"' if cited.is_broken else ""
-        words = cited.mark or verdict
+        words = for_site(cited.mark or verdict)
         button = (
             f'<button type="button" class="mech-verdict {css_class(verdict)}" popovertarget="{target}" '
             f'aria-haspopup="dialog">{words}</button>'
@@ -92,14 +92,14 @@ class SitePrinter:
             button = f'<span class="mech-hypothesis">{supposed} {button}</span>'
         return Markup(
             f'<span class="mech-claim" id="{anchor}" data-claim="{for_site(cited.id)}" '
-            f'data-verdict="{verdict}" data-asserted="{cited.asserted}"{broken}>'
+            f'data-verdict="{for_site(verdict)}" data-asserted="{for_site(cited.asserted)}"{broken}>'
             f'<span class="mech-sentence">{sentence}</span> {button}</span>'
         )
 
     def verdict(self, verdict: Verdict) -> Markup:
         """The verdict in one table cell."""
         share = for_site(share_of(verdict))
-        badge = f'<span class="mech-verdict {css_class(verdict.verdict)}">{verdict.verdict}</span>'
+        badge = f'<span class="mech-verdict {css_class(verdict.verdict)}">{for_site(verdict.verdict)}</span>'
         return Markup(f"{badge} {share}".strip())
 
     def chart(self, id: str, figure: Figure, chart: Chart, table_id: str) -> Markup:

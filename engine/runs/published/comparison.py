@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.errors import StoreError
 from engine.runs.ledger import Difference, DisplayItem, Entry, PublishedFault
+from engine.runs.published.csv_tables import table_bytes
 from engine.runs.published.digests import DIGEST, table_digest
 from engine.runs.published.read import PublishedEvidence, PublishedRun, file_stem
 from engine.runs.published.write import run_data
@@ -124,11 +125,12 @@ def _is_about(fault: PublishedFault, label: str, model: str) -> bool:
 def _changed_files(run: PublishedRun, own: Entry, files: Mapping[str, bytes]) -> Iterator[Difference]:
     """Tables whose file is not what the run's table would be written as: the first line that differs."""
     for name, table in run.data["tables"].items():
-        path = run.folder / table.get("file", "")
-        expected = files.get(path.name)
-        if expected is None or not path.is_file():
+        # Only a name that is expected is read, so that none leads elsewhere.
+        file = str(table.get("file", ""))
+        expected = files.get(file)
+        if expected is None or not (run.folder / file).is_file():
             continue
-        content = path.read_bytes()
+        content = table_bytes(run.folder, file)
         if table_digest(content) != table_digest(expected):
             line, then, now = _first_difference(content, expected)
             yield Difference(f"{own.label}.tables.{name} (line {line})", own.model, then, now)

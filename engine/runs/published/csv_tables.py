@@ -12,6 +12,10 @@ import pandas as pd
 from pandas.api import types
 
 from engine.errors import StoreError
+from engine.spec.repository_files import read_beside
+
+MOST_TABLE_BYTES = 2_000_000
+"""Larger tables are not read; ten times what is written, since git may have changed line ends."""
 
 # pandas' kinds that can hold gaps; its plain integers and booleans cannot.
 READ_AS = {"text": "str", "whole": "Int64", "number": "float64", "truth": "boolean"}
@@ -31,7 +35,7 @@ class PublishedTables(Mapping[str, pd.DataFrame]):
         self.entries = {name: entry for name, entry in entries.items() if entry["file"]}
         self.read: dict[str, pd.DataFrame] = {}
         for entry in self.entries.values():
-            _check_columns(folder / entry["file"], entry["columns"])
+            _check_columns(folder, entry["file"], entry["columns"])
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in self.read:
@@ -46,6 +50,17 @@ class PublishedTables(Mapping[str, pd.DataFrame]):
 
     def __len__(self) -> int:
         return len(self.entries)
+
+
+def table_bytes(folder: Path, name: object) -> bytes:
+    """The content of a published table, which is named by a bare name and is a file of the folder.
+
+    StoreError for any other name, a link, or a file that is too large; FileNotFoundError where there is none.
+    """
+    content = read_beside(folder, name, MOST_TABLE_BYTES, StoreError)
+    if not str(name).endswith(".csv"):
+        raise StoreError("this is no published table", where=str(folder / str(name)), expected="NAME.csv")
+    return content
 
 
 def csv_table(table: pd.DataFrame) -> tuple[bytes, dict[str, str]]:
@@ -66,7 +81,7 @@ def read_csv_table(folder: Path, entry: Mapping[str, Any]) -> pd.DataFrame:
     gaps = {name: [""] for name, kind in kinds.items() if kind != "text"}
     dtypes = {name: READ_AS[kind] for name, kind in kinds.items()}
     try:
-        content = io.BytesIO(path.read_bytes())
+        content = io.BytesIO(table_bytes(folder, entry["file"]))
         table = pd.read_csv(content, dtype=dtypes, keep_default_na=False, na_values=gaps)
     except (OSError, ValueError) as error:
         raise StoreError("this published table cannot be read", where=str(path), seen=str(error)) from None
@@ -76,11 +91,12 @@ def read_csv_table(folder: Path, entry: Mapping[str, Any]) -> pd.DataFrame:
     return table.astype(whole)
 
 
-def _check_columns(path: Path, kinds: Mapping[str, str]) -> None:
-    """StoreError where a published table is missing or has other columns; only its first line is read."""
+def _check_columns(folder: Path, name: str, kinds: Mapping[str, str]) -> None:
+    """StoreError where a published table is missing or has other columns; only its first line is parsed."""
+    path = folder / str(name)
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            header = next(csv.reader(lines), [])
+        lines = io.StringIO(table_bytes(folder, name).decode("utf-8"), newline="")
+        header = next(csv.reader(lines), [])
     except (OSError, ValueError, csv.Error) as error:
         raise StoreError("this published table cannot be read", where=str(path), seen=str(error)) from None
     if sorted(header) != sorted(kinds):

@@ -15,19 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import StoreError
+from engine.evidence.result import Check, Figure, Measurement
 from engine.evidence.verdicts import Margin, SpecifiedVerdict, Verdict
 from engine.runs.investigation import project_or_none
 from engine.runs.ledger import DisplayKind, Entry, Provenance, PublishedFault
 from engine.runs.model_paths import canonical_model
-from engine.runs.published.csv_tables import PublishedTables
+from engine.runs.published.csv_tables import PublishedTables, table_bytes
 from engine.runs.published.digests import DIGEST, Place, is_sealed, is_sealed_file, table_digest
+from engine.runs.published.field_types import checked, checked_date
 from engine.runs.published.rounding import with_floats
 from engine.runs.store.codec import check_from, figure_from, measurement_from
 from engine.spec.models import Claim
+from engine.spec.repository_files import read_beside
 
 FORMAT = 2
 UNPROVED_FORMAT = 1
 """Of files from before digests."""
+MOST_JSON_BYTES = 20_000_000
+"""A model's published numbers take some 0.7 MB, the largest known 1.5 MB."""
 MENDING = "take the committed file back with git checkout, or delete it and publish again"
 EDITED = "edited since it was published: it is not what its digest was made of"
 UNPROVED = "published before digests, so that nobody can tell whether it was edited: publish it anew"
@@ -83,6 +88,8 @@ def read_published(folder: Path) -> PublishedEvidence:
     """All that is published in a folder; empty where there is none. StoreError names a broken file."""
     # Before anything is listed: a publish that was killed may have left no folder under this name.
     recover(folder)
+    if folder.is_symlink():
+        raise StoreError("this is not read", where=str(folder), expected="a folder", seen="a link")
     runs: dict[tuple[str, str], PublishedRun] = {}
     verdicts: dict[tuple[str, str], PublishedVerdict] = {}
     faults: list[PublishedFault] = []
@@ -127,21 +134,15 @@ def _published_verdict(claim: str, fields: dict[str, Any], fault: str) -> Publis
 
 
 def _verdict_from(claim: str, fields: Mapping[str, Any]) -> Verdict:
-    return Verdict(
-        claim,
-        fields["verdict"],
-        fields["share"],
-        fields["reason"],
-        "published",
-        p=fields.get("p"),
-        population=fields.get("population_in_words", ""),
-        specifications=tuple(_specified_from(claim, each) for each in fields.get("specifications", ())),
-    )
+    said = {name: fields[name] for name in ("verdict", "share", "reason")}
+    said |= {"p": fields.get("p"), "population": fields.get("population_in_words", "")}
+    specifications = tuple(_specified_from(claim, each) for each in fields.get("specifications", ()))
+    return Verdict(claim, source="published", specifications=specifications, **checked(Verdict, said))
 
 
 def _specified_from(claim: str, fields: Mapping[str, Any]) -> SpecifiedVerdict:
-    margin = Margin(**fields["margin"]) if fields["margin"] else None
-    return SpecifiedVerdict(fields["choices"], _verdict_from(claim, fields), margin)
+    margin = Margin(**checked(Margin, fields["margin"])) if fields["margin"] else None
+    return SpecifiedVerdict(dict(fields["choices"]), _verdict_from(claim, fields), margin)
 
 
 def published_entry(run: PublishedRun, reason: str) -> Entry:
@@ -154,9 +155,9 @@ def published_entry(run: PublishedRun, reason: str) -> Entry:
         data = run.data
         believed = {n: t for n, t in data["tables"].items() if n not in run.table_faults}
         tables = PublishedTables(run.folder, believed)
-        figures = {name: figure_from(figure) for name, figure in data["figures"].items()}
+        figures = {name: figure_from(checked(Figure, said)) for name, said in data["figures"].items()}
         measurements = {
-            name: measurement_from({"name": name, **with_floats(fields)})
+            name: measurement_from(checked(Measurement, {"name": name, **with_floats(fields)}))
             for name, fields in data["measurements"].items()
         }
         return Entry(
@@ -169,10 +170,16 @@ def published_entry(run: PublishedRun, reason: str) -> Entry:
             tables,
             # A figure without its table cannot be drawn.
             {name: figure for name, figure in figures.items() if figure.table in tables},
-            tuple(check_from(check) for check in data["checks"]),
+            tuple(_check_from(check) for check in data["checks"]),
             run.provenance,
             _left_out(data, run.table_faults),
         )
+
+
+def _check_from(data: Mapping[str, Any]) -> Check:
+    check = check_from(data)
+    checked(Check, vars(check))
+    return check
 
 
 def file_stem(text: str) -> str:
@@ -195,7 +202,9 @@ def _left_out(data: Mapping[str, Any], table_faults: Mapping[str, str]) -> dict[
 
 def _run_from(data: dict[str, Any], model: str, folder: Path, fault: str) -> PublishedRun:
     # An id counts in one store only, and a reader has another.
-    provenance = Provenance(run_id=None, **data["provenance"])
+    provenance = Provenance(run_id=None, **checked(Provenance, data["provenance"]))
+    if not fault:
+        checked_date(provenance.date)
     run = PublishedRun(data["experiment"], dict(data["point"]), model, provenance, data, folder, fault)
     # Of a run that is not believed nothing is shown; its tables' digests are as little worth as its numbers.
     return run if fault else replace(run, table_faults=_table_faults(data, folder))
@@ -208,7 +217,7 @@ def _table_faults(data: Mapping[str, Any], folder: Path) -> dict[str, str]:
         with contextlib.suppress(FileNotFoundError):
             # A table without a place is broken, which is told when its run is shown.
             file = table.get("file")
-            if file and table_digest((folder / file).read_bytes()) != table.get(DIGEST):
+            if file and table_digest(table_bytes(folder, file)) != table.get(DIGEST):
                 faults[name] = EDITED
     return faults
 
@@ -252,8 +261,9 @@ def _faults(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        data = json.loads(read_beside(path.parent, path.name, MOST_JSON_BYTES, StoreError))
+    # RecursionError: brackets nested thousands deep.
+    except (OSError, ValueError, RecursionError) as error:
         problem = "this published file cannot be read"
         raise StoreError(problem, where=str(path), seen=str(error), hint=MENDING) from None
     seen = data.get("format") if isinstance(data, dict) else type(data).__name__
@@ -273,7 +283,7 @@ def _blaming(path: Path) -> Iterator[None]:
     """What is missing or of the wrong kind in a published file, as an error that names the file."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         seen = f"{type(error).__name__}: {error}"
         problem = "this published file lacks what it should hold"
         raise StoreError(problem, where=str(path), seen=seen, hint=MENDING) from None

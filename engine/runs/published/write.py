@@ -23,7 +23,7 @@ from engine.errors import StoreError
 from engine.evidence.result import Measurement
 from engine.evidence.verdicts import SpecifiedVerdict, Verdict
 from engine.runs.ledger import DisplayItem, Entry, Ledger
-from engine.runs.published.csv_tables import csv_table, kinds_of
+from engine.runs.published.csv_tables import csv_table, kinds_of, table_bytes
 from engine.runs.published.digests import DIGEST, sealed, sealed_file, table_digest
 from engine.runs.published.read import (
     EDITED,
@@ -134,7 +134,7 @@ def _kept_data(
     tables = kept.data["tables"]
     if asked is not None and not entry.withheld:  # a failed check replaces nothing
         tables = _thinned(kept.data, _wanted(entry, kept.data["figures"], asked))
-    files = {t["file"]: (folder / t["file"]).read_bytes() for t in tables.values() if t["file"]}
+    files = {t["file"]: table_bytes(folder, t["file"]) for t in tables.values() if t["file"]}
     # Tables from before digests have none yet.
     digests = {name: {DIGEST: table_digest(files[t["file"]])} for name, t in tables.items() if t["file"]}
     tables = {name: table | digests.get(name, {}) for name, table in tables.items()}

@@ -10,6 +10,7 @@ import pytest
 
 from engine.errors import StoreError
 from engine.runs.ledger import PublishedFault
+from engine.runs.published.digests import table_digest
 from engine.runs.published.read import (
     EDITED,
     MENDING,
@@ -263,3 +264,83 @@ def test_what_was_published_since_is_not_overwritten_by_what_was_left_behind(fol
     recover(folder)
     assert old.is_dir()
     assert set(read_published(folder).runs) == {("count", "tiny")}
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../spec.yaml", "../../words/published/tiny.count.words.csv"]
+)
+def test_a_table_by_more_than_a_bare_name_is_refused(folder: Path, name: str) -> None:
+    data = json.loads((folder / "tiny.json").read_text())
+    tables = data["runs"]["count"]["tables"]
+    # With the digest that the file has: whoever put it together knows how digests are made.
+    content = (folder / name).read_bytes()
+    change(folder, tables={"words": tables["words"] | {"file": name, "digest": table_digest(content)}})
+    with pytest.raises(StoreError, match="more than a bare name") as caught:
+        read_published(folder)
+    assert "root:" not in str(caught.value)
+
+
+def test_a_table_or_a_file_that_is_a_link_is_refused(folder: Path) -> None:
+    table = folder / "tiny.count.words.csv"
+    kept = table.rename(folder.parent / "kept.csv")
+    table.symlink_to(kept)
+    with pytest.raises(StoreError, match="a link"):
+        read_published(folder)
+    table.unlink()
+    kept.rename(table)
+    whole = (folder / "tiny.json").rename(folder.parent / "kept.json")
+    (folder / "tiny.json").symlink_to(whole)
+    with pytest.raises(StoreError, match="a link"):
+        read_published(folder)
+
+
+def test_a_published_folder_that_is_a_link_is_refused(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+    folder.symlink_to(folder.with_name("elsewhere"))
+    with pytest.raises(StoreError, match="a link"):
+        read_published(folder)
+
+
+def test_what_is_too_large_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.runs.published.csv_tables.MOST_TABLE_BYTES", 10)
+    with pytest.raises(StoreError, match="too large"):
+        read_published(folder)
+    monkeypatch.setattr("engine.runs.published.read.MOST_JSON_BYTES", 10)
+    with pytest.raises(StoreError, match="at most 10 bytes"):
+        read_published(folder)
+
+
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_a_file_nested_too_deep_is_an_error(folder: Path, depth: int) -> None:
+    text = (folder / "tiny.json").read_text()
+    nested = f'{{"a": {"[" * depth}{"]" * depth}, {text.lstrip()[1:]}'
+    (folder / "tiny.json").write_text(nested)
+    with pytest.raises(StoreError, match="this published file"):
+        read_published(folder)
+
+
+@pytest.mark.parametrize("verdict", ["<img src=x onerror=alert(1)>", "proved", ["supported"], None])
+def test_a_verdict_is_one_of_those_that_there_are(folder: Path, verdict: Any) -> None:
+    data = json.loads((folder / "tiny.json").read_text())
+    data["verdicts"]["more"]["verdict"] = verdict
+    (folder / "tiny.json").write_text(json.dumps(resealed(data)))
+    with pytest.raises(StoreError, match=r"verdict is .* no one of supported"):
+        read_published(folder)
+
+
+def test_a_date_is_a_date(folder: Path) -> None:
+    data = json.loads((folder / "tiny.json").read_text())
+    change(folder, provenance=data["runs"]["count"]["provenance"] | {"date": '"><script>alert(1)</script>'})
+    with pytest.raises(StoreError, match="no date"):
+        read_published(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("n", "<b>"), ("about", ["<b>"]), ("unit", 3), ("exact", 1), ("role", "boss")]
+)
+def test_a_measurement_has_the_types_of_its_fields(folder: Path, field: str, value: Any) -> None:
+    data = json.loads((folder / "tiny.json").read_text())
+    measurements = data["runs"]["count"]["measurements"]
+    change(folder, measurements=measurements | {"score": measurements["score"] | {field: value}})
+    with pytest.raises(StoreError, match=f"{field} is"):
+        published_entry(only_run(folder), "")
