@@ -19,6 +19,7 @@ from engine.publish.page_cache import PageCache
 from engine.publish.pages import marked, reference_files, site_files
 from engine.publish.reference_cache import kept_reference
 from engine.publish.summary_cache import SummaryCache
+from engine.report.charts.pictures import PictureCache
 from engine.report.lint import Concern
 from engine.report.process_share import process_share
 from engine.report.render import RenderedReport, check_template, named_by, render, unprintable
@@ -56,7 +57,7 @@ def print_reports(
     library = assemble_library(plan, store, outcomes)
     rendered: dict[str, RenderedReport] = {}
     keys: dict[str, str] = {}
-    waiting: dict[str, tuple[Library, str, Path]] = {}
+    waiting: dict[str, tuple[Library, str, Path, PictureCache]] = {}
     for slug, investigation in plan.investigations.items():
         path = investigation.template_path
         try:
@@ -70,7 +71,7 @@ def print_reports(
         if known := cache.get(keys[slug]):
             rendered[slug] = known
         else:
-            waiting[slug] = own, text, path
+            waiting[slug] = own, text, path, cache.pictures
     with process_share(rendered_or_why_not, waiting, jobs, REPORTS_WORTH_A_PROCESS) as others:
         for slug, printed_from in waiting.items():
             report = others.take(slug) or rendered_or_why_not(*printed_from)
@@ -79,10 +80,10 @@ def print_reports(
     return [Report(library.ledgers[s], rendered[s], i.folder) for s, i in plan.investigations.items()]
 
 
-def rendered_or_why_not(library: Library, text: str, path: Path) -> RenderedReport:
+def rendered_or_why_not(library: Library, text: str, path: Path, pictures: PictureCache) -> RenderedReport:
     """A template printed; one wrong template or claim leaves the others standing."""
     try:
-        return render(library, text, path)
+        return render(library, text, path, pictures=pictures)
     except EngineError as error:
         return unprintable(error, path)
 

@@ -88,6 +88,7 @@ def report_files(report: Report, notebooks: JsonCache | None = None) -> dict[str
     files: dict[str, Content] = {f"{here}/index.md": report_page(report)}
     files[f"{here}/spec.yaml"] = (report.folder / "spec.yaml").read_bytes()
     files |= {f"{here}/charts/{id}.json": chart for id, chart in rendered.charts.items()}
+    files |= {f"{here}/charts/{id}.svg": picture for id, picture in rendered.pictures.items()}
     files |= {f"{here}/tables/{id}.csv": table for id, table in rendered.tables.items()}
     if report.notebook_name:
         files[f"{here}/{report.notebook_name}"] = notebook(report, notebooks)

@@ -31,6 +31,7 @@ ConcernKind = Literal[
     "not-the-extreme",
     "broken-sentence",
     "undecided-sentence",
+    "undrawn-chart",
     "broken-template",
     "broken-claim",
     "failed-check",

@@ -22,6 +22,7 @@ from engine.evidence.stand_in import is_stand_in, verdict_names
 from engine.report.assumptions import assumptions
 from engine.report.charts.chart import Chart
 from engine.report.charts.draw import draw
+from engine.report.charts.pictures import PictureCache
 from engine.report.charts.specification_curve import curve_table, specification_curve
 from engine.report.citations import Reference, references_beside
 from engine.report.claim_sentences import ClaimSentence, verdict_of, why
@@ -81,7 +82,8 @@ class ChartCall:
 class RenderedReport:
     """A report in Markdown. `charts` are Vega-Lite specs and `tables` what can be downloaded, as text by id.
 
-    The Markdown links to them as charts/ID.json and tables/ID.csv, relative to its own page.
+    The Markdown links to them as charts/ID.json and tables/ID.csv, relative to its own page, and to
+    `pictures`, SVG by the chart's id, as charts/ID.svg.
     `headline` is plain text: escape it for the place where it is put. `popovers` are HTML, the larger part of
     a page, to stand once below its last line.
     """
@@ -93,6 +95,7 @@ class RenderedReport:
     headline: str
     popovers: str = ""
     chart_calls: Sequence[ChartCall] = ()  # in the order of the page
+    pictures: dict[str, str] = field(default_factory=dict)
     error: EngineError | None = None  # why the report could not be printed
 
 
@@ -103,6 +106,7 @@ def render(
     *,
     target: Literal["site", "text"] = "site",
     printer: Printer | None = None,
+    pictures: PictureCache | None = None,
     citations: Mapping[str, Reference] | None = None,
     cite: bool = True,
 ) -> RenderedReport:
@@ -114,6 +118,7 @@ def render(
 
     `path` is the template's own, for messages, for the spec.yaml and, unless `citations` are given, the
     references.bib beside it. Without `cite`, citations stay as they are written, for a later program to read.
+    With `pictures`, the site's charts have still pictures, too.
     `concerns` holds broken and undecided sentences and all that `lint` finds. Raises TemplateError with
     file:line and nearest names for whatever the template, the headline or a card names that is not there,
     ClaimError for what a claim does.
@@ -123,8 +128,9 @@ def render(
     library = named_by(ledgers, text)
     own = _own(library)
     references = references_beside(path) if citations is None else citations
+    site = SitePrinter(pictures)
     if printer is None:
-        printer = SitePrinter() if target == "site" else TextPrinter()
+        printer = site if target == "site" else TextPrinter()
     page = _Page(library, path, printer, references, cites=cite)
     if own and (wrong := wrong_in_spec(own, path)):
         raise wrong[0]
@@ -133,11 +139,15 @@ def render(
     if own:
         concerns += page.lint(own.spec.headline, headline_place(path))
     concerns += _lint_of_numbers(library, text, path)
+    concerns += [
+        Concern("undrawn-chart", f"{path}: chart {id}", f"it has no picture for print: {error.seen or error}")
+        for id, error in site.refused.items()
+    ]
     charts = {id: _json(chart.spec) for id, chart in page.charts.items()}
     tables = {id: table.to_csv(index=False, lineterminator="\n") for id, table in page.tables.items()}
     headline = render_headline(library, path) if own else ""
     calls = tuple(page.chart_calls.values())
-    return RenderedReport(body, charts, tables, concerns, headline, printer.end(), calls)
+    return RenderedReport(body, charts, tables, concerns, headline, printer.end(), calls, site.svg)
 
 
 def named_by(ledgers: Ledger | Library, template_text: str) -> Library:
@@ -417,6 +427,10 @@ class _Page:
         if figure is None:
             return self.printer.notice(_absent("figures", name, entry))
         table = entry.tables[figure.table]
+        if table.empty:
+            said = f"Chart {name} is not drawn, because its table {figure.table} has no rows"
+            self.concerns.append(Concern("undrawn-chart", self.where, said))
+            return self.printer.notice(f"{said}.")
         id = _label(label) or _id(name, entry, ledger)
         if caption:
             figure = replace(figure, caption=Markup(caption))

@@ -14,6 +14,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from engine.report.charts.pictures import PictureCache
 from engine.report.json_cache import JsonCache
 from engine.report.lint import Concern
 from engine.report.render import ChartCall, RenderedReport, named_by, render
@@ -22,7 +23,7 @@ from engine.runs.library import Library
 from engine.runs.published.csv_tables import PublishedTables
 
 ENGINE = Path(__file__).parents[1]
-LIBRARIES = ("jinja2", "markupsafe", "numpy", "pandas")
+LIBRARIES = ("jinja2", "markupsafe", "numpy", "pandas", "vl-convert-python")
 
 
 class ReportCache:
@@ -30,11 +31,12 @@ class ReportCache:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.reports = JsonCache(folder and folder / "reports")
+        self.pictures = PictureCache(folder)
 
     def render(self, ledgers: Ledger | Library, template_text: str, path: Path) -> RenderedReport:
         """The report as it was printed before, or printed now and kept. Raises as `render` does."""
         key = report_hash(ledgers, template_text, path) if self.reports.folder else ""
-        return self.get(key) or self.keep(key, render(ledgers, template_text, path))
+        return self.get(key) or self.keep(key, render(ledgers, template_text, path, pictures=self.pictures))
 
     def get(self, key: str) -> RenderedReport | None:
         """The report that was kept under a `report_hash`; None where there is none."""
@@ -53,6 +55,7 @@ class ReportCache:
     def prune(self) -> None:
         """Delete what was not shown for longest, where there is much."""
         self.reports.prune()
+        self.pictures.prune()
 
 
 def report_hash(ledgers: Ledger | Library, template_text: str, path: Path) -> str:

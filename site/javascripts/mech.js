@@ -1,8 +1,11 @@
-// Charts, popovers and sortable tables. Without this script the pages are complete but for the charts,
-// of which the words and the data stay.
+// Charts, popovers and sortable tables. Without this script the pages are complete: of a chart, the picture
+// that was drawn at build stays, with its words and its data.
 (() => {
   const VEGA = new URL("vega.js", document.currentScript.src)
   const phone = matchMedia("(max-width: 44.9375em)")
+
+  // From a folder (file:) no script may read a file, so that there a chart is its picture.
+  const isFolder = location.protocol === "file:"
 
   // Charts: the library is loaded when the first chart comes near the screen, and from this site.
 
@@ -30,6 +33,8 @@
 
   const draw = async figure => {
     const view = figure.querySelector(".mech-chart-view")
+    const picture = view.querySelector(".mech-picture")
+    if (isFolder && picture) return figure.dataset.state = "still"
     const drawing = figure.querySelector(".mech-drawing") ?? view.appendChild(
       Object.assign(document.createElement("div"), {className: "mech-drawing"}))
     try {
@@ -43,10 +48,14 @@
         downloadFileName: figure.id,
         tooltip: {theme: document.body.dataset.mdColorScheme === "slate" ? "dark" : "light"},
       })
+      if (picture) {
+        drawing.setAttribute("role", "img")
+        drawing.setAttribute("aria-label", picture.alt)
+      }
       figure.dataset.state = "drawn"
     } catch (problem) {
       figure.dataset.state = "failed"
-      drawing.textContent = "This chart could not be drawn. Its data can be downloaded."
+      drawing.textContent = picture ? "" : "This chart could not be drawn. Its data can be downloaded."
       console.error(problem)
     }
     reachable(view)
@@ -60,8 +69,22 @@
   new MutationObserver(() => document.querySelectorAll(".mech-chart[data-state=drawn]").forEach(draw))
     .observe(document.body, {attributeFilter: ["data-md-color-scheme"]})
 
-  addEventListener("beforeprint", () =>
-    document.querySelectorAll(".mech-chart:not([data-state])").forEach(draw))
+  // Printed, a chart is its picture, on white; one that has none is drawn.
+
+  addEventListener("beforeprint", () => {
+    document.querySelectorAll(".mech-picture").forEach(picture => picture.loading = "eager")
+    document.querySelectorAll(".mech-chart:not([data-state]):not(:has(.mech-picture))").forEach(draw)
+  })
+
+  // The theme opens every fold to print it. On paper only those are open that the reader opened, which the
+  // style sheet sees by their class. While the theme has them open, nobody can open one.
+
+  let printing = false
+  addEventListener("beforeprint", () => printing = true)
+  addEventListener("afterprint", () => setTimeout(() => printing = false))
+  document.addEventListener("toggle", ({target}) => {
+    if (!printing && target.matches("details")) target.classList.toggle("mech-opened", target.open)
+  }, true)
 
   // Popovers: the browser opens, closes and announces them. Here they are put beside the button that was
   // pressed, in the coordinates of the page, so that they move with the text. A phone shows a bottom sheet.
@@ -198,7 +221,7 @@
     else addEventListener("load", () => setTimeout(openAddressed), {once: true})
   }
 
-  // Material announces every page it shows, the first and those of instant navigation.
-  if (window.document$) document$.subscribe(start)
+  // Material announces every page it shows, the first and those of instant navigation; in a folder, none.
+  if (window.document$ && !isFolder) document$.subscribe(start)
   else addEventListener("DOMContentLoaded", start)
 })()

@@ -9,12 +9,14 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.support.ui import WebDriverWait
 
 from engine.publish.mkdocs_site import build_site
+from engine.report.charts.pictures import PictureCache
 from tests.publish import made_up
 
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -27,12 +29,21 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the built site, which is not at the root of its host."""
+def www(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to serve, with the built site in it, `some/path`. Its second report has no pictures."""
     root = made_up.project(tmp_path_factory.mktemp("project"))
     www = tmp_path_factory.mktemp("www")
-    reports = [made_up.report(root), made_up.report(root, "a-second-one", "A second question?")]
+    reports = [
+        made_up.report(root, pictures=PictureCache()),
+        made_up.report(root, "a-second-one", "A second question?"),
+    ]
     build_site(root, made_up.files(root, *reports), www / "some" / "path")
+    return www
+
+
+@pytest.fixture(scope="session")
+def site(www: Path) -> Iterator[str]:
+    """The address of the built site, which is not at the root of its host."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(www)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

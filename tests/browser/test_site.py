@@ -10,6 +10,7 @@ from tests.browser.conftest import Browser
 
 pytestmark = pytest.mark.browser
 REPORT = "investigations/fact-recall/"
+WITHOUT_PICTURES = "investigations/a-second-one/"
 EVIDENCE = """95 % interval|120 prompts|other_rank|select half|Run|b71cb71cb71c|float32|tiny-llama|cpu
 torch 2.13.0|2026-01-31|mech run --name made-up/lens""".replace("\n", "|").split("|")
 DRAWN = "document.querySelectorAll('.mech-chart[data-state=drawn] svg.marks').length == 2"
@@ -38,8 +39,10 @@ def test_charts_are_drawn_for_the_scheme_and_again_when_it_changes(browser: Brow
     browser.until(f"document.body.dataset.mdColorScheme == 'slate' && {label} != '{light}'")
     assert light == "rgb(27, 32, 38)"
     assert browser.run(f"return {label}") == "rgb(227, 231, 236)"
-    words = browser.driver.find_element(By.CSS_SELECTOR, ".mech-chart .mech-alt").get_attribute("aria-label")
-    assert words and "layer" in words
+    drawing = browser.driver.find_element(By.CSS_SELECTOR, ".mech-chart .mech-drawing")
+    picture = browser.driver.find_element(By.CSS_SELECTOR, ".mech-chart .mech-picture")
+    assert drawing.aria_role == "image" and "layer" in drawing.accessible_name
+    assert not picture.is_displayed()
 
 
 def test_charts_are_drawn_after_instant_navigation(browser: Browser) -> None:
@@ -257,7 +260,10 @@ def test_without_scripts_the_words_and_the_data_are_there(browser: Browser) -> N
     try:
         browser.open(REPORT)
         text = browser.driver.find_element(By.TAG_NAME, "article").text
-        assert "This chart is drawn by a script." in text and "Data (CSV)" in text
+        assert "Rank of the answer by layer." in text and "Data (CSV)" in text
+        browser.open(WITHOUT_PICTURES)
+        text = browser.driver.find_element(By.TAG_NAME, "article").text
+        assert "This chart is drawn by a script. Rank of the answer by layer." in text
         browser.open("investigations/")
         assert len(browser.driver.find_elements(By.CSS_SELECTOR, ".mech-index tbody tr")) == 2
     finally:

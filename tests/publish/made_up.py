@@ -19,6 +19,7 @@ from engine.families import Declaration
 from engine.publish.files import Content, generated
 from engine.publish.overview import Report
 from engine.publish.pages import reference_files, report_files, site_files
+from engine.report.charts.pictures import PictureCache
 from engine.report.render import render
 from engine.runs.ledger import Entry, Ledger, Provenance, Replication
 from engine.spec.family_params import SeedParams
@@ -162,14 +163,20 @@ def ledger(slug: str = "fact-recall", title: str = TITLE) -> Ledger:
     return Ledger(slug, spec, tuple(entries), verdicts, comparisons)
 
 
-def report(root: Path, slug: str = "fact-recall", title: str = TITLE, text: str = TEMPLATE) -> Report:
-    """A rendered report, with the folder of its investigation in `root`."""
+def report(
+    root: Path,
+    slug: str = "fact-recall",
+    title: str = TITLE,
+    text: str = TEMPLATE,
+    pictures: PictureCache | None = None,
+) -> Report:
+    """A rendered report, with the folder of its investigation in `root`, and `pictures` of its charts."""
     folder = root / "investigations" / slug
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spec.yaml").write_text("title: made up\n")
     (folder / "report.md").write_text(text)
     made = ledger(slug, title)
-    return Report(made, render(made, text, folder / "report.md"), folder)
+    return Report(made, render(made, text, folder / "report.md", pictures=pictures), folder)
 
 
 def unmeasured(root: Path, slug: str = "fact-recall") -> Report:

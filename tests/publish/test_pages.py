@@ -6,6 +6,7 @@ import pytest
 
 from engine.errors import SiteError
 from engine.publish.pages import report_page
+from engine.report.charts.pictures import PictureCache
 from tests.publish import made_up
 
 
@@ -16,6 +17,15 @@ def test_a_report_brings_its_spec_charts_and_tables(project: Path) -> None:
     assert json.loads(files[f"{here}/charts/lens.by_layer.json"])["data"]["values"]
     assert str(files[f"{here}/tables/lens.per_prompt.csv"]).count("\n") == 26
     assert "charts/lens.by_layer.json" in str(files[f"{here}/index.md"])
+    assert not [name for name in files if name.endswith(".svg")]
+
+
+def test_a_report_brings_the_pictures_of_its_charts(project: Path) -> None:
+    files = made_up.files(project, made_up.report(project, pictures=PictureCache()))
+    here = "investigations/fact-recall"
+    for chart in ("lens.by_layer", "patch.grid"):
+        assert str(files[f"{here}/charts/{chart}.svg"]).startswith("<svg")
+        assert f'src="charts/{chart}.svg"' in str(files[f"{here}/index.md"])
 
 
 def test_a_page_tells_how_the_report_stands(project: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import TemplateError
+from engine.report.charts.pictures import PictureCache
 from engine.report.render import RenderedReport, render
 from engine.report.report_cache import ReportCache, report_hash
 from engine.runs.ledger import Ledger
@@ -45,10 +46,20 @@ def printed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_report_is_read_as_it_was_printed(ledger, template: Path, tmp_path: Path, printed) -> None:
     first = ReportCache(tmp_path / ".engine").render(ledger, TEMPLATE, template)
     again = ReportCache(tmp_path / ".engine").render(ledger, TEMPLATE, template)
-    assert first == again == render(ledger, TEMPLATE, template) and len(printed) == 1
-    assert again.charts and again.tables and again.headline
+    anew = render(ledger, TEMPLATE, template, pictures=PictureCache())
+    assert first == again == anew and len(printed) == 1
+    assert again.pictures and again.charts and again.tables and again.headline
     assert [call.name for call in again.chart_calls] == ["lens.by_layer"]
     assert [concern.kind for concern in again.concerns].count("typed-number") == 1
+
+
+def test_the_charts_of_an_edited_text_are_not_drawn_again(
+    ledger, template: Path, tmp_path: Path, printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ReportCache(tmp_path / ".engine").render(ledger, TEMPLATE, template)
+    monkeypatch.setattr("engine.report.charts.pictures._drawn", None)
+    edited = ReportCache(tmp_path / ".engine").render(ledger, TEMPLATE + "More.", template)
+    assert len(printed) == 2 and edited.pictures == first.pictures
 
 
 def test_a_wrong_template_is_told_each_time(ledger, template: Path, tmp_path: Path) -> None:

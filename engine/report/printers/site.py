@@ -17,7 +17,8 @@ Classes, for the theme:
   div.mech-popovers > div.mech-popover[popover] > p.mech-popover-title, dl.mech-facts, button.mech-close
   p.mech-share > a.mech-permalink, button.mech-copy-link[hidden], which a script may reveal
   span|div.mech-copyable > code|pre and button.mech-copy[hidden], likewise
-  figure.mech-chart[data-spec] > div.mech-chart-view > span.mech-alt, figcaption; p.mech-downloads
+  figure.mech-chart[data-spec] > div.mech-chart-view > img.mech-picture, figcaption; span.mech-downloads;
+  span.mech-alt in the place of the picture where there is none
   mark.mech-token[style=--mech-strength] in the cells of a table
   div.mech-table, p.mech-table-note, p.mech-notice, details.mech-fold, a.mech-citation, ol.mech-references
 """
@@ -29,9 +30,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from markupsafe import Markup
 
+from engine.errors import PictureError
 from engine.evidence.result import Figure
 from engine.evidence.verdicts import Verdict
 from engine.report.charts.chart import Chart
+from engine.report.charts.pictures import PictureCache
 from engine.report.citations import Reference
 from engine.report.claim_sentences import ClaimSentence, css_class, share_of
 from engine.report.escape import for_site, preformatted, sentence_for_site
@@ -48,7 +51,14 @@ class SitePrinter:
 
     data = staticmethod(for_site)
 
-    def __init__(self) -> None:
+    def __init__(self, pictures: PictureCache | None = None) -> None:
+        """With `pictures`, charts stand on the page as those until a script draws them.
+
+        `svg` are these, by the chart's id; `refused` says of which charts there is none, and why.
+        """
+        self.pictures = pictures
+        self.svg: dict[str, str] = {}
+        self.refused: dict[str, PictureError] = {}
         self.popovers: dict[str, Markup] = {}
         self.ids: set[str] = set()
         self.id_of: dict[tuple[str, ...], str] = {}
@@ -103,18 +113,38 @@ class SitePrinter:
         return Markup(f"{badge} {share}".strip())
 
     def chart(self, id: str, figure: Figure, chart: Chart, table_id: str) -> Markup:
-        """A figure that a script draws; without it the words and the data stay."""
+        """A figure that a script draws; without it the picture, the words and the data stay."""
         spec = f"charts/{id}.json"
         alt = for_site(chart.alt)
         caption = " ".join(for_site(t) for t in (figure.caption, chart.sampled) if t)
-        return block(
+        files = [(f"tables/{table_id}.csv", "Data (CSV)"), (spec, "Chart (Vega-Lite)")]
+        view = self._picture(id, chart)
+        if view:
+            files.append((f"charts/{id}.svg", "Picture (SVG)"))
+        lines = [
             f'<figure class="mech-chart" id="{self._unique(f"chart-{id}")}" data-spec="{spec}">',
-            f'<div class="mech-chart-view">{alt_text(chart.alt)}</div>',
+            f'<div class="mech-chart-view">{view or alt_text(chart.alt)}</div>',
             f"<figcaption><strong>{for_site(figure.title.rstrip('.'))}.</strong> {caption}",
-            _downloads((f"tables/{table_id}.csv", "Data (CSV)"), (spec, "Chart (Vega-Lite)")),
+            _downloads(*files),
             "</figcaption>",
-            f"<noscript><p>This chart is drawn by a script. {alt}</p></noscript>",
+            "" if view else f"<noscript><p>This chart is drawn by a script. {alt}</p></noscript>",
             "</figure>",
+        ]
+        return block(*filter(None, lines))
+
+    def _picture(self, id: str, chart: Chart) -> Markup:
+        """The chart as an image beside the page; empty where none is wanted, or none can be drawn."""
+        if self.pictures is None or id in self.refused:
+            return Markup("")
+        try:
+            picture = self.pictures.picture(chart.spec)
+        except PictureError as error:
+            self.refused[id] = error
+            return Markup("")
+        self.svg[id] = picture.svg
+        return Markup(
+            f'<img class="mech-picture" src="charts/{id}.svg" alt="{for_site(chart.alt)}" '
+            f'width="{picture.width:g}" height="{picture.height:g}" loading="lazy">'
         )
 
     def table(self, id: str, title: str, grid: Grid, note: str) -> Markup:

@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 from markdown import markdown
 
+from engine.errors import PictureError
 from engine.evidence.result import Check, Figure
+from engine.report.charts.pictures import PictureCache
+from engine.report.lint import Concern
 from engine.report.numbers import digits_of, interval_of
-from engine.report.render import render
+from engine.report.render import RenderedReport, render
 from tests.report.conftest import NASTY, measurements
 
 TEMPLATE = """# Title
@@ -39,6 +42,7 @@ TEMPLATE = """# Title
 
 {{ repeat() }}
 """
+CHARTS = '{{ chart("lens.by_layer") }} {{ chart("lens.by_layer") }}'
 VOID = {"br", "hr", "img", "meta", "link", "input"}
 
 
@@ -217,6 +221,50 @@ def test_charts_say_what_they_show(ledger) -> None:
     (alt,) = shown.all("span", "mech-alt")
     assert alt["role"] == "img" and "falls from 380 at layer 0" in str(alt["aria-label"])
     assert shown.all("noscript") and shown.all("figcaption") and shown.all("div", "mech-chart-view")
+
+
+def undrawn(rendered: RenderedReport) -> list[Concern]:
+    return [concern for concern in rendered.concerns if concern.kind == "undrawn-chart"]
+
+
+def test_a_chart_stands_as_its_picture_until_a_script_draws_it(ledger) -> None:
+    rendered = render(ledger, CHARTS, Path("report.md"), pictures=PictureCache())
+    shown = Page(markdown(rendered.markdown, extensions=EXTENSIONS))
+    first, again = shown.all("img", "mech-picture")
+    assert first == again and first["src"] == "charts/lens.by_layer.svg"
+    assert "falls from 380 at layer 0" in str(first["alt"]) and first["loading"] == "lazy"
+    assert float(str(first["width"])) == 720 and float(str(first["height"])) > 200
+    assert list(rendered.pictures) == ["lens.by_layer"] and not undrawn(rendered)
+    assert rendered.pictures["lens.by_layer"].startswith("<svg")
+    # Said once, by the picture.
+    assert not shown.all("span", "mech-alt") and not shown.all("noscript")
+
+
+def test_a_chart_that_has_no_picture_is_told_once_and_drawn_by_the_script(ledger, monkeypatch) -> None:
+    def refused(cache: PictureCache, spec: dict) -> None:
+        raise PictureError("a chart could not be drawn", seen="too hard to draw")
+
+    monkeypatch.setattr(PictureCache, "picture", refused)
+    rendered = render(ledger, CHARTS, Path("report.md"), pictures=PictureCache())
+    shown = Page(markdown(rendered.markdown, extensions=EXTENSIONS))
+    assert not shown.all("img") and not rendered.pictures
+    assert len(shown.all("figure", "mech-chart")) == len(shown.all("span", "mech-alt")) == 2
+    assert "Data (CSV)" in shown.text and "Picture (SVG)" not in shown.text
+    (concern,) = undrawn(rendered)
+    assert concern.where == "report.md: chart lens.by_layer"
+    assert "too hard to draw" in concern.message
+
+
+def test_a_chart_of_a_table_without_rows_is_a_notice(ledger) -> None:
+    first = ledger.entries[0]
+    entry = replace(first, tables={**first.tables, "by_layer": first.tables["by_layer"].iloc[:0]})
+    empty = replace(ledger, entries=(entry, *ledger.entries[1:]))
+    rendered = render(empty, '{{ chart("lens.by_layer") }} And more.', Path("report.md"))
+    shown = Page(markdown(rendered.markdown))
+    assert "Chart lens.by_layer is not drawn, because its table by_layer has no rows." in shown.text
+    assert "And more." in shown.text and not rendered.charts
+    (concern,) = undrawn(rendered)
+    assert "lens.by_layer" in concern.message
 
 
 def test_a_spec_with_markdown_in_it_is_copied_as_text(ledger, tmp_path) -> None:
