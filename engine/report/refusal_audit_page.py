@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import exp
 from typing import Literal
 
 from engine.evidence.printing import sample_in_words
@@ -117,7 +118,7 @@ def _not_answered(question: str, entry: Entry, ledger: Ledger) -> AuditAnswer:
 
 def _why_open(entry: Entry, does: Verdict, does_not: Verdict) -> str:
     """What stands in the way of an answer: a missing control, a condition, an interval that is too wide."""
-    if "language_baseline" not in entry.measurements:
+    if "plain_language_addition" not in entry.measurements:
         return "no positive control was measured"
     # Of the two claims the negative one has the conditions.
     reason = does_not.reason or does.reason or "the interval has more and less than half of what could change"
@@ -136,6 +137,11 @@ def cost(entry: Entry, each: Intervention) -> str:
     kl = entry.measurements.get(f"kl_{'ablation' if each.name == 'weights' else each.name}")
     if kl is not None:
         found.append(f"{digits_of(kl)} nats{_interval(kl)} of KL on harmless requests")
+    loss = entry.measurements.get(f"loss_{'ablation' if each.name == 'weights' else each.name}")
+    plain_loss = entry.measurements.get("loss_baseline")
+    if loss is not None and plain_loss is not None:
+        perplexity = f"{exp(loss.value):.3g} on its own harmless answers"
+        found.append(f"a perplexity of {perplexity} ({exp(plain_loss.value):.3g} before)")
     broken = entry.measurements.get(f"{each.prefix}broken_{each.name}")
     before = entry.measurements.get(f"{each.prefix}broken_baseline")
     if broken is not None and before is not None:
@@ -235,15 +241,17 @@ def _limits(entry: Entry, ledger: Ledger) -> Iterable[str]:
 
 
 def _positive_control(entry: Entry) -> Iterable[str]:
-    before = entry.measurements.get("language_baseline")
-    after = entry.measurements.get("language_ablation")
+    before = entry.measurements.get("plain_language_baseline")
     added = entry.measurements.get("plain_language_addition")
-    if before is None or after is None or added is None:
+    asked = entry.measurements.get("language_baseline")
+    ablated = entry.measurements.get("language_ablation")
+    if before is None or added is None or asked is None or ablated is None:
         yield "No positive control was measured: that something does not control refusal cannot be said."
         return
     yield (
-        "Positive control, the language of the answer by the same recipe: answers in French go from "
-        f"{share(before)} to {share(after)} where French was asked for and is ablated, and to {share(added)} "
-        "where it was not asked for and is added. Where this fails, that refusal does not change says "
-        "nothing."
+        "Positive control, the language of the answer: where French was not asked for, answers in French go "
+        f"from {share(before)} to {share(added)} with the French direction added at one layer. Where this "
+        "fails, that refusal does not change says nothing. Where French was asked for they go from "
+        f"{share(asked)} to {share(ablated)} with it taken out everywhere, which may fail on a model that "
+        "can be steered: every token of an answer can read the instruction anew."
     )

@@ -93,14 +93,10 @@ class Intervention:
         sign = ">" if self.adds else "<"
         return f"{EXPERIMENT}.{self.after} {sign} {EXPERIMENT}.{self.by_chance}"
 
-    @property
-    def steers_language(self) -> str:
-        """That the same recipe, by this kind of intervention, changes the language of the answer."""
-        if self.adds:
-            return self.moves("plain_language_baseline", "plain_language_addition")
-        return self.moves("language_baseline", "language_ablation")
 
-
+LANGUAGE_IS_STEERED = f"{EXPERIMENT}.plain_language_addition > (1 + {EXPERIMENT}.plain_language_baseline) / 2"
+"""That an edit of the stream brings about another behaviour on this model: without it nothing that does not
+change says anything."""
 INTERVENTIONS = (
     Intervention("ablation", "taking the direction out at every layer", "random_ablation"),
     Intervention("single_layer", "taking it out at its own layer alone", "random_ablation"),
@@ -147,7 +143,7 @@ def audit_claims() -> dict[str, dict[str, Any]]:
         claims[does_not_control(each)] = {
             "says": f"By {each.words} less than half of what could change changes.",
             "holds": each.leaves(each.before, each.after),
-            "valid_if": [*refuses, each.steers_language],
+            "valid_if": [*refuses, LANGUAGE_IS_STEERED],
         }
     return claims
 

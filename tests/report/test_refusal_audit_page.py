@@ -30,11 +30,13 @@ SHARES = {
     "broken_baseline": 0.0,
     "broken_ablation": 0.1,
     "language_baseline": 0.95,
+    "plain_language_baseline": 0.02,
     "language_ablation": 0.1,
     "plain_language_addition": 0.9,
 }
 OTHERS = {"d_prime": 3.0, "layer": 12.0, "position": -1.0, "keeps_limits": 1.0, "n_refusal_tokens": 2.0}
 OTHERS |= {"kl_ablation": 0.05, "kl_single_layer": 0.01, "kl_addition": 1.2}
+OTHERS |= {"loss_baseline": 0.5, "loss_ablation": 0.7}
 
 
 def number(name: str, value: float, width: float = 0.05) -> Measurement:
@@ -102,21 +104,22 @@ def test_costs_stand_beside_the_effect() -> None:
     by_ablation = next(each for each in answers(ledger()) if "every layer" in each.question)
     assert "go from 80 % (75 % to 85 %) to 5 % (0 % to 10 %)" in by_ablation.because
     assert "0.05 nats (0.00 to 0.10) of KL on harmless requests" in by_ablation.because
+    assert "a perplexity of 2.01 on its own harmless answers (1.65 before)" in by_ablation.because
     assert "10 % (5 % to 15 %) of answers empty or broken (0.0 % before)" in by_ablation.because
 
 
 def test_what_stands_in_the_way_of_an_answer_is_said() -> None:
     open_one = answers(ledger())[2]
     assert open_one.because.endswith("(refusal_baseline is low)")
-    without = answers(ledger(without="language_baseline"))[2]
+    without = answers(ledger(without="plain_language_addition"))[2]
     assert without.because.endswith("(no positive control was measured)")
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({}, "answers in French go from 95 %"),
-        ({"without": "language_baseline"}, "No positive control was measured"),
+        ({}, "answers in French go from 2 %"),
+        ({"without": "plain_language_addition"}, "No positive control was measured"),
         ({"keeps_limits": 0.0}, "No candidate kept to the limits"),
         ({"n_refusal_tokens": 0.0}, "The model refused no training request"),
     ],
