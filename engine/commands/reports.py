@@ -141,8 +141,17 @@ def wrong_templates(plan: Plan, store: RunStore) -> list[EngineError]:
 def template_text(path: Path) -> str:
     """What a person wrote in a report's template; EngineError where it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        data = path.read_bytes()
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(10, 0, error.start) + 1
+        raise EngineError(
+            "this report is not in UTF-8",
+            where=f"{path}:{line}",
+            expected="text saved as UTF-8",
+            seen=f"the byte 0x{data[error.start]:02X}",
+        ) from error
+    except OSError as error:
         raise EngineError(
             "this investigation has no report to print",
             where=str(path),

@@ -32,9 +32,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.errors import TemplateError, nearest
-from engine.report.lint import Concern, unix_lines
+from engine.report.lint import Concern
 from engine.report.printers.printer import Printer
 from engine.report.render import render
+from engine.report.template_source import unix_lines
 from engine.runs.library import Library, named_slugs
 from engine.spec.document import Document, document_in
 

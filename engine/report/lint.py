@@ -13,15 +13,17 @@ Only digits are looked at; number words ("three") are not. A numeral is left alo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from jinja2 import nodes
 
+from engine.report.dashed_names import without_dashes
 from engine.report.grammar import CITE_CLAIM, named_outright, parsed
-from engine.report.prose import VALUE, blanked, code_of, line_at, without_code, without_tags
+from engine.report.prose import blanked, line_at, without_code, without_tags
+from engine.report.template_source import FORMULA, template_source, values_in_code
 
 ConcernKind = Literal[
     "typed-number",
@@ -89,17 +91,23 @@ class Concern:
     message: str
 
 
-def lint(template_text: str, path: Path | str, claims: Iterable[str] = (), slug: str = "") -> list[Concern]:
+def lint(
+    template_text: str,
+    path: Path | str,
+    claims: Iterable[str] = (),
+    slug: str = "",
+    spellings: Mapping[str, str] | None = None,
+) -> list[Concern]:
     """What a reader of the template should put right, by line.
 
     `claims` are the ids of the spec's claims, each of which some sentence must cite, with or without the
-    investigation's `slug` before it. Raises
+    investigation's `slug` before it. `spellings` are what names with a dash are called in a template. Raises
     TemplateError where the template cannot be parsed.
     """
-    text = unix_lines(template_text)
     where = str(path)
+    text = without_dashes(template_source(template_text, where), where, spellings or {})
     tree = parsed(text, where)
-    found = [*_typed_in_prose(text, where), *_typed_in_tags(tree), *_numbers_in_code(text, where)]
+    found = [*_typed_in_prose(text, where), *_typed_in_tags(tree), *_values_in_code(template_text)]
     concerns = [
         Concern(kind, f"{where}:{line}", message) for line, kind, message in sorted(found, key=lambda f: f[0])
     ]
@@ -109,10 +117,6 @@ def lint(template_text: str, path: Path | str, claims: Iterable[str] = (), slug:
         for claim in claims
         if claim not in cited
     ]
-
-
-def unix_lines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def cited_claims(tree: nodes.Template) -> set[str]:
@@ -150,12 +154,24 @@ def _typed_in_tags(tree: nodes.Template) -> Iterator[LintLine]:
     """Constants printed by a tag, such as `{{ 375 }}`, which draw on no measurement."""
     for output in tree.find_all(nodes.Output):
         for value in output.nodes:
-            if isinstance(value, nodes.TemplateData) or any(_within(value, nodes.Name)):
+            if isinstance(value, nodes.TemplateData):
+                continue
+            if any(name.name != FORMULA for name in _within(value, nodes.Name)):
+                continue
+            if _is_formula(value) and re.search(r"[A-Za-z]", _constants(value)):
                 continue
             # As prose, so that `{{ "L9H6" }}` is the name that it is.
-            constants = " ".join(str(c.value) for c in _within(value, nodes.Const))
-            for _, numeral in numerals(constants):
+            for _, numeral in numerals(_constants(value)):
                 yield value.lineno, "typed-number", _typed(numeral)
+
+
+def _is_formula(node: nodes.Node) -> bool:
+    """A formula with a letter in it defines something; one without is a number in other clothes."""
+    return any(name.name == FORMULA for name in _within(node, nodes.Name))
+
+
+def _constants(node: nodes.Node) -> str:
+    return " ".join(str(c.value) for c in _within(node, nodes.Const) if not isinstance(c.value, bool))
 
 
 def _within(node: nodes.Node, kind: type[nodes.Node]) -> Iterator:
@@ -164,10 +180,8 @@ def _within(node: nodes.Node, kind: type[nodes.Node]) -> Iterator:
     yield from node.find_all(kind)
 
 
-def _numbers_in_code(text: str, where: str) -> Iterator[LintLine]:
-    """Code shows its HTML as text, so a number in it would not be one."""
-    tagless = without_tags(text, where)
-    for code in code_of(tagless):
-        if VALUE in code[0]:
-            line = line_at(tagless, tagless.index(VALUE, code.start()))
-            yield line, "number-in-code", "a value printed inside code cannot carry its evidence: move it out"
+def _values_in_code(template_text: str) -> Iterator[LintLine]:
+    """Code is printed as it is typed, so that a number in it would not be one."""
+    for line in values_in_code(template_text):
+        said = "code is printed as it is typed: move the value out, or put the code between raw tags"
+        yield line, "number-in-code", said

@@ -30,7 +30,8 @@ from engine.report.dashed_names import identifiers, without_dashes
 from engine.report.escape import as_it_is
 from engine.report.generated_sections import how_measured, repeat, where_it_holds
 from engine.report.grammar import CITE_CLAIM, parsed, rendered, wrong_names
-from engine.report.lint import Concern, lint, unix_lines
+from engine.report.lint import Concern, lint
+from engine.report.mathml import mathml
 from engine.report.multiverse_words import which_choices_flip
 from engine.report.number_lint import headline_without_control, superlatives
 from engine.report.numbers import (
@@ -49,6 +50,7 @@ from engine.report.printers.site import SitePrinter
 from engine.report.printers.text import TextPrinter
 from engine.report.prose import without_code, without_tags
 from engine.report.tables import ROWS, count_shown, grid_of
+from engine.report.template_source import FORMULA, refuse_header, template_source
 from engine.runs.ledger import DisplayItem, DisplayKind, Entry, Ledger
 from engine.runs.library import Library, library_of, spelled_with_underscores
 from engine.spec.models import Claim
@@ -124,9 +126,11 @@ def render(
     ClaimError for what a claim does.
     """
     path = Path(path)
-    text = unix_lines(template_text)
+    text = template_text
     library = named_by(ledgers, text)
     own = _own(library)
+    if own:
+        refuse_header(text, str(path))
     references = references_beside(path) if citations is None else citations
     site = SitePrinter(pictures)
     if printer is None:
@@ -174,7 +178,7 @@ def _lint_of_numbers(library: Library, text: str, path: Path) -> list[Concern]:
         place = headline_place(path)
         concerns += headline_without_control(printed_by(own.spec.headline), place)
         concerns += superlatives(own.spec.headline, place, printed_by)
-    return concerns + superlatives(text, str(path), printed_by)
+    return concerns + superlatives(template_source(text, str(path)), str(path), printed_by)
 
 
 def render_headline(ledgers: Ledger | Library, path: Path | str) -> str:
@@ -196,7 +200,7 @@ def asked_for(
     if own and (wrong := wrong_in_spec(own, path)):
         raise wrong[0]
     page = _Survey(library, Path(path), TextPrinter(), references_beside(Path(path)))
-    page.print(unix_lines(template_text), str(path))
+    page.print(template_text, str(path))
     return frozenset(item for slug, item in page.asked if slug == of)
 
 
@@ -209,11 +213,13 @@ def check_template(ledgers: Ledger | Library, template_text: str, path: Path | s
     library = named_by(ledgers, template_text)
     own = _own(library)
     page = _Survey(library, Path(path), TextPrinter(), references_beside(Path(path)))
-    texts = [(unix_lines(template_text), str(path))]
+    texts = [(template_text, str(path))]
     texts += [(own.spec.headline, headline_place(path))] if own else []
     wrong = wrong_in_spec(own, path) if own else []
     for text, where in texts:
         try:
+            if own:
+                refuse_header(text, where)
             wrong += page.wrong_names(text, where)
         except EngineError as error:  # it cannot be parsed, so that no more can be said of it
             wrong.append(error)
@@ -291,22 +297,25 @@ class _Page:
         """The template printed, with its references."""
         self.where = where
         context = self.context()
-        text = without_dashes(text, where, self.spellings)
+        source = self.source(text, where)
         # Before anything is rendered: a name in a branch that is not taken today may be taken tomorrow.
-        if wrong := self.wrong_names(text, where):
+        if wrong := wrong_names(parsed(source, where), context, self.lookups(), where):
             raise wrong[0]
-        text = _with_citations(text, where) if self.cites else text
-        body = rendered(text, where, context, self.finalize)
+        source = _with_citations(source, where) if self.cites else source
+        body = rendered(source, where, context, self.finalize)
         return self._with_references(body)
+
+    def source(self, text: str, where: str) -> str:
+        """The template as Jinja reads it, every name with a dash spelled as one that it knows."""
+        return without_dashes(template_source(text, where), where, self.spellings)
 
     def wrong_names(self, text: str, where: str) -> list[EngineError]:
         """What the template names that is not there; nothing is printed."""
-        text = without_dashes(text, where, self.spellings)
-        return wrong_names(parsed(text, where), self.context(), self.lookups(), where)
+        return wrong_names(parsed(self.source(text, where), where), self.context(), self.lookups(), where)
 
     def lint(self, text: str, where: str, claims: Iterable[str] = ()) -> list[Concern]:
         """What a reader of the template should put right, names with a dash being no numbers."""
-        return lint(without_dashes(text, where, self.spellings), where, claims, self.library.own)
+        return lint(text, where, claims, self.library.own, self.spellings)
 
     def context(self) -> dict[str, Any]:
         """What a template can name; a function hides an experiment of the same name from the dotted form."""
@@ -324,6 +333,7 @@ class _Page:
             "how_measured": self.how_measured,
             "repeat": self.repeat,
             "literal": lambda text: Markup(self.printer.data(text)),
+            FORMULA: self.formula,
             "cite": self.cite,
             "references": lambda: Markup(_REFERENCES),
             CITE_CLAIM: self.cite_claim,
@@ -348,6 +358,7 @@ class _Page:
             "chart": lambda name: self._part("figures", name, ""),
             "table": lambda name: self._part("tables", name, ""),
             "specification_curve": self._claim_across,
+            FORMULA: self.formula,
             CITE_CLAIM: self._claim,
             **dict.fromkeys(of_investigation, self.library.ledger),
         }
@@ -420,6 +431,11 @@ class _Page:
             kind = "broken-sentence" if cited.is_broken else "undecided-sentence"
             self.concerns.append(Concern(kind, f"{self.where}:{line}", _parted(cited)))
         return self.printer.claim(cited, sentence)
+
+    def formula(self, tex: str, display: bool = False) -> Markup:
+        """`$x$`, or `$$x$$` on a line of its own; TemplateError where it is no TeX that can be shown."""
+        mathml(tex, display)  # also where a later program reads the TeX itself
+        return self.printer.formula(tex, display)
 
     def chart(self, name: str, *, model: str = "", label: str = "", caption: str = "") -> Markup:
         """A named figure of an experiment, drawn from its table; `label` is what a text refers to it by."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.commands.reports import concerns, print_reports, wrong_templates
+from engine.commands.reports import concerns, print_reports, template_text, wrong_templates
+from engine.errors import EngineError
 from engine.publish.overview import Report
 from engine.report.process_share import ProcessShare
 from tests.runs.toy import Toy
@@ -86,3 +87,13 @@ def share_noted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def as_told(report: Report) -> dict[str, Any]:
     return {**asdict(report.rendered), "error": str(report.rendered.error or "")}
+
+
+def test_a_report_in_another_encoding_is_refused_with_its_line(toy: Toy) -> None:
+    path = toy.write("investigations/first/report.md", "")
+    path.write_bytes("Text.\nJürgen.\n".encode("latin-1"))
+    with pytest.raises(EngineError, match="not in UTF-8") as caught:
+        template_text(path)
+    assert caught.value.where == f"{path}:2" and "0xFC" in caught.value.seen
+    path.write_bytes("\ufeffJürgen.\n".encode())
+    assert template_text(path) == "Jürgen.\n"

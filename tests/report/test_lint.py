@@ -73,7 +73,8 @@ def test_a_value_in_code_could_not_carry_its_evidence() -> None:
 
 
 def test_claims_that_no_sentence_cites_are_named() -> None:
-    template = '{% if false %}{% claim "a" %}x{% endclaim %}{% endif %} `{% claim "b" %}y{% endclaim %}`'
+    template = '{% if false %}{% claim "a" %}x{% endclaim %}{% endif %}'
+    template += ' {% claim "b" %}y{% endclaim %} `{% claim "c" %}code{% endclaim %}`'
     concerns = [p for p in lint(template, "r.md", ["a", "b", "c"]) if p.kind == "uncited-claim"]
     assert [p.message for p in concerns] == ["claim 'c' is registered, and no sentence cites it"]
 

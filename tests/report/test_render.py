@@ -14,7 +14,7 @@ from engine.evidence.printing import digits
 from engine.evidence.result import Check
 from engine.evidence.verdicts import Verdict
 from engine.report.citations import Reference
-from engine.report.render import asked_for, render, render_headline
+from engine.report.render import asked_for, check_template, render, render_headline
 from engine.runs.ledger import DisplayItem
 
 PATH = Path("report.md")
@@ -433,3 +433,50 @@ def test_only_a_claim_with_choices_has_a_curve(ledger, across) -> None:
         render(ledger, '{{ specification_curve("rank-falls") }}', PATH)
     with pytest.raises(TemplateError, match="no 'rank-fall'"):
         render(across, '{{ specification_curve("rank-fall") }}', PATH)
+
+
+def test_a_section_under_a_heading_with_an_id_stays_where_it_is(ledger) -> None:
+    template = "## What we found {#found}\n\nHere {{ lens.n_kept }}.\n\n{# a note #}\n## Afterwards\n\nEnd."
+    printed = text(ledger, template)
+    assert "## What we found {#found}\n\nHere 120.\n\n\n## Afterwards\n\nEnd." in printed
+
+
+def test_a_comment_that_takes_text_with_it_stops_the_report_with_its_line(ledger) -> None:
+    for check in (lambda t: render(ledger, t, PATH), lambda t: raise_first(check_template(ledger, t, PATH))):
+        with pytest.raises(TemplateError, match="comment") as caught:
+            check("## A {# a }\n\nLost.\n\n{# note #}\nB")
+        assert caught.value.where == "report.md:1"
+
+
+def raise_first(errors: list) -> None:
+    raise errors[0]
+
+
+def test_formulas_are_mathml_on_the_site_and_tex_in_text(ledger) -> None:
+    template = "In $x_{i}$ of {{ lens.n_kept }}\n\n$$\n\\sum_i {{a}}\n$$\n"
+    assert text(ledger, template) == "In $x_{i}$ of 120\n\n$$\n\\sum_i {{a}}\n$$\n"
+    printed = site(ledger, template)
+    assert '<span class="mech-formula"><math display="inline"' in printed
+    assert '<span class="mech-formula mech-display"><math display="block"' in printed
+
+
+@pytest.mark.parametrize("before", ["a\n\n", "a\n\n{% if false %}\n"])
+def test_a_formula_that_is_no_tex_is_an_error_with_its_line_and_the_nearest(ledger, before: str) -> None:
+    template = f"{before}$\\alhpa$" + ("{% endif %}" if "if" in before else "")
+    with pytest.raises(TemplateError) as caught:
+        render(ledger, template, PATH)
+    assert caught.value.where == f"report.md:{before.count(chr(10)) + 1}"
+    assert "\\alpha" in caught.value.near
+
+
+def test_a_report_with_front_matter_is_refused_and_one_with_a_byte_order_mark_is_not(ledger) -> None:
+    with pytest.raises(TemplateError, match="no front matter"):
+        render(ledger, "---\ntitle: T\n---\n\nText.", PATH)
+    assert "front matter" in str(check_template(ledger, "---\ntitle: T\n---\n\nText.", PATH)[0])
+    assert text(ledger, "\ufeffText {{ lens.n_kept }}.") == "Text 120."
+
+
+def test_a_number_alone_is_no_formula(ledger) -> None:
+    typed = [p.message for p in render(ledger, "$43.2\\%$ and $x = 2$", PATH).concerns]
+    assert len([message for message in typed if "43.2" in message]) == 1
+    assert not [message for message in typed if "'2'" in message]

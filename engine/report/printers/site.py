@@ -39,6 +39,7 @@ from engine.report.citations import Reference
 from engine.report.claim_sentences import ClaimSentence, css_class, share_of
 from engine.report.escape import for_site, preformatted, sentence_for_site
 from engine.report.highlight import site_cell
+from engine.report.mathml import mathml
 from engine.report.numbers import Number
 from engine.report.popovers import LabelledFacts, claim_facts, command_of, number_facts
 from engine.report.printers.html_parts import alt_text, description_list
@@ -111,6 +112,11 @@ class SitePrinter:
         share = for_site(share_of(verdict))
         badge = f'<span class="mech-verdict {css_class(verdict.verdict)}">{for_site(verdict.verdict)}</span>'
         return Markup(f"{badge} {share}".strip())
+
+    def formula(self, tex: str, display: bool) -> Markup:
+        """A span around it: Markdown would take a line that begins with `<math` for a block of HTML."""
+        block_class = " mech-display" if display else ""
+        return Markup(f'<span class="mech-formula{block_class}">{mathml(tex, display)}</span>')
 
     def chart(self, id: str, figure: Figure, chart: Chart, table_id: str) -> Markup:
         """A figure that a script draws; without it the picture, the words and the data stay."""

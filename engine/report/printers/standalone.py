@@ -21,6 +21,7 @@ from engine.report.citations import Reference
 from engine.report.claim_sentences import ClaimSentence, sentence_in_words, verdict_and_share
 from engine.report.escape import for_site, preformatted
 from engine.report.highlight import site_cell
+from engine.report.mathml import mathml
 from engine.report.numbers import Number, number_in_words
 from engine.report.popovers import LabelledFacts
 from engine.report.printers.html_parts import alt_text, description_list
@@ -48,6 +49,9 @@ class StandalonePrinter:
 
     def citation(self, references: Sequence[Reference]) -> Markup:
         return Markup(f"({'; '.join(for_site(r.short) for r in references)})")
+
+    def formula(self, tex: str, display: bool) -> Markup:
+        return mathml(tex, display)
 
     def paragraph(self, text: str) -> Markup:
         return Markup(f"<p>{for_site(text)}</p>")

@@ -34,6 +34,11 @@ class TextPrinter:
     def verdict(self, verdict: Verdict) -> Markup:
         return Markup(verdict_and_share(verdict))
 
+    def formula(self, tex: str, display: bool) -> Markup:
+        """The TeX itself, which pandoc reads."""
+        sign = "$$" if display else "$"
+        return Markup(f"{sign}{tex}{sign}")
+
     def chart(self, id: str, figure: Figure, chart: Chart, table_id: str) -> Markup:
         """The chart in words."""
         said = " ".join(t for t in (chart.alt, figure.caption, chart.sampled) if t)
