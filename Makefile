@@ -20,8 +20,8 @@ site: $(VENV)/.site
 	@test -z "$$(ls .engine/runs 2>/dev/null)" || touch $(MEASURED)
 
 test: $(VENV)/.dev
-	@echo "== tests: the suite prints a line per file; results end this output"
-	@$(BIN)/python -m pytest tests
+	@echo "== tests: in two processes, a file at a time in each; results end this output"
+	@$(BIN)/python -m pytest tests -n 2 --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check engine tests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,6 +14,12 @@ from types import SimpleNamespace
 import pytest
 
 from tests import shape_checks
+
+# Where several processes run the suite each has its share of the cores: threads of torch that wait for one
+# another spin. Before torch is imported, and for the processes that tests start.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
 shape_checks.install()  # before any test imports the rooms that are checked
 
