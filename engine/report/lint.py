@@ -35,6 +35,7 @@ ConcernKind = Literal[
     "undecided-sentence",
     "undrawn-chart",
     "broken-template",
+    "stale-cell",
     "broken-claim",
     "failed-check",
     "drift",

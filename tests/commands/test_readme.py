@@ -28,7 +28,10 @@ def row(command: str) -> list[str]:
 def test_a_row_names_a_command_and_options_that_there_are(line: str) -> None:
     commands: Any = vars(typer.main.get_command(app))["commands"]
     name, *rest = shlex.split(line)[1:]
-    options = {option for parameter in commands[name].params for option in parameter.opts}
+    command = commands[name]
+    if rest and rest[0] in getattr(command, "commands", {}):  # one of a group
+        command = command.commands[rest[0]]
+    options = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in rest if word.startswith("--")} <= options
 
 

@@ -11,7 +11,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +51,7 @@ COLUMN_PIXELS = 605
 """The width of a page's text, 16 cm, so that a chart's letters keep their size."""
 MOST_HEIGHT = 220
 """Of a chart that fills the column: a page has room for text beside it."""
+REFERENCES = "# References {.unnumbered}\n\n::: {#refs}\n:::"
 ANONYMOUS = "Anonymous authors"
 
 
@@ -84,6 +85,13 @@ class PaperSource:
         return f"---\n{header}---\n\n{self.text.strip()}\n"
 
     @property
+    def for_quarto(self) -> str:
+        """The same for Quarto, with the settings without which it would not do as pandoc does here."""
+        header = {"number-sections": True, "embed-resources": True, **self.header}
+        header |= {"bibliography": "references.bib"} if self.bibliography else {}
+        return replace(self, header=header).markdown
+
+    @property
     def bibliography(self) -> Path | None:
         path = self.path.parent / "references.bib"
         return path if path.is_file() else None
@@ -103,9 +111,8 @@ def paper_source(printed: PrintedPublication, options: PaperOptions, after: str 
     header |= {"draft": options.draft, "anonymous": options.anonymous, "line-numbers": options.line_numbers}
     header.setdefault("lang", "en")
     header.setdefault("link-citations", True)
-    if "{#refs}" not in printed.text:
-        header.setdefault("reference-section-title", "References")
-    body = "\n\n".join(filter(None, [printed.text.strip(), after]))
+    references = "" if "{#refs}" in printed.text else REFERENCES
+    body = "\n\n".join(filter(None, [printed.text.strip(), references, after]))
     written = publication.path.read_text(encoding="utf-8-sig")
     return PaperSource(publication.path, written, header, body, printed.charts, options)
 

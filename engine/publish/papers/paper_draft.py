@@ -1,0 +1,228 @@
+"""The first draft of a paper, written from the evidence of its investigations, for a person to go on from.
+
+Title, abstract (question and headline), methods (the families' docstrings and the parameters that were run),
+results (claims with their verdicts and numbers, and the charts of the report), what was not decided, the
+assumptions, what a study at scale would take, and references. Every number in it is named, none is typed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.errors import EngineError
+from engine.evidence.claims import parse
+from engine.publish.markdown import code
+from engine.publish.publications import FILES, FOLDER
+from engine.report.claim_sentences import verdict_of
+from engine.runs.ledger import Entry, Ledger
+from engine.spec.models import Claim
+
+CHARTS_OF_EACH = 2
+DECIDED = ("supported", "contradicted", "found here", "not found here")
+TRAINERS = ("polysemanticity_sae", "crosscoder")
+"""Families whose study at scale the scale ledger works out."""
+_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.S)
+_CHART = re.compile(r"""\{\{-?\s*chart\(\s*["']([^"']+)["']\s*\)""")
+_BIB_ENTRY = re.compile(r"^@\w+\s*\{\s*([^,\s]+)\s*,.*?(?=^@|\Z)", re.M | re.S)
+_SCALE = re.compile(r"<!-- scale: description -->\n(.*?)<!-- end -->", re.S)
+
+
+def write_paper_draft(
+    root: Path, slug: str, ledgers: Sequence[Ledger], methods: Mapping[str, str]
+) -> list[Path]:
+    """Write `publications/<slug>/paper.qmd` and `references.bib`; EngineError where there is a paper already.
+
+    `methods` are the docstrings of the families that the ledgers use, by name, without their pitfalls.
+    """
+    paper = root / FOLDER / slug / FILES["paper"]
+    if paper.exists():
+        raise EngineError(
+            "there is a paper of this name",
+            where=str(paper),
+            expected="a name of its own",
+            hint=f"engine paper new --from {ledgers[0].slug} --slug ANOTHER",
+        )
+    paper.parent.mkdir(parents=True, exist_ok=True)
+    paper.write_text(paper_draft(root, ledgers, methods), encoding="utf-8")
+    references = paper.with_name("references.bib")
+    if not references.exists():
+        references.write_text(_references(root, ledgers), encoding="utf-8")
+    return [paper, references]
+
+
+def paper_draft(root: Path, ledgers: Sequence[Ledger], methods: Mapping[str, str]) -> str:
+    """The draft as text."""
+    sections = [
+        _header(ledgers),
+        "# Introduction {#sec-introduction}",
+        *_introduction(ledgers),
+        "# Method {#sec-method}",
+        *_methods(ledgers, methods),
+        "# Results {#sec-results}",
+        *(part for ledger in ledgers for part in _results(root, ledger)),
+        "# What was not decided {#sec-undecided}",
+        *_undecided(ledgers),
+        "# Assumptions and limitations {#sec-limitations}",
+        *(f'{{{{ assumptions("{ledger.slug}") }}}}' for ledger in ledgers),
+        *_scale(root, ledgers),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _header(ledgers: Sequence[Ledger]) -> str:
+    title = "; ".join(ledger.spec.title for ledger in ledgers)
+    abstract = [
+        " ".join(f"{ledger.spec.question} {with_slug(ledger.spec.headline, ledger)}".split())
+        for ledger in ledgers
+    ]
+    lines = [
+        f"title: {json.dumps(title, ensure_ascii=False)}",
+        "author:",
+        "  - name: A. N. Author",
+        "    affiliation: An institute",
+        f"date: {datetime.date.today().isoformat()}",
+        "draft: true",
+        f"investigations: [{', '.join(ledger.slug for ledger in ledgers)}]",
+        "bibliography: references.bib",
+        "number-sections: true",
+        "format: {typst: default, html: default, docx: default}",
+        "abstract: |",
+        *(f"  {line}" for text in abstract for line in (text, "")),
+    ]
+    return "\n".join(["---", *lines[:-1], "---"])
+
+
+def with_slug(template: str, ledger: Ledger) -> str:
+    """A template of an investigation for a publication: its experiments have its slug before them."""
+    names = sorted(ledger.spec.experiments, key=len, reverse=True)
+    named = re.compile(rf"(?<![\w.-])({'|'.join(map(re.escape, names))})(?=[.\[])")
+    return _TAG.sub(lambda tag: named.sub(rf"{ledger.slug}.\1", tag[0]), template)
+
+
+def _introduction(ledgers: Sequence[Ledger]) -> Iterator[str]:
+    for ledger in ledgers:
+        yield " ".join(ledger.spec.question.split())
+    statements = [claim for ledger in ledgers for claim in ledger.spec.claims.values() if claim.about]
+    if statements:
+        yield "These published statements are tested on stand-ins:"
+        yield "\n".join(f"- of `{claim.about}`: {_said(claim.says or claim.holds)}" for claim in statements)
+
+
+def _methods(ledgers: Sequence[Ledger], methods: Mapping[str, str]) -> Iterator[str]:
+    for name in dict.fromkeys(e.family for ledger in ledgers for e in ledger.spec.experiments.values()):
+        about, _, steps = methods[name].partition("\n")
+        yield f"## {_said(about.rstrip('.'))}"
+        yield _said(steps.strip())
+    for ledger in ledgers:
+        rows = [_setting(name, ledger) for name in ledger.spec.experiments]
+        head = "| experiment | models | where and on what | parameters |\n|---|---|---|---|\n"
+        yield head + "\n".join(rows)
+        yield f": What was run for {_said(ledger.spec.title)} {{#tbl-settings-{ledger.slug}}}"
+
+
+def _setting(name: str, ledger: Ledger) -> str:
+    """A row on an experiment as it was run, with every default where it was; else as the spec has it."""
+    experiment = ledger.spec.experiments[name]
+    entries = [e for e in ledger.entries if e.experiment == name]
+    asked: Mapping[str, Any] = next((e.provenance.asked for e in entries if e.provenance), {})
+    parameters = asked.get("parameters") or experiment.parameters
+    data = [_hook_site(entries) or experiment.hook_site or ""]
+    data += [f"{choice.name}" for choice in (experiment.prompts, experiment.corpus) if choice and choice.name]
+    told = ", ".join(f"{key}={value}" for key, value in parameters.items() if value not in ("", None))
+    models = ", ".join(code(model) for model in experiment.models or ledger.spec.models)
+    cells = [code(name), models, ", ".join(code(text) for text in data if text), code(told)]
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _hook_site(entries: Iterable[Entry]) -> str:
+    return next((e.provenance.hook_site for e in entries if e.provenance and e.provenance.hook_site), "")
+
+
+def _results(root: Path, ledger: Ledger) -> Iterator[str]:
+    yield f"## {_said(ledger.spec.title)}"
+    for name, claim in ledger.spec.claims.items():
+        verdict = verdict_of(ledger, name, ledger.primary).verdict
+        if verdict in DECIDED:
+            yield _claim(ledger, name, claim, verdict)
+    report = root / "investigations" / ledger.slug / "report.md"
+    text = report.read_text(encoding="utf-8", errors="replace") if report.is_file() else ""
+    for chart in [name for name in _CHART.findall(text) if _is_there(name, ledger)][:CHARTS_OF_EACH]:
+        yield f'{{{{ chart("{ledger.slug}.{chart}") }}}}'
+
+
+def _is_there(chart: str, ledger: Ledger) -> bool:
+    label, _, figure = chart.rpartition(".")
+    here = [e for e in ledger.entries if e.label == label and e.model == ledger.primary]
+    return any(figure in entry.figures and ("figures", figure) not in entry.left_out for entry in here)
+
+
+def _claim(ledger: Ledger, name: str, claim: Claim, verdict: str) -> str:
+    """The claim as a sentence with its verdict, and the numbers that it is about."""
+    sentence = _said(" ".join((claim.says or claim.holds).split()))
+    tag = f'{{% claim "{ledger.slug}.{name}", "{verdict}" %}}{sentence}{{% endclaim %}}'
+    numbers = [f"{code(number)} {_number(ledger, number)}" for number in sorted(parse(claim.holds).names)]
+    return f"{tag}\nMeasured: **{verdict}** ({', '.join(numbers)})."
+
+
+def _number(ledger: Ledger, name: str) -> str:
+    return f'{{{{ number("{ledger.slug}.{name}") }}}}'
+
+
+def _undecided(ledgers: Sequence[Ledger]) -> Iterator[str]:
+    items = []
+    for ledger in ledgers:
+        for name, claim in ledger.spec.claims.items():
+            verdict = verdict_of(ledger, name, ledger.primary)
+            if verdict.verdict not in DECIDED:
+                why = f": {_said(verdict.reason)}" if verdict.reason else ""
+                said = _said(" ".join((claim.says or claim.holds).split()))
+                tag = f'{{% claim "{ledger.slug}.{name}", "{verdict.verdict}" %}}{said}{{% endclaim %}}'
+                items.append(f"- {tag} Measured: **{verdict.verdict}**{why}")
+    yield "\n".join(items) or "Every claim was decided."
+
+
+def _scale(root: Path, ledgers: Sequence[Ledger]) -> Iterator[str]:
+    """What the study would cost at scale, where the scale ledger speaks of its families."""
+    families = {e.family for ledger in ledgers for e in ledger.spec.experiments.values()}
+    page = root / "site" / "scale.md"
+    if families & {*TRAINERS} and page.is_file():
+        text = page.read_text(encoding="utf-8")
+        if described := _SCALE.search(text):
+            total = re.search(r"^In all .*$", text, re.M)
+            words = " ".join([described[1].strip(), total[0] if total else ""]).strip()
+            yield f"A study at scale, worked out from measured throughput: {_said(words)}"
+
+
+def _said(text: str) -> str:
+    """Words that the draft takes over: numerals in them are names of the method or of a statement.
+
+    Braces would open a tag of the template.
+    """
+    text = text.replace("{{", "{ {").replace("{%", "{ %").replace("{#", "{ #")
+    numeral = re.compile(r"(?<![\w.])\.?\d(?:[\w.,]*\w)?(?: %)?")
+    return "\n".join(_marked_line(line, numeral) for line in text.split("\n"))
+
+
+def _marked_line(line: str, numeral: re.Pattern[str]) -> str:
+    """A line whose numerals are marked as literal, but for the number of a list item and for code."""
+    item = re.match(r"\s*\d+\. ", line)
+    start = item.end() if item else 0
+    pieces = re.split(r"(`[^`]*`)", line[start:])
+    marked = [p if p.startswith("`") else numeral.sub(r'{{ literal("\g<0>") }}', p) for p in pieces]
+    return line[:start] + "".join(marked)
+
+
+def _references(root: Path, ledgers: Sequence[Ledger]) -> str:
+    """The works of the investigations' own bibliographies, each once."""
+    entries: dict[str, str] = {}
+    for ledger in ledgers:
+        path = root / "investigations" / ledger.slug / "references.bib"
+        if path.is_file():
+            for found in _BIB_ENTRY.finditer(path.read_text(encoding="utf-8")):
+                entries.setdefault(found[1], found[0].rstrip())
+    return "\n\n".join(entries.values()) + "\n"
