@@ -26,7 +26,6 @@ The text is in the report's grammar, with the slug before each name (`slug.exper
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,9 +45,6 @@ FOLDER = "publications"
 FENCE = "---"
 TEXTS = ("title", "subtitle", "abstract", "description")
 """The keys of a header whose values are templates too."""
-_LABEL = re.compile(r"\{#(?=[A-Za-z])")
-_NO_COMMENT = "\ue0ff"
-"""Keeps `{#fig-x}`, a label, from being read as the beginning of a template's comment."""
 
 
 @dataclass(frozen=True)
@@ -217,12 +213,11 @@ def print_publication(
 
     def printed(text: str, line: int = 1) -> str:
         padded = "\n" * (line - 1) + text  # so that a message names the line of the file
-        padded = _LABEL.sub(f"{{{_NO_COMMENT}#", padded)
         page = render(library, padded, publication.path, printer=printer, cite=cite)
         charts.update(page.charts)
         tables.update(page.tables)
         concerns.extend(page.concerns)
-        return page.markdown.replace(_NO_COMMENT, "").strip("\n")
+        return page.markdown.strip("\n")
 
     header = {key: printed(text, line) for key, (text, line) in publication.header_texts().items()}
     body = printed(publication.text) + "\n"
