@@ -133,7 +133,10 @@ class PaperBuild:
             "concerns": list(self.paper.concerns),
             "numbers": evidence.with_value,
             "measured_here": evidence.measured,
-            "claims": {cited.id: cited.verdict.verdict for cited in evidence.claims},
+            "claims": [
+                {"claim": cited.id, "model": cited.model, "verdict": cited.verdict.verdict}
+                for cited in evidence.claims
+            ],
         }
 
 

@@ -25,8 +25,13 @@ class ClaimSentence:
 
     @property
     def verdict(self) -> Verdict:
-        """The primary model's, which is the one the prose speaks of."""
+        """That of the model that the sentence speaks of: the primary one, where it names no other."""
         return next(iter(self.by_model.values()))
+
+    @property
+    def model(self) -> str:
+        """The model that the sentence speaks of."""
+        return next(iter(self.by_model))
 
     @property
     def is_broken(self) -> bool:

@@ -40,14 +40,15 @@ CITE_CLAIM = "cite_claim"
 
 
 class ClaimTag(Extension):
-    """`{% claim "id" %}sentence{% endclaim %}`, or `{% claim "id", "contradicted" %}`."""
+    """`{% claim "id" %}sentence{% endclaim %}`, `{% claim "id", "contradicted" %}`, or of another model than
+    the primary one, `{% claim "id", "contradicted", "gpt2" %}`."""
 
     tags = {"claim"}
 
     def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno
         arguments: list[nodes.Expr] = [parser.parse_expression()]
-        if parser.stream.skip_if("comma"):
+        while len(arguments) < 3 and parser.stream.skip_if("comma"):
             arguments.append(parser.parse_expression())
         body = parser.parse_statements(("name:endclaim",), drop_needle=True)
         cite = nodes.Name(CITE_CLAIM, "load", lineno=line)

@@ -30,7 +30,7 @@ _MOST = re.compile(r"(?<!\bat )(?<!\bAt )\b(most)\b(?=\s*(?:[.,;:)]|$))")
 _SENTENCE = re.compile(r"(?:[^.!?\n]|[.!?](?!\s)|\n(?![ \t]*(?:\n|[|#>*-])))+[.!?]?")
 _ROW = re.compile(r"^[ \t]*\|.*$", re.M)
 _EXPRESSION = re.compile(r"\{\{.*?\}\}", re.S)
-_SET = re.compile(r"\{%-?\s*set\b.*?%\}", re.S)
+_SET = re.compile(r"\{%-?\s*set\b.*?%\}|\{%-?\s*macro\b.*?\{%-?\s*endmacro\s*-?%\}", re.S)
 SAME = 1e-5  # relative: published values have six digits
 STEADY = 0.975  # share of resamples that choose the same place, as for any verdict
 

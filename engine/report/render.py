@@ -412,11 +412,17 @@ class _Page:
             raise TemplateError(f"{name!r} names no measurement", expected='number("experiment.measurement")')
         return self.find(name, model)
 
-    def cite_claim(self, claim: str, asserted: str = "", *, line: int, caller: Callable[[], str]) -> Markup:
-        """A sentence that rests on a claim; one that is broken or not decided is reported."""
+    def cite_claim(
+        self, claim: str, asserted: str = "", model: str = "", *, line: int, caller: Callable[[], str]
+    ) -> Markup:
+        """A sentence that rests on a claim; one that is broken or not decided is reported.
+
+        It speaks of the primary model where it names none.
+        """
         ledger, known, name = self._claim(claim)
+        of_model = self._model(model, ledger)
         # A statement about another model is found here or not: no sentence can have it contradicted.
-        choices = verdict_names(is_stand_in(known.about, ledger.primary))
+        choices = verdict_names(is_stand_in(known.about, of_model))
         asserted = known_one("the claim tag", asserted, choices) if asserted else choices[0]
         sentence = caller().strip()
         # A claim is printed as one inline element, which the end of a paragraph would tear apart.
@@ -425,7 +431,8 @@ class _Page:
                 "a claim tag holds one sentence", expected="text without an empty line", seen=sentence
             )
         id = name.rpartition(".")[2]
-        verdicts = {model: verdict_of(ledger, id, model) for model in ledger.spec.models}
+        models = sorted(ledger.spec.models, key=lambda m: m != of_model)  # the one that is spoken of first
+        verdicts = {each: verdict_of(ledger, id, each) for each in models}
         cited = ClaimSentence(name, known, asserted, verdicts)
         if cited.mark:
             kind = "broken-sentence" if cited.is_broken else "undecided-sentence"

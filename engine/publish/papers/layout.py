@@ -39,7 +39,12 @@ $endif$
 #show table.cell.where(y: 0): set text(weight: "bold")
 #set table.hline(stroke: 0.5pt)
 #show figure.where(kind: table): set figure.caption(position: top)
-#show figure.where(kind: table): set block(breakable: true)
+// A short table stays whole, a long one may go on on the next page.
+#show figure.where(kind: table): it => context {
+  let is_short = measure(it.body, width: 16cm).height < 9cm
+  show figure: set block(breakable: not is_short)
+  block(breakable: not is_short, it)
+}
 #show figure: set block(above: 1.3em, below: 1.5em)
 #show figure.caption: it => block(inset: (x: 1em), sticky: it.kind == table, {
   set text(size: 9pt)

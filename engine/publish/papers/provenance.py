@@ -95,7 +95,7 @@ def numbers_in_words(evidence: PaperEvidence, *, anonymous: bool = False) -> str
 def claims_table(claims: Iterable[ClaimSentence]) -> str:
     """Hypothesis, what the text says of it, and the verdict that was measured."""
     rows = [
-        [cited.claim.says or cited.claim.holds, cited.asserted, verdict_and_share(cited.verdict)]
+        [cited.claim.says or cited.claim.holds, cited.model, cited.asserted, verdict_and_share(cited.verdict)]
         for cited in claims
     ]
-    return markdown(Grid(["Hypothesis", "The text says", "Measured"], rows), for_pandoc)
+    return markdown(Grid(["Hypothesis", "Model", "The text says", "Measured"], rows), for_pandoc)

@@ -51,6 +51,8 @@ COLUMN_PIXELS = 605
 """The width of a page's text, 16 cm, so that a chart's letters keep their size."""
 MOST_HEIGHT = 220
 """Of a chart that fills the column: a page has room for text beside it."""
+MOST_PANEL_HEIGHT = 130
+"""Of one of several panels."""
 REFERENCES = "# References {.unnumbered}\n\n::: {#refs}\n:::"
 ANONYMOUS = "Anonymous authors"
 
@@ -265,6 +267,9 @@ def chart_picture(spec: str, suffix: str) -> bytes:
         chart |= {"width": COLUMN_PIXELS, "autosize": {"type": "fit-x", "contains": "padding"}}
         if isinstance(chart.get("height"), int):
             chart["height"] = min(chart["height"], MOST_HEIGHT)
+    panel = chart.get("spec", {}) if "facet" in chart else {}
+    if isinstance(panel.get("height"), int):
+        panel["height"] = min(panel["height"], MOST_PANEL_HEIGHT)
     drawn = picture_of(chart)
     if suffix == "svg":
         return drawn.svg.encode()

@@ -38,7 +38,7 @@ class PaperPrinter(TextPrinter):
     def __init__(self) -> None:
         super().__init__(for_pandoc)
         self.numbers: dict[tuple[str, str], Number] = {}
-        self.claims: dict[str, ClaimSentence] = {}
+        self.claims: dict[tuple[str, str], ClaimSentence] = {}
 
     def number(self, number: Number) -> Markup:
         self.numbers.setdefault((number.name, number.entry.model), number)
@@ -51,7 +51,7 @@ class PaperPrinter(TextPrinter):
         return self.data(f"{number.text}\u00a0[{ends}]")
 
     def claim(self, cited: ClaimSentence, sentence: str) -> Markup:
-        self.claims.setdefault(cited.id, cited)
+        self.claims.setdefault((cited.id, cited.model), cited)
         mark = f" **\\[{self.data(cited.mark)}\\]**" if cited.mark else ""
         verdict = cited.verdict.verdict.replace(" ", "-")
         return Markup(f'[{sentence}{mark}]{{.claim data-claim="{cited.id}" data-verdict="{verdict}"}}')

@@ -41,7 +41,7 @@ def test_which_numbers_and_claims_were_printed_is_kept(ledger: Ledger) -> None:
     )
     text = printed(ledger, template, printer)
     assert [name for name, _ in printer.numbers] == ["fact-recall.lens.final_rank"]
-    assert list(printer.claims) == ["fact-recall.mostly-known"]
+    assert list(printer.claims) == [("fact-recall.mostly-known", "tiny-llama")]
     assert "**\\[broken\\: the text says supported, measured contradicted\\]**" in text
     assert text.endswith(']{.claim data-claim="fact-recall.mostly-known" data-verdict="contradicted"}')
 
@@ -77,3 +77,16 @@ def test_data_means_nothing_to_pandoc() -> None:
     )
     assert labelled("fig", "made-up.lens.by layer") == "fig-made-up-lens-by-layer"
     assert labelled("fig", "fig-x") == "fig-x"
+
+
+def test_a_sentence_may_speak_of_another_model(ledger: Ledger) -> None:
+    printer = PaperPrinter()
+    template = (
+        '{% claim "fact-recall.mostly-known", "undetermined", "tiny-gpt2" %}It is open.{% endclaim %} '
+        '{% claim "fact-recall.mostly-known", "contradicted" %}No.{% endclaim %}'
+    )
+    text = printed(ledger, template, printer)
+    assert "broken" not in text and 'data-verdict="undetermined"' in text
+    assert [model for _, model in printer.claims] == ["tiny-gpt2", "tiny-llama"]
+    with pytest.raises(Exception, match="models has no 'tiny'"):
+        printed(ledger, template.replace("tiny-gpt2", "tiny"))
