@@ -157,6 +157,11 @@ def read_publication(path: Path, kind: PublicationKind) -> Publication:
         text = unix_lines(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise TemplateError(f"this {kind} cannot be read", where=str(path), seen=str(error)) from error
+    return publication_in(text, path, kind)
+
+
+def publication_in(text: str, path: Path, kind: PublicationKind) -> Publication:
+    """The publication that a text is, at the path where it lies or will lie. Raises as `read_publication`."""
     lines = text.split("\n")
     has_header = lines[0].rstrip() == FENCE
     if not has_header:

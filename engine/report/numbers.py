@@ -99,6 +99,7 @@ class Number:
             "value": lambda: self._end("value"),
             "low": lambda: self._end("low"),
             "high": lambda: self._end("high"),
+            "interval": self._interval,
             "n": lambda: self._about("n"),
             "unit": lambda: self._about("unit"),
             "statistic": lambda: self._about("statistic"),
@@ -120,6 +121,12 @@ class Number:
             # Not a number: arithmetic goes on, and neither `> 1` nor `<= 1` holds in a template.
             return FormattedFloat(math.nan, MARKERS.get(self.state, "[no interval]"))
         return FormattedFloat(value, digits(value, self.measurement.low, self.measurement.high))
+
+    def _interval(self) -> str:
+        """`0.48 to 0.52`, of a percentage with its sign; a marker where there is none."""
+        if self.measurement is None or self.state in MARKERS:
+            return MARKERS.get(self.state, "")
+        return interval_of(self.measurement, self.percent) or "[no interval]"
 
     def _frequency(self) -> str:
         """`34 %`: how often resamples of those who chose choose the same again."""

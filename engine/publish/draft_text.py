@@ -1,0 +1,48 @@
+"""Words that the draft of a publication takes from an investigation: its headline, claims and charts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from engine.runs.ledger import Ledger
+
+_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.S)
+_CHART = re.compile(r"""\{\{-?\s*chart\(\s*["']([^"']+)["']\s*\)""")
+_NUMERAL = re.compile(r"(?<![\w.{-])\d(?:[\d,.]*\d)?(?: %)?(?![\w-])")
+
+
+def one_line(text: str) -> str:
+    """A text without its line breaks."""
+    return " ".join(text.split())
+
+
+def with_slug(template: str, ledger: Ledger) -> str:
+    """A template of an investigation for a publication: its experiments have its slug before them."""
+    # The longest first: `lens_half` is no `lens`.
+    names = sorted(ledger.spec.experiments, key=len, reverse=True)
+    experiment = re.compile(rf"(?<![\w.\-\"'])({'|'.join(map(re.escape, names))})(?=[.\[])")
+    quoted = re.compile(rf"(?<=[\"'])({'|'.join(map(re.escape, names))})(?=[.\[])")
+    return _TAG.sub(
+        lambda tag: quoted.sub(rf"{ledger.slug}.\1", experiment.sub(rf"{ledger.slug}.\1", tag[0])), template
+    )
+
+
+def said(text: str) -> str:
+    """Words of a spec as a template has them: numerals are marked as typed on purpose, braces open no tag."""
+    for tag in ("{{", "{%", "{#"):
+        text = text.replace(tag, f"{tag[0]} {tag[1]}")
+    return _NUMERAL.sub(r'{{ literal("\g<0>") }}', text)
+
+
+def charts_of_report(root: Path, ledger: Ledger) -> list[str]:
+    """The charts that the report shows and that can be drawn on its primary model, in its order."""
+    report = root / "investigations" / ledger.slug / "report.md"
+    text = report.read_text(encoding="utf-8", errors="replace") if report.is_file() else ""
+    return [name for name in dict.fromkeys(_CHART.findall(text)) if _can_be_drawn(name, ledger)]
+
+
+def _can_be_drawn(chart: str, ledger: Ledger) -> bool:
+    label, _, figure = chart.rpartition(".")
+    entries = [e for e in ledger.entries if e.label == label and e.model == ledger.primary]
+    return any(figure in entry.figures and ("figures", figure) not in entry.left_out for entry in entries)

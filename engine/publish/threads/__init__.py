@@ -1,0 +1,1 @@
+"""Threads: posts with their numbers injected, as files to be posted and as cards on the site."""

@@ -1,0 +1,104 @@
+"""A post's way of showing evidence: numbers as plain text, charts as pictures, and nothing that is neither.
+
+Where a claim or a chart stands in the text is kept by a mark, a control character that no data can hold
+(`escape` replaces them), so that whoever cuts the text into posts knows in which of them it stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from markupsafe import Markup
+
+from engine.errors import TemplateError
+from engine.evidence.result import Figure
+from engine.report.charts.chart import Chart
+from engine.report.citations import Reference
+from engine.report.claim_sentences import ClaimSentence
+from engine.report.escape import as_it_is
+from engine.report.numbers import MARKERS, Number
+from engine.report.popovers import LabelledFacts
+from engine.report.printers.text import TextPrinter
+from engine.report.tables import Grid
+
+MARK = re.compile("\x1f(claim|chart) (\\d+)\x1f")
+
+
+@dataclass(frozen=True)
+class PostChart:
+    """A chart that a post shows, with the title that stands in it."""
+
+    id: str
+    chart: Chart
+    title: str
+
+
+class PostPrinter(TextPrinter):
+    """Prints posts; `claims` and `charts` are those of the marks in the text, by number."""
+
+    def __init__(self) -> None:
+        super().__init__(as_it_is)
+        self.claims: list[ClaimSentence] = []
+        self.charts: list[PostChart] = []
+
+    def number(self, number: Number) -> Markup:
+        """The digits alone; TemplateError for a number that has no value, which a post cannot say."""
+        if number.state in MARKERS:
+            raise TemplateError(
+                f"a post cannot print {number.name}",
+                expected="a number that was measured here or is published",
+                seen=f"{number.text}: {number.entry.reason}".rstrip(": "),
+            )
+        return self.data(number.text)
+
+    def claim(self, cited: ClaimSentence, sentence: str) -> Markup:
+        """The sentence; where the evidence does not decide it, it says so."""
+        self.claims.append(cited)
+        open_question = " [undetermined]" if cited.is_undecided else ""
+        return Markup(f"{_mark('claim', len(self.claims))}{sentence}{open_question}")
+
+    def chart(self, id: str, figure: Figure, chart: Chart, table_id: str) -> Markup:
+        self.charts.append(PostChart(id, chart, str(figure.title)))
+        return _mark("chart", len(self.charts))
+
+    def citation(self, references: Sequence[Reference]) -> Markup:
+        """The addresses of the works, else their authors and year."""
+        return self.data(" ".join(reference.url or reference.short for reference in references))
+
+    def references(self, references: Sequence[Reference]) -> Markup:
+        return Markup("")
+
+    def notice(self, text: str) -> NoReturn:
+        raise TemplateError("what a post shows is not there", expected="a chart with its data", seen=text)
+
+    def table(self, id: str, title: str, grid: Grid, note: str) -> NoReturn:
+        raise _no_text(f"table {title}")
+
+    def grid(self, grid: Grid) -> NoReturn:
+        raise _no_text("a table")
+
+    def facts(self, facts: LabelledFacts) -> NoReturn:
+        raise _no_text("a list of facts")
+
+    def items(self, texts: Iterable[str]) -> NoReturn:
+        raise _no_text("a list")
+
+    def code(self, text: str, language: str) -> NoReturn:
+        raise _no_text("code")
+
+    def section(self, heading: str, blocks: Iterable[str]) -> NoReturn:
+        raise _no_text(f"section {heading}")
+
+    def folded(self, title: str, body: str) -> NoReturn:
+        raise _no_text(title)
+
+
+def _mark(kind: str, count: int) -> Markup:
+    return Markup(f"\x1f{kind} {count - 1}\x1f")
+
+
+def _no_text(what: str) -> TemplateError:
+    return TemplateError("a post is text and pictures", expected="numbers, claims and chart(...)", seen=what)
