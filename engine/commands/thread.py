@@ -28,7 +28,7 @@ NONE_YET = "there is no thread yet; engine thread new --from SLUG drafts one"
 
 @app.callback(invoke_without_command=True)
 def thread(context: typer.Context, json: Json = False) -> Output | None:
-    """Draft threads from the evidence, build them as posts and pictures, and list those of this project.
+    """Draft threads from the evidence, build them as posts with pictures, and list them.
 
     \b
     Example:
@@ -48,7 +48,7 @@ def thread_new(
     sources: Annotated[
         list[str], typer.Option("--from", metavar="SLUG", help="An investigation; may be repeated.")
     ],
-    slug: Annotated[str, typer.Option(help="The thread's folder; the first investigation's by default.")] = "",
+    slug: Annotated[str, typer.Option(help="The thread's folder; the investigation's by default.")] = "",
     json: Json = False,
 ) -> Output:
     """Write the first draft of a thread from the headline and the supported claims of investigations.

@@ -16,6 +16,7 @@ from typing import Any
 
 from engine.errors import EngineError
 from engine.evidence.claims import parse
+from engine.publish.draft_text import charts_of_report, with_slug
 from engine.publish.markdown import code
 from engine.publish.publications import FILES, FOLDER
 from engine.report.claim_sentences import verdict_of
@@ -26,8 +27,6 @@ CHARTS_OF_EACH = 2
 DECIDED = ("supported", "contradicted", "found here", "not found here")
 TRAINERS = ("polysemanticity_sae", "crosscoder")
 """Families whose study at scale the scale ledger works out."""
-_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.S)
-_CHART = re.compile(r"""\{\{-?\s*chart\(\s*["']([^"']+)["']\s*\)""")
 _BIB_ENTRY = re.compile(r"^@\w+\s*\{\s*([^,\s]+)\s*,.*?(?=^@|\Z)", re.M | re.S)
 _SCALE = re.compile(r"<!-- scale: description -->\n(.*?)<!-- end -->", re.S)
 
@@ -97,13 +96,6 @@ def _header(ledgers: Sequence[Ledger]) -> str:
     return "\n".join(["---", *lines[:-1], "---"])
 
 
-def with_slug(template: str, ledger: Ledger) -> str:
-    """A template of an investigation for a publication: its experiments have its slug before them."""
-    names = sorted(ledger.spec.experiments, key=len, reverse=True)
-    named = re.compile(rf"(?<![\w.-])({'|'.join(map(re.escape, names))})(?=[.\[])")
-    return _TAG.sub(lambda tag: named.sub(rf"{ledger.slug}.\1", tag[0]), template)
-
-
 def _introduction(ledgers: Sequence[Ledger]) -> Iterator[str]:
     for ledger in ledgers:
         yield " ".join(ledger.spec.question.split())
@@ -149,16 +141,8 @@ def _results(root: Path, ledger: Ledger) -> Iterator[str]:
         verdict = verdict_of(ledger, name, ledger.primary).verdict
         if verdict in DECIDED:
             yield _claim(ledger, name, claim, verdict)
-    report = root / "investigations" / ledger.slug / "report.md"
-    text = report.read_text(encoding="utf-8", errors="replace") if report.is_file() else ""
-    for chart in [name for name in _CHART.findall(text) if _is_there(name, ledger)][:CHARTS_OF_EACH]:
+    for chart in charts_of_report(root, ledger)[:CHARTS_OF_EACH]:
         yield f'{{{{ chart("{ledger.slug}.{chart}") }}}}'
-
-
-def _is_there(chart: str, ledger: Ledger) -> bool:
-    label, _, figure = chart.rpartition(".")
-    here = [e for e in ledger.entries if e.label == label and e.model == ledger.primary]
-    return any(figure in entry.figures and ("figures", figure) not in entry.left_out for entry in here)
 
 
 def _claim(ledger: Ledger, name: str, claim: Claim, verdict: str) -> str:

@@ -129,27 +129,32 @@ def _claim_forms(ledger: Ledger, id: str, claim: Claim) -> Iterator[str]:
     """A claim as a post, from the fullest form to the barest."""
     sentence = said(one_line(claim.says or claim.holds))
     tag = f'{{% claim "{ledger.slug}.{id}" %}}{sentence}{{% endclaim %}}'
-    names = parse(claim.holds).names[:NUMBERS]
+    numbers = _with_controls(ledger, parse(claim.holds).names[:NUMBERS])
+    several = len({name.rpartition(".")[0] for name in numbers}) > 1
     for spelled in (_with_interval, _value):
-        lines = [line for name in names for line in _number_lines(ledger, name, spelled)]
-        yield "\n\n".join(filter(None, [tag, "\n".join(dict.fromkeys(lines))]))
+        lines = [
+            f"- {_words(name, measurement, several)}: {spelled(f'{ledger.slug}.{name}', measurement)}"
+            for name, measurement in numbers.items()
+        ]
+        yield "\n\n".join(filter(None, [tag, "\n".join(lines)]))
     yield tag
 
 
 Spelled = Callable[[str, Measurement], str]
 
 
-def _number_lines(ledger: Ledger, name: str, spelled: Spelled) -> Iterator[str]:
-    """A list item for a number, and one for its control."""
-    measurement, entry = ledger.number(name)
-    if measurement is None:
-        return
-    label = name.rpartition(".")[0]
-    yield f"- {_words(name)}: {spelled(f'{ledger.slug}.{name}', measurement)}"
-    control = entry.measurements.get(measurement.control)
-    if control is not None:
-        full = f"{ledger.slug}.{label}.{control.name}"
-        yield f"- control, {_words(control.name)}: {spelled(full, control)}"
+def _with_controls(ledger: Ledger, names: Sequence[str]) -> dict[str, Measurement]:
+    """The numbers that a claim names, and behind each its control."""
+    found: dict[str, Measurement] = {}
+    for name in names:
+        measurement, entry = ledger.number(name)
+        if measurement is None:
+            continue
+        found.setdefault(name, measurement)
+        control = entry.measurements.get(measurement.control)
+        if control is not None:
+            found.setdefault(f"{name.rpartition('.')[0]}.{control.name}", control)
+    return found
 
 
 def _value(name: str, measurement: Measurement) -> str:
@@ -162,6 +167,8 @@ def _with_interval(name: str, measurement: Measurement) -> str:
     return f'{_value(name, measurement)} (95 % CI {{{{ number("{name}").interval }}}})'
 
 
-def _words(name: str) -> str:
-    """`pw_mcc` of `seeds_mid.pw_mcc`, in words."""
-    return name.rpartition(".")[2].replace("_", " ")
+def _words(name: str, measurement: Measurement, with_experiment: bool) -> str:
+    """`pw mcc` of `seeds_mid.pw_mcc`; `pw mcc (seeds mid)` beside one of another experiment."""
+    experiment, _, last = name.replace("_", " ").rpartition(".")
+    role = "control, " if measurement.role == "control" else ""
+    return f"{role}{last} ({experiment})" if with_experiment else f"{role}{last}"

@@ -14,7 +14,7 @@ _OURS = re.compile(r"\d\d+(-\d)?(\.alt)?\.(txt|png)|thread\.txt")
 
 
 def thread_files(thread: Thread, pictures: PictureCache) -> dict[str, Content]:
-    """By name: `01.txt`, `01-1.png` with `01-1.alt.txt` that describes it, and `thread.txt` with all posts."""
+    """By name: `01.txt`, `01-1.png`, `01-1.alt.txt` that describes it, and `thread.txt` with all posts."""
     files: dict[str, Content] = {}
     for post in thread.posts:
         files[f"{post.number:02}.txt"] = f"{post.text}\n"
