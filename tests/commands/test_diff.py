@@ -63,7 +63,7 @@ def test_json_holds_each_comparison_with_both_numbers_and_the_interval(engine: A
     publish(toy, value=99.0)
     answer = engine("diff", "--json")
     assert answer.code == 1
-    (row,) = answer.json
+    (row,) = answer.json["numbers"]
     measurement, _ = toy.ledger().number("count.score")
     assert measurement is not None
     assert row == {
@@ -104,7 +104,7 @@ def test_the_numbers_published_from_a_run_must_be_those_of_the_run(engine: Any, 
     answer = engine("diff")
     assert answer.code == 0
     assert answer.out == "compared 3 published numbers with their own runs: all are equal\n"
-    assert engine("diff", "--json").json == []
+    assert engine("diff", "--json").json["numbers"] == []
 
 
 def test_a_number_that_was_edited_is_told_beside_the_one_that_its_own_run_measured(
@@ -121,7 +121,7 @@ def test_a_number_that_was_edited_is_told_beside_the_one_that_its_own_run_measur
     assert rows[2] == ["claims.more", "tiny", "supported", "contradicted", "DRIFT"]
     assert answer.out.endswith("compared 3 published numbers with their own runs: 1 value differs\n")
     found = engine("diff", "--json").json
-    assert [row["here"] for row in found] == ["25.5", "contradicted"]
+    assert [row["here"] for row in (*found["not_its_run"], *found["verdicts"])] == ["25.5", "contradicted"]
 
 
 def test_an_edited_number_is_compared_with_another_run_as_well(engine: Any, toy: Toy) -> None:

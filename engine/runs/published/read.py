@@ -156,17 +156,13 @@ def published_entry(run: PublishedRun, reason: str) -> Entry:
         believed = {n: t for n, t in data["tables"].items() if n not in run.table_faults}
         tables = PublishedTables(run.folder, believed)
         figures = {name: figure_from(checked(Figure, said)) for name, said in data["figures"].items()}
-        measurements = {
-            name: measurement_from(checked(Measurement, {"name": name, **with_floats(fields)}))
-            for name, fields in data["measurements"].items()
-        }
         return Entry(
             run.experiment,
             run.point,
             run.model,
             "published",
             reason,
-            measurements,
+            published_measurements(run),
             tables,
             # A figure without its table cannot be drawn.
             {name: figure for name, figure in figures.items() if figure.table in tables},
@@ -180,6 +176,15 @@ def _check_from(data: Mapping[str, Any]) -> Check:
     check = check_from(data)
     checked(Check, vars(check))
     return check
+
+
+def published_measurements(run: PublishedRun) -> dict[str, Measurement]:
+    """The numbers of a published run by name, without its tables; StoreError where one is broken."""
+    with _blaming(run.folder / f"{file_stem(run.model)}.json"):
+        return {
+            name: measurement_from(checked(Measurement, {"name": name, **with_floats(fields)}))
+            for name, fields in run.data["measurements"].items()
+        }
 
 
 def file_stem(text: str) -> str:
