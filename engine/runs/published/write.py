@@ -23,6 +23,9 @@ from engine.errors import StoreError
 from engine.evidence.result import Measurement
 from engine.evidence.verdicts import SpecifiedVerdict, Verdict
 from engine.runs.ledger import DisplayItem, Entry, Ledger
+from engine.runs.published.change_log import FILE as CHANGE_LOG
+from engine.runs.published.change_log import append_change
+from engine.runs.published.changes import published_state
 from engine.runs.published.csv_tables import csv_table, kinds_of, table_bytes
 from engine.runs.published.digests import DIGEST, sealed, sealed_file, table_digest
 from engine.runs.published.read import (
@@ -41,6 +44,7 @@ from engine.runs.published.read import (
 from engine.runs.published.rounding import rounded, without_defaults
 from engine.runs.store.codec import check_data, fields_of, figure_data, measurement_data, plain
 from engine.runs.store.run_folder import sync_folder
+from engine.runs.store.store import now
 
 MAX_TABLE_BYTES = 200_000
 UNSHOWN = "left out: the text does not show it"
@@ -79,6 +83,8 @@ def write_published(
             written |= _model_files(ledger, model, before, folder, asked)
         # Staged whole, then swapped by two renames: a reader never sees half of what was published.
         changed = _update(staged, written)
+        if changed and append_change(staged, published_state(before), now()[:10]):
+            changed = (*changed, CHANGE_LOG)
         sync_folder(staged)
         # Where nothing changed the folder stays the same one, down to its dates.
         if changed:

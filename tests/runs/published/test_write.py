@@ -83,7 +83,7 @@ def test_a_published_entry_says_what_the_measured_one_said_to_six_digits(toy: An
 
 def test_files_are_made_for_a_diff(toy: Any) -> None:
     publish(toy)
-    assert sorted(contents(toy)) == ["tiny.count.words.csv", "tiny.json"]
+    assert sorted(contents(toy)) == ["changes.jsonl", "tiny.count.words.csv", "tiny.json"]
     text = (folder(toy) / "tiny.json").read_text()
     data = json.loads(text)
     assert list(data) == sorted(data)
@@ -104,20 +104,21 @@ def test_only_what_was_measured_here_replaces_what_is_published(toy: Any) -> Non
     report = publish(toy, select=lambda name: (name.label, name.model) == ("more", "tiny"))
     assert report.taken == ("more on tiny",)
     assert set(report.kept) == {"count on tiny", "count on small", "more on small"}
-    assert set(report.changed) == {"tiny.json", "tiny.more.words.csv"}
+    assert set(report.changed) == {"changes.jsonl", "tiny.json", "tiny.more.words.csv"}
     after = contents(toy)
-    assert {name for name in before if before[name] != after[name]} == {"tiny.json", "tiny.more.words.csv"}
+    assert {name for name in before if before[name] != after[name]} == set(report.changed)
     runs = [json.loads(c["tiny.json"])["runs"] for c in (before, after)]
     assert runs[0]["count"] == runs[1]["count"]
     toy.spec(models=("tiny",), count={})
     assert set(publish(toy, budget=0.0).changed) == {
+        "changes.jsonl",
         "small.json",
         "small.count.words.csv",
         "small.more.words.csv",
         "tiny.json",
         "tiny.more.words.csv",
     }
-    assert sorted(contents(toy)) == ["README.md", "tiny.count.words.csv", "tiny.json"]
+    assert sorted(contents(toy)) == ["README.md", "changes.jsonl", "tiny.count.words.csv", "tiny.json"]
 
 
 def test_a_run_that_failed_a_check_replaces_nothing(toy: Any) -> None:
