@@ -18,6 +18,7 @@ from engine.publish.overview import PageSummary, Report, summarised
 from engine.publish.page_cache import PageCache
 from engine.publish.pages import marked, reference_files, site_files
 from engine.publish.reference_cache import kept_reference
+from engine.publish.statements_page import wrong_sources
 from engine.publish.summary_cache import SummaryCache
 from engine.report.charts.pictures import PictureCache
 from engine.report.lint import Concern
@@ -223,7 +224,8 @@ def report_concerns(report: Report) -> list[Concern]:
     found = [*report.rendered.concerns]
     for entry in report.ledger.entries:
         found += _failed_checks(report, entry)
-    return [*found, *_drift(report), *_not_as_published(report)]
+    sources = wrong_sources(report.ledger, report.folder)
+    return [*found, *_drift(report), *_not_as_published(report), *sources]
 
 
 def failed_calibrations(calibrated: Mapping[str, list[Calibration]]) -> list[Concern]:

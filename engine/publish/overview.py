@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from engine.evidence.claims import parse
 from engine.evidence.printing import frequency_in_words, sample_in_words
 from engine.evidence.result import Measurement
 from engine.publish.markdown import page
+from engine.publish.mentions import mentions_of
 from engine.report.claim_sentences import css_class, hypothesis_of, verdict_of
 from engine.report.escape import for_site
 from engine.report.lint import Concern
@@ -70,12 +72,16 @@ class PageSummary:
     is_answered: bool  # whether it has any number
     outcome: str = ""  # how its build ended, in a line
     concerns: tuple[Concern, ...] = ()  # what needs a person
+    mentions: dict[str, Any] = field(default_factory=dict)  # as `engine.publish.mentions` has them
 
 
 def summarised(report: Report, outcome: str = "", concerns: Sequence[Concern] = ()) -> PageSummary:
     """A report as other pages and the command line speak of it."""
     is_answered = any(report.models.values())
-    return PageSummary(report.slug, _panel(report), _row(report), is_answered, outcome, tuple(concerns))
+    mentions = mentions_of(report.ledger, report.folder)
+    return PageSummary(
+        report.slug, _panel(report), _row(report), is_answered, outcome, tuple(concerns), mentions
+    )
 
 
 def home_page(template: str, summaries: Sequence[PageSummary]) -> str:

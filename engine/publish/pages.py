@@ -14,6 +14,7 @@ from engine.families import Declaration, declaration, names
 from engine.publish.files import Content
 from engine.publish.instruments import instruments_page
 from engine.publish.markdown import front_matter
+from engine.publish.mentions import Mentions, mentions_from, users_of
 from engine.publish.notebook import notebook
 from engine.publish.overview import (
     PageSummary,
@@ -23,10 +24,22 @@ from engine.publish.overview import (
     masthead,
     summarised,
 )
-from engine.publish.reference import calibrations_page, commands_page, family_pages, spec_page
+from engine.publish.reference import (
+    FAMILIES,
+    calibrations_page,
+    commands_page,
+    family_page_in_use,
+    family_pages,
+    spec_page,
+)
+from engine.publish.replication_pages import PATH as REPLICATION
+from engine.publish.replication_pages import replication_files, replication_page
+from engine.publish.statements_page import PATH as STATEMENTS
+from engine.publish.statements_page import statements_page
 from engine.report.charts.vega import vega_bundle, vega_bundle_name
 from engine.report.escape import sentence_for_site
 from engine.report.json_cache import JsonCache
+from engine.runs.published.change_log import read_change_log
 
 VEGA = "javascripts/vega.js"
 HOME = "home.md"
@@ -49,17 +62,35 @@ def site_files(
     summaries = [summarised(report) for report in reports]
     if unchanged:
         summaries = sorted([*summaries, *unchanged.values()], key=lambda summary: summary.slug)
+    mentions = {s.slug: mentions_from(s.mentions) for s in summaries if s.mentions}
     files: dict[str, Content] = {
         "index.md": home_page(_home(root / "site"), summaries),
         "investigations/index.md": investigations_page(summaries),
         "reading-the-evidence/calibrations.md": calibrations_page(calibrations),
+        REPLICATION: replication_page({slug: each.replication for slug, each in mentions.items()}),
+        STATEMENTS: statements_page([s for each in mentions.values() for s in each.statements]),
         VEGA: _vega(root / "site"),
     }
     notebooks = JsonCache(root / ".engine" / "notebooks")
     for more in [reference, _changelog(root), *(report_files(report, notebooks) for report in reports)]:
         files |= more
     notebooks.prune()
-    return files
+    return files | _families_in_use(files, mentions, calibrations)
+
+
+def _families_in_use(
+    files: Mapping[str, Content],
+    mentions: Mapping[str, Mentions],
+    calibrations: Mapping[str, Sequence[Calibration]],
+) -> dict[str, Content]:
+    """The families' pages with what does not follow from the code alone: calibrations, and who uses each."""
+    pages = {Path(name).stem: name for name in files if name.startswith(FAMILIES)}
+    pages.pop("index", None)
+    users = users_of(pages, mentions)
+    return {
+        name: family_page_in_use(str(files[name]), calibrations.get(family, ()), users[family])
+        for family, name in pages.items()
+    }
 
 
 def reference_files(
@@ -87,6 +118,8 @@ def report_files(report: Report, notebooks: JsonCache | None = None) -> dict[str
     rendered = report.rendered
     files: dict[str, Content] = {f"{here}/index.md": report_page(report)}
     files[f"{here}/spec.yaml"] = (report.folder / "spec.yaml").read_bytes()
+    log = read_change_log(report.folder / "published")
+    files |= replication_files(report.slug, report.ledger, log)
     files |= {f"{here}/charts/{id}.json": chart for id, chart in rendered.charts.items()}
     files |= {f"{here}/charts/{id}.svg": picture for id, picture in rendered.pictures.items()}
     files |= {f"{here}/tables/{id}.csv": table for id, table in rendered.tables.items()}

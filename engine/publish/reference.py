@@ -11,13 +11,25 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typer.main import get_command
 
+from engine.evidence.plural import counted
 from engine.evidence.result import Calibration
 from engine.families import Declaration
 from engine.publish.annotations import field_type, value_text
 from engine.publish.markdown import code, page, plain, row
 from engine.spec.inputs import Inputs, PromptKind, Uses
-from engine.spec.models import Assumption, Claim, Contributor, CorpusChoice, Experiment, PromptChoice, Spec
+from engine.spec.models import (
+    Assumption,
+    Claim,
+    Contributor,
+    CorpusChoice,
+    Experiment,
+    PromptChoice,
+    PublishedStatement,
+    Spec,
+)
 
+FAMILIES = "reference/families/"
+"""Where the families' pages lie under site/."""
 PROMPTS: dict[PromptKind, str] = {
     "pairs": "a clean and a corrupted prompt of equal length, with the answer of each",
     "answers": "a prompt and its answer; pairs are enough too",
@@ -83,11 +95,38 @@ def family_pages(families: Mapping[str, Declaration]) -> dict[str, str]:
         if family.pitfalls:
             body += ["## Pitfalls", plain(family.pitfalls)]
         body += ["## What it reads", _reads(family.inputs), "## Parameters", _keys(family.params)]
-        pages[f"reference/families/{name}.md"] = page(name, "\n\n".join(body), about=family.about)
+        pages[f"{FAMILIES}{name}.md"] = page(name, "\n\n".join(body), about=family.about)
         rows.append(row(f"[{code(name)}]({name}.md)", plain(family.about)))
     intro = "A family is an experiment kind: a method, its controls and the calibration that it must pass."
-    pages["reference/families/index.md"] = page("Families", f"{intro}\n\n" + "\n".join(rows), about=intro)
+    pages[f"{FAMILIES}index.md"] = page("Families", f"{intro}\n\n" + "\n".join(rows), about=intro)
     return pages
+
+
+def family_page_in_use(
+    text: str, calibrations: Sequence[Calibration], users: Sequence[tuple[str, str, int]]
+) -> str:
+    """A family's page with its calibrations and the investigations that use it.
+
+    `users` are (slug, title, how many experiments).
+    """
+    cases = [
+        row(f"**{plain(c.name)}** {plain(c.about)}", plain(c.expected), f"{c.seen:.4g}", _outcome(c))
+        for c in calibrations
+    ]
+    head = [row("case", "expected", "seen", "outcome"), row("---", "---", "---:", "---")]
+    told = "\n".join([*head, *cases]) if cases else "None has been run here yet."
+    all_of_them = "[All calibrations](../../reading-the-evidence/calibrations.md)"
+    blocks = ["## Calibration", told, f"{all_of_them} and what they are for.", "## Used by"]
+    links = [
+        f"- [{plain(title)}](../../investigations/{slug}/index.md) ({counted(n, 'experiment')})"
+        for slug, title, n in users
+    ]
+    blocks.append("\n".join(links) or "No investigation uses it yet.")
+    return "\n\n".join([text.rstrip(), *blocks]) + "\n"
+
+
+def _outcome(calibration: Calibration) -> str:
+    return "passed" if calibration.passed else "**failed**"
 
 
 def _reads(inputs: Inputs) -> str:
@@ -135,6 +174,7 @@ def spec_page() -> str:
         PromptChoice: "`prompts`",
         CorpusChoice: "`corpus`",
         Claim: "A claim",
+        PublishedStatement: "`published` of a claim",
         Assumption: "An assumption",
         Contributor: "An author",
     }
@@ -182,7 +222,7 @@ def _calibrations(calibrations: Mapping[str, Sequence[Calibration]]) -> str:
             f"**{plain(c.name)}** {plain(c.about)}",
             plain(c.expected),
             f"{c.seen:.4g}",
-            "passed" if c.passed else "**failed**",
+            _outcome(c),
         )
         for family, cases in calibrations.items()
         for c in cases

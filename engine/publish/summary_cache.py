@@ -33,6 +33,7 @@ from typing import Any
 from engine.errors import EngineError
 from engine.evidence.result import Calibration
 from engine.publish.overview import PageSummary
+from engine.publish.replication_pages import FOLDER as REPLICATION
 from engine.publish.up_to_date import file_state
 from engine.report.lint import Concern
 from engine.report.report_cache import engine_hash
@@ -118,6 +119,8 @@ class SummaryCache:
             room, _, rest = name.partition("/")
             if room == "investigations":
                 names[rest.partition("/")[0]].append(name)
+            elif room == REPLICATION:
+                names[rest.rpartition(".")[0]].append(name)
         needs: dict[str, Dependencies] = {}
         for slug, investigation in plan.investigations.items():
             if (found := _dependencies(plan, investigation)) and slug in self.folders:

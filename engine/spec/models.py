@@ -150,6 +150,19 @@ class Experiment(Strict):
     """The number format that the model runs in."""
 
 
+class PublishedStatement(Strict):
+    """A statement that others made and a claim tests: it is shown on the page of published statements."""
+
+    says: Text | None = None
+    """The statement as it was made; by default what the claim says."""
+    of: Text | None = None
+    """The model that it was made of, in words where that is no model's name; by default `about`."""
+    source: Text
+    """Where it was published: a key of references.bib with its place (`@arditi2024, section 3`), or words."""
+    founding: bool = False
+    """Whether the project was begun in order to test it; such statements stand first."""
+
+
 class Claim(Strict):
     """A predicate over measurements, registered before the measurement."""
 
@@ -165,6 +178,8 @@ class Claim(Strict):
     about: Text | None = None
     """The model that the statement was made about. On any other model it is `found here` or `not found here`:
     a stand-in supports or contradicts nothing that was said of another model."""
+    published: PublishedStatement | None = None
+    """The published statement that the claim tests, with its source."""
     across: dict[Choice, SweptValues] = {}
     """Choices that the claim should survive, as `experiment.parameter: [values]`. Every combination is a
     specification, measured like a sweep point; the claim is judged on each of them."""

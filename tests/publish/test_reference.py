@@ -6,7 +6,14 @@ from markdown import markdown
 
 from engine import families
 from engine.families import Declaration
-from engine.publish.reference import PROMPTS, calibrations_page, commands_page, family_pages, spec_page
+from engine.publish.reference import (
+    PROMPTS,
+    calibrations_page,
+    commands_page,
+    family_page_in_use,
+    family_pages,
+    spec_page,
+)
 from engine.spec.family_params import FamilyParams
 from engine.spec.inputs import CHAT, Inputs, PromptKind
 from engine.spec.models import Claim, CorpusChoice, Experiment, PromptChoice, Spec
@@ -127,3 +134,21 @@ def test_pitfalls_stand_under_a_heading_of_their_own_and_a_family_without_them_h
     assert "<h2>Pitfalls</h2>\n<ul>\n<li>It misleads &lt;often&gt; (Author 2020).</li>" in page
     assert "Pitfalls:" not in page
     assert "Pitfalls" not in family_pages(known)[f"reference/families/{name}.md"]
+
+
+def test_a_familys_page_has_its_calibrations_and_who_uses_it() -> None:
+    right, *_ = made_up.calibrations()["logit_lens"]
+    text = family_page_in_use("# logit_lens\n", [right], [("fact-recall", "How <so>?", 2)])
+    page = markdown(text, extensions=["tables"])
+    assert "<td>passed</td>" in page
+    assert '<a href="../../investigations/fact-recall/index.md">How &lt;so&gt;?</a> (2 experiments)' in page
+    empty = family_page_in_use("# logit_lens\n", [], [])
+    assert "None has been run here yet." in empty and "No investigation uses it yet." in empty
+
+
+def test_the_site_tells_on_each_familys_page_which_reports_use_it(project) -> None:
+    files = made_up.files(project, made_up.report(project))
+    assert f"[{made_up.TITLE}](../../investigations/fact-recall/index.md)" in str(
+        files["reference/families/circuit_patching.md"]
+    )
+    assert "replication/fact-recall.md" in files and "published-statements/index.md" in files
