@@ -16,6 +16,7 @@ from engine.evidence.result import Calibration
 from engine.families import Declaration
 from engine.publish.annotations import field_type, value_text
 from engine.publish.markdown import code, page, plain, row
+from engine.report.escape import sentence_for_site
 from engine.spec.inputs import Inputs, PromptKind, Uses
 from engine.spec.models import (
     Assumption,
@@ -118,7 +119,7 @@ def family_page_in_use(
     all_of_them = "[All calibrations](../../reading-the-evidence/calibrations.md)"
     blocks = ["## Calibration", told, f"{all_of_them} and what they are for.", "## Used by"]
     links = [
-        f"- [{plain(title)}](../../investigations/{slug}/index.md) ({counted(n, 'experiment')})"
+        f"- [{sentence_for_site(title)}](../../investigations/{slug}/index.md) ({counted(n, 'experiment')})"
         for slug, title, n in users
     ]
     blocks.append("\n".join(links) or "No investigation uses it yet.")

@@ -15,8 +15,8 @@ from typing import Any
 from engine.evidence.plural import counted
 from engine.evidence.result import Measurement
 from engine.publish.change_log_page import change_log_blocks
-from engine.publish.markdown import front_matter, page, plain
-from engine.report.escape import for_site
+from engine.publish.markdown import front_matter, page
+from engine.report.escape import for_site, sentence_for_site
 from engine.report.with_interval import with_interval
 from engine.runs.ledger import Entry, EntryState, Ledger, Provenance
 from engine.runs.published.change_log import ChangeLogEntry
@@ -114,7 +114,6 @@ def replication_page(summaries: Mapping[str, ReplicationSummary]) -> str:
 def investigation_page(slug: str, ledger: Ledger, log: Sequence[ChangeLogEntry] = ()) -> str:
     """One investigation: how it stands, what drifted, each experiment folded, and its publications."""
     counts = measured_here(ledger)
-    title = f"Replication: {ledger.spec.title}"
     about = f"Which numbers of this investigation were measured here: {counts.in_words}."
     report = f'<a href="../../investigations/{slug}/">{for_site(ledger.spec.title)}</a>'
     drifted = [n for entry in ledger.entries for n in standings(ledger, entry) if n.state == "drifted"]
@@ -130,7 +129,11 @@ def investigation_page(slug: str, ledger: Ledger, log: Sequence[ChangeLogEntry] 
     body += change_log_blocks(log)
     # In the navigation, under *Replication*, the title needs no second one before it.
     above = front_matter(ledger.spec.title, about=about)
-    return above + "\n\n".join([f"# {plain(title)}", *filter(None, body)]) + "\n"
+    return (
+        above
+        + "\n\n".join([f"# Replication: {sentence_for_site(ledger.spec.title)}", *filter(None, body)])
+        + "\n"
+    )
 
 
 def replication_files(slug: str, ledger: Ledger, log: Sequence[ChangeLogEntry] = ()) -> dict[str, str]:
