@@ -241,7 +241,12 @@ def sentences_affected(
     found: list[AffectedSentence] = []
     untold: list[str] = []
     texts = [(text, where, "") for text, where in texts_of(folder, slug, spec)]
-    texts += [(text, where, slug) for text, where in _published_texts(root)]
+    try:
+        texts += [(text, where, slug) for text, where in _published_texts(root)]
+    except EngineError as error:
+        untold.append(
+            f"publications are not searched: {error.where.replace(f'{root}/', '')}: {error.problem}"
+        )
     for text, where, prefix in texts:
         try:
             found += affected_sentences(text, where, changes, primary, prefix)

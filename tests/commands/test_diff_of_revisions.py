@@ -159,3 +159,15 @@ def test_outside_of_a_repository_revisions_are_refused_and_the_rest_works(engine
     assert answer.code == 2
     assert "no git checkout" in answer.err
     assert engine("diff").code == 0
+
+
+def test_sentences_of_publications_count_and_one_that_cannot_be_read_is_told(
+    engine: Any, history: Toy
+) -> None:
+    header = "---\ntitle: A thread\n---\n"
+    history.write("publications/news/thread.md", f"{header}\nIt is {{{{ words.count.score }}}} words.\n")
+    assert "publications/news/thread.md:5  It is [words.count.score] words." in engine("diff", "HEAD~1").out
+    history.write("publications/news/thread.md", "no header\n")
+    answer = engine("diff", "HEAD~1")
+    assert answer.code == 1
+    assert "publications are not searched" in answer.out
