@@ -171,7 +171,7 @@ def test_a_large_table_is_left_out_with_its_figure_and_says_so(
 
 def test_a_table_that_the_text_does_not_show_is_not_written(toy: Any) -> None:
     report = write_published(toy.ledger(), folder(toy), asked=set())
-    assert report.changed == ("tiny.json",)
+    assert report.changed == ("tiny.json", "changes.jsonl")
     data = json.loads((folder(toy) / "tiny.json").read_text())["runs"]["count"]
     assert list(data["measurements"]) == ["chance", "n_words", "score"]  # numbers are published all the same
     assert (data["tables"]["words"]["file"], data["tables"]["words"]["rows"]) == ("", 20)
