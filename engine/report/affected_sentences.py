@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.report.lint import unix_lines
 from engine.report.prose import blanked, line_at, without_code, without_tags
+from engine.report.template_source import unix_lines
 from engine.runs.library import spelled_with_underscores, steps_of
 from engine.runs.published.changes import EvidenceChanges, NumberChange, VerdictChange
 

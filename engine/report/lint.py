@@ -41,6 +41,7 @@ ConcernKind = Literal[
     "drift",
     "not-as-published",
     "failed-calibration",
+    "unknown-source",
 ]
 
 _MONTH = r"(?:Jan|Febr|Mar|Apr|May|June?|July?|Aug|Sept?|Oct|Nov|Dec)[a-z]*\.?"

@@ -140,8 +140,11 @@ def _entry_from(line: str, number: int) -> ChangeLogEntry:
         entry = ChangeLogEntry(
             date=_text(data["date"]),
             revision=_text(data.get("revision", "")),
-            **{name: int(data.get(name, 0)) for name in ("moved", "intervals", "excluding")},
-            **{name: _counts(data.get(name, {})) for name in ("came", "went")},
+            moved=int(data.get("moved", 0)),
+            intervals=int(data.get("intervals", 0)),
+            excluding=int(data.get("excluding", 0)),
+            came=_counts(data.get("came", {})),
+            went=_counts(data.get("went", {})),
             verdicts=tuple(VerdictChange(**v) for v in _records(data, "verdicts")),
             numbers=tuple(_number(n) for n in _records(data, "numbers")),
         )

@@ -8,8 +8,8 @@ from engine.evidence.result import Measurement
 from engine.runs.published.changes import EvidenceState, JudgedClaim, changes_between, exclude
 
 
-def number(value: float, low: float | None = None, high: float | None = None, role="finding") -> Measurement:
-    return Measurement("x", value, low, high, 9, "prompt", role)
+def number(value: float, low: float | None = None, high: float | None = None) -> Measurement:
+    return Measurement("x", value, low, high, 9, "prompt")
 
 
 def state(numbers: dict[str, Measurement] | None = None, **verdicts: str) -> EvidenceState:
