@@ -1,11 +1,13 @@
 """Seconds that a site of many investigations takes: cold, unchanged, one edited, one published anew.
 
-    python -m tests.bench.site [N ...] [--profile FILE]
+    python -m tests.bench.site [N ...] [--own-pictures] [--profile FILE]
 
 Each N (63 and 200 by default) is a project of that many copies of `investigations/fact-recall` in a
 temporary folder, built by `engine build --budget 0` in a process of its own, as a person builds it. Every
 figure is printed as it is measured, beside the seconds of CPU, which other work on the machine moves less.
-`--profile` writes the profile of the cold build of the first N.
+The copies' charts differ in their words and not in what they draw, so that their pictures are drawn once for
+all; with `--own-pictures` each of them draws something else. `--profile` writes the profile of the cold build
+of the first N.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ BUILD = "import sys; sys.argv = ['engine', 'build', '--budget', '0']; from engin
 PROFILED = "import cProfile; cProfile.run({build!r}, {file!r})"
 
 
-def make_project(folder: Path, count: int) -> None:
+def make_project(folder: Path, count: int, own_pictures: bool = False) -> None:
     """A project of `count` investigations with their published numbers, each with charts of its own."""
     shutil.copy(ROOT / "mkdocs.yml", folder)
     shutil.copytree(ROOT / "site", folder / "site")
@@ -42,7 +44,17 @@ def make_project(folder: Path, count: int) -> None:
         # A chart is kept by what it is drawn from, so that equal copies would be drawn once.
         for published in (copy / "published").glob("*.json"):
             text = published.read_text(encoding="utf-8").replace('"title": "', f'"title": "{number}: ')
-            published.write_text(json.dumps(resealed(json.loads(text)), indent=1), encoding="utf-8")
+            data = json.loads(text)
+            if own_pictures:
+                _name_axes(data, number)
+            published.write_text(json.dumps(resealed(data), indent=1), encoding="utf-8")
+
+
+def _name_axes(data: dict, number: int) -> None:
+    """Write a number on an axis of every figure."""
+    for run in data["runs"].values():
+        for figure in run["figures"].values():
+            figure.setdefault("options", {})["x_title"] = f"axis {number}"
 
 
 def build_seconds(folder: Path, profile: Path | None = None) -> tuple[float, float]:
@@ -80,7 +92,7 @@ def publish_one(folder: Path) -> None:
     file.write_text(json.dumps(resealed(data), indent=1), encoding="utf-8")
 
 
-def measure(count: int, profile: Path | None = None) -> dict[str, float]:
+def measure(count: int, profile: Path | None = None, *, own_pictures: bool = False) -> dict[str, float]:
     """Seconds of the four builds of a project of `count` investigations, each printed when it is known."""
     changes: dict[str, Callable[[Path], object]] = {
         "cold": lambda folder: None,
@@ -91,7 +103,7 @@ def measure(count: int, profile: Path | None = None) -> dict[str, float]:
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        make_project(folder, count)
+        make_project(folder, count, own_pictures)
         for name, change in changes.items():
             change(folder)
             found[name], cpu = build_seconds(folder, None if found else profile)
@@ -104,11 +116,13 @@ def measure(count: int, profile: Path | None = None) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Seconds that a site takes to build.")
     parser.add_argument("counts", type=int, nargs="*", default=[63, 200])
+    parser.add_argument("--own-pictures", action="store_true")
     parser.add_argument("--profile", type=Path)
     given = parser.parse_args(arguments)
     print(BARS, flush=True)
     for count in given.counts:
-        measure(count, given.profile if count == given.counts[0] else None)
+        profile = given.profile if count == given.counts[0] else None
+        measure(count, profile, own_pictures=given.own_pictures)
 
 
 if __name__ == "__main__":

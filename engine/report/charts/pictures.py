@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from engine.report.charts.vega import VEGA_LITE
 from engine.report.json_cache import JsonCache
 
 WIDTH = 720
-"""Pixels of a chart that would fill its page."""
+"""Pixels of a chart that would fill its page, its axes and legends included."""
 
+PLOT_WIDTH = 650  # leaves room for an axis of numbers or of short words
+SHORT_WORDS = 20  # characters
 PNG_SCALE = 2.0
 MOST_PIXELS = 40_000_000  # of a PNG: 160 MB while it is made
 TITLE_CHARACTERS = 84  # of the title's size that fit into WIDTH
@@ -48,6 +51,7 @@ PAPER = {
     "aria": False,  # words for every mark; a picture has one text that says what it shows
     "font": FONT,
     "axis": {**_TEXT, "gridColor": LINE, "domainColor": LINE, "tickColor": LINE},
+    "axisQuantitative": {"tickCount": 6},  # nobody zooms in
     "legend": _TEXT,
     "header": _TEXT,
     "title": {"color": INK, "subtitleColor": QUIET, "font": FONT, "anchor": "start", "fontSize": 15},
@@ -55,6 +59,9 @@ PAPER = {
     "rule": {"color": QUIET},
 }
 """The page's light theme (site/javascripts/mech.js) as a `config` of Vega-Lite."""
+
+_UNCUT = {"axis": {"labelLimit": 0}, "legend": {"labelLimit": 0, "titleLimit": 0}}
+_FITTED = {"width": WIDTH, "autosize": {"type": "fit-x", "contains": "padding"}}
 
 # Not allowed in XML. Of these vl-convert ends the whole process while it measures a text.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -115,10 +122,21 @@ def written_spec(spec: Mapping[str, Any]) -> str:
     """The spec as it is drawn on paper, as JSON."""
     paper = {name: value for name, value in spec.items() if name != "description"}
     paper["config"] = _merged(spec.get("config", {}), {**PAPER, "background": "white"})
+    # Measuring text is most of the work: to fit a chart into a width takes it twice, to cut labels once more.
+    is_short = _longest_word(spec) <= SHORT_WORDS
+    if is_short:
+        paper["config"] = _merged(paper["config"], _UNCUT)
     if spec.get("width") == "container":
-        paper["width"] = WIDTH
-        paper["autosize"] = {"type": "fit-x", "contains": "padding"}
+        paper |= {"width": PLOT_WIDTH} if is_short else _FITTED
     return json.dumps(_as_xml_text(paper), ensure_ascii=False, separators=(",", ":"))
+
+
+def _longest_word(spec: Mapping[str, Any]) -> float:
+    """Characters of the longest text in a chart's rows; those of a chart of several tables count as long."""
+    if "data" not in spec:
+        return inf
+    rows = spec["data"].get("values", ())
+    return max((len(text) for row in rows for text in row.values() if isinstance(text, str)), default=0)
 
 
 def _merged(config: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,10 +51,18 @@ def test_every_kind_of_chart_has_a_picture_on_white(kind: str) -> None:
     background = root[0]
     assert background.tag == f"{SVG}rect" and background.get("fill") == "white"
     assert (float(root.get("width", 0)), float(root.get("height", 0))) == (picture.width, picture.height)
-    assert 200 < picture.width <= pictures.WIDTH and picture.height > 100
+    assert 200 < picture.width <= 1.05 * pictures.WIDTH and picture.height > 100
     assert "layer" in texts(picture.svg) or "mean rank" in texts(picture.svg)
     # No words for every mark: one text says what it shows, the page's own.
     assert not [g for g in root.iter() if g.get("aria-label") and "mark-symbol" in g.get("class", "")]
+
+
+def test_long_words_make_a_chart_no_wider_and_are_cut() -> None:
+    long = made_up.TABLE.assign(which=["a rather long word on the axis " * 3] * 3 + ["another"] * 3)
+    picture = picture_of(spec_of("bar lying", long))
+    assert picture.width == pictures.WIDTH
+    (cut,) = [text for text in texts(picture.svg) if text.startswith("a rather")]
+    assert len(cut) < 60 and cut.endswith("…")
 
 
 def test_text_has_the_ink_of_the_light_page() -> None:
