@@ -40,7 +40,6 @@ ALT_CHARACTERS = 1000
 """What X takes of a post's pictures, and of the text that describes one."""
 
 _RULE = re.compile(r"^[ \t]*-{3,}[ \t]*$", re.M)
-_CUT = "\x1fpost\x1f"  # a control character, which no data can hold
 _OWN_PAGE = re.compile(r"<((?:investigations|publications)/[^<>\s]*)>")
 _LIST_ITEM = re.compile(r"(?:[-*•→]|\d+[.)])\s")
 _PERCENT = re.compile(r"(?<=\d)[ \u00a0\u202f]+(?=%)")
@@ -97,10 +96,11 @@ def print_thread(publication: Publication, library: Library, address: str = "") 
     """
     is_numbered = _is_numbered(publication)
     # The list of references, which a report has at its end, is asked for here, where it prints as nothing.
-    text = _RULE.sub(_CUT, publication.text.replace("\x1f", "\ufffd")) + "\n{{ references() }}\n"
+    text = publication.text + "\n{{ references() }}\n"
     printer = PostPrinter()
     printed = print_publication(replace(publication, text=text), library, printer)
-    pieces = printed.text.split(_CUT)
+    # No data can make a rule: a line break in it is printed as a sign.
+    pieces = _RULE.split(printed.text)
     lines = _first_lines(publication.text, len(pieces))
     posts = [
         _post(number, _with_addresses(piece, address), line, printer, publication)

@@ -89,6 +89,9 @@ class PostPrinter(TextPrinter):
     def code(self, text: str, language: str) -> NoReturn:
         raise _no_text("code")
 
+    def formula(self, tex: str, display: bool) -> NoReturn:
+        raise _no_text("a formula")
+
     def section(self, heading: str, blocks: Iterable[str]) -> NoReturn:
         raise _no_text(f"section {heading}")
 

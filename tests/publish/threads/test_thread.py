@@ -140,6 +140,7 @@ def test_a_link_counts_23_and_a_post_of_280_fits(tmp_path: Path, library: Librar
         ("It is **bold**.", "bold"),
         ("The number `lens`.", "`code`"),
         ("<b>It</b> is.", "HTML"),
+        ("It is $x^2$.", "seen: a formula"),
         ('{{ table("made-up.lens.per_prompt") }}', "a post is text and pictures"),
         ('{{ how_measured("made-up") }}', "a post is text and pictures"),
         ('{{ chart("made-up.lens.by_laye") }}', "nearest: by_layer"),
@@ -164,5 +165,5 @@ def test_a_citation_is_the_address_of_the_work(tmp_path: Path, library: Library)
 
 
 def test_data_cannot_cut_a_thread(tmp_path: Path, library: Library) -> None:
-    made = thread(tmp_path, library, '{{ "a\x1fpost\x1fb" }} and {{ literal("x\x1fclaim 0\x1fy") }}')
-    assert len(made.posts) == 1 and "\x1f" not in made.posts[0].text
+    made = thread(tmp_path, library, '{{ literal("a\\n---\\nb") }} and {{ literal("x\\x1fclaim 0\\x1fy") }}')
+    assert [post.text for post in made.posts] == ["a⏎---⏎b and x\ufffdclaim 0\ufffdy\n\n1/1"]
