@@ -17,7 +17,7 @@ from engine.publish.files import MANIFEST, generated
 SOURCES = ("mkdocs.yml", "site", "investigations", "publications")
 RUNS = ".engine/runs"
 POLL_SECONDS = 0.1
-RELOAD = b"""<script>(() => {
+RELOAD_SCRIPT = b"""(() => {
   let seen
   const look = async () => {
     const version = document.hidden ? seen : await (await fetch("/.version")).text()
@@ -25,7 +25,9 @@ RELOAD = b"""<script>(() => {
     seen = version
   }
   setInterval(() => look().catch(() => {}), 100)
-})()</script></body>"""
+})()"""
+# A file of its own, since the pages' content security policy lets no script be written into them.
+RELOAD = b'<script src="/.reload.js"></script></body>'
 
 Rebuild = Callable[[set[Path]], None]
 
@@ -107,7 +109,7 @@ def _listen(host: str, port: int, folder: Path) -> Server:
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves files, adds the reload script to pages, answers /.version."""
+    """Serves files, adds the reload script to pages, answers /.version and /.reload.js."""
 
     server: Server
 
@@ -116,6 +118,8 @@ class Handler(SimpleHTTPRequestHandler):
         page = path / "index.html" if self.path.split("?")[0].endswith("/") else path
         if self.path == "/.version":
             self._answer(str(self.server.version).encode(), "text/plain")
+        elif self.path == "/.reload.js":
+            self._answer(RELOAD_SCRIPT, "text/javascript; charset=utf-8")
         elif page.suffix == ".html" and page.is_file():
             self._answer(page.read_bytes().replace(b"</body>", RELOAD), "text/html; charset=utf-8")
         else:

@@ -73,12 +73,13 @@ def test_an_edit_is_rendered_and_announced_to_the_page(root: Path) -> None:
 
     report = root / "investigations/one/report.md"
     with serving(root, rebuild) as (address, said):
-        assert "old<script>" in get(address)
+        assert 'old<script src="/.reload.js"></script>' in get(address)
+        assert "location.reload()" in get(f"{address}.reload.js")
         assert get(f"{address}data.csv") == "a,b</body>"
         version = get(f"{address}.version")
         report.write_text("new")
         eventually(lambda: get(f"{address}.version") != version)
-        assert "new<script>" in get(address)
+        assert "new<script" in get(address)
     assert seen == [{report}]
     assert any("investigations/one/report.md: page ready" in line for line in said)
 

@@ -7,6 +7,7 @@ data in its links.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -110,14 +111,21 @@ class StandalonePrinter:
 
     def end(self) -> str:
         """The charts and what draws them, where there are any."""
-        return _scripts(self.charts) if self.charts else ""
+        if not self.charts:
+            return ""
+        # In a script HTML entities are not read: JSON's own escapes keep a prompt's `</script>` apart.
+        specs = json.dumps(self.charts).replace("<", "\\u003c")
+        data = f'<script type="application/json" id="charts">{specs}</script>'
+        return "\n".join([data, *(f"<script>{script}</script>" for script in _scripts())])
 
     def page(self, title: str, body: str) -> str:
         """The whole document around a printed body."""
+        policy = _policy(_scripts() if self.charts else [])
         return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{for_site(title)}</title>
@@ -150,10 +158,14 @@ def _cells(row: Sequence[object], sides: Sequence[str]) -> str:
     return "".join(f"<td{side}>{site_cell(cell)}</td>" for cell, side in zip(row, sides, strict=True))
 
 
-def _scripts(charts: list[dict]) -> str:
-    """The charts as data, the library, and what draws them; no `</` that could end a script early."""
-    # In a script HTML entities are not read, so that JSON's own escapes keep a prompt's `</script>` apart.
-    specs = json.dumps(charts).replace("<", "\\u003c")
-    library = vega_bundle().replace("</script", "<\\/script")
-    data = f'<script type="application/json" id="charts">{specs}</script>'
-    return f"{data}\n<script>{library}</script>\n<script>{SCRIPT}</script>"
+def _scripts() -> list[str]:
+    """The library and what draws the charts with it; no `</` that could end a script early."""
+    return [vega_bundle().replace("</script", "<\\/script"), SCRIPT]
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """The content security policy of a page: it runs these scripts, and loads nothing from anywhere."""
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{text}'" for text in hashes) or "'none'"
+    rules = ["default-src 'none'", f"script-src {allowed}", "style-src 'unsafe-inline'", "img-src data:"]
+    return "; ".join([*rules, "base-uri 'none'", "form-action 'none'"])

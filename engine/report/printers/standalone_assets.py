@@ -47,7 +47,7 @@ const draw = () => {
   const config = {axis, legend: text, header: text, title: {color: ink}}
   const tooltip = {theme: dark.matches ? "dark" : "light"}
   document.querySelectorAll(".chart").forEach((place, i) =>
-    vegaEmbed(place, specs[i], {config, renderer: "svg", actions: false, tooltip}))
+    vegaEmbed(place, specs[i], {ast: true, config, renderer: "svg", actions: false, tooltip}))
 }
 draw()
 dark.addEventListener("change", draw)

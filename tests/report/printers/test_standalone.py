@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 
@@ -52,3 +53,15 @@ def test_an_empty_list_is_nothing_at_all() -> None:
     printer = StandalonePrinter({})
     assert printer.items([]) == ""
     assert printer.items(["a & b"]) == "<ul><li>a &#x26; b</li></ul>"
+
+
+def test_a_page_lets_its_own_scripts_run_and_no_other() -> None:
+    printer = StandalonePrinter({})
+    policy = re.search(r'Content-Security-Policy" content="(.*?)">', printer.page("Empty", ""))
+    assert policy and "script-src 'none';" in policy[1]
+    printer.charts.append({"name": "first"})
+    html = printer.page("A run", "")
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.S)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert len(hashes) == 2
+    assert "script-src " + " ".join(f"'sha256-{text}'" for text in hashes) + ";" in html
