@@ -14,10 +14,11 @@ from engine.errors import EngineError
 from engine.evidence.result import Calibration
 from engine.publish.files import Content
 from engine.publish.mkdocs_site import build_site
-from engine.publish.overview import PageSummary, Report, summarised
+from engine.publish.overview import PageSummary, Report
 from engine.publish.page_cache import PageCache
 from engine.publish.pages import marked, reference_files, site_files
 from engine.publish.reference_cache import kept_reference
+from engine.publish.report_citation import page_summary
 from engine.publish.statements_page import wrong_sources
 from engine.publish.summary_cache import SummaryCache
 from engine.report.charts.pictures import PictureCache
@@ -196,7 +197,7 @@ def summaries(
 ) -> dict[str, PageSummary]:
     """What is said of reports elsewhere, by slug; not of one that could not be printed: told again."""
     return {
-        report.slug: summarised(marked(report, calibrated), report_text(report), report_concerns(report))
+        report.slug: page_summary(marked(report, calibrated), report_text(report), report_concerns(report))
         for report in reports
         if report.rendered.error is None
     }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable
 
 POPOVERS = "popovers"  # the key in a page's front matter
+HEAD_TAGS = "head_tags"  # likewise
 
 _CODE = re.compile(r"(`[^`\n]+`)")
 
@@ -15,15 +17,20 @@ def page(title: str, body: str, *, about: str, hide: str = "") -> str:
     return f"{front_matter(title, about=about, hide=hide)}# {plain(title)}\n\n{body.strip()}\n"
 
 
-def front_matter(title: str, *, about: str, hide: str = "", popovers: str = "") -> str:
+def front_matter(
+    title: str, *, about: str, hide: str = "", popovers: str = "", tags: Iterable[tuple[str, str]] = ()
+) -> str:
     """The lines above a page: its title, a description for search engines, side columns to do without.
 
     `title` and `about` are text, and are escaped here: the theme writes them into its HTML as they are.
     `popovers` is HTML that the theme puts below the page (site/overrides/main.html): so much of it that
     Markdown and the search index, which would read it in vain, took most of the time of a build.
+    `tags` are (name, content) of each `<meta>` that the theme puts into the page's head.
     """
     meta = [f"title: {_quoted(html.escape(title))}", f"description: {_quoted(html.escape(about))}"]
     meta += [f"hide: [{hide}]"] if hide else []
+    if listed := [f"  - [{_quoted(name)}, {_quoted(content)}]" for name, content in tags]:
+        meta += [f"{HEAD_TAGS}:", *listed]
     if popovers:
         # YAML takes not every character, and HTML has another way to write each of them.
         text = popovers.encode("ascii", "xmlcharrefreplace").decode()

@@ -43,7 +43,7 @@ from mkdocs.structure.nav import get_navigation
 from mkdocs.structure.pages import Page
 from mkdocs.structure.toc import AnchorLink, TableOfContents
 
-from engine.publish.markdown import POPOVERS
+from engine.publish.markdown import HEAD_TAGS, POPOVERS
 from engine.publish.page_cache import MadePage, PageCache, body_key
 from engine.publish.previous_site import PreviousSite
 from engine.publish.up_to_date import file_state, settings_hash
@@ -53,6 +53,9 @@ from engine.report.process_share import ProcessShare, process_share
 PLUGIN = "engine-page-cache"
 TAKEN_OVER = "engine-taken-over.html"
 """An empty template: mkdocs writes no page that comes out empty."""
+
+OWN_FRAME = (POPOVERS, HEAD_TAGS, "description")
+"""Front matter that no frame but the page's own shows; it is in the hash of the page."""
 
 PAGES_BEFORE_SHARING = 8
 """An edit changes its own page and the few that list it."""
@@ -404,7 +407,7 @@ def _frame_hash(surroundings: str, config: MkDocsConfig, pages: Iterable[CachedP
     # The theme's own have the version of its package besides.
     theme = [[str(path), file_state(path)] for path in _theme_templates(config)]
     told = [
-        [page.file.src_uri, page.url, page.title, page.file.inclusion.value, _without_popovers(page.meta)]
+        [page.file.src_uri, page.url, page.title, page.file.inclusion.value, _shown_elsewhere(page.meta)]
         for page in pages
     ]
     return _hash(surroundings, json.dumps([own, theme, told], default=repr))
@@ -430,8 +433,9 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _without_popovers(meta: Any) -> dict[str, Any]:
-    return {name: value for name, value in meta.items() if name != POPOVERS}
+def _shown_elsewhere(meta: Any) -> dict[str, Any]:
+    """The front matter that other pages' frames may show: without what is for the page's own alone."""
+    return {name: value for name, value in meta.items() if name not in OWN_FRAME}
 
 
 def _is_json(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ class PageSummary:
     outcome: str = ""  # how its build ended, in a line
     concerns: tuple[Concern, ...] = ()  # what needs a person
     mentions: dict[str, Any] = field(default_factory=dict)  # as `engine.publish.mentions` has them
+    feed: Mapping[str, Any] = field(default_factory=dict)  # a `FeedEntry` as plain data
 
 
 def summarised(report: Report, outcome: str = "", concerns: Sequence[Concern] = ()) -> PageSummary:

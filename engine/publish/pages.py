@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,12 @@ from typing import Any
 from engine.errors import SiteError
 from engine.evidence.result import Calibration
 from engine.families import Declaration, declaration, names
+from engine.publish.cite_box import BIBTEX_FILE, cite_box
+from engine.publish.cited_work import CitedWork, bibtex
+from engine.publish.commits import last_commits
+from engine.publish.feed import FEED, FeedEntry, atom_feed
 from engine.publish.files import Content
+from engine.publish.head_tags import HeadTag
 from engine.publish.instruments import instruments_page
 from engine.publish.markdown import front_matter
 from engine.publish.mentions import Mentions, mentions_from, users_of
@@ -22,7 +27,6 @@ from engine.publish.overview import (
     home_page,
     investigations_page,
     masthead,
-    summarised,
 )
 from engine.publish.reference import (
     FAMILIES,
@@ -34,8 +38,19 @@ from engine.publish.reference import (
 )
 from engine.publish.replication_pages import PATH as REPLICATION
 from engine.publish.replication_pages import replication_files, replication_page
+from engine.publish.report_citation import (
+    FOLDER,
+    SOCIAL_FILE,
+    page_summary,
+    report_description,
+    report_tags,
+    report_work,
+    social_png,
+)
+from engine.publish.site_settings import SiteSettings, site_settings
 from engine.publish.statements_page import PATH as STATEMENTS
 from engine.publish.statements_page import statements_page
+from engine.report.charts.pictures import PictureCache
 from engine.report.charts.vega import vega_bundle, vega_bundle_name
 from engine.report.escape import sentence_for_site
 from engine.report.json_cache import JsonCache
@@ -59,10 +74,12 @@ def site_files(
     only the pages that list all are made. Raises SiteError where the hand-written home page is missing.
     """
     reports = [marked(report, calibrations) for report in reports]
-    summaries = [summarised(report) for report in reports]
+    summaries = [page_summary(report) for report in reports]
     if unchanged:
         summaries = sorted([*summaries, *unchanged.values()], key=lambda summary: summary.slug)
     mentions = {s.slug: mentions_from(s.mentions) for s in summaries if s.mentions}
+    settings = site_settings(root)
+    commits = last_commits(root, FOLDER)
     files: dict[str, Content] = {
         "index.md": home_page(_home(root / "site"), summaries),
         "investigations/index.md": investigations_page(summaries),
@@ -70,11 +87,17 @@ def site_files(
         REPLICATION: replication_page({slug: each.replication for slug, each in mentions.items()}),
         STATEMENTS: statements_page([s for each in mentions.values() for s in each.statements]),
         VEGA: _vega(root / "site"),
+        FEED: atom_feed(settings, [FeedEntry(**summary.feed) for summary in summaries]),
     }
     notebooks = JsonCache(root / ".engine" / "notebooks")
-    for more in [reference, _changelog(root), *(report_files(report, notebooks) for report in reports)]:
+    pictures = PictureCache(root / ".engine")
+    for more in [reference, _changelog(root)]:
         files |= more
+    for report in reports:
+        commit = commits.get(report.slug, "")
+        files |= report_files(report, notebooks, pictures, settings, commit)
     notebooks.prune()
+    pictures.prune()
     return files | _families_in_use(files, mentions, calibrations)
 
 
@@ -112,11 +135,27 @@ def reference_files(
     }
 
 
-def report_files(report: Report, notebooks: JsonCache | None = None) -> dict[str, Content]:
-    """One report: its page, its spec to copy, its charts, its tables and its notebook."""
-    here = f"investigations/{report.slug}"
+def report_files(
+    report: Report,
+    notebooks: JsonCache | None = None,
+    pictures: PictureCache | None = None,
+    settings: SiteSettings | None = None,
+    commit: str = "",
+) -> dict[str, Content]:
+    """One report: its page, its spec to copy, its charts, its tables, its notebook, its entry in BibTeX.
+
+    `commit` is the one that has its folder as it lies there. The first chart is what a link to it shows.
+    """
+    settings = settings or SiteSettings()
+    work = report_work(report, settings, commit)
+    here = f"{FOLDER}/{report.slug}"
     rendered = report.rendered
-    files: dict[str, Content] = {f"{here}/index.md": report_page(report)}
+    shown = social_png(rendered.charts, pictures or PictureCache())
+    tags = report_tags(report, work, settings, shown)
+    files: dict[str, Content] = {f"{here}/index.md": report_page(report, work, tags)}
+    files[f"{here}/{BIBTEX_FILE}"] = bibtex(work)
+    if shown:
+        files[f"{here}/{SOCIAL_FILE}"] = shown.png
     files[f"{here}/spec.yaml"] = (report.folder / "spec.yaml").read_bytes()
     log = read_change_log(report.folder / "published")
     files |= replication_files(report.slug, report.ledger, log)
@@ -128,16 +167,17 @@ def report_files(report: Report, notebooks: JsonCache | None = None) -> dict[str
     return files
 
 
-def report_page(report: Report) -> str:
-    """The rendered report under its title, its question and a line that says how it stands."""
+def report_page(report: Report, work: CitedWork | None = None, tags: Iterable[HeadTag] = ()) -> str:
+    """The rendered report under its title, its question and how it stands; below it how to cite it."""
     spec = report.ledger.spec
     body = report.rendered.markdown.lstrip()
     heading = f"# {sentence_for_site(spec.title)}"
     if body.startswith("# "):
         heading, _, body = body.partition("\n")
-    parts = [heading, masthead(report), body.lstrip()]
-    above = front_matter(spec.title, about=spec.question, popovers=report.rendered.popovers)
-    return above + "\n\n".join(parts)
+    parts = [heading, masthead(report), body.strip(), cite_box(work or report_work(report, SiteSettings()))]
+    about = report_description(report)
+    above = front_matter(spec.title, about=about, popovers=report.rendered.popovers, tags=tags)
+    return above + "\n\n".join(parts) + "\n"
 
 
 def marked(report: Report, calibrations: Mapping[str, Sequence[Calibration]]) -> Report:

@@ -30,14 +30,21 @@ LOOPBACK = ("localhost", "127.0.0.1", "0.0.0.0", "[::1]", "::1")
 
 @dataclass(frozen=True)
 class SiteSettings:
-    """What pages say of the project. `address` ends with a slash; it is empty where nobody can follow it."""
+    """What pages say of the project. `site_url` ends with a slash, and is empty where none is given."""
 
     name: str = "Mechanistic interpretability"
-    address: str = ""
+    site_url: str = ""
     repository: str = ""
     edit_path: str = EDIT_PATH
     authors: tuple[Contributor, ...] = ()
     version: str = ""
+
+    @property
+    def address(self) -> str:
+        """The site's address for a reader elsewhere; empty for that of a file server on this machine."""
+        parts = urlsplit(self.site_url)
+        is_public = parts.scheme in ("http", "https") and parts.hostname not in (None, *LOOPBACK)
+        return self.site_url if is_public else ""
 
 
 class _Settings(yaml.SafeLoader):
@@ -59,7 +66,7 @@ def site_settings(root: Path) -> SiteSettings:
     extra = mkdocs.get("extra") or {}
     return SiteSettings(
         name=str(mkdocs.get("site_name") or SiteSettings.name),
-        address=_public(mkdocs.get("site_url")),
+        site_url=_with_slash(str(mkdocs.get("site_url") or "")),
         repository=_repository(extra.get("repository"), root / MKDOCS) or cited.repository,
         edit_path=str(extra.get("edit_path") or EDIT_PATH),
         authors=cited.authors,
@@ -77,13 +84,8 @@ def _mkdocs(path: Path) -> Mapping[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
-def _public(url: Any) -> str:
-    """The address that a reader elsewhere can follow; empty for that of a file server on this machine."""
-    text = str(url or "")
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or parts.hostname in (None, *LOOPBACK):
-        return ""
-    return f"{text.rstrip('/')}/"
+def _with_slash(url: str) -> str:
+    return f"{url.rstrip('/')}/" if url else ""
 
 
 def _repository(value: Any, path: Path) -> str:

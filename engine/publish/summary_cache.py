@@ -5,7 +5,8 @@ its page says what it said. Here it is left out of all that where nothing change
 
 - its folder (spec, template, references, all that is published), by content, and the same of each
   investigation that its text names, whose numbers it may print;
-- the engine's code, the libraries, the calibrations, the project's place;
+- the commit that its folder has, which its page names;
+- the engine's code, the libraries, the calibrations, the project's place, what the project says of itself;
 - what is known here of the models and data that it names, asked anew each time;
 - the stored runs and failures of its name, and those with a key of its runs or of its published runs;
 - the files that were written for it under site/.
@@ -32,8 +33,10 @@ from typing import Any
 
 from engine.errors import EngineError
 from engine.evidence.result import Calibration
+from engine.publish.commits import last_commits
 from engine.publish.overview import PageSummary
 from engine.publish.replication_pages import FOLDER as REPLICATION
+from engine.publish.site_settings import site_settings
 from engine.publish.up_to_date import file_state
 from engine.report.lint import Concern
 from engine.report.report_cache import engine_hash
@@ -75,6 +78,7 @@ class SummaryCache:
     # A hash of each folder, taken before anything of it is read.
     folders: dict[str, str] = field(default_factory=dict)
     known: dict[str, Any] = field(default_factory=dict)
+    commits: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         with suppress(OSError, ValueError):
@@ -90,6 +94,7 @@ class SummaryCache:
         for slug in paths:
             with suppress(TypeError, KeyError):
                 needs[slug] = Dependencies(**self.known[slug]["needs"])
+        self.commits = last_commits(self.root, "investigations")
         self.own = self._own_hashes(needs, RunInspector(self.store, self.sources))
         made_from = self._made_from(self.own)
         found: dict[str, PageSummary] = {}
@@ -178,7 +183,8 @@ class SummaryCache:
                 answers = [data.prompts(family, choice, folder) for family, choice in needed.prompts]
                 answers += [data.corpus(choice, folder) for choice in needed.corpora]
                 stored = [self._stored(run) for _, run in sorted(runs.items())]
-                told = [str(folder), self.folders[slug], facts, answers, stored, failed, asdict(needed)]
+                told = [str(folder), self.folders[slug], self.commits.get(slug, "")]
+                told += [facts, answers, stored, failed, asdict(needed)]
                 found[slug] = _hash([self.shared, *told])
         return found
 
@@ -199,7 +205,9 @@ class SummaryCache:
         """A hash of what all pages depend on."""
         calibrated = {family: [asdict(case) for case in cases] for family, cases in self.calibrated.items()}
         readers = {name: version(name) for name in READERS}
-        return _hash([engine_hash(), readers, dict(self.sources.versions()), calibrated, str(self.root)])
+        settings = repr(site_settings(self.root))
+        versions = dict(self.sources.versions())
+        return _hash([engine_hash(), readers, versions, calibrated, settings, str(self.root)])
 
 
 @dataclass

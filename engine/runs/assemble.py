@@ -84,6 +84,7 @@ def assemble(
         tuple(copies.faults()),
         copies.n_compared,
         tuple(_changed_verdicts(investigation.spec.claims, verdicts, published)),
+        max((run.provenance.date for run in published.runs.values() if not run.fault), default=""),
         {(entry.label, entry.model): numbers for entry, numbers in beside if numbers},
     )
 

@@ -152,6 +152,7 @@ class Ledger:
     faults: tuple[PublishedFault, ...] = ()
     copied: int = 0  # published numbers that were compared with the run that they are of
     changed_verdicts: tuple[Difference, ...] = ()
+    published_on: str = ""  # ISO 8601, UTC: when the latest of the published runs was measured
     # What another run published of entries that were measured here, by label and model.
     published_numbers: Mapping[tuple[str, str], Mapping[str, Measurement]] = field(
         default_factory=dict, repr=False
