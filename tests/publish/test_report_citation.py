@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import PictureError
 from engine.publish.pages import report_files
-from engine.publish.report_citation import feed_entry, report_description, report_work
+from engine.publish.report_citation import feed_entry, report_description, report_work, social_png
 from engine.publish.site_settings import SiteSettings
 from engine.report.charts.pictures import PictureCache
 from engine.spec.models import Contributor
@@ -22,6 +22,12 @@ SETTINGS = SiteSettings(
     version="0.1",
 )
 PAGE = "investigations/fact-recall/index.md"
+
+
+@pytest.fixture(autouse=True)
+def with_pictures(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here pages get their pictures, from what stands in for the drawing of charts."""
+    monkeypatch.setattr("engine.publish.pages.social_png", social_png)
 
 
 class OnePixel(PictureCache):
