@@ -80,7 +80,8 @@ def test_the_page_has_a_box_the_entry_beside_it_and_tags(project: Path) -> None:
     page = str(files[PAGE])
     assert "## Cite this { #cite-this }" in page and "Copy BibTeX" in page
     assert str(files["investigations/fact-recall/citation.bib"]).startswith("@misc{fact-recall,")
-    assert files["investigations/fact-recall/social.png"].startswith(b"\x89PNG")
+    picture = files["investigations/fact-recall/social.png"]
+    assert isinstance(picture, bytes) and picture[:4] == b"\x89PNG"
     for tag in (
         '["citation_title", "How does a model recall a fact?"]',
         '["citation_author", "Somebody"]',
