@@ -46,7 +46,7 @@ SOURCES: dict[EntryState, str] = {
 }
 COLUMNS = (
     *("experiment", "number", "model", "role", "state", "published", "published_low", "published_high"),
-    *("here", "here_low", "here_high", "date", "device", "why_not_here"),
+    *("here", "here_low", "here_high", "date", "device"),
 )
 
 
@@ -156,7 +156,7 @@ def numbers_csv(ledger: Ledger) -> str:
             number = n.fresh or n.published
             role = number.role if number else ""
             ends = [_ends(n.published), _ends(n.fresh)]
-            told = [run.date if run else "", run.device if run else "", entry.reason]
+            told = [run.date if run else "", run.device if run else ""]
             row = [entry.label, n.name, entry.model, role, n.state, *ends[0], *ends[1], *told]
             writer.writerow([_cell(value) for value in row])
     return out.getvalue()

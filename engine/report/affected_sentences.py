@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.report.prose import blanked, line_at, without_code, without_tags
-from engine.report.template_source import unix_lines
+from engine.report.template_source import template_source
 from engine.runs.library import spelled_with_underscores, steps_of
 from engine.runs.published.changes import EvidenceChanges, NumberChange, VerdictChange
 
@@ -58,7 +58,7 @@ def affected_sentences(
     In a publication every name begins with the `slug`; in a report of that investigation it is left out.
     TemplateError where the text is no template.
     """
-    text = unix_lines(text)
+    text = template_source(text, where)
     found = [
         *_claims(text, where, changes, primary, slug),
         *_prose(text, where, changes, primary, slug),

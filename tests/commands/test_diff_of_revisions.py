@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.runs.published.change_log import read_change_log
 from engine.runs.published.write import write_published
 from tests.runs.toy import Toy
 
@@ -171,3 +173,29 @@ def test_sentences_of_publications_count_and_one_that_cannot_be_read_is_told(
     answer = engine("diff", "HEAD~1")
     assert answer.code == 1
     assert "publications are not searched" in answer.out
+
+
+def test_the_change_log_can_be_made_anew_of_the_history(engine: Any, history: Toy) -> None:
+    folder = history.root / "investigations/words/published"
+    before = read_change_log(folder)
+    (folder / "changes.jsonl").unlink()
+    answer = engine("publish", "--history")
+    assert (answer.code, answer.out) == (0, "words: 2 publications\n")
+    after = read_change_log(folder)
+    assert [(e.moved, e.came, e.numbers) for e in after] == [(e.moved, e.came, e.numbers) for e in before]
+    assert all(entry.revision and not entry.fault for entry in after)
+
+
+def test_a_history_that_is_cut_short_makes_no_change_log(
+    engine: Any, history: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit_all = ["add", "-A"], ["commit", "-m", "All", "-q"]
+    for arguments in commit_all:
+        git(history, *arguments)
+    clone = tmp_path / "clone"
+    address = f"file://{history.root}"
+    subprocess.run(["git", "clone", "-q", "--depth", "1", address, str(clone)], check=True)
+    monkeypatch.chdir(clone)
+    answer = engine("publish", "--history")
+    assert answer.code == 2
+    assert "cut short" in answer.err and "git fetch --unshallow" in answer.err

@@ -78,7 +78,7 @@ def test_every_number_is_in_the_csv_with_its_state() -> None:
 
 def test_a_text_that_a_spreadsheet_would_calculate_is_quoted() -> None:
     made = made_up.ledger()
-    evil = replace(made.entries[0], reason="=HYPERLINK(1)")
+    evil = replace(made.entries[0], experiment="=HYPERLINK(1)")
     assert "'=HYPERLINK(1)" in numbers_csv(replace(made, entries=(evil,)))
 
 

@@ -90,3 +90,8 @@ def test_a_number_within_a_claim_is_told_once_with_the_claim() -> None:
 def test_what_is_shown_of_a_sentence_is_one_short_line() -> None:
     assert shown("A\n  {% if x %}{{ lens.depth | percent }}{% endif %} b") == "A [lens.depth | percent] b"
     assert len(shown("word " * 200)) <= 240
+
+
+def test_ids_of_headings_and_formulas_hide_no_sentence() -> None:
+    text = "## Found {#found}\n\nIt is {{ lens.depth }} where $x_{1} = 2$. {# a note #}\n"
+    assert found(text, changes("lens.depth")) == [("report.md:3", ("lens.depth",))]
