@@ -20,6 +20,7 @@ from engine.evidence.printing import digits
 from engine.evidence.result import Figure
 from engine.evidence.stand_in import is_stand_in, verdict_names
 from engine.report.assumptions import assumptions
+from engine.report.author_markup import safe_source
 from engine.report.charts.chart import Chart
 from engine.report.charts.draw import draw
 from engine.report.charts.pictures import PictureCache
@@ -307,7 +308,10 @@ class _Page:
 
     def source(self, text: str, where: str) -> str:
         """The template as Jinja reads it, every name with a dash spelled as one that it knows."""
-        return without_dashes(template_source(text, where), where, self.spellings)
+        source = template_source(text, where)
+        if isinstance(self.printer, SitePrinter):
+            source = safe_source(source, where)
+        return without_dashes(source, where, self.spellings)
 
     def wrong_names(self, text: str, where: str) -> list[EngineError]:
         """What the template names that is not there; nothing is printed."""
