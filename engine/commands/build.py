@@ -15,6 +15,7 @@ from engine.commands.calibrate import current_calibrations
 from engine.commands.console import Output, say
 from engine.commands.measure import MeasureOptions, execute_plan, show_plan
 from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models, Slugs, Verbose
+from engine.commands.publication_site import publication_pages
 from engine.commands.reports import (
     concerns,
     print_reports,
@@ -94,7 +95,7 @@ def build(
         built = carry_out(root, store, plan, options, context.obj.app, out, known)
     text = _text(built, out or root / "public")
     status = 1 if strict and built.needs_a_person else 0
-    if any(report.rendered.error for report in built.reports):
+    if built.refused or any(report.rendered.error for report in built.reports):
         status = 2
     return Output(text, _data(built), json, exit_status=status)
 
@@ -108,6 +109,7 @@ class SiteBuild:
     outcomes: Sequence[str] = ()  # a line for each investigation, unchanged ones included
     concerns: Sequence[Concern] = ()
     failed: dict[RunName, str] = field(default_factory=dict)
+    refused: Sequence[str] = ()  # why publications could not be printed
 
     @property
     def needs_a_person(self) -> bool:
@@ -141,10 +143,25 @@ def carry_out(
     reports = print_reports(plan, store, measured.outcomes, options.jobs)
     if not options.json:
         say("building the site ...")
-    files = write_site(root, reports, calibrated, program, out, unchanged=known, jobs=options.jobs)
+    ledgers = {report.slug: report.ledger for report in reports}
+    kept = {slug: known.own[slug] for slug in known.unchanged} if known is not None else {}
+    publications = publication_pages(root, store, ledgers, kept)
+    files = write_site(
+        root,
+        reports,
+        calibrated,
+        program,
+        out,
+        unchanged=known,
+        jobs=options.jobs,
+        publications=publications,
+    )
+    of_publications = [concern for page in publications for concern in page.concerns]
+    refused = [page.entry.refused for page in publications if page.entry.refused]
     if known is None:
         outcomes = [report_text(report) for report in reports]
-        return SiteBuild(plan, reports, outcomes, concerns(reports, calibrated), measured.failed)
+        found = [*concerns(reports, calibrated), *of_publications]
+        return SiteBuild(plan, reports, outcomes, found, measured.failed, refused)
     printed = summaries(reports, calibrated)
     known.remember(plan, printed, files)
     listed = sorted([*printed.values(), *known.unchanged.values()], key=lambda summary: summary.slug)
@@ -152,7 +169,8 @@ def carry_out(
     outcomes += [report_text(report) for report in reports if report.rendered.error]
     found = [concern for summary in listed for concern in summary.concerns]
     found += concerns([report for report in reports if report.rendered.error], calibrated)
-    return SiteBuild(plan, reports, outcomes, found, measured.failed)
+    found += of_publications
+    return SiteBuild(plan, reports, outcomes, found, measured.failed, refused)
 
 
 def known_pages(root: Path, store: RunStore) -> SummaryCache:
@@ -165,6 +183,7 @@ def _text(built: SiteBuild, out: Path) -> list[str]:
     """How the build ended, and where to look."""
     text = [*built.outcomes]
     text += [f"not printed: {report.rendered.error}" for report in built.reports if report.rendered.error]
+    text += [f"not printed: {why}" for why in built.refused]
     text += [f"not measured: {name}: {reason.splitlines()[0]}" for name, reason in built.failed.items()]
     if built.concerns:
         kinds = Counter(concern.kind for concern in built.concerns)

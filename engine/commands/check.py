@@ -9,6 +9,7 @@ import typer
 from engine.commands.arguments import current_plan
 from engine.commands.console import Output, TextTable
 from engine.commands.options import Json, Slugs
+from engine.commands.publication_site import publication_concerns
 from engine.commands.reports import concerns, print_reports
 from engine.publish.overview import Report
 from engine.report.claim_sentences import family_in_words
@@ -34,7 +35,10 @@ def check(slugs: Slugs = None, json: Json = False) -> Output:
     root = find_root()
     with current_plan(root, slugs) as (store, plan):
         reports = print_reports(plan, store)
+        ledgers = {report.slug: report.ledger for report in reports}
+        of_publications = publication_concerns(root, store, ledgers, slugs or ())
     found = concerns(reports, calibrations(root, project_sources(), measure=False))
+    found += of_publications
     judged = [f"{name}, {said}" for name, said in _families(reports)]
     if found:
         table = TextTable(["what", "where", "why"], [(c.kind, c.where, c.message) for c in found])

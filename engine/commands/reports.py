@@ -17,6 +17,7 @@ from engine.publish.mkdocs_site import build_site
 from engine.publish.overview import PageSummary, Report
 from engine.publish.page_cache import PageCache
 from engine.publish.pages import marked, reference_files, site_files
+from engine.publish.publication_pages import PublicationPage, listed
 from engine.publish.reference_cache import kept_reference
 from engine.publish.report_citation import page_summary
 from engine.publish.statements_page import wrong_sources
@@ -171,8 +172,9 @@ def write_site(
     kept: PageCache | None = None,
     unchanged: SummaryCache | None = None,
     jobs: int | None = None,
+    publications: Sequence[PublicationPage] = (),
 ) -> dict[str, Content]:
-    """The reports and everything around them, as `engine.publish.mkdocs_site.build_site` makes it.
+    """Reports, publications and everything around them, as `engine.publish.mkdocs_site.build_site` makes it.
 
     `app` is the command line that the reference page describes. What did not change, by the cache, is only
     listed. Returns the files that were made for site/.
@@ -184,6 +186,7 @@ def write_site(
     reference = kept_reference(root / FOLDER, described, make)
     summaries = unchanged.unchanged if unchanged else None
     files = site_files(root, reports, reference=reference, calibrations=calibrated, unchanged=summaries)
+    files |= listed(publications)
     build_site(root, files, out, kept, unchanged.unchanged_files if unchanged else (), jobs)
     return files
 

@@ -14,6 +14,7 @@ import typer
 
 from engine.commands.arguments import current_plan
 from engine.commands.console import say
+from engine.commands.publication_site import publication_pages
 from engine.commands.reports import print_reports, template_text, write_site
 from engine.evidence.result import Calibration
 from engine.publish.overview import Report
@@ -24,7 +25,7 @@ from engine.runs.calibrations import calibrations
 from engine.runs.investigation import find_root
 from engine.runs.library import Library
 from engine.runs.sources import project_sources
-from engine.runs.store.store import FOLDER
+from engine.runs.store.store import FOLDER, open_store
 
 app = typer.Typer(add_completion=False)
 
@@ -64,7 +65,11 @@ class LiveSite:
             self._print(changed)
         else:
             self._everything()
-        write_site(self.root, list(self.reports.values()), self.calibrated, self.app, kept=self.pages)
+        reports = list(self.reports.values())
+        with open_store(self.root) as store:
+            ledgers = {report.slug: report.ledger for report in reports}
+            publications = publication_pages(self.root, store, ledgers)
+        write_site(self.root, reports, self.calibrated, self.app, kept=self.pages, publications=publications)
 
     def _print(self, templates: set[Path]) -> None:
         cache = ReportCache(self.root / FOLDER)

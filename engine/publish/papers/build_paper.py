@@ -51,17 +51,20 @@ def print_paper(
     options: PaperOptions | None = None,
     *,
     execute: bool = False,
+    printer: PaperPrinter | None = None,
+    with_evidence: bool = True,
 ) -> PrintedPaper:
     """Print a paper from the ledgers of its investigations, its cells with their kept outputs.
 
+    Its claims and the sources of its numbers stand at its end, where they are not shown elsewhere.
     With `execute` the cells run first, and their outputs are kept. Raises as `print_publication` does, and
     EngineError for a cell that fails.
     """
     options = options or paper_options(publication)
-    printer = PaperPrinter()
+    printer = printer or PaperPrinter()
     printed = print_publication(publication, library, printer, cite=False)
     evidence = evidence_of(printer, root, slugs)
-    after = provenance_section(evidence, anonymous=options.anonymous)
+    after = provenance_section(evidence, anonymous=options.anonymous) if with_evidence else ""
     text, stale = _with_cells(publication, printed.text, root, slugs, execute)
     source = paper_source(replace(printed, text=text), options, after)
     return PrintedPaper(publication, source, evidence, printed, (*printed.concerns, *stale))

@@ -14,6 +14,7 @@ from engine.report.printers.paper import PaperPrinter, for_pandoc
 from engine.report.tables import Grid, markdown
 
 HEADING = "Claims, verdicts and numbers"
+CLAIM_COLUMNS = ("Hypothesis", "Model", "The text says", "Measured")
 MOST_SECONDS = 10
 
 
@@ -98,4 +99,4 @@ def claims_table(claims: Iterable[ClaimSentence]) -> str:
         [cited.claim.says or cited.claim.holds, cited.model, cited.asserted, verdict_and_share(cited.verdict)]
         for cited in claims
     ]
-    return markdown(Grid(["Hypothesis", "Model", "The text says", "Measured"], rows), for_pandoc)
+    return markdown(Grid(CLAIM_COLUMNS, rows), for_pandoc)

@@ -202,10 +202,7 @@ def _written(
     document = replaced(document, LAYOUTS[format])
     if format != "pdf" and "author" in document["meta"]:
         document["meta"] |= {"author": _names(source.header["author"])}
-    arguments = ["--citeproc", "--number-sections"]
-    if source.bibliography:
-        (place / "references.json").write_text(csl_references(source.bibliography), encoding="utf-8")
-        arguments += ["--bibliography", "references.json"]
+    arguments = ["--number-sections", *citation_arguments(source, place)]
     name = f"paper.{format}"
     if format == "pdf":
         return {name: _pdf(document, source, arguments, place)}
@@ -247,6 +244,14 @@ def _draw(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
     return document, made
+
+
+def citation_arguments(source: PaperSource, place: Path) -> list[str]:
+    """How pandoc is told to write citations and their list; the works are written into a folder."""
+    if not source.bibliography:
+        return ["--citeproc"]
+    (place / "references.json").write_text(csl_references(source.bibliography), encoding="utf-8")
+    return ["--citeproc", "--bibliography", "references.json"]
 
 
 def csl_references(bibliography: Path) -> str:
