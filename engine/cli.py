@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from engine.commands.console import Output, show
+from engine.commands.console import Output, show, terminal_text
 from engine.commands.options import Program
 from engine.errors import EngineError
 
@@ -126,7 +126,7 @@ def main() -> None:
     except EngineError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(terminal_text(f"error: {error}"), file=sys.stderr)
         sys.exit(2)
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+# Control characters but line ends and tabs, marks of writing direction, halves of characters.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,9 @@ class Output:
 def show(output: Output) -> None:
     """Print what a command returned."""
     if output.as_json:
-        say(json.dumps(plain(output.data), indent=2, ensure_ascii=False))
+        text = json.dumps(plain(output.data), indent=2, ensure_ascii=False)
+        # JSON leaves some of them as they are, and has a way to write each.
+        say(_UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
         return
     for block in output.text:
         say(str(block))
@@ -48,7 +54,17 @@ def show(output: Output) -> None:
 
 def say(text: str = "") -> None:
     """One line for a person; on stdout, flushed so that a pipe sees it at once."""
-    print(text, flush=True)
+    print(terminal_text(text), flush=True)
+
+
+def terminal_text(text: str) -> str:
+    """A text in which nothing commands a terminal.
+
+    What models answer, and what titles and errors hold, is anybody's writing: an escape sequence in it would
+    clear the screen, rewrite what stands there or change the terminal's title, and a mark of direction would
+    turn round what is read.
+    """
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def plain(value: Any) -> Any:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rich.markup import escape
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from engine.commands.console import human_seconds, say
+from engine.commands.console import human_seconds, say, terminal_text
 from engine.runs.execution.events import Event
 
 LINE_SECONDS = 10  # between two lines of progress where there is no terminal
@@ -38,8 +39,8 @@ class Bars:
             # Not before there is something to show: while they are up, the cursor is hidden.
             self.bars = self.bars or _terminal_bars()
             if title not in self.tasks:
-                self.tasks[title] = self.bars.add_task(title, total=1.0, message="")
-            self.bars.update(self.tasks[title], completed=fraction, message=message)
+                self.tasks[title] = self.bars.add_task(_as_it_is(title), total=1.0, message="")
+            self.bars.update(self.tasks[title], completed=fraction, message=_as_it_is(message))
         elif time.monotonic() - self.last_line >= LINE_SECONDS:
             # One clock for all tasks: several runs at once must not fill a log several times as fast.
             self.last_line = time.monotonic()
@@ -68,6 +69,11 @@ class Bars:
         if self.bars is not None:
             self.bars.stop()
             self.bars = None
+
+
+def _as_it_is(text: str) -> str:
+    """A text in which neither a terminal nor rich finds a command."""
+    return escape(terminal_text(text))
 
 
 def _terminal_bars() -> RichProgress:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.console import Output, TextTable, show
+from engine.commands.console import Output, TextTable, show, terminal_text
 
 
 @dataclass(frozen=True)
@@ -32,3 +32,21 @@ def test_a_person_gets_lines_and_aligned_tables_whose_last_column_is_whole(
 def test_a_program_gets_the_data_alone(capsys: pytest.CaptureFixture) -> None:
     show(Output(OUTPUT.text, OUTPUT.data, as_json=True))
     assert json.loads(capsys.readouterr().out) == [{"value": None, "path": "p"}]
+
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07 a\rb\x08\x9b31m \u202egnp.exe \ud83d\x00"
+
+
+def test_nothing_in_a_text_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    show(Output([f"a title {HOSTILE}", TextTable(["a"], [[HOSTILE]])]))
+    printed = capsys.readouterr().out
+    assert not {c for c in printed if not c.isprintable()} - {"\n"}
+    assert "\ufffd[2J" in printed and "owned" in printed
+    assert terminal_text("tabs\tand\nlines, ümläuts, 日本, 😀") == "tabs\tand\nlines, ümläuts, 日本, 😀"
+
+
+def test_json_keeps_what_it_says_and_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    show(Output(data={"answer": HOSTILE}, as_json=True))
+    printed = capsys.readouterr().out
+    assert not {c for c in printed if not c.isprintable()} - {"\n"}
+    assert json.loads(printed) == {"answer": HOSTILE}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.commands import progress
-from engine.commands.progress import Bars
+from engine.commands.progress import Bars, _as_it_is
 
 
 @pytest.fixture
@@ -35,3 +35,7 @@ def test_what_the_scheduler_knows_of_the_time_left_is_shown(
 ) -> None:
     Bars().update("training", 0.5, seconds_left=75)
     assert capsys.readouterr().out == "  training: 50%, 1 min 15 s left\n"
+
+
+def test_a_title_is_no_command_to_terminal_or_rich() -> None:
+    assert _as_it_is("[1/2] [/b] [bold]x[/] \x1b[2J") == r"[1/2] \[/b] \[bold]x\[/] " + "\ufffd[2J"
