@@ -17,6 +17,7 @@ from engine.publish.up_to_date import is_built, keep_built, sources_hash
 from engine.report.grammar import keep_compiled
 from engine.report.json_cache import JsonCache
 from engine.runs.store.locks import held
+from engine.spec.repository_files import refuse_links_out
 
 
 def build_site(
@@ -42,6 +43,9 @@ def build_site(
     out = (out or root / "public").resolve()
     kept = kept or PageCache()
     kept.disk = JsonCache(root / ".engine" / "pages")
+    for name in ("site", "CHANGELOG.md", "SECURITY.md", "mkdocs.yml"):
+        # mkdocs copies whatever a link in the folder of pages leads to.
+        refuse_links_out(root / name, root, SiteError)
     with _alone(root), _scratch(out) as scratch:
         changed = write_files(root / "site", files, unchanged)
         sources = sources_hash(root, root / "mkdocs.yml", out)

@@ -55,6 +55,7 @@ from engine.report.charts.vega import vega_bundle, vega_bundle_name
 from engine.report.escape import sentence_for_site
 from engine.report.json_cache import JsonCache
 from engine.runs.published.change_log import read_change_log
+from engine.spec.repository_files import without_root
 
 VEGA = "javascripts/vega.js"
 HOME = "home.md"
@@ -91,14 +92,20 @@ def site_files(
     }
     notebooks = JsonCache(root / ".engine" / "notebooks")
     pictures = PictureCache(root / ".engine")
-    for more in [reference, _changelog(root)]:
+    for more in [reference, _own_documents(root)]:
         files |= more
     for report in reports:
         commit = commits.get(report.slug, "")
         files |= report_files(report, notebooks, pictures, settings, commit)
     notebooks.prune()
     pictures.prune()
-    return files | _families_in_use(files, mentions, calibrations)
+    files |= _families_in_use(files, mentions, calibrations)
+    return {name: _without_paths(name, content, root) for name, content in files.items()}
+
+
+def _without_paths(name: str, content: Content, root: Path) -> Content:
+    """A page without the folders of the machine that it was made on, which errors and reasons name."""
+    return without_root(content, root) if name.endswith(".md") and isinstance(content, str) else content
 
 
 def _families_in_use(
@@ -195,9 +202,10 @@ def _home(site: Path) -> str:
         raise SiteError(problem, where=str(site / HOME), seen=str(error)) from error
 
 
-def _changelog(root: Path) -> dict[str, Content]:
-    source = root / "CHANGELOG.md"
-    return {"reference/changelog.md": source.read_bytes()} if source.exists() else {}
+def _own_documents(root: Path) -> dict[str, Content]:
+    """What the repository says of itself, as pages: changes, and what is trusted."""
+    pages = {"reference/changelog.md": root / "CHANGELOG.md", "reference/security.md": root / "SECURITY.md"}
+    return {name: source.read_bytes() for name, source in pages.items() if source.exists()}
 
 
 def _vega(site: Path) -> str:

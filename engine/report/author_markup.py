@@ -63,6 +63,28 @@ def safe_source(source: str, where: str) -> str:
     return _changed(source, changes)
 
 
+def runs(address: str) -> bool:
+    """Whether an address has a scheme that no author's link may have."""
+    scheme = _SCHEME.match(_seen(address))
+    return bool(scheme and scheme[1].lower() not in SCHEMES)
+
+
+_ACTIVE_SVG = re.compile(
+    r"<\s*(?:[\w-]+:)?(?:script|foreignObject|iframe|animate|set|handler)\b|\son\w+\s*=|<!ENTITY|<\?xml-stylesheet"
+    r"|@import|url\(\s*[\"']?(?!#|data:)|href\s*=\s*[\"'](?!#|data:image/(?:png|jpeg|gif);)",
+    re.IGNORECASE,
+)
+
+
+def active_part(svg: bytes) -> str:
+    """What would run, or be fetched, where a picture is opened by itself; empty where nothing would."""
+    for encoding in ("utf-8", "utf-16"):  # a browser reads it by its mark
+        found = _ACTIVE_SVG.search(html.unescape(svg.decode(encoding, errors="ignore")))
+        if found:
+            return found[0]
+    return ""
+
+
 def _changed(source: str, changes: dict[int, tuple[str, int]]) -> str:
     pieces = []
     at = 0

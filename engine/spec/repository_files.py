@@ -105,7 +105,10 @@ def bare_name(name: object, folder: Path, error: type[EngineError]) -> str:
 
 
 def refuse_links_out(folder: Path, root: Path, error: type[EngineError]) -> None:
-    """The error, of the class that is given, for the first link in a folder that leads out of its project."""
+    """The error, of the class that is given, for the first link in a folder that leads out of its project.
+
+    `folder` may be a file as well, or not be there.
+    """
     if link := next(_links_out(folder, root), None):
         raise error(
             "a link that leads out of the repository",
@@ -115,16 +118,20 @@ def refuse_links_out(folder: Path, root: Path, error: type[EngineError]) -> None
 
 
 def _links_out(folder: Path, root: Path) -> Iterator[Path]:
-    if folder.is_symlink() and not _is_ours(folder, root):
-        yield folder
-        return
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        path = Path(entry.path)
-        if entry.is_symlink():
-            if not _is_ours(path, root):
-                yield path
-        elif entry.is_dir():
-            yield from _links_out(path, root)
+    """Links that lead out, also in folders of the repository that other links lead to."""
+    waiting = [folder]
+    seen: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path.is_symlink() and not _is_ours(path, root):
+            yield path
+            continue
+        real = _followed(path)
+        if path.is_dir() and real not in seen:
+            seen.add(real)
+            with os.scandir(path) as entries:
+                inside = [Path(entry.path) for entry in entries if entry.is_symlink() or entry.is_dir()]
+            waiting += sorted(inside, reverse=True)
 
 
 def _is_ours(link: Path, root: Path) -> bool:

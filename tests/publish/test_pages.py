@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import SiteError
-from engine.publish.pages import report_page
+from engine.publish.pages import _own_documents, _without_paths, report_page
 from engine.report.charts.pictures import PictureCache
 from tests.publish import made_up
 
@@ -78,3 +78,17 @@ def test_a_missing_home_page_is_a_clear_error(project: Path) -> None:
     (project / "site/home.md").unlink()
     with pytest.raises(SiteError, match="home page"):
         made_up.files(project)
+
+
+def test_no_page_names_a_folder_of_the_machine(tmp_path: Path) -> None:
+    text = f"refused: {tmp_path}/investigations/words/spec.yaml:3 and {Path.home()}/models/x"
+    page = _without_paths("investigations/words/index.md", text, tmp_path)
+    assert page == "refused: investigations/words/spec.yaml:3 and ~/models/x"
+    data = text.encode()
+    assert _without_paths("investigations/words/spec.yaml", data, tmp_path) is data
+
+
+def test_the_repositorys_own_documents_are_pages(tmp_path: Path) -> None:
+    assert _own_documents(tmp_path) == {}
+    (tmp_path / "SECURITY.md").write_text("# Security")
+    assert _own_documents(tmp_path) == {"reference/security.md": b"# Security"}

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from engine.errors import TemplateError
-from engine.report.author_markup import safe_source
+from engine.report.author_markup import active_part, runs, safe_source
 from engine.report.escape import for_site
 from engine.report.grammar import rendered
 from engine.report.template_source import template_source
@@ -185,3 +185,35 @@ def test_lines_stay_where_they_are() -> None:
     source = safe_source(template_source(text, "report.md"), "report.md")
     assert source.count("\n") == text.count("\n")
     assert source.index("{{ nope }}") and source[: source.index("{{ nope }}")].count("\n") == 11
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<script>alert(1)</script>",
+        "<g onload='alert(1)'/>",
+        "<a xlink:href='javascript:alert(1)'><text>x</text></a>",
+        "<image href='https://other.invalid/x.png'/>",
+        "<foreignObject><b/></foreignObject>",
+        "<set attributeName='href' to='javascript:alert(1)'/>",
+        "<style>@import 'https://other.invalid/x.css';</style>",
+        "<rect fill='url(https://other.invalid/x)'/>",
+        "<svg:script>alert(1)</svg:script>",
+        "&#60;script>alert(1)</script>",
+    ],
+)
+def test_an_svg_that_runs_or_fetches_is_told(inside: str) -> None:
+    assert active_part(f"<svg xmlns='http://www.w3.org/2000/svg'>{inside}</svg>".encode())
+    assert active_part(f"<svg>{inside}</svg>".encode("utf-16"))
+
+
+def test_a_still_picture_has_nothing_active() -> None:
+    still = b"<svg xmlns='http://www.w3.org/2000/svg'><defs><path id='a'/></defs><use xlink:href='#a'/>"
+    assert active_part(still + b"<rect fill='url(#b)'/><text>on the = way</text></svg>") == ""
+
+
+def test_addresses_by_their_scheme() -> None:
+    assert not any(map(runs, ["a.md", "#a", "https://example.org", "mailto:a@example.org", "//example.org"]))
+    assert all(
+        map(runs, ["javascript:x", "JAVA&#115;CRIPT:x", "java\nscript:x", "data:text/html,x", "file:///"])
+    )

@@ -86,6 +86,23 @@ def test_a_link_out_of_the_repository_is_named(root: Path, target: str) -> None:
     assert caught.value.where == "investigations/words/data"
 
 
+def test_a_link_behind_a_link_is_named(root: Path) -> None:
+    (root / "other/deep").mkdir(parents=True)
+    (root / "other/deep/out").symlink_to(root.parent / "secret.csv")
+    (root / "other/back").symlink_to(root)
+    (root / "investigations/words/data").symlink_to(root / "other")
+    with pytest.raises(DataError, match="leads out of the repository") as caught:
+        refuse_links_out(root / "investigations", root, DataError)
+    assert caught.value.where == "investigations/words/data/deep/out"
+
+
+def test_a_file_that_is_a_link_out_is_named_and_one_that_is_missing_is_nothing(root: Path) -> None:
+    refuse_links_out(root / "CHANGELOG.md", root, DataError)
+    (root / "CHANGELOG.md").symlink_to(root.parent / "secret.csv")
+    with pytest.raises(DataError, match="leads out of the repository"):
+        refuse_links_out(root / "CHANGELOG.md", root, DataError)
+
+
 @pytest.mark.parametrize(
     "name", ["../words/a.csv", "/etc/passwd", "", ".", "..", ".hidden", "a\\b", "a\0b", 7]
 )

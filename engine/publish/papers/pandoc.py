@@ -15,6 +15,7 @@ from typing import Any
 from engine.errors import EngineError, TemplateError
 from engine.publish.papers.cross_references import PaperText
 from engine.publish.papers.document_tree import Element, attributes_of, elements, plain_text, replaced
+from engine.report.author_markup import SCHEMES, runs
 
 EXTRA = "pip install 'mech-interpretability[papers]' (make site installs it)"
 READER = "markdown-implicit_header_references-example_lists"
@@ -40,11 +41,15 @@ def missing_extra(package: str) -> EngineError:
 
 
 def read_markdown(text: str, sources: PaperText) -> dict[str, Any]:
-    """The document tree of Markdown with a YAML header. TemplateError for raw HTML, TeX or Typst in it."""
+    """The document tree of Markdown with a YAML header.
+
+    TemplateError for raw HTML, TeX or Typst in it, and for an address or attribute that would run something.
+    """
     document = json.loads(run_pandoc(["--from", READER, "--to", "json"], text.encode(), sources.file))
     for element in elements(document):
         if element["t"] in ("RawBlock", "RawInline"):
             _refuse_raw(element, sources)
+        _refuse_active(element, sources)
     return replaced(document, _without_comments)
 
 
@@ -85,6 +90,24 @@ def _refuse_raw(element: Element, sources: PaperText) -> None:
             expected="Markdown",
             seen=first[:80],
         )
+
+
+def _refuse_active(element: Element, sources: PaperText) -> None:
+    if element["t"] in ("Link", "Image") and runs(address := element["c"][2][0]):
+        raise TemplateError(
+            "an address that a paper may not have",
+            where=sources.where(address),
+            expected=f"a file beside the paper, or an address with {', '.join(SCHEMES)}",
+            seen=address[:80],
+        )
+    for name, _ in attributes_of(element)[2]:
+        if name.lower().startswith("on") or name.lower() in ("style", "href", "src", "srcdoc", "formaction"):
+            raise TemplateError(
+                "an attribute that a paper may not set",
+                where=sources.where(name),
+                expected="attributes of figures, tables and callouts",
+                seen=name[:80],
+            )
 
 
 def _without_comments(element: Element) -> list[Element] | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from engine.errors import TemplateError
 from engine.publish.files import Content
 from engine.publish.markdown import front_matter
 from engine.publish.papers.build_paper import PrintedPaper, print_paper
@@ -25,6 +26,7 @@ from engine.publish.papers.render_paper import (
 )
 from engine.publish.publication_pages import PAGES, PublicationEntry, PublicationPage
 from engine.publish.publications import FOLDER, Publication
+from engine.report.author_markup import active_part
 from engine.report.claim_sentences import css_class, verdict_and_share
 from engine.report.escape import for_site
 from engine.report.printers.site_paper import SitePaperPrinter
@@ -84,10 +86,23 @@ def _own_images(publication: Publication, here: str) -> dict[str, Content]:
     kinds = (".png", ".jpg", ".jpeg", ".svg", ".gif")
     paths = [path for path in sorted(publication.folder.rglob("*")) if path.suffix.lower() in kinds]
     return {
-        f"{here}/{path.relative_to(publication.folder).as_posix()}": path.read_bytes()
+        f"{here}/{path.relative_to(publication.folder).as_posix()}": _still_picture(path)
         for path in paths
         if path.is_file() and not path.is_symlink()
     }
+
+
+def _still_picture(path: Path) -> bytes:
+    """The bytes of a picture; TemplateError for an SVG that runs or fetches something where it is opened."""
+    content = path.read_bytes()
+    if path.suffix.lower() == ".svg" and (found := active_part(content)):
+        raise TemplateError(
+            "a picture that is no still one",
+            where=str(path),
+            expected="an SVG without scripts, events, animation and addresses",
+            seen=found[:80],
+        )
+    return content
 
 
 def _masthead(publication: Publication, evidence: PaperEvidence, installed: bool) -> str:

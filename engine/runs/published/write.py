@@ -22,6 +22,7 @@ from typing import Any
 from engine.errors import StoreError
 from engine.evidence.result import Measurement
 from engine.evidence.verdicts import SpecifiedVerdict, Verdict
+from engine.runs.investigation import project_or_none
 from engine.runs.ledger import DisplayItem, Entry, Ledger
 from engine.runs.published.change_log import FILE as CHANGE_LOG
 from engine.runs.published.change_log import append_change
@@ -45,6 +46,7 @@ from engine.runs.published.rounding import rounded, without_defaults
 from engine.runs.store.codec import check_data, fields_of, figure_data, measurement_data, plain
 from engine.runs.store.run_folder import sync_folder
 from engine.runs.store.store import now
+from engine.spec.repository_files import without_root
 
 MAX_TABLE_BYTES = 200_000
 UNSHOWN = "left out: the text does not show it"
@@ -190,8 +192,13 @@ def run_data(entry: Entry, asked: Collection[DisplayItem] | None) -> tuple[dict[
 
 
 def _as_json(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The data as they will be read back: what is hashed and compared is what lies in the file."""
-    return json.loads(json.dumps(data, allow_nan=False, default=plain))
+    """The data as they will be read back: what is hashed and compared is what lies in the file.
+
+    Without the folders of this machine, which a reason or a command may name.
+    """
+    text = json.dumps(data, allow_nan=False, default=plain, ensure_ascii=False)
+    root = project_or_none()
+    return json.loads(without_root(text, root) if root else text)
 
 
 def _short_measurement(measurement: Measurement) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pandas.testing import assert_frame_equal
 from engine.errors import StoreError
 from engine.runs.ledger import DisplayItem
 from engine.runs.published.read import published_entry, read_published
-from engine.runs.published.write import write_published
+from engine.runs.published.write import _as_json, write_published
 
 CLAIMS = {"more": {"holds": "count.score > count.chance"}, "fewer": {"holds": "count.score < count.chance"}}
 
@@ -345,3 +345,12 @@ def test_a_publish_that_fails_or_is_killed_leaves_the_old_files(
         "spec.yaml",
         "words.csv",
     ]
+
+
+def test_what_is_published_names_no_folder_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.runs.published.write.project_or_none", lambda: tmp_path)
+    data = {"reason": f"{tmp_path}/investigations/é/spec.yaml", "asked": {"vector": f"{Path.home()}/v.gguf"}}
+    said = _as_json(data)
+    assert said == {"reason": "investigations/é/spec.yaml", "asked": {"vector": "~/v.gguf"}}
