@@ -179,6 +179,20 @@ def write_site(
     `app` is the command line that the reference page describes. What did not change, by the cache, is only
     listed. Returns the files that were made for site/.
     """
+    files = site_contents(root, reports, calibrated, app, unchanged, publications)
+    build_site(root, files, out, kept, unchanged.unchanged_files if unchanged else (), jobs)
+    return files
+
+
+def site_contents(
+    root: Path,
+    reports: Sequence[Report],
+    calibrated: Mapping[str, list[Calibration]],
+    app: typer.Typer,
+    unchanged: SummaryCache | None = None,
+    publications: Sequence[PublicationPage] = (),
+) -> dict[str, Content]:
+    """The files that are made for site/, by path under it; of what did not change only what lists it."""
     sources = project_sources()
     catalog = sources.catalog
     described = [sources.family_file(name) for name in catalog.names()]
@@ -186,9 +200,7 @@ def write_site(
     reference = kept_reference(root / FOLDER, described, make)
     summaries = unchanged.unchanged if unchanged else None
     files = site_files(root, reports, reference=reference, calibrations=calibrated, unchanged=summaries)
-    files |= listed(publications)
-    build_site(root, files, out, kept, unchanged.unchanged_files if unchanged else (), jobs)
-    return files
+    return files | listed(publications)
 
 
 def _reference(app: typer.Typer, catalog: FamilyCatalog) -> dict[str, str]:

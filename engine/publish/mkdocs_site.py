@@ -61,6 +61,21 @@ def build_site(
 
 
 @contextmanager
+def built_with_faults(root: Path, files: Mapping[str, Content]) -> Iterator[Path]:
+    """The site in a folder of its own that is gone afterwards, built whatever mkdocs complains of.
+
+    So a link that leads nowhere can be looked at where a reader would meet it. public/ stays as it is.
+    """
+    kept = PageCache()
+    kept.disk = JsonCache(root / ".engine" / "pages")
+    with _alone(root), tempfile.TemporaryDirectory(prefix="links-", dir=root / ".engine") as folder:
+        write_files(root / "site", files)
+        out = Path(folder) / "site"
+        _run_mkdocs(root / "mkdocs.yml", out, root / ".engine" / "templates", kept, None, strict=False)
+        yield out
+
+
+@contextmanager
 def _alone(root: Path) -> Iterator[None]:
     try:
         (root / ".engine").mkdir(exist_ok=True)
@@ -96,8 +111,13 @@ def _swap(fresh: Path, out: Path, previous: Path) -> None:
     fresh.rename(out)
 
 
-def _run_mkdocs(config_file: Path, out: Path, compiled: Path, kept: PageCache, jobs: int | None) -> None:
-    """Build the site; the theme's templates are kept `compiled`, which saves a third of the time."""
+def _run_mkdocs(
+    config_file: Path, out: Path, compiled: Path, kept: PageCache, jobs: int | None, *, strict: bool = True
+) -> None:
+    """Build the site; the theme's templates are kept `compiled`, which saves a third of the time.
+
+    Without `strict`, a site with complaints is built, too, and its pages are not kept.
+    """
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
@@ -105,14 +125,19 @@ def _run_mkdocs(config_file: Path, out: Path, compiled: Path, kept: PageCache, j
 
     with _complaints() as complaints, ExitStack() as closing:
         try:
-            config = load_config(str(config_file), site_dir=str(out))
+            # What is not given here is as mkdocs.yml has it.
+            lenient = {} if strict else {"strict": False}
+            config = load_config(str(config_file), site_dir=str(out), **lenient)
             templates = config.theme.get_env()
             keep_compiled(templates, compiled)
             kept.keep_listing(templates.loader)
             join(kept, config, closing, jobs)
             config.theme.get_env = lambda: templates
             build(config)
-            kept.save()
+            if complaints:
+                kept.clear()  # a page that is kept would not be complained of again
+            else:
+                kept.save()
         except Exception as error:  # themes and extensions raise errors of their own
             kept.clear()  # so that the next build complains again of what is still wrong
             seen = "\n            ".join(complaints) or str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,35 @@ def test_a_broken_sentence_needs_a_person(engine, project):
     assert {c["kind"] for c in answer.json} >= {"broken-sentence", "typed-number"}
     assert engine("build").code == 0
     assert engine("build", "--strict").code == 1
+
+
+def test_a_link_that_leads_nowhere_is_told_with_the_line_that_has_it(engine: Any, project: Path) -> None:
+    report = project / "investigations/planted/report.md"
+    text = report.read_text()
+    number = re.search(r"{{ (\w+\.\w+) }}", text)
+    assert number
+    lines = [
+        f"[a number](#{number[1]})",
+        f"[another](#{number[1]}x)",
+        "[Markdown](../../gettin-started.md)",
+        "[elsewhere](https://example.com/never-asked)",
+    ]
+    report.write_text(text + "\n" + "\n\n".join(lines) + "\n")
+    first = len(text.split("\n")) + 1
+    answer = engine("check", "planted", "--links", "--json")
+    assert answer.code == 1
+    links = answer.json["links"]
+    broken = {found["where"]: found for found in links["broken"]}
+    anchor = broken[f"investigations/planted/report.md:{first + 2}"]
+    assert (anchor["target"], anchor["near"][0]) == (f"#{number[1]}x", f"#{number[1]}")
+    page = broken[f"investigations/planted/report.md:{first + 4}"]
+    assert (page["target"], page["page"]) == ("../../gettin-started.md", "investigations/planted/index.html")
+    assert f"investigations/planted/report.md:{first}" not in broken
+    assert links["external"]["https://example.com/never-asked"] == ["investigations/planted/index.html"]
+    kinds = [concern["kind"] for concern in answer.json["concerns"]]
+    assert kinds.count("broken-link") == len(links["broken"]) >= 2
+    # What is built to be looked at is gone again, and so is the site that nobody built.
+    assert not list((project / ".engine").glob("links-*")) and not (project / "public").exists()
 
 
 @pytest.fixture
