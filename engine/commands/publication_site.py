@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from engine.errors import EngineError
+from engine.publish.commits import last_commits
 from engine.publish.papers.build_paper import print_paper
 from engine.publish.papers.provenance import commit_of
 from engine.publish.papers.site_page import is_installed, paper_page
@@ -23,6 +24,7 @@ from engine.publish.publications import (
     investigations_of,
     read_publication,
 )
+from engine.publish.site_settings import site_settings
 from engine.report.lint import Concern
 from engine.report.report_cache import report_hash
 from engine.runs.assemble import assemble
@@ -91,6 +93,7 @@ def _page(
         publication = read_publication(path, kind)
         slugs = investigations_of(publication, spec_paths(root))
         told = [str(is_installed()), *(commit_of(root, slug) for slug in slugs)]
+        told += [repr(site_settings(root)), last_commits(root, FOLDER).get(publication.slug, "")]
         quick = ""
         if all(slug in unchanged for slug in slugs):
             quick = publication_key(publication, *told, *(unchanged[slug] for slug in slugs))

@@ -64,7 +64,7 @@ def report_work(report: Report, settings: SiteSettings, commit: str = "") -> Cit
         doi=spec.doi or "",
         url=settings.address and settings.address + report_path(report),
         repository=repository,
-        edit_url=f"{repository}/{settings.edit_path.strip('/')}/{written}" if repository else "",
+        edit_url=settings.edit_url(written, repository),
         keywords=tuple(spec.tags),
     )
 

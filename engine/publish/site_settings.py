@@ -46,6 +46,11 @@ class SiteSettings:
         is_public = parts.scheme in ("http", "https") and parts.hostname not in (None, *LOOPBACK)
         return self.site_url if is_public else ""
 
+    def edit_url(self, path: str, repository: str = "") -> str:
+        """Where a file of the project can be changed, in the repository (the project's own by default)."""
+        repository = repository or self.repository
+        return f"{repository}/{self.edit_path.strip('/')}/{path}" if repository else ""
+
 
 class _Settings(yaml.SafeLoader):
     """mkdocs' own dialect of YAML, as far as it matters here: variables are read, other tags left out."""

@@ -161,7 +161,7 @@
   }
 
   const copyable = button => {
-    const code = button.parentElement.querySelector("code")
+    const code = button.parentElement.querySelector("code, pre")
     button.hidden = false
     button.onclick = () => copy(button, code, code.textContent)
   }

@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from engine.errors import TemplateError
+from engine.publish.cite_box import BIBTEX_FILE, cite_box
+from engine.publish.cited_work import bibtex
 from engine.publish.files import Content
 from engine.publish.markdown import front_matter
 from engine.publish.papers.build_paper import PrintedPaper, print_paper
@@ -24,8 +26,10 @@ from engine.publish.papers.render_paper import (
     document_of_paper,
     rendered_paper,
 )
+from engine.publish.publication_citation import publication_tags, publication_work
 from engine.publish.publication_pages import PAGES, PublicationEntry, PublicationPage
 from engine.publish.publications import FOLDER, Publication
+from engine.publish.site_settings import site_settings
 from engine.report.author_markup import active_part
 from engine.report.claim_sentences import css_class, verdict_and_share
 from engine.report.escape import for_site
@@ -66,9 +70,15 @@ def paper_page(
     on_site = print_paper(publication, library, root, slugs, printer=printer, with_evidence=False)
     text = printer.with_html("\n\n".join(_body(on_site))) if installed else f"> {for_site(EXTRA)}"
     abstract = _plain(printed.printed.header.get("abstract", ""))
-    above = front_matter(publication.title, about=_shortened(abstract), popovers=printer.end())
+    settings = site_settings(root)
+    measured = max((library.ledgers[slug].published_on[:10] for slug in slugs), default="")
+    work = publication_work(publication, settings, root, measured)
+    pdf = "paper.pdf" if installed else ""
+    tags = publication_tags(publication, work, settings, _shortened(abstract), pdf)
+    above = front_matter(publication.title, about=_shortened(abstract), popovers=printer.end(), tags=tags)
     parts = [f"# {for_site(publication.title)}", _masthead(publication, printed.evidence, installed), text]
-    parts.append(_claims(printed.evidence))
+    parts += [_claims(printed.evidence), cite_box(work)]
+    files[f"{here}/{BIBTEX_FILE}"] = bibtex(work)
     files[f"{here}/{PAGES['paper']}"] = above + "\n\n".join(filter(None, parts)) + "\n"
     entry = PublicationEntry(
         publication.slug,

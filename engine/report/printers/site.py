@@ -20,7 +20,8 @@ Classes, for the theme:
   figure.mech-chart[data-spec] > div.mech-chart-view > img.mech-picture, figcaption; span.mech-downloads;
   span.mech-alt in the place of the picture where there is none
   mark.mech-token[style=--mech-strength] in the cells of a table
-  div.mech-table, p.mech-table-note, p.mech-notice, details.mech-fold, a.mech-citation, ol.mech-references
+  div.mech-table, p.mech-table-note, p.mech-notice, details.mech-fold
+  a.mech-citation[id], ol.mech-references > li > a.mech-back
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class SitePrinter:
         self.popovers: dict[str, Markup] = {}
         self.ids: set[str] = set()
         self.id_of: dict[tuple[str, ...], str] = {}
+        self.cited_at: dict[str, list[str]] = {}  # the ids of the places that cite a reference, by its key
 
     def number(self, number: Number) -> Markup:
         """A button with the digits, which opens the evidence."""
@@ -195,11 +197,19 @@ class SitePrinter:
         return block(f'<div class="mech-copyable">{pre}{_COPY}</div>')
 
     def citation(self, references: Sequence[Reference]) -> Markup:
-        links = [f'<a class="mech-citation" href="#{_anchor(r)}">{for_site(r.short)}</a>' for r in references]
+        links = []
+        for reference in references:
+            here = self._unique(_anchor(reference, "cite"))
+            self.cited_at.setdefault(reference.key, []).append(here)
+            link = f'<a class="mech-citation" id="{here}" href="#{_anchor(reference)}">'
+            links.append(f"{link}{for_site(reference.short)}</a>")
         return Markup(f"({'; '.join(links)})")
 
     def references(self, references: Sequence[Reference]) -> Markup:
-        items = [f'<li id="{_anchor(r)}">{_reference(r)}</li>' for r in references]
+        items = [
+            f'<li id="{_anchor(r)}">{_reference(r)}{_back_links(r, self.cited_at.get(r.key, ()))}</li>'
+            for r in references
+        ]
         return block('<ol class="mech-references">', *items, "</ol>")
 
     def end(self) -> str:
@@ -278,8 +288,20 @@ def _downloads(*links: tuple[str, str]) -> str:
     return f'<span class="mech-downloads">{anchors}</span>'
 
 
-def _anchor(reference: Reference) -> str:
-    return "ref-" + re.sub(r"[^A-Za-z0-9_-]+", "-", reference.key)
+def _anchor(reference: Reference, kind: str = "ref") -> str:
+    return f"{kind}-" + re.sub(r"[^A-Za-z0-9_-]+", "-", reference.key)
+
+
+def _back_links(reference: Reference, places: Sequence[str]) -> str:
+    """From a reference to where the text cites it; the places by number, where there are several."""
+    several = len(places) > 1
+    links = (
+        f' <a class="mech-back" href="#{place}" '
+        f'aria-label="Back to where {for_site(reference.short)} is cited{f", {at}" if several else ""}">'
+        f"↩{at if several else ''}</a>"
+        for at, place in enumerate(places, start=1)
+    )
+    return "".join(links)
 
 
 def _reference(reference: Reference) -> str:

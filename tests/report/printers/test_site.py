@@ -275,3 +275,17 @@ def test_a_spec_with_markdown_in_it_is_copied_as_text(ledger, tmp_path) -> None:
         shown = Page(markdown(source, extensions=extensions))
         assert written.strip() in shown.text and not shown.all("h1") and not shown.all("b")
         assert shown.text.strip().endswith("after")
+
+
+def test_a_reference_leads_back_to_each_place_that_cites_it(ledger, tmp_path) -> None:
+    (tmp_path / "references.bib").write_text("@misc{a, title={A}, year=2020}\n@misc{b, title={B}, year=2021}")
+    rendered = render(ledger, "One [@a], two [@a; @b].", tmp_path / "report.md")
+    shown = Page(markdown(rendered.markdown, extensions=EXTENSIONS))
+    cited = [(a["id"], a["href"]) for a in shown.all("a", "mech-citation")]
+    assert cited == [("cite-a", "#ref-a"), ("cite-a-2", "#ref-a"), ("cite-b", "#ref-b")]
+    back = [(a["href"], a["aria-label"]) for a in shown.all("a", "mech-back")]
+    assert back == [
+        ("#cite-a", "Back to where A 2020 is cited, 1"),
+        ("#cite-a-2", "Back to where A 2020 is cited, 2"),
+        ("#cite-b", "Back to where B 2021 is cited"),
+    ]
