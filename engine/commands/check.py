@@ -60,7 +60,7 @@ def check(
         publications = publication_pages(root, store, ledgers) if links else []
     calibrated = calibrations(root, project_sources(), measure=False)
     found = concerns(reports, calibrated) + of_publications
-    judged = [f"{name}, {said}" for name, said in _families(reports)]
+    judged: list[str | TextTable] = [f"{name}, {said}" for name, said in _families(reports)]
     followed = None
     if links:
         contents = site_contents(root, printed, calibrated, context.obj.app, publications=publications)

@@ -125,9 +125,8 @@ def _run_mkdocs(
 
     with _complaints() as complaints, ExitStack() as closing:
         try:
-            # What is not given here is as mkdocs.yml has it.
-            lenient = {} if strict else {"strict": False}
-            config = load_config(str(config_file), site_dir=str(out), **lenient)
+            # None leaves it as mkdocs.yml has it.
+            config = load_config(str(config_file), site_dir=str(out), strict=None if strict else False)
             templates = config.theme.get_env()
             keep_compiled(templates, compiled)
             kept.keep_listing(templates.loader)

@@ -39,6 +39,7 @@ ConcernKind = Literal[
     "broken-claim",
     "failed-check",
     "drift",
+    "broken-link",
     "not-as-published",
     "failed-calibration",
     "unknown-source",
