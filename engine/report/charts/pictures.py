@@ -11,7 +11,8 @@ import hashlib
 import json
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -28,9 +29,12 @@ WIDTH = 720
 
 PLOT_WIDTH = 650  # leaves room for an axis of numbers or of short words
 SHORT_WORDS = 20  # characters
+MOST_LABEL_CHARACTERS = 40  # some 240 pixels
+MOST_CHARACTERS = 100  # of a line of a title
 PNG_SCALE = 2.0
 MOST_PIXELS = 40_000_000  # of a PNG: 160 MB while it is made
 TITLE_CHARACTERS = 84  # of the title's size that fit into WIDTH
+TITLE_LINES = 3
 
 # The same widths as Arial and Helvetica, which a reader without it has; vl-convert brings it along.
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
@@ -41,7 +45,7 @@ _TEXT = {
     "labelColor": QUIET,
     "labelFont": FONT,
     "labelFontSize": 12,
-    "labelLimit": 240,
+    "labelLimit": 0,  # they are cut before
     "titleColor": INK,
     "titleFont": FONT,
     "titleFontSize": 12,
@@ -52,7 +56,7 @@ PAPER = {
     "font": FONT,
     "axis": {**_TEXT, "gridColor": LINE, "domainColor": LINE, "tickColor": LINE},
     "axisQuantitative": {"tickCount": 6},  # nobody zooms in
-    "legend": _TEXT,
+    "legend": {**_TEXT, "titleLimit": 0},
     "header": _TEXT,
     "title": {"color": INK, "subtitleColor": QUIET, "font": FONT, "anchor": "start", "fontSize": 15},
     "text": {"color": INK},
@@ -60,7 +64,6 @@ PAPER = {
 }
 """The page's light theme (site/javascripts/mech.js) as a `config` of Vega-Lite."""
 
-_UNCUT = {"axis": {"labelLimit": 0}, "legend": {"labelLimit": 0, "titleLimit": 0}}
 _FITTED = {"width": WIDTH, "autosize": {"type": "fit-x", "contains": "padding"}}
 
 # Not allowed in XML. Of these vl-convert ends the whole process while it measures a text.
@@ -112,23 +115,60 @@ class PictureCache:
 
 def with_title(spec: Mapping[str, Any], title: str, subtitle: str = "") -> dict[str, Any]:
     """The chart under its title, for a place that has no caption, such as a post."""
-    text: dict[str, str | Sequence[str]] = {"text": textwrap.wrap(title, TITLE_CHARACTERS)}
+    text = {"text": _lines(title)}
     if subtitle:
-        text["subtitle"] = textwrap.wrap(subtitle, TITLE_CHARACTERS)
+        text["subtitle"] = _lines(subtitle)
     return {**spec, "title": text}
+
+
+def _lines(text: str) -> list[str]:
+    return textwrap.wrap(text, TITLE_CHARACTERS, max_lines=TITLE_LINES, placeholder=" …")
 
 
 def written_spec(spec: Mapping[str, Any]) -> str:
     """The spec as it is drawn on paper, as JSON."""
-    paper = {name: value for name, value in spec.items() if name != "description"}
-    paper["config"] = _merged(spec.get("config", {}), {**PAPER, "background": "white"})
-    # Measuring text is most of the work: to fit a chart into a width takes it twice, to cut labels once more.
-    is_short = _longest_word(spec) <= SHORT_WORDS
-    if is_short:
-        paper["config"] = _merged(paper["config"], _UNCUT)
-    if spec.get("width") == "container":
-        paper |= {"width": PLOT_WIDTH} if is_short else _FITTED
-    return json.dumps(_as_xml_text(paper), ensure_ascii=False, separators=(",", ":"))
+    paper = _Legible().view({name: value for name, value in spec.items() if name != "description"})
+    paper["config"] = _merged(paper.get("config", {}), {**PAPER, "background": "white"})
+    if paper.get("width") == "container":
+        # Measuring text is most of the work, and to fit a chart into a width takes it twice.
+        paper |= {"width": PLOT_WIDTH} if _longest_word(spec) <= SHORT_WORDS else _FITTED
+    return json.dumps(paper, ensure_ascii=False, separators=(",", ":"))
+
+
+class _Legible:
+    """A spec whose text can be drawn: as XML allows it, in no more characters than there is room for.
+
+    vl-convert would measure a long text for minutes, and cannot cut one with emoji. Two values that begin
+    alike stay two values.
+    """
+
+    def __init__(self) -> None:
+        self.cut: dict[str, str] = {}  # by the whole value
+        self.begun: Counter[str] = Counter()
+
+    def view(self, value: Any, key: str = "") -> Any:
+        """A part of the spec, which stands under this key."""
+        if isinstance(value, Mapping):
+            if key == "values":  # a row
+                return {_as_xml(name): self.view(part, key) for name, part in value.items()}
+            return {_as_xml(name): self.view(part, name) for name, part in value.items() if name != "tooltip"}
+        if isinstance(value, list | tuple):
+            return [self.view(part, key) for part in value]
+        if not isinstance(value, str):
+            return value
+        if key in ("values", "sort", "domain"):
+            return self._value(value)
+        return _as_xml(value)[:MOST_CHARACTERS] if key in ("title", "subtitle", "text") else _as_xml(value)
+
+    def _value(self, text: str) -> str:
+        if len(text) <= MOST_LABEL_CHARACTERS:
+            return _as_xml(text)
+        if text not in self.cut:
+            beginning = _as_xml(text[: MOST_LABEL_CHARACTERS - 3])
+            self.begun[beginning] += 1
+            copy = self.begun[beginning]
+            self.cut[text] = f"{beginning}…" if copy == 1 else f"{beginning}… {copy}"
+        return self.cut[text]
 
 
 def _longest_word(spec: Mapping[str, Any]) -> float:
@@ -196,15 +236,9 @@ def _refused(error: Exception) -> PictureError:
     )
 
 
-def _as_xml_text(value: Any) -> Any:
-    """The same with U+FFFD for each character that XML does not allow, in values and in names."""
-    if isinstance(value, str):
-        return _NO_XML.sub("\ufffd", value)
-    if isinstance(value, Mapping):
-        return {_as_xml_text(name): _as_xml_text(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_xml_text(part) for part in value]
-    return value
+def _as_xml(text: str) -> str:
+    """The same with U+FFFD for each character that XML does not allow."""
+    return _NO_XML.sub("\ufffd", text)
 
 
 @cache
