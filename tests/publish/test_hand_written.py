@@ -21,6 +21,7 @@ PAGES = [
     SITE / "reading-the-evidence/index.md",
     SITE / "scale.md",
     SITE / "guide/dictionaries.md",
+    SITE / "guide/papers.md",
 ]
 GUIDE = (SITE / "getting-started.md").read_text()
 

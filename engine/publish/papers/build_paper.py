@@ -64,7 +64,7 @@ def print_paper(
     printer = printer or PaperPrinter()
     printed = print_publication(publication, library, printer, cite=False)
     evidence = evidence_of(printer, root, slugs)
-    after = provenance_section(evidence, anonymous=options.anonymous) if with_evidence else ""
+    after = provenance_section(evidence, anonymous=options.anonymous) if with_evidence and evidence else ""
     text, stale = _with_cells(publication, printed.text, root, slugs, execute)
     source = paper_source(replace(printed, text=text), options, after)
     return PrintedPaper(publication, source, evidence, printed, (*printed.concerns, *stale))

@@ -184,6 +184,7 @@ def execute_cells(
     client = nbclient.NotebookClient(
         notebook, timeout=MOST_SECONDS, kernel_name="python3", resources={"metadata": {"path": str(root)}}
     )
+    client.extra_arguments = ["--log-level=ERROR"]  # a kernel's own warnings are nothing that a cell said
     try:
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError, RuntimeError) as error:

@@ -26,6 +26,9 @@ class PaperEvidence:
     claims: tuple[ClaimSentence, ...]
     commits: Mapping[str, str]
 
+    def __bool__(self) -> bool:
+        return bool(self.numbers or self.claims)
+
     @property
     def measured(self) -> int:
         """How many of its numbers were measured on the machine that built it."""

@@ -40,7 +40,7 @@ from engine.publish.papers.pandoc import (
     write_document,
 )
 from engine.publish.publications import PrintedPublication
-from engine.report.charts.pictures import Picture, picture_of, png_of
+from engine.report.charts.pictures import picture_of
 from engine.report.citations import references_beside
 
 PaperFormat = Literal["pdf", "html", "docx", "tex"]
@@ -113,7 +113,8 @@ def paper_source(printed: PrintedPublication, options: PaperOptions, after: str 
     header |= {"draft": options.draft, "anonymous": options.anonymous, "line-numbers": options.line_numbers}
     header.setdefault("lang", "en")
     header.setdefault("link-citations", True)
-    references = "" if "{#refs}" in printed.text else REFERENCES
+    cites = publication.path.with_name("references.bib").is_file()
+    references = REFERENCES if cites and "{#refs}" not in printed.text else ""
     body = "\n\n".join(filter(None, [printed.text.strip(), references, after]))
     written = publication.path.read_text(encoding="utf-8-sig")
     return PaperSource(publication.path, written, header, body, printed.charts, options)
@@ -234,7 +235,12 @@ def _draw(
             address = f"{CHARTS}/{name}.{suffix}"
             made[address] = made.get(address) or chart_picture(source.charts[name], suffix)
         else:
-            made[address] = (source.path.parent / address).read_bytes()
+            data = (source.path.parent / address).read_bytes()
+            if address.endswith(".svg") and suffix != "svg":
+                # With the fonts that it names, which neither Typst nor LaTeX would look for.
+                address = f"{address.removesuffix('.svg')}.{suffix}"
+                data = _converted(data.decode(), suffix)
+            made[address] = data
         element["c"][2][0] = address
         return [element]
 
@@ -275,16 +281,18 @@ def chart_picture(spec: str, suffix: str) -> bytes:
     panel = chart.get("spec", {}) if "facet" in chart else {}
     if isinstance(panel.get("height"), int):
         panel["height"] = min(panel["height"], MOST_PANEL_HEIGHT)
-    drawn = picture_of(chart)
-    if suffix == "svg":
-        return drawn.svg.encode()
-    return _as_pdf(drawn) if suffix == "pdf" else png_of(drawn)
+    svg = picture_of(chart).svg
+    return svg.encode() if suffix == "svg" else _converted(svg, suffix)
 
 
-def _as_pdf(drawn: Picture) -> bytes:
+def _converted(svg: str, suffix: str) -> bytes:
+    """An SVG as PDF or PNG; EngineError where it cannot be drawn."""
     import vl_convert
 
-    return vl_convert.svg_to_pdf(drawn.svg)
+    try:
+        return vl_convert.svg_to_pdf(svg) if suffix == "pdf" else vl_convert.svg_to_png(svg, scale=2)
+    except (ValueError, RuntimeError) as error:
+        raise EngineError("a picture cannot be converted", seen=str(error).splitlines()[0]) from error
 
 
 def _pdf(document: dict[str, Any], source: PaperSource, arguments: Sequence[str], place: Path) -> bytes:

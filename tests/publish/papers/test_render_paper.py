@@ -148,3 +148,14 @@ def test_tables_are_as_wide_as_they_need(source: PaperSource) -> None:
     widths = [width["t"] for _, width in document["blocks"][0]["c"][2]]
     assert widths == ["ColWidthDefault"] * 2
     assert "long long" in plain_text(document)
+
+
+def test_a_picture_of_the_authors_own_has_its_fonts_in_print(source: PaperSource) -> None:
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="30"><text x="1" y="20">Own</text></svg>'
+    (source.path.parent / "own.svg").write_text(svg, encoding="utf-8")
+    made = rendered_paper(with_text(source, "![Own](own.svg){#fig-own}\n"), ["tex", "pdf"])
+    assert made["own.pdf"].startswith(b"%PDF") and "{own.pdf}" in made["paper.tex"].decode()
+    assert made["paper.pdf"].startswith(b"%PDF")
+    (source.path.parent / "own.svg").write_text("<svg", encoding="utf-8")
+    with pytest.raises(EngineError, match="cannot be converted"):
+        rendered_paper(with_text(source, "![Own](own.svg)\n"), ["tex"])
