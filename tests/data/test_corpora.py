@@ -202,3 +202,14 @@ def test_a_key_needs_no_torch_and_no_tokenizer(tmp_path: Path):
         "sys.exit(bool({'torch', 'tokenizers', 'transformers', 'datasets'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_strangers_corpus_is_a_file_of_the_repository(tmp_path: Path) -> None:
+    folder = tmp_path / "project/investigations/words"
+    folder.mkdir(parents=True)
+    (tmp_path / "project/mkdocs.yml").touch()
+    (tmp_path / "secret.txt").write_text("a secret of the machine")
+    (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
+    for name in (str(tmp_path / "secret.txt"), "../../../secret.txt", "link.txt"):
+        with pytest.raises(DataError, match="leads out of the repository"):
+            corpus_hash(CorpusChoice(name=name), folder)

@@ -292,3 +292,23 @@ def test_a_cluster_column_that_is_not_there_or_empty_is_told(tmp_path: Path):
 
 def test_packaged_sets_are_found_by_name():
     assert "facts" in prompt_set_names()
+
+
+@pytest.mark.parametrize("name", ["/secret.csv", "../../../secret.csv", "link.csv"])
+def test_a_strangers_prompts_are_files_of_the_repository(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "project/investigations/words"
+    folder.mkdir(parents=True)
+    (tmp_path / "project/mkdocs.yml").touch()
+    write(tmp_path / "secret.csv", pairs())
+    (folder / "link.csv").symlink_to(tmp_path / "secret.csv")
+    choice = PromptChoice(name=str(tmp_path / name[1:]) if name.startswith("/") else name)
+    for read in (load_prompts, data_hash):
+        with pytest.raises(DataError, match="leads out of the repository"):
+            read(choice, folder)
+    # A spec of a person's own reads what that person may.
+    assert len(load_prompts(PromptChoice(name=str(tmp_path / "secret.csv")), tmp_path).table)
+
+
+def test_the_home_of_nobody_is_no_prompt_set(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        load_prompts(PromptChoice(name="~nobody-of-this-name/x.csv"), tmp_path)

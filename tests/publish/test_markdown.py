@@ -31,9 +31,18 @@ def test_front_matter_is_yaml_whatever_the_title_holds() -> None:
     for loader in (yaml.SafeLoader, yaml.CSafeLoader):
         read = yaml.load(meta, loader)
         assert html.unescape(read.pop("popovers")) == html.unescape(popovers)
-        assert read == {"title": title, "description": "what\nfor", "hide": ["toc"]}
+        assert html.unescape(read.pop("title")) == title
+        assert read == {"description": "what\nfor", "hide": ["toc"]}
 
 
 def test_a_page_is_front_matter_heading_and_body() -> None:
     whole = page("T <b>", "\nbody\n\n", about="a")
     assert whole.endswith("\n\n# T &lt;b&gt;\n\nbody\n")
+
+
+def test_a_title_reaches_the_theme_as_text() -> None:
+    title = '"><script>alert(1)</script> & <b>'
+    meta = yaml.safe_load(front_matter(title, about=title).split("---")[1])
+    for said in (meta["title"], meta["description"]):
+        assert not set(said) & set("<>\"'")
+        assert html.unescape(said) == title

@@ -45,3 +45,20 @@ def test_a_spec_file_of_any_name_is_an_investigation_of_its_own(toy: Any) -> Non
     mine = load_investigation(path, toy.sources().catalog)
     assert (mine.slug, list(mine.spec.experiments)) == ("mine", ["count_words"])
     assert mine.command("count_words", "tiny") == "mech run --spec mine.yaml --model tiny"
+
+
+def test_a_link_out_of_the_repository_stops_what_reads_investigations(toy: Any) -> None:
+    (toy.root.parent / "secret.md").write_text("a secret of the machine")
+    report = toy.root / "investigations/words/report.md"
+    report.unlink()
+    report.symlink_to(toy.root.parent / "secret.md")
+    with pytest.raises(SpecError, match="leads out of the repository") as caught:
+        toy.investigations()
+    assert caught.value.where == "investigations/words/report.md"
+
+
+@pytest.mark.parametrize("slug", ['"><script>alert(1)', "a b", "&amp;"])
+def test_the_name_of_a_folder_is_a_slug(toy: Any, slug: str) -> None:
+    (toy.root / "investigations/words").rename(toy.root / "investigations" / slug)
+    with pytest.raises(SpecError, match="no slug"):
+        toy.investigations()

@@ -100,7 +100,10 @@ def _refuse_active(element: Element, sources: PaperText) -> None:
             expected=f"a file beside the paper, or an address with {', '.join(SCHEMES)}",
             seen=address[:80],
         )
-    for name, _ in attributes_of(element)[2]:
+    id, _, pairs = attributes_of(element)
+    if id.startswith("__"):
+        raise TemplateError("an id that the theme keeps for itself", where=sources.where(id), seen=id[:80])
+    for name, _ in pairs:
         if name.lower().startswith("on") or name.lower() in ("style", "href", "src", "srcdoc", "formaction"):
             raise TemplateError(
                 "an attribute that a paper may not set",

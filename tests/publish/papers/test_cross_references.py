@@ -91,3 +91,21 @@ def test_what_is_wrong_is_told_with_its_line(text: str, said: str, near: str, li
 
 def test_a_comment_is_left_out() -> None:
     assert plain_text(resolved("One <!-- two --> three.\n\n<!-- four -->\n")).split() == ["One", "three."]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[a](javascript:alert(1))",
+        "[a](java&#115;cript:alert(1))",
+        "![a](data:text/html,x)",
+        '[a]{onclick="alert(1)"}',
+        "::: {onmouseover=alert(1)}\na\n:::",
+        "## A {#__config}",
+        '[a]{style="position:fixed"}',
+    ],
+)
+def test_a_paper_has_no_address_or_attribute_that_runs(text: str) -> None:
+    sources = PaperText("paper.qmd", f"First.\n\n{text}\n", [])
+    with pytest.raises(TemplateError, match=r"paper may not|theme keeps"):
+        read_markdown(f"First.\n\n{text}\n", sources)
