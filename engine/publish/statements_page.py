@@ -194,14 +194,19 @@ def _by_investigation(statements: Sequence[StatementSummary]) -> list[str]:
 
 
 def _at_a_glance(statements: Sequence[StatementSummary]) -> str:
-    """Each statement in a row, with its verdicts."""
-    rows = [f"<tr><td>{s.statement}</td><td>{s.of}</td><td>{_verdicts(s)}</td></tr>" for s in statements]
-    head = "".join(f"<th scope=col>{title}</th>" for title in ("Statement", "Stated of", "Verdict here"))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    """Each statement in a row, what was claimed here of it, and the verdicts: these are on the claim."""
+    rows = []
+    for s in statements:
+        stated = f"{s.statement}<br><small>{s.of}</small>" if s.of else s.statement
+        claimed = s.tested_as if s.tested_as != s.statement else "the same"
+        rows.append(f"<tr><td>{stated}</td><td>{claimed}</td><td>{_verdicts(s)}</td></tr>")
+    head = "".join(f"<th scope=col>{title}</th>" for title in ("Stated", "Tested here as", "Verdict on that"))
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<div class="mech-statements">{table}</div>'
 
 
 def _verdicts(s: StatementSummary) -> str:
-    return "<br>".join(f"{verdict} on {model}" for model, _, verdict, _ in s.results)
+    return "<br>".join(f"{verdict} <small>{model}</small>" for model, _, verdict, _ in s.results)
 
 
 def _section(s: StatementSummary) -> str:

@@ -60,7 +60,7 @@ def test_founding_statements_stand_first_and_all_stand_in_the_table_above(tmp_pa
     founding = replace(plain, founding=True, statement="The founding one.")
     page = statements_page([plain, founding])
     assert page.index("## What this platform was built to test") < page.index("## Other published statements")
-    assert page.index("<td>The founding one.</td>") < page.index(f"<td>{plain.statement}</td>")
+    assert page.index("<td>The founding one.<br>") < page.index(f"<td>{plain.statement}<br>")
 
 
 def test_claims_without_a_statement_are_not_on_the_page() -> None:

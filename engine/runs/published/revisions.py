@@ -50,7 +50,8 @@ def read_out(root: Path, commit: Commit, slug: str, files: list[str], into: Path
     (folder / "published").mkdir(parents=True, exist_ok=True)
     for name in files:
         if any(fnmatch(name, pattern) for pattern in READ) and name.count("/") <= 1:
-            text = _git(root, "show", f"{commit.revision}:./investigations/{slug}/{name}")
+            # The bytes as they were committed, whatever filters this machine has set up.
+            text = _git(root, "cat-file", "blob", f"{commit.revision}:./investigations/{slug}/{name}")
             (folder / name).write_text(text, encoding="utf-8")
     return folder
 
