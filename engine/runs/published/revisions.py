@@ -30,7 +30,9 @@ def find_commit(root: Path, revision: str) -> Commit | None:
     # `--end-of-options`: what a person types is never taken for an option.
     asked = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
     found = _git(root, *asked, check=False)
-    return _commit(root, found.strip()) if found.strip() else None
+    hashes = found.split()
+    # A range (`A..B`) is answered by several.
+    return _commit(root, hashes[0]) if len(hashes) == 1 else None
 
 
 def slugs_at(root: Path, commit: Commit) -> dict[str, list[str]]:
