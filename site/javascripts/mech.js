@@ -133,7 +133,8 @@
     if (!popover || popover.matches(":popover-open")) return
     for (let fold = button.closest("details"); fold; fold = fold.parentElement.closest("details"))
       fold.open = true
-    button.scrollIntoView({block: "center"})
+    // On a phone the evidence covers the lower part of the screen.
+    button.scrollIntoView({block: phone.matches ? "start" : "center"})
     button.focus({preventScroll: true})
     pressed = button
     popover.showPopover({source: button})

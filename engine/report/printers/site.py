@@ -268,10 +268,10 @@ def _dialog(id: str, title: str, about: str, facts: LabelledFacts, link: str, co
     lines = [
         f'<div popover id="{id}" class="mech-popover" role="dialog" aria-labelledby="{id}-title">',
         f'<p class="mech-popover-title" id="{id}-title">{for_site(title)}</p>',
+        link,
         f"<p>{sentence_for_site(about)}</p>" if about else "",
         description_list(facts),
         f"<p>Measured by</p>{_command(command)}" if command else "",
-        link,
         f'<button type="button" class="mech-close" popovertarget="{id}" popovertargetaction="hide">',
         "Close</button>",
         "</div>",
