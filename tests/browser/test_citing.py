@@ -20,9 +20,9 @@ def content(browser: Browser, name: str) -> str | None:
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_entry_is_copied_by_keyboard(browser: Browser, width: int) -> None:
-    allowed = {"origin": browser.site.split("/some/")[0]}
-    allowed["permissions"] = ["clipboardReadWrite", "clipboardSanitizedWrite"]
-    browser.driver.execute_cdp_cmd("Browser.grantPermissions", allowed)
+    allowed = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+    permission = {"origin": browser.site.split("/some/")[0], "permissions": allowed}
+    browser.driver.execute_cdp_cmd("Browser.grantPermissions", permission)
     browser.open(f"{REPORT}#cite-this", width=width)
     browser.until("document.querySelector('.mech-bibtex .mech-copy')?.hidden === false")
     button = browser.driver.find_element(By.CSS_SELECTOR, ".mech-bibtex .mech-copy")
