@@ -16,11 +16,12 @@ from engine.errors import EngineError, nearest
 from engine.evidence.claims import parse
 from engine.evidence.printing import interval_text
 from engine.publish.markdown import page
-from engine.report.citations import Reference, references_beside
+from engine.report.bibliography import Reference
 from engine.report.claim_sentences import css_class, verdict_of
 from engine.report.escape import for_site
 from engine.report.lint import Concern
 from engine.report.numbers import is_withheld
+from engine.report.references_file import references_beside
 from engine.runs.ledger import Ledger
 from engine.spec.models import Claim
 
@@ -95,7 +96,7 @@ def statements_page(statements: Sequence[StatementSummary]) -> str:
 # the data
 
 
-def _references(folder: Path) -> dict[str, Reference]:
+def _references(folder: Path) -> Mapping[str, Reference]:
     try:
         return references_beside(folder / "report.md")
     except EngineError:  # told where the report is printed
@@ -133,7 +134,7 @@ def _source(source: str, references: Mapping[str, Reference]) -> str:
 def _work(written: str, reference: Reference | None) -> str:
     if reference is None:
         return str(for_site(written))
-    told = f"{for_site(reference.short)}, <cite>{for_site(reference.fields.get('title', ''))}</cite>"
+    told = f"{for_site(reference.short)}, <cite>{for_site(reference.title)}</cite>"
     return f'<a href="{for_site(reference.url)}">{told}</a>' if reference.url else told
 
 

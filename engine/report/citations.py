@@ -1,157 +1,159 @@
-"""References: a BibTeX file beside the report, cited as `[@key]`."""
+r"""Citations in a text, as pandoc has them.
+
+    [@key]   [@key, p. 12]   [see @key; @other, chap. 3]   in brackets, several, with words around them
+    [-@key]                                                the year alone
+    @key says   @key [p. 3]   -@key                        in a sentence, of which the names are part
+    @{a/key?}                                              a key with other signs in it
+    me@example.org   \@name   `@name`                      none
+
+What looks like one is one: a key that is not there, or a bracket that mixes keys and other things, is an
+error with its line.
+"""
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
 from engine.errors import TemplateError
+from engine.report.prose import blanked, line_at, without_code, without_tags
 
-_ACCENTS = {
-    "`": "\u0300",
-    "'": "\u0301",
-    "^": "\u0302",
-    "~": "\u0303",
-    '"': "\u0308",
-    "=": "\u0304",
-    ".": "\u0307",
-    "c": "\u0327",
-    "v": "\u030c",
-    "u": "\u0306",
-    "H": "\u030b",
-    "r": "\u030a",
-    "k": "\u0328",
-}
-_LETTERS = {"ss": "ß", "o": "ø", "O": "Ø", "l": "ł", "L": "Ł", "ae": "æ", "AE": "Æ", "aa": "å", "i": "ı"}
-_ENTRY = re.compile(r"@(\w+)\s*\{")
-_FIELD = re.compile(r"\s*,?\s*([\w-]+)\s*=\s*")
+CITE_WORK = "cite_work"
+"""The function that a citation calls."""
+
+CitationForm = Literal["bracketed", "year", "narrative", "narrative year", "opened", "opened year"]
+"""How a work is cited: in brackets, in a sentence (with its year in brackets), and there with words after the
+year, for which the bracket stays open; each with or without the names."""
+
+Brackets = tuple[str, str]
+
+_ADDRESSES = [
+    re.compile(pattern, re.S | re.M)
+    for pattern in (
+        r"<!--.*?-->",
+        r"</?[a-zA-Z][^<>]*>|<[a-z][\w+.-]*:[^<>\s]*>|<[^<>\s@]+@[^<>\s@]+>",
+        r"^[ ]{0,3}\[(?!-?@)[^\]\n]+\]:[ \t]*\S+",
+        r"\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:\s+\"[^\"\n]*\")?\)",
+        r"(?<!@\{)(?:https?://|www\.)[^\s<>]+",
+    )
+]
+_WORK = re.compile(
+    r"(?<![\w@/.])(?P<minus>(?<!-)-)?@(?:\{(?P<braced>[^{}\s]+)\}|(?P<key>\w(?:[\w:.#$%&+?<>~/-]*[\w/])?))"
+)
+_INNER = r"(?:[^\[\]\n]|\n(?![ \t]*\n))*"
+_GROUP = re.compile(rf"\[({_INNER})\](?![\[(])")
+_AFTER = re.compile(rf"[ \t]?\[(?!\^)({_INNER})\](?![\[(])")
 
 
 @dataclass(frozen=True)
-class Reference:
-    """One work: `fields` are BibTeX's own, in plain Unicode."""
+class _Edit:
+    """A piece of the text, and what is written in its place."""
 
-    key: str
-    fields: Mapping[str, str]
-
-    @property
-    def authors(self) -> list[str]:
-        """Family names first, as the list is sorted: `Paulo, Gonçalo`."""
-        names = re.split(r"\s+and\s+", self.fields.get("author", ""))
-        return [_family_first(n) for n in names if n]
-
-    @property
-    def year(self) -> str:
-        return self.fields.get("year") or self.fields.get("date", "")[:4] or "no date"
-
-    @property
-    def short(self) -> str:
-        """`Paulo and Belrose 2025`, as it stands in the text."""
-        families = [a.partition(",")[0] for a in self.authors] or [self.fields.get("title", self.key)]
-        names = f"{families[0]} et al." if len(families) > 2 else " and ".join(families)
-        return f"{names} {self.year}"
-
-    @property
-    def long(self) -> str:
-        """Authors, year, title and where it appeared, as it stands in the list."""
-        names = "; ".join(self.authors) or self.fields.get("title", self.key)
-        venues = ("journal", "booktitle", "publisher", "howpublished", "institution")
-        venue = next((self.fields[v] for v in venues if self.fields.get(v)), "")
-        title = self.fields.get("title", "")
-        return " ".join(f"{part.rstrip('.')}." for part in (f"{names} ({self.year})", title, venue) if part)
-
-    @property
-    def url(self) -> str:
-        """Its address, if it has one that a browser may follow."""
-        doi = self.fields.get("doi")
-        eprint = self.fields.get("eprint")
-        url = self.fields.get("url") or (f"https://doi.org/{doi}" if doi else "")
-        url = url or (f"https://arxiv.org/abs/{eprint}" if eprint else "")
-        # A bibliography comes from anywhere, and a `javascript:` address in it would run on the page.
-        return url if url.startswith(("https://", "http://")) else ""
+    start: int
+    end: int
+    text: str
 
 
-def _family_first(name: str) -> str:
-    if "," in name or " " not in name:
-        return name
-    given, _, family = name.rpartition(" ")
-    return f"{family}, {given}"
+def with_citations(text: str, where: str, brackets: Brackets = ("(", ")")) -> str:
+    """The template with each citation in its prose turned into calls, on the same lines."""
+    prose = without_code(without_tags(text, where))
+    for pattern in _ADDRESSES:
+        prose = blanked(prose, pattern)
+    if "@" not in prose:
+        return text
+    edits = _edits(prose, where, brackets)
+    # From the last to the first, so that the places of those before it stay right.
+    for edit in sorted(edits, key=lambda edit: edit.start, reverse=True):
+        text = f"{text[: edit.start]}{edit.text}{text[edit.end :]}"
+    return text
 
 
-def references_beside(path: Path) -> dict[str, Reference]:
-    """The references.bib in the folder of a template; none where there is no such file."""
-    bib = path.parent / "references.bib"
-    return read_bibtex(bib.read_text(encoding="utf-8"), str(bib)) if bib.is_file() else {}
-
-
-def read_bibtex(text: str, where: str = "references.bib") -> dict[str, Reference]:
-    """References by key. TemplateError with file and line for a broken entry or a key used twice."""
-    references: dict[str, Reference] = {}
-    at = 0
-    while entry := _ENTRY.search(text, at):
-        here = f"{where}:{text.count(chr(10), 0, entry.start()) + 1}"
-        body, at = _braced(text, entry.end(), here)
-        if entry[1].lower() in ("comment", "preamble", "string"):
+def _edits(prose: str, where: str, brackets: Brackets) -> list[_Edit]:
+    edits: list[_Edit] = []
+    taken: list[tuple[int, int]] = []
+    for work in _WORK.finditer(prose):
+        if any(start <= work.start() < end for start, end in taken):
             continue
-        key, _, fields = body.partition(",")
-        if not re.fullmatch(r"[^\s,={}\"]+", key.strip()):
-            raise TemplateError(
-                "an entry without a key", where=here, expected="@article{key, ...}", seen=body[:40]
-            )
-        if key.strip() in references:
-            raise TemplateError(f"two references are called {key.strip()!r}", where=here)
-        references[key.strip()] = Reference(key.strip(), _fields(fields, here))
-    return references
+        group = _group_around(prose, work)
+        if group:
+            edits += _of_group(prose, group, where, brackets)
+            taken.append(group.span())
+            continue
+        after = _AFTER.match(prose, work.end())
+        if after is None:
+            form = "narrative year" if work["minus"] else "narrative"
+            edits.append(_Edit(*work.span(), _call(work, form)))
+            continue
+        form = "opened year" if work["minus"] else "opened"
+        edits.append(_Edit(work.start(), after.start(1), _call(work, form)))
+        edits.append(_Edit(after.end(1), after.end(), brackets[1]))
+        edits += _of_parts(prose, after.start(1), after.end(1), where, first_has_none=True)
+        taken.append(after.span())
+    return edits
 
 
-def _braced(text: str, start: int, where: str) -> tuple[str, int]:
-    """The text up to the brace that closes the one before `start`, and where it ends."""
-    depth = 1
-    for at in range(start, len(text)):
-        depth += (text[at] == "{") - (text[at] == "}")
-        if depth == 0:
-            return text[start:at], at + 1
-    raise TemplateError("an entry that is never closed", where=where, expected="a closing brace")
+def _group_around(prose: str, work: re.Match[str]) -> re.Match[str] | None:
+    """The brackets that a key stands in, if they are no link's."""
+    opening = prose.rfind("[", 0, work.start())
+    found = _GROUP.match(prose, opening) if opening >= 0 else None
+    return found if found and found.end() > work.start() else None
 
 
-def _fields(text: str, where: str) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    at = 0
-    while name := _FIELD.match(text, at):
-        value, at = _value(text, name.end(), where)
-        fields[name[1].lower()] = _plain(value)
-    if text[at:].strip(" \t\n\r,"):
-        raise TemplateError(
-            "a field that cannot be read", where=where, expected="name = {value}", seen=text[at:][:40]
-        )
-    return fields
+def _of_group(prose: str, group: re.Match[str], where: str, brackets: Brackets) -> list[_Edit]:
+    inside = _of_parts(prose, group.start(1), group.end(1), where)
+    opened = _Edit(group.start(), group.start(1), brackets[0])
+    return [opened, *inside, _Edit(group.end(1), group.end(), brackets[1])]
 
 
-def _value(text: str, at: int, where: str) -> tuple[str, int]:
-    if text[at : at + 1] == "{":
-        return _braced(text, at + 1, where)
-    if text[at : at + 1] == '"':
-        end = text.find('"', at + 1)
-        if end < 0:
-            raise TemplateError(
-                "a field that is never closed", where=where, expected="a closing quotation mark"
-            )
-        return text[at + 1 : end], end + 1
-    bare = re.compile(r"[^,\s}]*").match(text, at)
-    return (bare[0], bare.end()) if bare else ("", at)
+def _of_parts(prose: str, start: int, end: int, where: str, *, first_has_none: bool = False) -> list[_Edit]:
+    """The keys between brackets: one in each part between semicolons."""
+    edits: list[_Edit] = []
+    at = start
+    for number, part in enumerate(prose[start:end].split(";")):
+        works = list(_WORK.finditer(prose, at, at + len(part)))
+        wanted = 0 if first_has_none and number == 0 else 1
+        if len(works) != wanted:
+            begins = at + len(part) - len(part.lstrip())
+            raise _mixed(part, len(works), wanted, f"{where}:{line_at(prose, begins)}")
+        for work in works:
+            edits.append(_Edit(*work.span(), _call(work, "year" if work["minus"] else "bracketed")))
+        at += len(part) + 1
+    return edits
 
 
-def _plain(value: str) -> str:
-    """BibTeX's TeX as Unicode: accents, dashes and braces."""
-    # Accents and letters first, while their braces are still there to be read.
-    value = re.sub(r"\\([`'^~\"=.]|[cvuHrk](?![A-Za-z]))\s*\{?\\?([A-Za-z])\}?", _accented, value)
-    value = re.sub(r"\\(ss|ae|AE|aa|o|O|l|L|i)(?![A-Za-z])\s*", lambda m: _LETTERS[m[1]], value)
-    value = value.replace("---", "—").replace("--", "–").replace("~", " ")
-    return " ".join(re.sub(r"\\([&%$#_])", r"\1", value).replace("{", "").replace("}", "").split())
+def _mixed(part: str, works: int, wanted: int, where: str) -> TemplateError:
+    """What is wrong with a part that has another number of works than it should."""
+    problem = f"{works} works in one part of a citation" if works else "a part of a citation without a key"
+    if not wanted:
+        problem = "a work in the words that follow a citation"
+    return TemplateError(
+        problem,
+        where=where,
+        expected="[see @key, p. 12; @other]: a key in each part, semicolons between them",
+        seen=part.strip(),
+        hint=r"an @ that cites nothing is written \@",
+    )
 
 
-def _accented(match: re.Match[str]) -> str:
-    return unicodedata.normalize("NFC", match[2] + _ACCENTS[match[1]])
+def _call(work: re.Match[str], form: CitationForm) -> str:
+    # Any sign may stand in a key between braces.
+    key = (work["braced"] or work["key"]).replace("\\", "\\\\").replace('"', '\\"')
+    return f'{{{{ {CITE_WORK}("{key}", "{form}") }}}}'
+
+
+def cited_in_words(names: str, year: str, form: CitationForm) -> tuple[str, str, str]:
+    """(before, linked, after) of a citation in words: what of it leads to the list of references."""
+    match form:
+        case "bracketed":
+            return "", f"{names} {year}", ""
+        case "year":
+            return "", year, ""
+        case "narrative":
+            return f"{names} (", year, ")"
+        case "narrative year":
+            return "(", year, ")"
+        case "opened":
+            return f"{names} (", year, ", "
+        case "opened year":
+            return "(", year, ", "

@@ -38,6 +38,7 @@ TESTS = ("defined", "divisibleby", "eq", "even", "ge", "gt", "in", "le", "lt", "
 ALL_FILTERS = (*FILTERS, "percent")
 TAGS = ("claim", "for", "if", "set", "macro", "raw", "with")
 CITE_CLAIM = "cite_claim"
+CITE = "cite"
 
 
 class ClaimTag(Extension):
@@ -235,9 +236,13 @@ def named_outright(tree: nodes.Template):
     for call in tree.find_all(nodes.Call):
         # With `model=` it is looked up on another model, and which one may be known only while rendering.
         elsewhere = any(keyword.key == "model" for keyword in call.kwargs)
-        first = call.args[0] if call.args and not elsewhere else None
-        if isinstance(call.node, nodes.Name) and isinstance(first, nodes.Const):
-            yield call.lineno, call.node.name, str(first.value)
+        if elsewhere or not isinstance(call.node, nodes.Name):
+            continue
+        # Of several works each is named; what follows another name says more of it.
+        named = call.args if call.node.name == CITE else call.args[:1]
+        for argument in named:
+            if isinstance(argument, nodes.Const):
+                yield call.lineno, call.node.name, str(argument.value)
     for read in tree.find_all(nodes.Getattr):
         if isinstance(read.node, nodes.Name):
             yield read.lineno, read.node.name, read.attr
@@ -303,6 +308,8 @@ def _placed(error: EngineError, where: str) -> EngineError:
         seen=error.seen,
         near=error.near,
         hint=error.hint,
+        # What is wrong in another file is told there, and here who asked for it.
+        named_at=error.named_at or (where if error.where else ""),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
@@ -14,18 +14,19 @@ from typing import Any, Literal
 import pandas as pd
 from markupsafe import Markup
 
-from engine.errors import ClaimError, EngineError, TemplateError, nearest
+from engine.errors import ClaimError, EngineError, TemplateError
 from engine.evidence.multiverse import margin_scale
 from engine.evidence.printing import digits
 from engine.evidence.result import Figure
 from engine.evidence.stand_in import is_stand_in, verdict_names
 from engine.report.assumptions import assumptions
 from engine.report.author_markup import safe_source
+from engine.report.bibliography import Bibliography
 from engine.report.charts.chart import Chart
 from engine.report.charts.draw import draw
 from engine.report.charts.pictures import PictureCache
 from engine.report.charts.specification_curve import curve_table, specification_curve
-from engine.report.citations import Reference, references_beside
+from engine.report.citations import CITE_WORK, CitationForm, with_citations
 from engine.report.claim_sentences import ClaimSentence, verdict_of, why
 from engine.report.dashed_names import identifiers, without_dashes
 from engine.report.escape import as_it_is
@@ -49,7 +50,7 @@ from engine.report.printers.markdown_blocks import block, joined
 from engine.report.printers.printer import Printer
 from engine.report.printers.site import SitePrinter
 from engine.report.printers.text import TextPrinter
-from engine.report.prose import without_code, without_tags
+from engine.report.references_file import references_beside
 from engine.report.tables import ROWS, count_shown, grid_of
 from engine.report.template_source import FORMULA, refuse_header, template_source
 from engine.runs.ledger import DisplayItem, DisplayKind, Entry, Ledger
@@ -58,7 +59,6 @@ from engine.spec.models import Claim
 
 __all__ = ["ChartCall", "Concern", "RenderedReport", "asked_for", "render", "render_headline"]
 
-_CITATION = re.compile(r"\[(@[\w:.+/-]*\w(?:\s*;\s*@[\w:.+/-]*\w)*)\]")
 # Stands for the list until everything is cited. Data cannot forge it: `escape` leaves no control character.
 _REFERENCES = "\x00references\x00"
 CURVE_CAPTION = (
@@ -110,7 +110,7 @@ def render(
     target: Literal["site", "text"] = "site",
     printer: Printer | None = None,
     pictures: PictureCache | None = None,
-    citations: Mapping[str, Reference] | None = None,
+    citations: Bibliography | None = None,
     cite: bool = True,
 ) -> RenderedReport:
     """Print what the ledgers know into a template, for a target or by a printer of the caller's own.
@@ -144,6 +144,7 @@ def render(
     if own:
         concerns += page.lint(own.spec.headline, headline_place(path))
     concerns += _lint_of_numbers(library, text, path)
+    concerns += references.unread(page.cited)
     concerns += [
         Concern("undrawn-chart", f"{path}: chart {id}", f"it has no picture for print: {error.seen or error}")
         for id, error in site.refused.items()
@@ -170,7 +171,7 @@ def _lint_of_numbers(library: Library, text: str, path: Path) -> list[Concern]:
     """What is wrong with numbers where they stand: in a headline, beside a superlative."""
 
     def printed_by(template: str) -> list[Number]:
-        page = _Page(library, path, TextPrinter(), {})
+        page = _Page(library, path, TextPrinter(), Bibliography())
         page.print(template, str(path))
         return page.printed
 
@@ -185,7 +186,7 @@ def _lint_of_numbers(library: Library, text: str, path: Path) -> list[Concern]:
 def render_headline(ledgers: Ledger | Library, path: Path | str) -> str:
     """The spec's headline as plain text, its numbers with their intervals."""
     library = library_of(ledgers)
-    page = _Page(library, Path(path), TextPrinter(as_it_is), {})
+    page = _Page(library, Path(path), TextPrinter(as_it_is), Bibliography())
     return " ".join(page.print(library.ledger().spec.headline, headline_place(path)).split())
 
 
@@ -262,7 +263,7 @@ class _Page:
     library: Library
     path: Path
     printer: Printer
-    known_references: Mapping[str, Reference]
+    bibliography: Bibliography
     cites: bool = True  # else citations stay as they are written
     charts: dict[str, Chart] = field(default_factory=dict)
     chart_calls: dict[str, ChartCall] = field(default_factory=dict)
@@ -302,7 +303,6 @@ class _Page:
         # Before anything is rendered: a name in a branch that is not taken today may be taken tomorrow.
         if wrong := wrong_names(parsed(source, where), context, self.lookups(), where):
             raise wrong[0]
-        source = _with_citations(source, where) if self.cites else source
         body = rendered(source, where, context, self.finalize)
         return self._with_references(body)
 
@@ -311,7 +311,8 @@ class _Page:
         source = template_source(text, where)
         if isinstance(self.printer, SitePrinter):
             source = safe_source(source, where)
-        return without_dashes(source, where, self.spellings)
+        source = without_dashes(source, where, self.spellings)
+        return with_citations(source, where, self.printer.brackets) if self.cites else source
 
     def wrong_names(self, text: str, where: str) -> list[EngineError]:
         """What the template names that is not there; nothing is printed."""
@@ -339,6 +340,7 @@ class _Page:
             "literal": lambda text: Markup(self.printer.data(text)),
             FORMULA: self.formula,
             "cite": self.cite,
+            CITE_WORK: self.cite_work,
             "references": lambda: Markup(_REFERENCES),
             CITE_CLAIM: self.cite_claim,
         }
@@ -363,6 +365,8 @@ class _Page:
             "table": lambda name: self._part("tables", name, ""),
             "specification_curve": self._claim_across,
             FORMULA: self.formula,
+            "cite": self.bibliography.cited,
+            CITE_WORK: self.bibliography.cited,
             CITE_CLAIM: self._claim,
             **dict.fromkeys(of_investigation, self.library.ledger),
         }
@@ -559,26 +563,24 @@ class _Page:
         return ledger, entry, known_one(f"the {kind} of {label}", part, parts)
 
     def cite(self, *keys: str) -> Markup:
-        """`[@key]` as author and year, linked to the list of references."""
-        for key in keys:
-            if key not in self.known_references:
-                raise TemplateError(
-                    f"no reference {key!r}",
-                    expected="one of " + ", ".join(self.known_references)
-                    if self.known_references
-                    else "references.bib",
-                    seen=key,
-                    near=nearest(key, self.known_references),
-                )
-        self.cited += [key for key in keys if key not in self.cited]
-        return self.printer.citation([self.known_references[key] for key in keys])
+        """`{{ cite("key", "other") }}`, as `[@key; @other]`."""
+        opening, closing = self.printer.brackets
+        works = Markup("; ").join(self.cite_work(key) for key in keys)
+        return Markup(f"{opening}{works}{closing}")
+
+    def cite_work(self, key: str, form: CitationForm = "bracketed") -> Markup:
+        """One work in a citation; TemplateError with the nearest keys for one that is not there."""
+        reference = self.bibliography.cited(key)
+        if key not in self.cited:
+            self.cited.append(key)
+        return self.printer.citation(reference, form)
 
     def _with_references(self, body: str) -> str:
         """The list of references in its place, or under a heading at the end."""
         if not self.cited:
             return body.replace(_REFERENCES, "")
         listed = sorted(
-            (self.known_references[key] for key in self.cited), key=lambda r: (r.long.lower(), r.key)
+            (self.bibliography[key] for key in self.cited), key=lambda r: (r.names.lower(), r.year, r.key)
         )
         if _REFERENCES not in body:
             body = f"{body.rstrip()}\n\n## References\n\n{_REFERENCES}\n"
@@ -592,16 +594,6 @@ class _Survey(_Page):
         """Asked for, not drawn."""
         self._part("figures", name, model)
         return Markup("")
-
-
-def _with_citations(text: str, where: str) -> str:
-    """The template with each `[@key]` in its prose turned into a call, on the same line."""
-    prose = without_code(without_tags(text, where))
-    # From the last to the first, so that the places of those before it stay right.
-    for found in reversed(list(_CITATION.finditer(prose))):
-        keys = ", ".join(f'"{key.strip()[1:]}"' for key in found[1].split(";"))
-        text = f"{text[: found.start()]}{{{{ cite({keys}) }}}}{text[found.end() :]}"
-    return text
 
 
 def _parted(cited: ClaimSentence) -> str:

@@ -13,7 +13,7 @@ from engine.errors import TemplateError
 from engine.evidence.printing import digits
 from engine.evidence.result import Check
 from engine.evidence.verdicts import Verdict
-from engine.report.citations import Reference
+from engine.report.bibtex import read_bibtex
 from engine.report.render import asked_for, check_template, render, render_headline
 from engine.runs.ledger import DisplayItem
 
@@ -112,7 +112,7 @@ def test_control_is_the_number_beside(ledger) -> None:
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_an_error_with_line_and_nearest(ledger, template, line, problem, near) -> None:
-    known = {"paulo2025": Reference("paulo2025", {"author": "Paulo, G.", "year": "2025"})}
+    known = read_bibtex(b"@misc{paulo2025, author = {Paulo, G.}, year = 2025}")
     with pytest.raises(TemplateError) as caught:
         render(ledger, template, PATH, citations=known)
     assert caught.value.where == f"report.md:{line}"
@@ -283,20 +283,64 @@ def test_citations_and_their_list(ledger, tmp_path) -> None:
     template = "So [@b2020; @a2019], `[@code]` and {{ literal('[@k]') }}."
     printed = render(ledger, template, tmp_path / "report.md", target="text").markdown
     assert printed.startswith("So (Zed et al. 2020; Abe 2019), `[@code]` and \\[\\@k\\].\n\n## References")
-    assert printed.index("Abe, Di (2019). First. J.") < printed.index("Zed, Ann; Yu, Bo; Xi, Cy (2020)")
+    assert printed.index("Di Abe. First. J, 2019.") < printed.index("Ann Zed, Bo Yu, and Cy Xi. On")
     assert "unused" not in printed
     page = render(ledger, template, tmp_path / "report.md").markdown
     assert (
-        '<a class="mech-citation" href="#ref-b2020">Zed et al. 2020</a>' in page
+        'href="#ref-b2020">Zed et al. 2020</a>' in page
         and '<li id="ref-b2020">' in page
+        and '<a href="https&#x3A;&#x2F;&#x2F;x.org&#x2F;a&#x5F;b">' in page
+        and "<em>J</em>" in page
+        and "On &#x3C;b&#x3E;" in page
     )
 
 
+@pytest.mark.parametrize(
+    ("template", "printed"),
+    [
+        ("As shown [@a2019, p. 12].", "As shown (Abe 2019, p. 12)."),
+        ("[see @a2019; -@b2020, chap. 3]", "(see Abe 2019; 2020, chap. 3)"),
+        ("@a2019 [p. 3] says", "Abe (2019, p. 3) says"),
+        ("@a2019 and -@b2020 say", "Abe (2019) and (2020) say"),
+        ('{{ cite("a2019", "b2020") }}', "(Abe 2019; Zed 2020)"),
+        ("{% claim 'rank-falls' %}As @a2019 found in $x_1$.{% endclaim %}", "As Abe (2019) found in $x_1$."),
+        ("Mail me@example.org, or \\@me and `@me`.", "Mail me@example.org, or \\@me and `@me`."),
+    ],
+)
+def test_ways_to_cite(ledger, template: str, printed: str) -> None:
+    known = read_bibtex(
+        b"@misc{a2019, author = {Abe, Di}, year = 2019}@misc{b2020, author = {Zed}, year = 2020}"
+    )
+    assert text(ledger, template, citations=known).partition("\n\n## References")[0] == printed
+
+
+def test_an_unknown_work_is_found_where_nothing_is_printed_too(ledger) -> None:
+    known = "a\n{% if false %}[see @pualo2025]{% endif %}\n{{ cite('k', 'nobody') }}\n@nobody2 [p. 3]"
+    wrong = check_template(ledger, known, PATH)
+    assert [(error.seen, error.where) for error in wrong] == [
+        ("pualo2025", "report.md:2"),
+        ("k", "report.md:3"),
+        ("nobody", "report.md:3"),
+        ("nobody2", "report.md:4"),
+    ]
+
+
+def test_an_entry_that_cannot_be_read_is_told_and_stops_only_who_cites_it(ledger, tmp_path) -> None:
+    path = tmp_path / "report.md"
+    path.with_name("references.bib").write_text("@misc{good, title = {G}}\n@misc{bad, title {B}}\n")
+    told = [c for c in render(ledger, "See [@good].", path).concerns if c.kind == "unread-reference"]
+    assert [concern.where for concern in told] == [f"{tmp_path / 'references.bib'}:2"]
+    with pytest.raises(TemplateError) as caught:
+        render(ledger, "See [@good; @bad].", path)
+    assert caught.value.where == f"{tmp_path / 'references.bib'}:2"
+    assert caught.value.named_at == f"{path}:1"
+
+
 def test_the_list_of_references_stands_where_it_is_asked_for(ledger) -> None:
-    known = {"k": Reference("k", {"author": "Abe, Di", "year": "2019"})}
+    known = read_bibtex(b"@misc{k, author = {Abe, Di}, year = 2019}")
     printed = text(ledger, "{{ references() }}\n\nlater [@k]", citations=known)
     assert (
-        printed.index("Abe, Di (2019)") < printed.index("later (Abe 2019)") and "## References" not in printed
+        printed.index("Di Abe. 2019.") < printed.index("later (Abe 2019)") and "## References" not in printed
     )
 
 

@@ -41,7 +41,7 @@ from engine.publish.papers.pandoc import (
 )
 from engine.publish.publications import PrintedPublication
 from engine.report.charts.pictures import picture_of
-from engine.report.citations import references_beside
+from engine.report.references_file import references_beside
 
 PaperFormat = Literal["pdf", "html", "docx", "tex"]
 FORMATS: tuple[PaperFormat, ...] = ("pdf", "html", "docx", "tex")

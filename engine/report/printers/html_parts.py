@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from engine.report.bibliography import ReferencePart
 from engine.report.escape import for_site
 from engine.report.popovers import LabelledFacts
 
@@ -17,3 +18,11 @@ def description_list(facts: LabelledFacts) -> Markup:
 def alt_text(words: str) -> Markup:
     """What a chart shows, until a script has drawn it and says it itself."""
     return Markup(f'<span class="mech-alt" role="img" aria-label="{for_site(words)}"></span>')
+
+
+def reference_part(part: ReferencePart) -> Markup:
+    """A piece of a reference in the list."""
+    text = for_site(part.text)
+    if part.kind == "link":
+        return Markup(f'<a href="{for_site(part.address)}">{text}</a>')
+    return Markup(f"<em>{text}</em>") if part.kind == "emphasis" else text

@@ -14,8 +14,9 @@ from markupsafe import Markup
 
 from engine.evidence.result import Figure
 from engine.evidence.verdicts import Verdict
+from engine.report.bibliography import Reference
 from engine.report.charts.chart import Chart
-from engine.report.citations import Reference
+from engine.report.citations import CitationForm
 from engine.report.claim_sentences import ClaimSentence, verdict_and_share
 from engine.report.escape import one_line
 from engine.report.numbers import MARKERS, Number, interval_of
@@ -77,8 +78,12 @@ class PaperPrinter(TextPrinter):
     def notice(self, text: str) -> Markup:
         return block("::: {.callout-warning}", self.data(text), ":::")
 
-    def citation(self, references: Sequence[Reference]) -> Markup:
-        return Markup(f"[{'; '.join(f'@{r.key}' for r in references)}]")
+    brackets = ("[", "]")
+
+    def citation(self, reference: Reference, form: CitationForm) -> Markup:
+        """As it was written, for citeproc; what opens a bracket is closed by the text."""
+        sign = "-@" if "year" in form else "@"
+        return Markup(f"{sign}{{{reference.key}}}{' [' if form.startswith('opened') else ''}")
 
     def references(self, references: Sequence[Reference]) -> Markup:
         return block("::: {#refs}", ":::")

@@ -15,8 +15,9 @@ from markupsafe import Markup
 
 from engine.errors import TemplateError
 from engine.evidence.result import Figure
+from engine.report.bibliography import Reference
 from engine.report.charts.chart import Chart
-from engine.report.citations import Reference
+from engine.report.citations import CitationForm, cited_in_words
 from engine.report.claim_sentences import ClaimSentence
 from engine.report.escape import as_it_is
 from engine.report.numbers import MARKERS, Number
@@ -64,9 +65,13 @@ class PostPrinter(TextPrinter):
         self.charts.append(PostChart(id, chart, str(figure.title)))
         return _mark("chart", len(self.charts))
 
-    def citation(self, references: Sequence[Reference]) -> Markup:
-        """The addresses of the works, else their authors and year."""
-        return self.data(" ".join(reference.url or reference.short for reference in references))
+    def citation(self, reference: Reference, form: CitationForm) -> Markup:
+        """The address of a work in brackets, else its authors and year; in a sentence these."""
+        if reference.url and form in ("bracketed", "year"):
+            return self.data(reference.url)
+        if form.startswith("opened"):  # nothing closes it
+            return self.data(f"{reference.names} {reference.year}, ".lstrip())
+        return self.data("".join(cited_in_words(reference.names, reference.year, form)))
 
     def references(self, references: Sequence[Reference]) -> Markup:
         return Markup("")

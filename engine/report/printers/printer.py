@@ -9,8 +9,9 @@ from markupsafe import Markup
 
 from engine.evidence.result import Figure
 from engine.evidence.verdicts import Verdict
+from engine.report.bibliography import Reference
 from engine.report.charts.chart import Chart
-from engine.report.citations import Reference
+from engine.report.citations import Brackets, CitationForm
 from engine.report.claim_sentences import ClaimSentence
 from engine.report.numbers import Number
 from engine.report.popovers import LabelledFacts
@@ -24,13 +25,18 @@ class Printer(Protocol):
     target that has no files beside it takes what it needs of them when it is made.
     """
 
+    @property
+    def brackets(self) -> Brackets:
+        """What stands around a citation in brackets."""
+        ...
+
     # Inside a line
     def data(self, value: object, /) -> Markup: ...
     def number(self, number: Number, /) -> Markup: ...
     def claim(self, cited: ClaimSentence, sentence: str, /) -> Markup: ...
     def verdict(self, verdict: Verdict, /) -> Markup: ...
     def formula(self, tex: str, display: bool, /) -> Markup: ...
-    def citation(self, references: Sequence[Reference], /) -> Markup: ...
+    def citation(self, reference: Reference, form: CitationForm, /) -> Markup: ...
 
     # Blocks
     def paragraph(self, text: str, /) -> Markup: ...

@@ -34,16 +34,17 @@ from markupsafe import Markup
 from engine.errors import PictureError
 from engine.evidence.result import Figure
 from engine.evidence.verdicts import Verdict
+from engine.report.bibliography import Reference
 from engine.report.charts.chart import Chart
 from engine.report.charts.pictures import PictureCache
-from engine.report.citations import Reference
+from engine.report.citations import CitationForm, cited_in_words
 from engine.report.claim_sentences import ClaimSentence, css_class, share_of
 from engine.report.escape import for_site, preformatted, sentence_for_site
 from engine.report.highlight import site_cell
 from engine.report.mathml import mathml
 from engine.report.numbers import Number
 from engine.report.popovers import LabelledFacts, claim_facts, command_of, number_facts
-from engine.report.printers.html_parts import alt_text, description_list
+from engine.report.printers.html_parts import alt_text, description_list, reference_part
 from engine.report.printers.markdown_blocks import block, bulleted, headed
 from engine.report.tables import Grid, markdown
 
@@ -52,6 +53,7 @@ class SitePrinter:
     """Prints one page; collects its popovers and keeps its ids unique."""
 
     data = staticmethod(for_site)
+    brackets = ("(", ")")
 
     def __init__(self, pictures: PictureCache | None = None) -> None:
         """With `pictures`, charts stand on the page as those until a script draws them.
@@ -196,14 +198,13 @@ class SitePrinter:
         pre = f'<pre><code class="language-{language}">{preformatted(text)}</code></pre>'
         return block(f'<div class="mech-copyable">{pre}{_COPY}</div>')
 
-    def citation(self, references: Sequence[Reference]) -> Markup:
-        links = []
-        for reference in references:
-            here = self._unique(_anchor(reference, "cite"))
-            self.cited_at.setdefault(reference.key, []).append(here)
-            link = f'<a class="mech-citation" id="{here}" href="#{_anchor(reference)}">'
-            links.append(f"{link}{for_site(reference.short)}</a>")
-        return Markup(f"({'; '.join(links)})")
+    def citation(self, reference: Reference, form: CitationForm) -> Markup:
+        """The words that lead to the list of references, which leads back to each of them."""
+        here = self._unique(_anchor(reference, "cite"))
+        self.cited_at.setdefault(reference.key, []).append(here)
+        before, linked, after = map(for_site, cited_in_words(reference.names, reference.year, form))
+        link = f'<a class="mech-citation" id="{here}" href="#{_anchor(reference)}">{linked}</a>'
+        return Markup(f"{before}{link}{after}")
 
     def references(self, references: Sequence[Reference]) -> Markup:
         items = [
@@ -305,5 +306,4 @@ def _back_links(reference: Reference, places: Sequence[str]) -> str:
 
 
 def _reference(reference: Reference) -> str:
-    link = f' <a href="{for_site(reference.url)}">{for_site(reference.url)}</a>' if reference.url else ""
-    return f"{for_site(reference.long)}{link}"
+    return "".join(map(reference_part, reference.parts))

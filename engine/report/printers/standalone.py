@@ -16,16 +16,17 @@ from markupsafe import Markup
 
 from engine.evidence.result import Figure
 from engine.evidence.verdicts import Verdict
+from engine.report.bibliography import Reference
 from engine.report.charts.chart import Chart
 from engine.report.charts.vega import vega_bundle
-from engine.report.citations import Reference
+from engine.report.citations import CitationForm, cited_in_words
 from engine.report.claim_sentences import ClaimSentence, sentence_in_words, verdict_and_share
 from engine.report.escape import for_site, preformatted
 from engine.report.highlight import site_cell
 from engine.report.mathml import mathml
 from engine.report.numbers import Number, number_in_words
 from engine.report.popovers import LabelledFacts
-from engine.report.printers.html_parts import alt_text, description_list
+from engine.report.printers.html_parts import alt_text, description_list, reference_part
 from engine.report.printers.standalone_assets import SCRIPT, STYLE
 from engine.report.tables import Grid
 
@@ -34,6 +35,7 @@ class StandalonePrinter:
     """Prints HTML; `tables` are what its links carry as CSV, by the ids that charts and tables are given."""
 
     data = staticmethod(for_site)
+    brackets = ("(", ")")
 
     def __init__(self, tables: Mapping[str, pd.DataFrame]) -> None:
         self.tables = tables
@@ -48,8 +50,8 @@ class StandalonePrinter:
     def verdict(self, verdict: Verdict) -> Markup:
         return for_site(verdict_and_share(verdict))
 
-    def citation(self, references: Sequence[Reference]) -> Markup:
-        return Markup(f"({'; '.join(for_site(r.short) for r in references)})")
+    def citation(self, reference: Reference, form: CitationForm) -> Markup:
+        return for_site("".join(cited_in_words(reference.names, reference.year, form)))
 
     def formula(self, tex: str, display: bool) -> Markup:
         return mathml(tex, display)
@@ -107,7 +109,7 @@ class StandalonePrinter:
         return Markup(f"<section>\n<h2>{for_site(heading)}</h2>\n{body}\n</section>")
 
     def references(self, references: Sequence[Reference]) -> Markup:
-        return _list(for_site(f"{r.long} {r.url}".strip()) for r in references)
+        return _list(Markup("").join(map(reference_part, r.parts)) for r in references)
 
     def end(self) -> str:
         """The charts and what draws them, where there are any."""

@@ -8,8 +8,9 @@ from markupsafe import Markup
 
 from engine.evidence.result import Figure
 from engine.evidence.verdicts import Verdict
+from engine.report.bibliography import Reference
 from engine.report.charts.chart import Chart
-from engine.report.citations import Reference
+from engine.report.citations import CitationForm, cited_in_words
 from engine.report.claim_sentences import ClaimSentence, sentence_in_words, verdict_and_share
 from engine.report.escape import for_text
 from engine.report.highlight import text_cell
@@ -21,6 +22,8 @@ from engine.report.tables import Grid, markdown
 
 class TextPrinter:
     """Prints Markdown without HTML; `data` says how text from data is made safe."""
+
+    brackets = ("(", ")")
 
     def __init__(self, data: Callable[[object], Markup] = for_text) -> None:
         self.data = data
@@ -75,11 +78,17 @@ class TextPrinter:
             fence += "`"
         return block(f"{fence}{language}", text.rstrip("\n"), fence)
 
-    def citation(self, references: Sequence[Reference]) -> Markup:
-        return Markup(f"({'; '.join(self.data(r.short) for r in references)})")
+    def citation(self, reference: Reference, form: CitationForm) -> Markup:
+        return Markup("").join(map(self.data, cited_in_words(reference.names, reference.year, form)))
 
     def references(self, references: Sequence[Reference]) -> Markup:
-        return block(*(f"- {self.data(f'{r.long} {r.url}'.strip())}" for r in references))
+        return block(*(f"- {self.data(_with_addresses(r))}" for r in references))
 
     def end(self) -> str:
         return ""
+
+
+def _with_addresses(reference: Reference) -> str:
+    """A reference in words, with the address where a link does not show it."""
+    words = (f"{p.text} {p.address}" if p.address not in ("", p.text) else p.text for p in reference.parts)
+    return "".join(words)

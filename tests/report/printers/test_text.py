@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engine.evidence.verdicts import Verdict
+from engine.report.bibliography import Reference, ReferencePart
 from engine.report.charts.chart import Chart
-from engine.report.citations import Reference
 from engine.report.claim_sentences import ClaimSentence
 from engine.report.escape import as_it_is
 from engine.report.printers.text import TextPrinter
@@ -49,9 +49,12 @@ def test_a_table_has_its_name_and_what_it_leaves_out_under_it() -> None:
 
 
 def test_works_are_cited_by_name_and_listed_with_their_address() -> None:
-    work = Reference("paulo2025", {"author": "Paulo, G.", "year": "2025", "title": "T", "eprint": "2501.1"})
-    assert PRINTER.citation([work, work]) == "(Paulo 2025; Paulo 2025)"
-    assert "https://arxiv.org/abs/2501.1" in PRINTER.references([work])
+    link = ReferencePart("arXiv:2501.1", "link", "https://arxiv.org/abs/2501.1")
+    work = Reference("paulo2025", "Paulo", "2025", (ReferencePart("G. Paulo. *T*. "), link))
+    assert PRINTER.citation(work, "bracketed") == "Paulo 2025"
+    assert PRINTER.citation(work, "narrative") == "Paulo (2025)"
+    listed = PRINTER.references([work]).strip()
+    assert listed == r"- G. Paulo. \*T\*. arXiv:2501.1 https://arxiv.org/abs/2501.1"
     assert PRINTER.end() == ""
 
 
