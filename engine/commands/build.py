@@ -25,6 +25,7 @@ from engine.commands.reports import (
     wrong_templates,
 )
 from engine.publish.overview import Report
+from engine.publish.publication_pages import PublicationEntry
 from engine.publish.summary_cache import SummaryCache
 from engine.report.lint import Concern
 from engine.runs.calibrations import calibrations
@@ -109,7 +110,12 @@ class SiteBuild:
     outcomes: Sequence[str] = ()  # a line for each investigation, unchanged ones included
     concerns: Sequence[Concern] = ()
     failed: dict[RunName, str] = field(default_factory=dict)
-    refused: Sequence[str] = ()  # why publications could not be printed
+    publications: Sequence[PublicationEntry] = ()
+
+    @property
+    def refused(self) -> list[str]:
+        """Why publications could not be printed."""
+        return [entry.refused for entry in self.publications if entry.refused]
 
     @property
     def needs_a_person(self) -> bool:
@@ -157,11 +163,11 @@ def carry_out(
         publications=publications,
     )
     of_publications = [concern for page in publications for concern in page.concerns]
-    refused = [page.entry.refused for page in publications if page.entry.refused]
+    entries = [page.entry for page in publications]
     if known is None:
         outcomes = [report_text(report) for report in reports]
         found = [*concerns(reports, calibrated), *of_publications]
-        return SiteBuild(plan, reports, outcomes, found, measured.failed, refused)
+        return SiteBuild(plan, reports, outcomes, found, measured.failed, entries)
     printed = summaries(reports, calibrated)
     known.remember(plan, printed, files)
     listed = sorted([*printed.values(), *known.unchanged.values()], key=lambda summary: summary.slug)
@@ -170,7 +176,7 @@ def carry_out(
     found = [concern for summary in listed for concern in summary.concerns]
     found += concerns([report for report in reports if report.rendered.error], calibrated)
     found += of_publications
-    return SiteBuild(plan, reports, outcomes, found, measured.failed, refused)
+    return SiteBuild(plan, reports, outcomes, found, measured.failed, entries)
 
 
 def known_pages(root: Path, store: RunStore) -> SummaryCache:
@@ -200,6 +206,7 @@ def _data(built: SiteBuild) -> dict[str, Any]:
         "plan": built.plan.to_json(),
         "investigations": [_report_data(report) for report in built.reports],
         "concerns": list(built.concerns),
+        "publications": list(built.publications),
         "failed": {str(name): why for name, why in built.failed.items()},
     }
 

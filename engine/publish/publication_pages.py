@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -140,8 +139,3 @@ def listed(pages: Sequence[PublicationPage]) -> dict[str, Content]:
     for made in pages:
         files |= made.files
     return files
-
-
-def as_json(pages: Sequence[PublicationPage]) -> list[dict]:
-    """What a program may read of them."""
-    return [json.loads(json.dumps(asdict(made.entry))) for made in pages]
