@@ -200,6 +200,20 @@ def test_what_stands_around_pages_changes_on_all_of_them(project: Path, change: 
     assert changed == build(project, "Text.", out="anew")
 
 
+def test_what_a_page_alone_says_in_its_head_frames_no_other(project: Path) -> None:
+    page = project / "site/a-page.md"
+    page.write_text('---\ndescription: One\nhead_tags:\n  - ["og:title", "One"]\n---\n# A page\n')
+    build(project, "Text.")
+    before = taken_over(project)
+    page.write_text(page.read_text().replace("One", "Two"))
+    after = build(project, "Text.")
+    now = taken_over(project)
+    anew = {name for name, file in now.items() if before.get(name) != file and name.endswith(".html")}
+    assert anew == {"a-page/index.html", "404.html"}
+    assert after["a-page/index.html"].count(b'content="Two"') == 2
+    assert after == build(project, "Text.", out="anew")
+
+
 def test_the_address_of_the_site_is_a_variable_that_changes_all_pages(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,13 @@ def damage(toy: Toy) -> None:
         path.write_text(path.read_text()[:-9])
 
 
+def commit(toy: Toy) -> None:
+    """Put the investigations into a repository, so that their pages name the commit."""
+    git = ["git", "-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "investigations"], ["commit", "-q", "-m", "all of them"]):
+        subprocess.run([*git, *command], cwd=toy.root, check=True)
+
+
 ALL = {"words", "reader", "apart"}
 CHANGES: dict[str, tuple[Callable[[Toy], object], set[str]]] = {
     "nothing": (lambda toy: None, ALL),
@@ -110,6 +118,8 @@ CHANGES: dict[str, tuple[Callable[[Toy], object], set[str]]] = {
         lambda toy: toy.models(tiny={"hash": "aa11", "n_layers": 4, "reason": "the hub cannot be reached"}),
         set(),
     ),
+    "who is to be cited": (lambda toy: toy.write("CITATION.cff", "authors: [{name: A team}]\n"), set()),
+    "a commit": (commit, set()),
     "a library": (lambda toy: toy.write("torch.txt", "2.14.0"), set()),
     "damage to stored runs": (damage, set()),
     "a failure": (
