@@ -111,7 +111,7 @@ def with_comparisons(sweep: Investigation, catalog: FamilyCatalog) -> Investigat
             seen=", ".join(sorted({e.family for e in sweep.spec.experiments.values()})),
             hint=f"mech sweep --base FILE --axis parameters.{SEED}=0,1,2 --output FILE writes such a sweep",
         )
-    # Without claims, headline and cards: they name experiments as they were before they were grouped.
+    # Without claims, headline and key numbers: they name experiments as they were before they were grouped.
     plain = {"title": sweep.spec.title, "question": sweep.spec.question, "models": list(sweep.spec.models)}
     return replace(sweep, spec=checked({**plain, "experiments": experiments}, catalog))
 

@@ -33,6 +33,7 @@ from engine.runs.investigation import chosen_investigations, spec_paths
 from engine.runs.ledger import Entry
 from engine.runs.library import Library, named_slugs, written_text
 from engine.runs.planning.plan import Plan, make_plan
+from engine.runs.replication import measured_here
 from engine.runs.sources import project_sources
 from engine.runs.store.record import RunName
 from engine.runs.store.store import FOLDER, RunStore
@@ -129,7 +130,7 @@ def _named_beside(planned: Collection[str], paths: Mapping[str, Path], citing: b
 
 
 def wrong_templates(plan: Plan, store: RunStore) -> list[EngineError]:
-    """What templates, claims and cards name wrongly, as far as it is known before anything is measured."""
+    """What templates, claims and key numbers name wrongly, as far as known before anything is measured."""
     wrong: list[EngineError] = []
     library = assemble_library(plan, store)
     for slug, investigation in plan.investigations.items():
@@ -223,9 +224,7 @@ def report_text(report: Report) -> str:
     ledger = report.ledger
     counts = Counter(verdict.verdict for verdict in ledger.verdicts[ledger.primary].values())
     verdicts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items())) or "no claims"
-    agreed, compared = ledger.replicated
-    replicated = f"; replicated {agreed} of {compared} published numbers" if compared else ""
-    return f"{report.slug} on {ledger.primary}: {verdicts}{replicated}"
+    return f"{report.slug} on {ledger.primary}: {verdicts}; {measured_here(ledger).in_words}"
 
 
 def concerns(reports: Sequence[Report], calibrated: Mapping[str, list[Calibration]]) -> list[Concern]:

@@ -31,11 +31,23 @@ def front_matter(
     meta += [f"hide: [{hide}]"] if hide else []
     if listed := [f"  - [{_quoted(name)}, {_quoted(content)}]" for name, content in tags]:
         meta += [f"{HEAD_TAGS}:", *listed]
-    if popovers:
-        # YAML takes not every character, and HTML has another way to write each of them.
-        text = popovers.encode("ascii", "xmlcharrefreplace").decode()
-        meta += [f"{POPOVERS}: |", *(f"  {line}" for line in text.splitlines())]
+    meta += [_popover_lines(popovers)] if popovers else []
     return "\n".join(["---", *meta, "---", "", ""])
+
+
+def with_popovers(page_text: str, popovers: str) -> str:
+    """A page that begins with front matter, with these popovers among it."""
+    if not popovers:
+        return page_text
+    start, above, rest = page_text.partition("---\n")
+    settings, end, body = rest.partition("---\n")
+    return f"{start}{above}{settings}{_popover_lines(popovers)}\n{end}{body}"
+
+
+def _popover_lines(popovers: str) -> str:
+    # YAML takes not every character, and HTML has another way to write each of them.
+    text = popovers.encode("ascii", "xmlcharrefreplace").decode()
+    return "\n".join([f"{POPOVERS}: |", *(f"  {line}" for line in text.splitlines())])
 
 
 def _quoted(text: str) -> str:

@@ -16,8 +16,8 @@ While a site is served, indexing is a fifth of an edit's time, so there the sear
 by what it said at the first build.
 
 mkdocs.yml does not name it, and plain `mkdocs build` gives the same pages. Where pages may depend on what is
-not in those hashes (foreign plugins and hooks, extensions that read files, a `nav`), it is left out; so is
-step 2 where a template of the project looks at other pages: then mkdocs builds as it always does.
+not in those hashes (foreign plugins and hooks, extensions that read files, a `nav` by hand), it is left out;
+so is step 2 where a template of the project looks at other pages: then mkdocs builds as it always does.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from mkdocs.structure.pages import Page
 from mkdocs.structure.toc import AnchorLink, TableOfContents
 
 from engine.publish.markdown import HEAD_TAGS, POPOVERS
+from engine.publish.navigation import FILE as NAVIGATION
 from engine.publish.page_cache import MadePage, PageCache, body_key
 from engine.publish.previous_site import PreviousSite
 from engine.publish.up_to_date import file_state, settings_hash
@@ -79,6 +80,8 @@ _READ_TEXT_ALONE = frozenset(
         *(f"pymdownx.{name}" for name in _PYMDOWNX.split()),
     ]
 )
+_OWN_NAVIGATION = re.compile(rf"^INHERIT: {re.escape(NAVIGATION)}$", re.MULTILINE)
+_NAVIGATION = re.compile(r"^nav\s*:", re.MULTILINE)
 _JINJA = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)
 # By these a template reaches more of other pages than their place, title and front matter, or the time.
 _OF_OTHER_PAGES = re.compile(
@@ -98,12 +101,16 @@ def join(cache: PageCache, config: MkDocsConfig, closing: ExitStack, jobs: int |
 def _is_known(config: MkDocsConfig) -> bool:
     """Whether nothing takes part in the build that could read what the hashes of pages do not cover."""
     yml = Path(config.config_file_path).read_text(encoding="utf-8")
+    # What the engine itself writes there holds the navigation alone, without titles of pages.
+    own_navigation = _OWN_NAVIGATION.search(yml) is not None and not _NAVIGATION.search(yml)
+    yml = _OWN_NAVIGATION.sub("", yml)
     # Another file's settings, or functions of other modules.
     elsewhere = re.search(r"^\s*INHERIT\s*:|!!python/(?!name:(pymdownx|material)\.)", yml, re.MULTILINE)
     foreign = [plugin for plugin in config.plugins.values() if type(plugin) is not SearchPlugin]
     extensions = set(config.markdown_extensions) <= _READ_TEXT_ALONE
     # mkdocs gives a page its title from `nav` only where it makes the page itself.
-    return extensions and not (elsewhere or foreign or config.hooks or config.nav or config.extra_templates)
+    titled = config.nav and not own_navigation
+    return extensions and not (elsewhere or foreign or config.hooks or titled or config.extra_templates)
 
 
 class PageCachePlugin(BasePlugin):
@@ -399,10 +406,7 @@ def _frames_are_known(config: MkDocsConfig) -> bool:
 
 
 def _frame_hash(surroundings: str, config: MkDocsConfig, pages: Iterable[CachedPage]) -> str:
-    """A hash of what stands around any page: templates, and of every page its place, title and front matter.
-
-    The folders are the navigation, so that pages in their order are all of it.
-    """
+    """A hash of what stands around any page: templates, navigation, of every page title and front matter."""
     own = [[str(path), hashlib.sha256(path.read_bytes()).hexdigest()] for path in _own_templates(config)]
     # The theme's own have the version of its package besides.
     theme = [[str(path), file_state(path)] for path in _theme_templates(config)]
@@ -410,7 +414,7 @@ def _frame_hash(surroundings: str, config: MkDocsConfig, pages: Iterable[CachedP
         [page.file.src_uri, page.url, page.title, page.file.inclusion.value, _shown_elsewhere(page.meta)]
         for page in pages
     ]
-    return _hash(surroundings, json.dumps([own, theme, told], default=repr))
+    return _hash(surroundings, json.dumps([own, theme, told, config.nav], default=repr))
 
 
 def _own_templates(config: MkDocsConfig) -> list[Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.errors import SiteError
 from engine.publish.files import Content, write_files
+from engine.publish.navigation import write_navigation
 from engine.publish.page_cache import PageCache
 from engine.publish.previous_site import previous_site
 from engine.publish.up_to_date import is_built, keep_built, sources_hash
@@ -123,6 +124,7 @@ def _run_mkdocs(
 
     from engine.publish.mkdocs_plugin import join
 
+    write_navigation(config_file.parent)
     with _complaints() as complaints, ExitStack() as closing:
         try:
             # None leaves it as mkdocs.yml has it.

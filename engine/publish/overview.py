@@ -1,4 +1,4 @@
-"""How investigations stand: cards on the home page, rows of the index, the line above a report."""
+"""How investigations stand: panels of the home page, rows of the index, the lines above a report."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.evidence.claims import parse
-from engine.evidence.printing import frequency_in_words, sample_in_words
-from engine.evidence.result import Measurement
-from engine.publish.markdown import page
+from engine.publish.markdown import page, with_popovers
 from engine.publish.mentions import mentions_of
-from engine.report.claim_sentences import css_class, hypothesis_of, verdict_of
+from engine.report.claim_sentences import css_class, verdict_of
 from engine.report.escape import for_site
 from engine.report.lint import Concern
-from engine.report.numbers import MARKERS, digits_of, interval_of, is_withheld
 from engine.report.render import RenderedReport
-from engine.runs.ledger import Entry, Ledger
+from engine.runs.ledger import Ledger
+from engine.runs.replication import ReplicationCounts, measured_here
 
 CARDS = "<!-- headline cards -->"
 TALLIED = ("supported", "contradicted", "found here", "not found here", "undetermined", "unmeasured")
 REGISTERED = "Its claims are registered; nothing has been measured yet."
-COLUMNS = ("Investigation", "Finding", "Claims", "Replicated", "Models", "Date")
+COLUMNS = ("Investigation", "Finding", "Claims", "Measured here", "Models", "Last measured")
+SPEC_LINK = '<a href="spec.yaml" download>spec.yaml</a>'
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,7 @@ class PageSummary:
     panel: str  # on the home page, HTML
     row: str  # in the table of all investigations, HTML
     is_answered: bool  # whether it has any number
+    popovers: str = ""  # of the numbers in its panel and its row, HTML
     outcome: str = ""  # how its build ended, in a line
     concerns: tuple[Concern, ...] = ()  # what needs a person
     mentions: dict[str, Any] = field(default_factory=dict)  # as `engine.publish.mentions` has them
@@ -78,17 +77,29 @@ class PageSummary:
 
 def summarised(report: Report, outcome: str = "", concerns: Sequence[Concern] = ()) -> PageSummary:
     """A report as other pages and the command line speak of it."""
-    is_answered = any(report.models.values())
+    popovers = report.rendered.listing.popovers if _is_answered(report) else ""
     mentions = mentions_of(report.ledger, report.folder)
     return PageSummary(
-        report.slug, _panel(report), _row(report), is_answered, outcome, tuple(concerns), mentions
+        report.slug,
+        _panel(report),
+        _row(report),
+        _is_answered(report),
+        popovers,
+        outcome,
+        tuple(concerns),
+        mentions,
     )
 
 
 def home_page(template: str, summaries: Sequence[PageSummary]) -> str:
     """The hand-written home page with the headline cards of every investigation in their place."""
     panels = [summary.panel for summary in _answered_first(summaries)]
-    return template.replace(CARDS, "\n\n".join(panels) or "No investigation has been built yet.")
+    filled = template.replace(CARDS, "\n\n".join(panels) or "No investigation has been built yet.")
+    return with_popovers(filled, _popovers(summaries))
+
+
+def _popovers(summaries: Sequence[PageSummary]) -> str:
+    return "".join(summary.popovers for summary in summaries)
 
 
 def _answered_first(summaries: Sequence[PageSummary]) -> list[PageSummary]:
@@ -98,68 +109,28 @@ def _answered_first(summaries: Sequence[PageSummary]) -> list[PageSummary]:
 
 def _panel(report: Report) -> str:
     spec = report.ledger.spec
+    listing = report.rendered.listing
     id = f"panel-{report.slug}"
-    # A report that cannot be printed may have a card for a number that is not there.
-    with_cards = any(report.models.values()) and not report.rendered.error
-    cards = [_card(report, name) for name in spec.cards] if with_cards else []
     lines = [
         f'<section class="mech-panel" aria-labelledby="{id}">',
         f'<h2 id="{id}"><a href="investigations/{report.slug}/">{for_site(spec.title)}</a></h2>',
         f'<p class="mech-question">{for_site(spec.question)}</p>',
-        f'<p class="mech-headline">{for_site(report.headline)}</p>' if spec.headline else "",
-        f'<p class="mech-tally">{tally(report)} {_replicated(report.ledger)}</p>',
-        f'<div class="mech-cards">{"".join(cards)}</div>' if cards else "",
+        f'<p class="mech-headline">{_finding(report)}</p>' if spec.headline else "",
+        f'<p class="mech-tally">{tally(report)} {_span("standing", _standing(report.ledger))}</p>',
+        listing.key_numbers.strip() if _is_answered(report) else "",
         "</section>",
     ]
     return "\n".join(line for line in lines if line)
 
 
-def _card(report: Report, name: str) -> str:
-    measurement, entry = report.ledger.number(name, where=str(report.folder / "spec.yaml"))
-    parts = [
-        _span("card-about", for_site(report.ledger.spec.cards[name])),
-        *_card_number(measurement, entry),
-        _card_claim(report.ledger, name),
-        _span("card-source", f"{for_site(entry.model)} {_day(entry)}"),
-    ]
-    return f'<a class="mech-card" href="investigations/{report.slug}/">{"".join(parts)}</a>'
+def _is_answered(report: Report) -> bool:
+    """Whether there is any number on any of its models."""
+    return any(report.models.values())
 
 
-def _card_number(measurement: Measurement | None, entry: Entry) -> list[str]:
-    """The value and its interval, or why there is none."""
-    if measurement is None or is_withheld(entry):
-        marker = MARKERS["unmeasured" if measurement is None else "withheld"]
-        return [
-            _span("card-value mech-absent", for_site(marker)),
-            _span("card-interval", for_site(entry.reason)),
-        ]
-    value = f"{for_site(digits_of(measurement))} <small>{for_site(measurement.quantity)}</small>"
-    published = ", published, not measured here" if entry.state == "published" else ""
-    return [_span("card-value", value), _span("card-interval", for_site(_interval(measurement) + published))]
-
-
-def _interval(measurement: Measurement) -> str:
-    if measurement.exact:
-        return "counted by design"
-    n = f"n = {sample_in_words(measurement)}"
-    if measurement.is_choice:
-        return f"{frequency_in_words(measurement)}, {n}"
-    interval = interval_of(measurement)
-    return f"95 % CI {interval}, {n}" if interval else f"interval withheld, {n}"
-
-
-def _card_claim(ledger: Ledger, name: str) -> str:
-    """The verdict of the first claim that speaks of the number, if one does."""
-    for id, claim in ledger.spec.claims.items():
-        if name in parse(claim.holds).names:
-            badge = _verdict(verdict_of(ledger, id, ledger.primary).verdict)
-            return _span("card-claim", f"Hypothesis: {for_site(hypothesis_of(claim))} {badge}")
-    return ""
-
-
-def _day(entry: Entry) -> str:
-    date = entry.provenance.date if entry.provenance else ""
-    return f'<time datetime="{for_site(date)}">{for_site(date[:10])}</time>' if date else ""
+def _finding(report: Report) -> str:
+    """The headline in HTML, or that there is none yet."""
+    return report.rendered.listing.headline if _is_answered(report) else for_site(REGISTERED)
 
 
 def tally(report: Report) -> str:
@@ -172,16 +143,46 @@ def tally(report: Report) -> str:
 
 
 def masthead(report: Report) -> str:
-    """What stands above a report: its question, verdicts, replication, models, date and spec."""
-    spec = report.ledger.spec
-    models = ", ".join(map(for_site, spec.models))
-    facts = [tally(report), _replicated(report.ledger), models, for_site(report.date)]
-    links = ['<a href="spec.yaml" download>spec.yaml</a>']
+    """How a report stands: verdicts, models, spec, what was measured here, and what is not to be trusted."""
+    last = f"last measured {report.date}" if report.date else ""
+    facts = [tally(report), ", ".join(map(for_site, report.ledger.spec.models)), for_site(last), SPEC_LINK]
     if report.notebook_name:
-        links.append(f'<a href="{report.notebook_name}" download>notebook</a>')
-    items = "".join(f"<li>{fact}</li>" for fact in [*facts, *links] if fact)
-    question = f'<p class="mech-question">{for_site(spec.question)}</p>'
-    return f'{question}\n<ul class="mech-masthead">{items}</ul>{_not_as_published(report)}'
+        facts.append(f'<a href="{report.notebook_name}" download>notebook</a>')
+    items = "".join(f"<li>{fact}</li>" for fact in facts if fact)
+    standing = f'<p class="mech-standing">{_capital(_standing(report.ledger))}.</p>'
+    return "\n".join(
+        [
+            f'<ul class="mech-masthead">{items}</ul>',
+            standing,
+            *filter(None, [_other_than_here(report.ledger), _not_as_published(report)]),
+        ]
+    )
+
+
+def question(report: Report) -> str:
+    """The question, to stand below the title."""
+    return f'<p class="mech-question">{for_site(report.ledger.spec.question)}</p>'
+
+
+def _standing(ledger: Ledger) -> str:
+    """`measured here: 27 of 184, all 20 compared agree; the rest from 2026-11-24`."""
+    return for_site(measured_here(ledger).in_words)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _other_than_here(ledger: Ledger) -> str:
+    """A warning where published numbers came from other code, data or weights than this checkout's."""
+    counts: Counter[str] = Counter()
+    for entry in ledger.entries:
+        counts.update(dict.fromkeys(entry.changed, len(entry.measurements)))
+    if not counts:
+        return ""
+    told = "; ".join(f"{n:,} were {for_site(what)} than this checkout's" for what, n in counts.items())
+    more = "Measured here they may come out otherwise; the popover of a number says which it is."
+    return f'<p class="mech-notice mech-other-than-here">Of these numbers {told}. {more}</p>'
 
 
 def _not_as_published(report: Report) -> str:
@@ -194,7 +195,7 @@ def _not_as_published(report: Report) -> str:
         for f in faults
     )
     said = "Published numbers of this report are withheld, since they cannot be shown to be those measured."
-    return f'\n<div class="mech-notice mech-not-as-published"><p>{said}</p><ul>{told}</ul></div>'
+    return f'<div class="mech-notice mech-not-as-published"><p>{said}</p><ul>{told}</ul></div>'
 
 
 def investigations_page(summaries: Sequence[PageSummary]) -> str:
@@ -212,22 +213,23 @@ def investigations_page(summaries: Sequence[PageSummary]) -> str:
         "Claims are judged on the first model named; [how to read them](../reading-the-evidence/index.md)."
     )
     body = "\n".join(lines) if summaries else "No investigation has been built yet."
-    return page("Investigations", f"{about}\n\n{body}\n\n{legend}", about=about, hide="navigation, toc")
+    listed = page("Investigations", f"{about}\n\n{body}\n\n{legend}", about=about, hide="navigation, toc")
+    return with_popovers(listed, _popovers(summaries))
 
 
 def _row(report: Report) -> str:
     ledger = report.ledger
     spec = ledger.spec
-    agreed, compared = ledger.replicated
+    counts = measured_here(ledger)
     link = f'<a href="{report.slug}/">{for_site(spec.title)}</a><br><small>{for_site(spec.question)}</small>'
     found = [verdict_of(ledger, id, ledger.primary).verdict for id in spec.claims]
     supported = sum(verdict in ("supported", "found here") for verdict in found)
-    # (value to sort by, what is shown); -1 sets what was never compared apart from what never agreed.
+    # (value to sort by, what is shown); -1 sets what was never measured anywhere apart.
     cells = [
         (spec.title, link),
-        (report.headline, for_site(report.headline)),
+        (report.headline, _finding(report)),
         (supported, tally(report)),
-        (agreed / compared if compared else -1, f"{agreed} of {compared}" if compared else "–"),
+        (counts.here / counts.total if counts.total else -1, _measured_cell(counts)),
         (sum(report.models.values()), "".join(_model(*pair) for pair in report.models.items())),
         (report.date, for_site(report.date or "–")),
     ]
@@ -238,10 +240,12 @@ def _model(name: str, has_numbers: bool) -> str:
     return _span("model", f"{for_site(name)}{'' if has_numbers else ' <small>(unmeasured)</small>'}")
 
 
-def _replicated(ledger: Ledger) -> str:
-    """`replicated 12 of 14`, or nothing where no published number was measured here."""
-    agreed, compared = ledger.replicated
-    return _span("replicated", f"replicated {agreed} of {compared}") if compared else ""
+def _measured_cell(counts: ReplicationCounts) -> str:
+    """`27 of 184`, and below it how many of those that can be compared agree."""
+    if not counts.total:
+        return "–"
+    agree = f"<br><small>{counts.agreed:,} of {counts.compared:,} agree</small>" if counts.compared else ""
+    return f"{counts.here:,} of {counts.total:,}{agree}"
 
 
 def _verdict(kind: str, words: str = "") -> str:

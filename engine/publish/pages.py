@@ -27,6 +27,7 @@ from engine.publish.overview import (
     home_page,
     investigations_page,
     masthead,
+    question,
 )
 from engine.publish.reference import (
     FAMILIES,
@@ -175,15 +176,18 @@ def report_files(
 
 
 def report_page(report: Report, work: CitedWork | None = None, tags: Iterable[HeadTag] = ()) -> str:
-    """The rendered report under its title, its question and how it stands; below it how to cite it."""
+    """The finding first; how it stands; claims; then the text, and below it how to cite it."""
     spec = report.ledger.spec
-    body = report.rendered.markdown.lstrip()
+    rendered = report.rendered
+    body = rendered.markdown.lstrip()
     heading = f"# {sentence_for_site(spec.title)}"
     if body.startswith("# "):
         heading, _, body = body.partition("\n")
-    parts = [heading, masthead(report), body.strip(), cite_box(work or report_work(report, SiteSettings()))]
+    opened = [rendered.opening, masthead(report), rendered.claims]
+    cited = cite_box(work or report_work(report, SiteSettings()))
+    parts = [heading, question(report), *(part.strip("\n") for part in opened if part), body.strip(), cited]
     about = report_description(report)
-    above = front_matter(spec.title, about=about, popovers=report.rendered.popovers, tags=tags)
+    above = front_matter(spec.title, about=about, popovers=rendered.popovers, tags=tags)
     return above + "\n\n".join(parts) + "\n"
 
 

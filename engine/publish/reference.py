@@ -24,6 +24,7 @@ from engine.spec.models import (
     Contributor,
     CorpusChoice,
     Experiment,
+    KeyNumber,
     PromptChoice,
     PublishedStatement,
     Spec,
@@ -178,6 +179,7 @@ def spec_page() -> str:
         PublishedStatement: "`published` of a claim",
         Assumption: "An assumption",
         Contributor: "An author",
+        KeyNumber: "A key number",
     }
     about = "Every key that an investigation's spec.yaml may have."
     body = [

@@ -19,6 +19,7 @@ _HAZARD = re.compile(
 )
 _LIST_MARK = re.compile(r"\A(\d+)([.)])(?=\s|\Z)")
 _BACKSLASHED = re.compile(r"([\\`*_{}\[\]<>#|~$@^&])")
+_BEFORE_PERCENT = re.compile(r"(?<=\d) (?=%)")
 _CONTROLS = ("Cc", "Cs")
 # Marks of writing direction make a text read otherwise than it is stored.
 _DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -26,7 +27,7 @@ _DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 def for_site(value: object) -> Markup:
     """Text as entities: safe in Markdown prose, in a table cell, in HTML and in an attribute."""
-    text = _HAZARD.sub(lambda found: _entity(found[0]), one_line(value))
+    text = _HAZARD.sub(lambda found: _entity(found[0]), unbroken(one_line(value)))
     return Markup(_LIST_MARK.sub(lambda found: found[1] + _entity(found[2]), text))
 
 
@@ -36,6 +37,11 @@ def sentence_for_site(value: str) -> Markup:
     pieces = map(for_site, re.split(r"`([^`]+)`", value))
     parts = [Markup(f"<code>{piece}</code>") if at % 2 else piece for at, piece in enumerate(pieces)]
     return Markup("").join(parts)
+
+
+def unbroken(text: str) -> str:
+    """The text with a space before `%` that does not break, so that no line begins with the sign."""
+    return _BEFORE_PERCENT.sub("\u00a0", text)
 
 
 def _entity(character: str) -> str:

@@ -16,6 +16,7 @@ from engine.report.printers.markdown_blocks import block, joined
 from engine.report.printers.printer import Printer
 from engine.report.tables import Grid
 from engine.runs.ledger import Entry, Ledger
+from engine.runs.replication import measured_here
 from engine.spec.load import dump
 
 if TYPE_CHECKING:
@@ -64,10 +65,7 @@ def how_measured(ledger: Ledger, printer: Printer) -> Markup:
 
 
 def _replicated(ledger: Ledger, printer: Printer) -> str:
-    agreed, compared = ledger.replicated
-    if not compared:
-        return ""
-    said = f"{agreed} of {compared} published numbers replicated here."
+    said = f"Numbers {measured_here(ledger).in_words}."
     drifts = [
         f"Drift: {c.name} on {c.model}, published {c.published:.4g}, measured here {c.fresh:.4g}"
         for c in ledger.drifted

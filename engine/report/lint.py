@@ -31,6 +31,8 @@ ConcernKind = Literal[
     "uncited-claim",
     "unread-reference",
     "headline-without-control",
+    "key-number-without-control",
+    "number-written-two-ways",
     "not-the-extreme",
     "broken-sentence",
     "undecided-sentence",

@@ -223,10 +223,10 @@ def number_in_words(number: Number, escape: Callable[[object], Markup]) -> Marku
     if number.measurement is None or number.state in MARKERS:
         return Markup(number.text)
     mark = " [published]" if number.state == "published" else ""
-    return escape(_in_words(number.measurement, number.percent)) + Markup(mark)
+    return escape(measurement_in_words(number.measurement, number.percent)) + Markup(mark)
 
 
-def _in_words(measurement: Measurement, percent: bool) -> str:
+def measurement_in_words(measurement: Measurement, percent: bool) -> str:
     """`0.50 (95 % CI 0.48 to 0.52, n = 20 prompts)`; a count by design is its digits alone.
 
     The quantity is left to the prose, which has words for it.

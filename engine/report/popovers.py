@@ -8,7 +8,14 @@ from dataclasses import replace
 from engine.evidence.printing import frequency_in_words, interval_text, population_in_words, sample_in_words
 from engine.evidence.result import Measurement
 from engine.report.claim_sentences import ClaimSentence, verdict_in_words
-from engine.report.numbers import MARKERS, Number, digits_of, failed_checks, interval_of
+from engine.report.numbers import (
+    MARKERS,
+    Number,
+    digits_of,
+    failed_checks,
+    interval_of,
+    measurement_in_words,
+)
 from engine.runs.ledger import Entry, Provenance, Replication
 
 LabelledFacts = list[tuple[str, str]]
@@ -21,21 +28,34 @@ def number_facts(number: Number, comparison: Replication | None) -> LabelledFact
     measurement = number.measurement
     facts = [("Value", MARKERS[number.state])] if number.state in MARKERS else []
     if measurement is not None and not facts:
-        facts = _measurement_facts(measurement) + _control_fact(number, measurement)
+        facts = _measurement_facts(measurement, number.percent) + _control_fact(number, measurement)
     facts += _source_facts(number, comparison)
     return facts + (provenance_facts(entry.provenance) if entry.provenance else [("Model", entry.model)])
 
 
-def _measurement_facts(measurement: Measurement) -> LabelledFacts:
+def brief_facts(number: Number) -> LabelledFacts:
+    """What a number is, how sure, and on which model, for a page that lists investigations."""
+    entry = number.entry
+    measurement = number.measurement
+    date = [("Date", day(entry.provenance.date))] if entry.provenance else []
+    if number.state in MARKERS or measurement is None:
+        facts = [("Value", MARKERS.get(number.state, "")), ("Why", entry.reason)]
+    else:
+        facts = _measurement_facts(measurement, number.percent) + _control_fact(number, measurement)
+    return [(label, text) for label, text in [*facts, ("Model", entry.model), *date] if text]
+
+
+def _measurement_facts(measurement: Measurement, percent: bool) -> LabelledFacts:
+    """Value and interval as the text writes them, and the sampling."""
     quantity = f" {measurement.quantity}" if measurement.quantity else ""
-    facts = [("Value", digits_of(measurement) + quantity)]
+    facts = [("Value", digits_of(measurement, percent) + quantity)]
     if measurement.exact:
         return [*facts, ("Interval", "none: counted by design, not estimated")]
-    interval = interval_of(measurement)
+    interval = interval_of(measurement, percent)
     if measurement.is_choice:
         facts.append(("How often chosen", frequency_in_words(measurement)))
     else:
-        facts += _interval_facts(measurement, interval)
+        facts += _interval_facts(measurement, interval, percent)
     facts.append(("n", sample_in_words(measurement)))
     facts.append(("Unit of sampling", measurement.unit))
     facts.append(("Statistic", measurement.statistic))
@@ -43,7 +63,7 @@ def _measurement_facts(measurement: Measurement) -> LabelledFacts:
     return facts + ([("Chosen on", measurement.chosen_on)] if measurement.chosen_on else [])
 
 
-def _interval_facts(measurement: Measurement, interval: str) -> LabelledFacts:
+def _interval_facts(measurement: Measurement, interval: str, percent: bool) -> LabelledFacts:
     """The interval that is printed, of whom it speaks, and the narrower one for the clusters at hand."""
     m = measurement
     facts = [("95 % interval", interval or f"withheld: {m.note or 'no reason given'}")]
@@ -54,7 +74,7 @@ def _interval_facts(measurement: Measurement, interval: str) -> LabelledFacts:
     facts.append(("Speaks of", population_in_words(m, "like-these")))
     if m.these_low is None or m.these_high is None:
         return facts
-    these = interval_of(replace(m, low=m.these_low, high=m.these_high))
+    these = interval_of(replace(m, low=m.these_low, high=m.these_high), percent)
     return [*facts, ("For these alone", f"{these} ({population_in_words(m, 'these')})")]
 
 
@@ -62,7 +82,10 @@ def _control_fact(number: Number, measurement: Measurement) -> LabelledFacts:
     if measurement.role == "control":
         return [("Role", "control: what chance or a known-good input gives")]
     control = number.entry.measurements.get(measurement.control)
-    return [("Control", f"{measurement.control} {interval_text(control)}")] if control else []
+    if control is None:
+        return []
+    written = measurement_in_words(control, percent=True) if number.percent else interval_text(control)
+    return [("Control", f"{measurement.control} {written}")]
 
 
 def _source_facts(number: Number, comparison: Replication | None) -> LabelledFacts:

@@ -32,6 +32,7 @@ from engine.report.dashed_names import identifiers, without_dashes
 from engine.report.escape import as_it_is
 from engine.report.generated_sections import how_measured, repeat, where_it_holds
 from engine.report.grammar import CITE_CLAIM, parsed, rendered, wrong_names
+from engine.report.key_numbers import KeyPair, concerns_of_key_numbers, key_pairs, wrong_key_numbers
 from engine.report.lint import Concern, lint
 from engine.report.mathml import mathml
 from engine.report.multiverse_words import which_choices_flip
@@ -46,6 +47,9 @@ from engine.report.numbers import (
     is_withheld,
     known_one,
 )
+from engine.report.opening import claims_at_a_glance, escaped_prose, on_one_line, opening
+from engine.report.printers.html_parts import with_punctuation
+from engine.report.printers.listing import ListingPrinter
 from engine.report.printers.markdown_blocks import block, joined
 from engine.report.printers.printer import Printer
 from engine.report.printers.site import SitePrinter
@@ -82,13 +86,23 @@ class ChartCall:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """A report as pages that list many show it: headline and key numbers in HTML, and their popovers."""
+
+    headline: str = ""
+    key_numbers: str = ""
+    popovers: str = ""
+
+
+@dataclass(frozen=True)
 class RenderedReport:
     """A report in Markdown. `charts` are Vega-Lite specs and `tables` what can be downloaded, as text by id.
 
     The Markdown links to them as charts/ID.json and tables/ID.csv, relative to its own page, and to
     `pictures`, SVG by the chart's id, as charts/ID.svg.
-    `headline` is plain text: escape it for the place where it is put. `popovers` are HTML, the larger part of
-    a page, to stand once below its last line.
+    `opening` (headline and key numbers) and `claims` stand above the text. `headline` is plain text: escape
+    it for the place where it is put. `popovers` are HTML, the larger part of a page, to stand once below its
+    last line.
     """
 
     markdown: str
@@ -99,6 +113,9 @@ class RenderedReport:
     popovers: str = ""
     chart_calls: Sequence[ChartCall] = ()  # in the order of the page
     pictures: dict[str, str] = field(default_factory=dict)
+    opening: str = ""
+    claims: str = ""
+    listing: Listing = field(default_factory=Listing)
     error: EngineError | None = None  # why the report could not be printed
 
 
@@ -116,15 +133,15 @@ def render(
     """Print what the ledgers know into a template, for a target or by a printer of the caller's own.
 
     A ledger alone, or a library with a slug of its own, prints the report of that investigation, which may
-    name numbers of the others; a library without one prints a publication, which has no headline, cards or
-    claims of its own.
+    name numbers of the others; a library without one prints a publication, which has no headline, key
+    numbers or claims of its own.
 
     `path` is the template's own, for messages, for the spec.yaml and, unless `citations` are given, the
     references.bib beside it. Without `cite`, citations stay as they are written, for a later program to read.
     With `pictures`, the site's charts have still pictures, too.
     `concerns` holds broken and undecided sentences and all that `lint` finds. Raises TemplateError with
-    file:line and nearest names for whatever the template, the headline or a card names that is not there,
-    ClaimError for what a claim does.
+    file:line and nearest names for whatever the template, the headline or a key number names that is not
+    there, ClaimError for what a claim does.
     """
     path = Path(path)
     text = template_text
@@ -139,6 +156,7 @@ def render(
     page = _Page(library, path, printer, references, cites=cite)
     if own and (wrong := wrong_in_spec(own, path)):
         raise wrong[0]
+    opened = page.opening() if own else ""
     body = page.print(text, str(path))
     concerns = page.concerns + page.lint(text, str(path), own.spec.claims if own else ())
     if own:
@@ -151,9 +169,22 @@ def render(
     ]
     charts = {id: _json(chart.spec) for id, chart in page.charts.items()}
     tables = {id: table.to_csv(index=False, lineterminator="\n") for id, table in page.tables.items()}
-    headline = render_headline(library, path) if own else ""
     calls = tuple(page.chart_calls.values())
-    return RenderedReport(body, charts, tables, concerns, headline, printer.end(), calls, site.svg)
+    if own is None:
+        return RenderedReport(body, charts, tables, concerns, "", printer.end(), calls, site.svg)
+    return RenderedReport(
+        body,
+        charts,
+        tables,
+        concerns,
+        render_headline(library, path),
+        printer.end(),
+        calls,
+        site.svg,
+        opening=str(opened),
+        claims=str(claims_at_a_glance(own, printer)),
+        listing=_listing(library, path),
+    )
 
 
 def named_by(ledgers: Ledger | Library, template_text: str) -> Library:
@@ -178,16 +209,25 @@ def _lint_of_numbers(library: Library, text: str, path: Path) -> list[Concern]:
     concerns: list[Concern] = []
     if own := _own(library):
         place = headline_place(path)
-        concerns += headline_without_control(printed_by(own.spec.headline), place)
+        in_headline = printed_by(own.spec.headline)
+        concerns += headline_without_control(in_headline, place)
+        pairs = _Page(library, path, TextPrinter(), Bibliography()).key_pairs()
+        concerns += concerns_of_key_numbers(pairs, in_headline, path.parent / "spec.yaml")
         concerns += superlatives(own.spec.headline, place, printed_by)
     return concerns + superlatives(template_source(text, str(path)), str(path), printed_by)
 
 
 def render_headline(ledgers: Ledger | Library, path: Path | str) -> str:
-    """The spec's headline as plain text, its numbers with their intervals."""
-    library = library_of(ledgers)
-    page = _Page(library, Path(path), TextPrinter(as_it_is), Bibliography())
-    return " ".join(page.print(library.ledger().spec.headline, headline_place(path)).split())
+    """The spec's headline as plain text, its numbers without their intervals."""
+    page = _Page(library_of(ledgers), Path(path), TextPrinter(as_it_is, intervals=False), Bibliography())
+    return page.headline()
+
+
+def _listing(library: Library, path: Path) -> Listing:
+    """What is said of a report on pages that list many."""
+    printer = ListingPrinter(library.own)
+    page = _Page(library, path, printer, Bibliography())
+    return Listing(page.headline(), str(printer.key_numbers(page.key_pairs())), printer.end())
 
 
 def asked_for(
@@ -229,14 +269,8 @@ def check_template(ledgers: Ledger | Library, template_text: str, path: Path | s
 
 
 def wrong_in_spec(ledger: Ledger, path: Path | str) -> list[EngineError]:
-    """What the claims and cards of a spec name that no run has measured."""
-    wrong: list[EngineError] = list(ledger.wrong_claims)
-    for name in ledger.spec.cards:
-        try:
-            ledger.number(name, where=f"{Path(path).parent / 'spec.yaml'}: cards.{name}")
-        except EngineError as error:
-            wrong.append(error)
-    return wrong
+    """What the claims and key numbers of a spec name that no run has measured."""
+    return [*ledger.wrong_claims, *wrong_key_numbers(ledger, Path(path).parent / "spec.yaml")]
 
 
 def unprintable(error: EngineError, path: Path | str) -> RenderedReport:
@@ -304,7 +338,7 @@ class _Page:
         if wrong := wrong_names(parsed(source, where), context, self.lookups(), where):
             raise wrong[0]
         body = rendered(source, where, context, self.finalize)
-        return self._with_references(body)
+        return with_punctuation(self._with_references(body))
 
     def source(self, text: str, where: str) -> str:
         """The template as Jinja reads it, every name with a dash spelled as one that it knows."""
@@ -313,6 +347,18 @@ class _Page:
             source = safe_source(source, where)
         source = without_dashes(source, where, self.spellings)
         return with_citations(source, where, self.printer.brackets) if self.cites else source
+
+    def headline(self) -> str:
+        """The own investigation's headline on one line, its numbers in the printer's markup."""
+        text = escaped_prose(self.library.ledger().spec.headline, self.printer.data)
+        return on_one_line(self.print(text, headline_place(self.path)))
+
+    def key_pairs(self) -> list[KeyPair]:
+        return key_pairs(self.library.ledger().spec.key_numbers, self.find)
+
+    def opening(self) -> Markup:
+        """What stands above the text: the finding, and the numbers that it rests on."""
+        return opening(self.headline(), self.key_pairs(), self.printer)
 
     def wrong_names(self, text: str, where: str) -> list[EngineError]:
         """What the template names that is not there; nothing is printed."""

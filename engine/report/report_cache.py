@@ -17,7 +17,7 @@ from pathlib import Path
 from engine.report.charts.pictures import PictureCache
 from engine.report.json_cache import JsonCache
 from engine.report.lint import Concern
-from engine.report.render import ChartCall, RenderedReport, named_by, render
+from engine.report.render import ChartCall, Listing, RenderedReport, named_by, render
 from engine.runs.ledger import Entry, Ledger
 from engine.runs.library import Library
 from engine.runs.published.csv_tables import PublishedTables
@@ -45,7 +45,8 @@ class ReportCache:
             return None
         concerns = [Concern(**concern) for concern in found.pop("concerns")]
         calls = tuple(ChartCall(**call) for call in found.pop("chart_calls"))
-        return RenderedReport(concerns=concerns, chart_calls=calls, **found)
+        listing = Listing(**found.pop("listing"))
+        return RenderedReport(concerns=concerns, chart_calls=calls, listing=listing, **found)
 
     def keep(self, key: str, report: RenderedReport) -> RenderedReport:
         """Keep a report under its `report_hash`, and hand it back."""

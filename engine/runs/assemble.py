@@ -153,8 +153,9 @@ def _entry(run: PlannedRun, runs: _StoredEntries, outcome: Outcome | None, copie
             why = f"run {stored.id} is damaged: {error.where} {error.seen}"
     doubt = copies.doubt(run.name.label, run.name.model) or run.examined.unpublished
     if run.examined.published is not None and not doubt:
-        why = "; ".join(filter(None, [why, *_since_published(run)]))
-        return _with_sites(published_entry(run.examined.published, why), run)
+        changed = tuple(_since_published(run))
+        why = "; ".join(filter(None, [why, *changed]))
+        return replace(_with_sites(published_entry(run.examined.published, why), run), changed=changed)
     why = "; ".join(filter(None, [why, doubt if doubt not in why else ""]))
     return Entry(run.name.experiment, dict(run.name.point), run.name.model, "unmeasured", why)
 

@@ -82,6 +82,7 @@ class Entry:
     checks: tuple[Check, ...] = ()
     provenance: Provenance | None = None
     left_out: dict[tuple[DisplayKind, str], str] = field(default_factory=dict)  # why it is not published
+    changed: tuple[str, ...] = ()  # of a published one: "published with other code", and other such things
 
     @property
     def label(self) -> str:

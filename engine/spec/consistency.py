@@ -306,8 +306,21 @@ def _claims(spec: Spec) -> Iterator[Problem]:
             yield Problem(loc, error)
             continue
         yield from itertools.chain.from_iterable(_number(name, loc, labels) for name in dict.fromkeys(names))
-    for card in spec.cards:
-        yield from _number(card, ("cards", card), labels)
+    yield from _key_numbers(spec, labels)
+
+
+def _key_numbers(spec: Spec, labels: dict[str, list[str]]) -> Iterator[Problem]:
+    """Whether key numbers and their controls are of this spec, each number once and none its own control."""
+    loc = ("key_numbers",)
+    yield from _repeated([key.number for key in spec.key_numbers], loc, "the key number")
+    for i, key in enumerate(spec.key_numbers):
+        yield from _number(key.number, (*loc, i, "number"), labels)
+        if key.control is None:
+            continue
+        yield from _number(key.control, (*loc, i, "control"), labels)
+        if key.control == key.number:
+            error = SpecError(f"{key.number} is its own control", expected="another number", seen=key.control)
+            yield Problem((*loc, i, "control"), error)
 
 
 def _across(spec: Spec, catalog: FamilyCatalog) -> Iterator[Problem]:

@@ -234,6 +234,21 @@ Contributors = Annotated[
 ]
 
 
+class KeyNumber(Strict):
+    """A number that a report opens with, and what it is to be read against."""
+
+    number: Text
+    """The number, as `experiment.measurement`."""
+    says: Text
+    """What it is, in words that stand below it."""
+    percent: bool = False
+    """Whether it and its control are written as percentages; as the headline writes them."""
+    control: Text | None = None
+    """What it is read against, as `experiment.measurement`; by default the control that it has by itself."""
+    control_says: Text | None = None
+    """The control in words; by default what its experiment says of it."""
+
+
 class Spec(Strict):
     """An investigation: a question, its experiments and its claims."""
 
@@ -253,9 +268,9 @@ class Spec(Strict):
     assumptions: list[Assumption] = []
     """What makes the step from number to sentence valid, each with what stresses it; the page shows them."""
     headline: str = ""
-    """The answer in one sentence of template text, for cards and the index."""
-    cards: dict[Text, Text] = {}
-    """Numbers shown on the home page, by `experiment.measurement`, each with the words above it."""
+    """The answer in one sentence of template text: the report, the home page and the index open with it."""
+    key_numbers: Annotated[list[KeyNumber], Field(max_length=3)] = []
+    """Up to three numbers that the report and the home page open with, each beside its control."""
     tags: list[Text] = []
     """Words to file the investigation under."""
     authors: Contributors | None = None

@@ -2,7 +2,7 @@
 
 Parameters become the experiment's `sweep:`. A hook site or an amount of data is no parameter, so each of its
 values becomes an experiment of its own, named after it. What the experiment uses comes along; claims,
-headline and cards, which speak of the original's numbers, do not.
+headline and key numbers, which speak of the original's numbers, do not.
 """
 
 from __future__ import annotations

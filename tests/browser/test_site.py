@@ -63,7 +63,7 @@ def test_charts_are_drawn_after_instant_navigation(browser: Browser) -> None:
 def test_a_number_opens_its_evidence_by_keyboard(browser: Browser) -> None:
     browser.open(REPORT)
     browser.until("!!window.document$")
-    number = browser.driver.find_elements(By.CSS_SELECTOR, "button.mech-number")[1]
+    number = browser.driver.find_element(By.ID, "lens.final_rank")
     browser.run("arguments[0].focus()", number)
     press(browser, Keys.ENTER)
     browser.until("!!document.querySelector('.mech-popover:popover-open')")
@@ -170,6 +170,20 @@ def test_without_scripts_the_address_of_a_number_scrolls_there(browser: Browser)
         )["cssVisualViewport"]["pageY"] < 300  # fmt: skip
     finally:
         browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+@pytest.mark.parametrize("page", ["", "investigations/"])
+def test_on_pages_that_list_investigations_an_interval_stands_behind_its_number(
+    browser: Browser, page: str
+) -> None:
+    browser.open(page)
+    browser.until("!!window.document$")
+    assert "95 % CI" not in browser.driver.find_element(By.TAG_NAME, "article").text
+    number = browser.driver.find_element(By.ID, "lens.final_rank-of-fact-recall")
+    browser.run("arguments[0].scrollIntoView(); arguments[0].focus()", number)
+    press(browser, Keys.ENTER)
+    browser.until("!!document.querySelector('.mech-popover:popover-open')")
+    assert "9 to 16" in browser.driver.find_element(By.CSS_SELECTOR, ".mech-popover:popover-open").text
 
 
 def test_a_verdict_says_in_words_what_was_measured(browser: Browser) -> None:

@@ -24,7 +24,7 @@ from engine.report.render import render
 from engine.runs.ledger import Entry, Ledger, Provenance, Replication
 from engine.spec.family_params import SeedParams
 from engine.spec.inputs import PAIRS, Inputs, Uses
-from engine.spec.models import Claim, Experiment, Spec
+from engine.spec.models import Claim, Experiment, KeyNumber, Spec
 
 REPOSITORY = Path(__file__).parents[2]
 NASTY = "<script>document.title = 'owned'</script> **bold** {{ 7 * 7 }} | `code` --8<-- \"mkdocs.yml\""
@@ -138,11 +138,11 @@ def ledger(slug: str = "fact-recall", title: str = TITLE) -> Ledger:
             "heads-write": Claim(holds="patch.peak > 0.6", says="Single heads write the answer"),
         },
         headline="The rank of the answer falls to {{ lens.final_rank }} on {{ lens.n_kept }} prompts.",
-        cards={
-            "lens.final_rank": "Rank of the answer",
-            "lens.share_known": "Facts known",
-            "patch.peak": "Best head",
-        },
+        key_numbers=[
+            KeyNumber(number="lens.final_rank", says="rank of the answer", control_says="another answer"),
+            KeyNumber(number="lens.share_known", says="of the facts are known", percent=True),
+            KeyNumber(number="patch.peak", says="restored by the best head", control="patch.random_site"),
+        ],
     )
     gone = {"state": "unmeasured", "reason": "the hub cannot be reached", "provenance": None}
     gone |= {"measurements": {}, "tables": {}, "figures": {}}

@@ -1,6 +1,7 @@
 """What the hand-written pages tell a reader to type works as it stands."""
 
 import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def test_every_command_in_the_text_exists(page: Path) -> None:
         command = getattr(command, "commands", {}).get(rest[0], command) if rest else command
         options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in rest if word.startswith("--")} <= options
+
+
+def test_who_wants_to_measure_is_told_first_how_to_get_it() -> None:
+    project = tomllib.loads((made_up.REPOSITORY / "pyproject.toml").read_text())["project"]
+    owner, name = re.findall(r"https://([\w-]+)\.github\.io/([\w-]+)/", project["urls"]["Documentation"])[0]
+    first = re.findall(r"```console\n(.*?)\n", GUIDE)[0]
+    assert first == f"git clone https://github.com/{owner}/{name}"
+    assert GUIDE.index(first) < GUIDE.index("You need")
+    assert "(getting-started.md)" in (SITE / "home.md").read_text().split("Measure them yourself]")[1]
 
 
 def block(title: str) -> str:

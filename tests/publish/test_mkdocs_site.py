@@ -49,16 +49,15 @@ def test_the_site_has_every_page_in_its_navigation_and_needs_no_other_host(built
     tabs = re.findall(r'md-tabs__link">\s*(.*?)\s*</a>', home, re.S)
     assert tabs == [
         "Home",
-        "Getting started",
-        "Scale",
-        "Guide",
         "Investigations",
-        "Reading the evidence",
+        "Getting started",
+        "How to read",
         "Reference",
     ]
     report = built / "public/investigations/fact-recall"
     assert 'href="../../reference/families/logit_lens/"' in (report / "index.html").read_text()
-    assert {"charts", "tables", "spec.yaml", "index.html"} == {p.name for p in report.iterdir()}
+    beside = {"charts", "tables", "spec.yaml", "index.html", "fact-recall.ipynb", "citation.bib"}
+    assert beside == {p.name for p in report.iterdir()}
     for page in (built / "public").rglob("*.html"):
         loaded = re.findall(
             r'<(?:script|img|iframe|link rel="?(?:stylesheet|icon|preconnect))[^>]*>', page.read_text()

@@ -1,5 +1,6 @@
 import html
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,19 +31,47 @@ def test_a_report_brings_the_pictures_of_its_charts(project: Path) -> None:
 
 def test_a_page_tells_how_the_report_stands(project: Path) -> None:
     page = str(made_up.files(project, made_up.report(project))["investigations/fact-recall/index.md"])
-    masthead = page.split("\n\n")[2]
+    masthead = page[page.index('<ul class="mech-masthead">') : page.index("## Hypotheses and verdicts")]
     assert page.startswith("---\ntitle:")
     for fact in (
         "1 supported",
         "1 contradicted",
         "1 undetermined",
-        "replicated 1 of 2",
-        "2026-01-31",
+        "Measured here: 6 of 12, 1 of 2 compared drifted; the rest from 2026-01-31.",
+        "last measured 2026-01-31",
         "spec.yaml",
     ):
         assert fact in masthead
     assert "calibration failed: circuit_patching" in html.unescape(masthead)
     assert "logit" not in masthead
+
+
+def test_a_page_opens_with_its_finding_then_claims_then_the_text(project: Path) -> None:
+    page = report_page(made_up.report(project))
+    order = [
+        f"# {made_up.TITLE}",
+        'class="mech-question"',
+        'class="mech-headline"',
+        'class="mech-cards"',
+        'class="mech-masthead"',
+        "## Hypotheses and verdicts",
+        "The rank of the answer falls from",
+        "## How this was measured",
+    ]
+    places = [page.index(part) for part in order]
+    assert places == sorted(places)
+
+
+def test_a_page_warns_of_numbers_that_came_from_other_code(project: Path) -> None:
+    report = made_up.report(project)
+    assert "mech-other-than-here" not in report_page(report)
+    old = [
+        replace(e, changed=("published with other code",)) if e.model == "tiny-gpt2" else e
+        for e in report.ledger.entries
+    ]
+    older = replace(report, ledger=replace(report.ledger, entries=tuple(old)))
+    (warning,) = [line for line in report_page(older).splitlines() if "mech-other-than-here" in line]
+    assert "6 were published with other code than this checkout's" in html.unescape(warning)
 
 
 def test_a_heading_of_the_template_is_not_repeated(project: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from engine.errors import ClaimError, TemplateError
 from engine.report.render import asked_for, check_template, render, unprintable
+from engine.spec.models import KeyNumber
 from tests.report.conftest import entry
 
 TEMPLATE = """Rank {{ lens.final_rank }} and {{ lens.finalrank }}.
@@ -43,16 +44,18 @@ def test_the_headline_is_looked_at_and_syntax_is_told_alone(ledger) -> None:
     assert [error.where for error in told] == ["report.md:1", "spec.yaml (headline):1"]
 
 
-def test_what_claims_and_cards_name_wrongly_is_told_with_its_place(ledger) -> None:
-    spec = ledger.spec.model_copy(update={"cards": {"lens.fnal_rank": "Rank"}})
+def test_what_claims_and_key_numbers_name_wrongly_is_told_with_its_place(ledger) -> None:
+    key_numbers = [KeyNumber(number="lens.fnal_rank", says="rank", control="lens.othr_rank")]
+    spec = ledger.spec.model_copy(update={"key_numbers": key_numbers})
     claim = ClaimError("lens has no number 'rnk'", where="spec.yaml: claims.rank-falls")
     wrong = replace(ledger, spec=spec, wrong_claims=(claim,))
     told = check_template(wrong, "Nothing.", "report.md")
     assert [error.where for error in told] == [
         "spec.yaml: claims.rank-falls",
-        "spec.yaml: cards.lens.fnal_rank",
+        "spec.yaml: key_numbers[0].number",
+        "spec.yaml: key_numbers[0].control",
     ]
-    assert told[1].near[0] == "final_rank"
+    assert [error.near[0] for error in told[1:]] == ["final_rank", "other_rank"]
     with pytest.raises(ClaimError, match="rnk"):
         render(wrong, "Nothing.", "report.md")
     with pytest.raises(ClaimError, match="rnk"):

@@ -23,7 +23,7 @@ def test_hazards_do_not_survive(hazard: str) -> None:
     assert html.unescape(for_site(hazard)) == hazard
 
 
-@pytest.mark.parametrize("text", ["12.8", "0.50 to 0.52", "smollm2-135m-instruct", "Fact: x, y; 95 % of it?"])
+@pytest.mark.parametrize("text", ["12.8", "0.50 to 0.52", "smollm2-135m-instruct", "Fact: x, y; more of it?"])
 def test_plain_text_stays_readable(text: str) -> None:
     assert for_site(text) == text and for_text(text) == text
 
@@ -50,3 +50,7 @@ def test_preformatted_text_keeps_its_lines() -> None:
 )
 def test_what_stands_in_backticks_in_a_sentence_is_code(sentence: str, shown: str) -> None:
     assert sentence_for_site(sentence) == shown
+
+
+def test_a_sign_of_percent_never_begins_a_line() -> None:
+    assert for_site("95 % of it, a % b") == "95\u00a0% of it, a % b"

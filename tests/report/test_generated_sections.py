@@ -51,9 +51,10 @@ def test_of_a_sweep_the_failed_check_is_shown_though_a_passed_one_is_larger(ledg
 
 def test_drift_and_replication_are_told_before_the_runs(ledger: Ledger) -> None:
     text = how_measured(ledger, PRINTER)
-    assert text.index("1 of 2 published numbers replicated here.") < text.index("| Experiment |")
+    assert text.index("Numbers measured here: ") < text.index("| Experiment |")
+    assert "1 of 2 compared drifted; the rest from 2026-01-31." in text
     assert "Drift: lens.share_known on tiny-llama, published 0.9, measured here 0.753" in text
-    assert "replicated" not in how_measured(replace(ledger, comparisons=()), PRINTER)
+    assert "drift" not in how_measured(replace(ledger, comparisons=()), PRINTER)
 
 
 def test_a_withheld_run_says_which_check_failed_and_keeps_its_controls_back(ledger: Ledger) -> None:

@@ -235,7 +235,19 @@ MISTAKES = [
         LENS + "    sweep: {seed: [0, 1]}\nclaims: {c: {holds: 'a[seed=2].x > 1'}}\n",
         r"names no run.*nearest: a\[seed=[01]\].x",
     ),
-    (LENS + "cards: {x: words}\n", r"7:\d+: cards.x: 'x' is not the name of a number"),
+    (
+        LENS + "key_numbers: [{number: x, says: words}]\n",
+        r"7:\d+: key_numbers.0..number: 'x' is not the name of a number",
+    ),
+    (
+        LENS + "key_numbers: [{number: a.x, says: words, control: aa.y}]\n",
+        r"7:\d+: key_numbers.0..control: .*unknown experiment 'aa'.*nearest: a",
+    ),
+    (
+        LENS + "key_numbers: [{number: a.x, says: words, control: a.x}]\n",
+        r"7:\d+: key_numbers.0..control: a.x is its own control",
+    ),
+    (LENS + "key_numbers: [{number: a.x, says: s}, {number: a.x, says: t}]\n", r"key_numbers.1.: .*'a.x'"),
 ]
 
 

@@ -35,7 +35,7 @@ claims:
   seeds-agree:
     holds: layer0[seed=0].loss < layer0[seed=4].loss
 headline: "Median best-match cosine {{ stability0.median_best_match }}."
-cards: {stability0.median_best_match: Best match}
+key_numbers: [{number: stability0.median_best_match, says: best match}]
 """
 
 FLAT = """\

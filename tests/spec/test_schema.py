@@ -20,7 +20,7 @@ GOOD = [
     LENS + "    parameters: {commit_rank: 1, sites: [mlp_out], fit: {rate: 1}}\n    sweep: {seed: [0, 1]}\n",
     LENS
     + "claims: {c: {holds: a.x > 1, requires: [a.y < 2], registered: 2026-01-31, says: s}}\n"
-    + "cards: {a.x: words}\n",
+    + "key_numbers: [{number: a.x, says: words}, {number: a.y, says: w, percent: true, control: a.z}]\n",
     LENS
     + "claims: {c: {holds: a.x > 1, valid_if: [a.y > 2], population: these, about: gpt2, share: 0.75, "
     + "across: {a.commit_rank: [0, 4]}}}\n",

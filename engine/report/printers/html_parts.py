@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 from markupsafe import Markup
 
 from engine.report.bibliography import ReferencePart
 from engine.report.escape import for_site
 from engine.report.popovers import LabelledFacts
+
+_NUMBER_AND_SIGN = re.compile(r'(<button type="button" class="mech-number"[^>]*>[^<]*</button>)([.,;:!?)]+)')
+
+
+def with_punctuation(text: str) -> str:
+    """Each number with the punctuation behind it in a span that does not break; other text as it is.
+
+    A browser may break a line behind a button, so that the next one would begin with a comma.
+    """
+    return _NUMBER_AND_SIGN.sub(r'<span class="mech-unbroken">\1\2</span>', text)
 
 
 def description_list(facts: LabelledFacts) -> Markup:

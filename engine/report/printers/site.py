@@ -16,6 +16,7 @@ Classes, for the theme:
   button.mech-verdict.mech-{supported,contradicted,undetermined,unmeasured,found-here,not-found-here}
   div.mech-popovers > div.mech-popover[popover] > p.mech-popover-title, dl.mech-facts, button.mech-close
   p.mech-share > a.mech-permalink, button.mech-copy-link[hidden], which a script may reveal
+  p.mech-headline, div.mech-cards > div.mech-card > p.mech-card-{value,about,control}
   span|div.mech-copyable > code|pre and button.mech-copy[hidden], likewise
   figure.mech-chart[data-spec] > div.mech-chart-view > img.mech-picture, figcaption; span.mech-downloads;
   span.mech-alt in the place of the picture where there is none
@@ -41,8 +42,9 @@ from engine.report.citations import CitationForm, cited_in_words
 from engine.report.claim_sentences import ClaimSentence, css_class, share_of
 from engine.report.escape import for_site, preformatted, sentence_for_site
 from engine.report.highlight import site_cell
+from engine.report.key_numbers import KeyPair
 from engine.report.mathml import mathml
-from engine.report.numbers import Number
+from engine.report.numbers import MARKERS, Number
 from engine.report.popovers import LabelledFacts, claim_facts, command_of, number_facts
 from engine.report.printers.html_parts import alt_text, description_list, reference_part
 from engine.report.printers.markdown_blocks import block, bulleted, headed
@@ -74,8 +76,7 @@ class SitePrinter:
         target = self._popover(
             ("n", number.entry.model, number.name), lambda id: self._evidence(id, number, anchor)
         )
-        # The sign of a percentage does not stand at the start of a line.
-        text = for_site(number.text.replace(" %", "\u00a0%"))
+        text = for_site(number.text)
         return Markup(
             f'<button type="button" class="mech-number" id="{anchor}" data-state="{number.state}" '
             f'popovertarget="{target}" aria-haspopup="dialog">{text}</button>'
@@ -85,14 +86,36 @@ class SitePrinter:
         facts = number_facts(number, number.comparison)
         about = number.measurement.about if number.measurement else ""
         link = _permalink(anchor, "number")
-        return _dialog(id, number.name, about, facts, link, command_of(number.entry, number.ledger.slug))
+        return dialog(id, number.name, about, facts, link, command_of(number.entry, number.ledger.slug))
+
+    def headline(self, sentence: str) -> Markup:
+        return block(f'<p class="mech-headline">{sentence}</p>')
+
+    def key_numbers(self, pairs: Sequence[KeyPair]) -> Markup:
+        """A card for each number, with its control below it; both open their evidence."""
+        cards = "".join(self._card(pair) for pair in pairs)
+        return block(f'<div class="mech-cards" role="group" aria-label="Key numbers">{cards}</div>')
+
+    def _card(self, pair: KeyPair) -> str:
+        measurement = pair.number.measurement
+        quantity = measurement.quantity if measurement and pair.number.state not in MARKERS else ""
+        unit = f" <small>{for_site(quantity)}</small>" if quantity else ""
+        lines = [
+            f'<p class="mech-card-value">{self.number(pair.number)}{unit}</p>',
+            f'<p class="mech-card-about">{for_site(pair.says)}</p>',
+        ]
+        if pair.control is not None:
+            words = f", {for_site(pair.control_says)}" if pair.control_says else ""
+            control = f"Control: {self.number(pair.control)}{words}"
+            lines.append(f'<p class="mech-card-control">{control}</p>')
+        return f'<div class="mech-card">{"".join(lines)}</div>'
 
     def claim(self, cited: ClaimSentence, sentence: str) -> Markup:
         """The sentence, the hypothesis that it rests on, where it says another, and the verdict on that."""
         anchor = self._unique(claim_anchor(cited.id))
         link = _permalink(anchor, "claim")
         target = self._popover(
-            ("c", cited.id), lambda id: _dialog(id, f"Claim {cited.id}", "", claim_facts(cited), link)
+            ("c", cited.id), lambda id: dialog(id, f"Claim {cited.id}", "", claim_facts(cited), link)
         )
         verdict = cited.verdict.verdict
         broken = ' data-broken="true"' if cited.is_broken else ""
@@ -264,7 +287,7 @@ def _permalink(anchor: str, what: str) -> str:
     )
 
 
-def _dialog(id: str, title: str, about: str, facts: LabelledFacts, link: str, command: str = "") -> Markup:
+def dialog(id: str, title: str, about: str, facts: LabelledFacts, link: str, command: str = "") -> Markup:
     """A popover, in one line."""
     lines = [
         f'<div popover id="{id}" class="mech-popover" role="dialog" aria-labelledby="{id}-title">',

@@ -23,6 +23,7 @@ from engine.report.citations import CitationForm, cited_in_words
 from engine.report.claim_sentences import ClaimSentence, sentence_in_words, verdict_and_share
 from engine.report.escape import for_site, preformatted
 from engine.report.highlight import site_cell
+from engine.report.key_numbers import KeyPair, key_pair_in_words
 from engine.report.mathml import mathml
 from engine.report.numbers import Number, number_in_words
 from engine.report.popovers import LabelledFacts
@@ -43,6 +44,12 @@ class StandalonePrinter:
 
     def number(self, number: Number) -> Markup:
         return number_in_words(number, for_site)
+
+    def headline(self, sentence: str) -> Markup:
+        return Markup(f"<p>{sentence}</p>")
+
+    def key_numbers(self, pairs: Sequence[KeyPair]) -> Markup:
+        return _list(key_pair_in_words(pair, for_site) for pair in pairs)
 
     def claim(self, cited: ClaimSentence, sentence: str) -> Markup:
         return sentence_in_words(cited, sentence, for_site)

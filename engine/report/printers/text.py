@@ -14,6 +14,7 @@ from engine.report.citations import CitationForm, cited_in_words
 from engine.report.claim_sentences import ClaimSentence, sentence_in_words, verdict_and_share
 from engine.report.escape import for_text
 from engine.report.highlight import text_cell
+from engine.report.key_numbers import KeyPair, key_pair_in_words
 from engine.report.numbers import Number, number_in_words
 from engine.report.popovers import LabelledFacts
 from engine.report.printers.markdown_blocks import block, bulleted, headed
@@ -21,15 +22,26 @@ from engine.report.tables import Grid, markdown
 
 
 class TextPrinter:
-    """Prints Markdown without HTML; `data` says how text from data is made safe."""
+    """Prints Markdown without HTML; `data` says how text from data is made safe.
+
+    A number has its interval beside it, and without `intervals` its digits alone.
+    """
 
     brackets = ("(", ")")
 
-    def __init__(self, data: Callable[[object], Markup] = for_text) -> None:
+    def __init__(self, data: Callable[[object], Markup] = for_text, *, intervals: bool = True) -> None:
         self.data = data
+        self.intervals = intervals
 
     def number(self, number: Number) -> Markup:
-        return number_in_words(number, self.data)
+        return number_in_words(number, self.data) if self.intervals else Markup(number.text)
+
+    def headline(self, sentence: str) -> Markup:
+        return block(sentence)
+
+    def key_numbers(self, pairs: Sequence[KeyPair]) -> Markup:
+        """A line for each number, with its control."""
+        return bulleted(key_pair_in_words(pair, self.data) for pair in pairs)
 
     def claim(self, cited: ClaimSentence, sentence: str) -> Markup:
         return sentence_in_words(cited, sentence, self.data)

@@ -17,6 +17,7 @@ from engine.report.charts.pictures import PictureCache
 from engine.report.lint import Concern
 from engine.report.numbers import digits_of, interval_of
 from engine.report.render import RenderedReport, render
+from engine.spec.models import KeyNumber
 from tests.report.conftest import NASTY, measurements
 
 TEMPLATE = """# Title
@@ -81,8 +82,22 @@ MORE += ["pymdownx.tilde", "pymdownx.mark", "pymdownx.betterem", "pymdownx.arith
 
 
 def page(ledger, template: str = TEMPLATE, extensions=("attr_list", "md_in_html", "tables")) -> Page:
-    rendered = render(ledger, template, Path("report.md"))
+    """What stands below the opening of a page, and its popovers; `opened` is a whole one."""
+    spec = ledger.spec.model_copy(update={"headline": ""})
+    rendered = render(replace(ledger, spec=spec), template, Path("report.md"))
     return Page(markdown(rendered.markdown, extensions=list(extensions)) + rendered.popovers)
+
+
+def opened(ledger) -> Page:
+    """The opening of a page with two key numbers, and its popovers."""
+    numbers = [
+        KeyNumber(number="lens.final_rank", says="the <b>rank</b>", control_says="another's"),
+        KeyNumber(number="lens.share_known", says="of the facts", percent=True, control="lens.n_kept"),
+    ]
+    spec = ledger.spec.model_copy(update={"key_numbers": numbers, "headline": "*So*: {{ lens.final_rank }}."})
+    rendered = render(replace(ledger, spec=spec), "", Path("report.md"))
+    text = rendered.opening + rendered.claims
+    return Page(markdown(text, extensions=["attr_list", "md_in_html", "tables"]) + rendered.popovers)
 
 
 @pytest.mark.parametrize("extensions", [("attr_list", "md_in_html", "tables"), EXTENSIONS, EXTENSIONS + MORE])
@@ -175,7 +190,7 @@ def test_in_prose_stands_only_what_a_paragraph_may_hold(ledger) -> None:
 def test_a_number_carries_its_evidence(ledger) -> None:
     evidence, rank = page(ledger, "{{ lens.final_rank }}").text, measurements()["final_rank"]
     for fact in (
-        "Value", digits_of(rank), "95 % interval", interval_of(rank), "120 prompts", "mean",
+        "Value", digits_of(rank), "95\u00a0% interval", interval_of(rank), "120 prompts", "mean",
         "other_rank 375", "the select half",
         "Replicated", "12.8 was published", "b71cb71cb71c", "a3f9a3f9a3f9", "tiny-llama, hash c0dec0dec0de",
         "dequantised from Q4_1", "float32", "cpu", "torch 2.13.0", "2026-01-31 12:40 UTC",
@@ -208,7 +223,7 @@ def test_claims_say_their_verdict_in_words(ledger) -> None:
     claim = shown.all("span", "mech-claim")[0]
     assert (claim["data-verdict"], claim["data-asserted"]) == ("contradicted", "contradicted")
     assert "No. Hypothesis: The model knows most facts contradicted" in shown.text
-    assert "On tiny-gpt2undetermined: holds in 60 %" in shown.text
+    assert "On tiny-gpt2undetermined: holds in 60\u00a0%" in shown.text
 
 
 def test_a_sentence_that_says_its_hypothesis_has_the_verdict_alone(ledger) -> None:
@@ -289,3 +304,37 @@ def test_a_reference_leads_back_to_each_place_that_cites_it(ledger, tmp_path) ->
         ("#cite-a-2", "Back to where A 2020 is cited, 2"),
         ("#cite-b", "Back to where B 2021 is cited"),
     ]
+
+
+def test_a_page_opens_with_its_finding_and_each_key_number_beside_its_control(ledger) -> None:
+    shown = opened(ledger)
+    assert "*So*: 13." in shown.text
+    assert len(shown.all("p", "mech-headline")) == 1
+    assert len(shown.all("div", "mech-card")) == 2
+    for said in ("13 ranks", "the <b>rank</b>", "Control: 375, another's", "75\u00a0%", "of the facts"):
+        assert said in shown.text
+    assert "95 % CI" not in shown.text.split("Hypotheses and verdicts")[0]
+    assert {t for t, _, parents in shown.elements if "p" in parents} <= {
+        "button",
+        "small",
+        "span",
+        "a",
+        "code",
+    }
+
+
+def test_no_line_begins_with_the_punctuation_behind_a_number(ledger) -> None:
+    shown = page(ledger, "It is ({{ lens.n_kept }}), {{ lens.n_kept }} or so.")
+    assert len(shown.all("span", "mech-unbroken")) == 1
+    assert "It is (120), 120 or so." in shown.text
+
+
+def test_claims_stand_below_the_finding_with_the_verdict_on_the_primary_model(ledger) -> None:
+    text = opened(ledger).text.split("Hypotheses and verdicts")[1]
+    assert "On tiny-llama" in text and "lens.final_rank < lens.other_rank" in text
+    assert "The model knows most facts" in text and "contradicted 0.1" in text
+
+
+def test_a_popover_writes_a_percentage_as_the_text_does(ledger) -> None:
+    text = page(ledger, "{{ lens.share_known | percent }}").text
+    assert "Value75\u00a0%" in text and "71\u00a0% to 79\u00a0%" in text.replace(" 95\u00a0%", "")
