@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from dataclasses import replace
@@ -37,7 +38,8 @@ def test_the_page_is_whole(pages) -> None:
 def test_the_page_needs_nothing_from_elsewhere(pages) -> None:
     shown = Page(pages[0])
     links = [v for _, a, _ in shown.elements for k, v in a.items() if k in ("src", "href") and v]
-    assert links and all(link.startswith("data:text/csv;base64,") for link in links)
+    inside = ("data:text/csv;base64,", "data:image/svg+xml;base64,")
+    assert links and all(link.startswith(inside) for link in links)
     assert not shown.all("link")
     assert not re.search(r"url\(|@import", "".join(pages[0].partition("</style>")[0]))
 
@@ -55,7 +57,14 @@ def test_tables_can_be_scrolled_and_read(pages) -> None:
     for box in shown.all("div", "scroll"):
         assert box["tabindex"] == "0" and box["role"] == "region" and box["aria-label"]
     assert {a.get("scope") for a in shown.all("th")} == {"col"}
-    assert all(a["role"] == "img" and a["aria-label"] for a in shown.all("span", "mech-alt"))
+
+
+def test_charts_have_their_pictures_inside(pages) -> None:
+    pictures = Page(pages[0]).all("img", "picture")
+    assert len(pictures) == 2 and all("layer" in str(a["alt"]) or "logit" in str(a["alt"]) for a in pictures)
+    for picture in pictures:
+        start, _, data = str(picture["src"]).partition(",")
+        assert start == "data:image/svg+xml;base64" and base64.b64decode(data).startswith(b"<svg")
 
 
 def test_a_failed_check_withholds_the_numbers_and_says_why() -> None:

@@ -14,10 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 from markupsafe import Markup
 
+from engine.errors import PictureError
 from engine.evidence.result import Figure
 from engine.evidence.verdicts import Verdict
 from engine.report.bibliography import Reference
 from engine.report.charts.chart import Chart
+from engine.report.charts.pictures import picture_of
 from engine.report.charts.vega import vega_bundle
 from engine.report.citations import CitationForm, cited_in_words
 from engine.report.claim_sentences import ClaimSentence, sentence_in_words, verdict_and_share
@@ -91,14 +93,16 @@ class StandalonePrinter:
         return Markup(f'<pre tabindex="0"><code>{preformatted(text)}</code></pre>')
 
     def chart(self, id: str, figure: Figure, chart: Chart, table_id: str) -> Markup:
-        """A place for the script to draw in; without one the words and the data stay."""
+        """A place for the script to draw in; without one the picture, the words and the data stay."""
         self.charts.append(chart.spec)
         caption = " ".join(for_site(text) for text in (figure.caption, chart.sampled) if text)
+        picture = _picture(chart)
+        words = "" if picture else f"<noscript><p>{for_site(chart.alt)}</p></noscript>"
         return Markup(
-            f'<figure><div class="chart">{alt_text(chart.alt)}</div>'
+            f'<figure><div class="chart">{"" if picture else alt_text(chart.alt)}</div>{picture}'
             f"<figcaption><strong>{for_site(figure.title.rstrip('.'))}.</strong> {caption} "
             f"{self._csv(table_id)}</figcaption>"
-            f"<noscript><p>{for_site(chart.alt)}</p></noscript></figure>"
+            f"{words}</figure>"
         )
 
     def table(self, id: str, title: str, grid: Grid, note: str) -> Markup:
@@ -156,6 +160,16 @@ class StandalonePrinter:
         # In base64 there is nothing to escape in an attribute, whatever a prompt holds.
         data = base64.b64encode(csv.encode()).decode()
         return f'<a download="{for_site(table_id)}.csv" href="data:text/csv;base64,{data}">CSV</a>'
+
+
+def _picture(chart: Chart) -> str:
+    """The chart as an image inside the page; empty where it cannot be drawn as one."""
+    try:
+        svg = picture_of(chart.spec).svg
+    except PictureError:
+        return ""
+    data = base64.b64encode(svg.encode()).decode()
+    return f'<img class="picture" alt="{for_site(chart.alt)}" src="data:image/svg+xml;base64,{data}">'
 
 
 def _list(items: Iterable[Markup]) -> Markup:

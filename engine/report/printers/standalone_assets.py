@@ -5,7 +5,7 @@ STYLE = """
   color-scheme: light dark;
   --ink: #1c2127; --quiet: #59626d; --line: #dfe3e8; --paper: #fff; --raised: #f5f6f8; --link: #1b5e9e;
 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root {
     --ink: #e3e7ec; --quiet: #a0abb8; --line: #2e353f; --paper: #14181d; --raised: #1b2027; --link: #7db8f3;
   }
@@ -19,7 +19,19 @@ h2 { font-size: 1.25rem; margin: 2.2rem 0 0.7rem; }
 a { color: var(--link); }
 :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 .scroll, pre { overflow-x: auto; }
-.chart, .chart.vega-embed { display: block; overflow-x: auto; min-height: 12rem; }
+.chart, .chart.vega-embed { display: block; overflow-x: auto; }
+.picture { display: block; max-width: 100%; height: auto; }
+@media screen { .chart.vega-embed + .picture { display: none; } }
+@media print {
+  .chart:has(+ .picture) { display: none !important; }
+  h1, h2 { break-after: avoid; }
+  figure, tr { break-inside: avoid; }
+  .scroll, pre { overflow: visible; }
+  table { width: 100%; font-size: 0.75rem; }
+  th, td { padding-right: 0.6rem; overflow-wrap: anywhere; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  figcaption a, [download] { display: none; }
+}
 table { border-collapse: collapse; font-size: 0.875rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: 0.35rem 1.6rem 0.35rem 0; }
 th, td { border-bottom: 1px solid var(--line); }

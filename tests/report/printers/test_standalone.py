@@ -65,3 +65,16 @@ def test_a_page_lets_its_own_scripts_run_and_no_other() -> None:
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     assert len(hashes) == 2
     assert "script-src " + " ".join(f"'sha256-{text}'" for text in hashes) + ";" in html
+
+
+def test_a_chart_that_cannot_be_drawn_as_a_picture_keeps_its_words() -> None:
+    shown = Page(
+        str(
+            StandalonePrinter(TABLES).chart(
+                "a", figures()["by_layer"], Chart({}, "It falls.", ""), "lens.by_layer"
+            )
+        )
+    )
+    (alt,) = shown.all("span", "mech-alt")
+    assert (alt["role"], alt["aria-label"]) == ("img", "It falls.")
+    assert shown.all("noscript") and not shown.all("img")
