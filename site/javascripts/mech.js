@@ -162,7 +162,7 @@
   }
 
   const copyable = button => {
-    const code = button.parentElement.querySelector("code, pre")
+    const code = button.parentElement.querySelector("code, pre, .mech-post-text")
     button.hidden = false
     button.onclick = () => copy(button, code, code.textContent)
   }

@@ -62,8 +62,14 @@ class PostPrinter(TextPrinter):
         return Markup(f"{_mark('claim', len(self.claims))}{sentence}{open_question}")
 
     def chart(self, id: str, figure: Figure, chart: Chart, table_id: str) -> Markup:
-        self.charts.append(PostChart(id, chart, str(figure.title)))
+        # The title of a curve is the claim, whatever was found of it.
+        opening = "Hypothesis: " if figure.kind == "specification_curve" else ""
+        self.charts.append(PostChart(id, chart, f"{opening}{figure.title}"))
         return _mark("chart", len(self.charts))
+
+    def paragraph(self, text: str) -> Markup:
+        """Nothing: the words beside a picture are the author's own."""
+        return Markup("")
 
     def citation(self, reference: Reference, form: CitationForm) -> Markup:
         """The address of a work in brackets, else its authors and year; in a sentence these."""
