@@ -12,15 +12,35 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from engine.publish.publication_pages import PublicationPage, listed
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.support.ui import WebDriverWait
 
 from engine.publish.mkdocs_site import build_site
+from engine.publish.publications import read_publication
+from engine.publish.threads.thread_page import thread_page
 from engine.report.charts.pictures import PictureCache
+from engine.runs.ledger import Ledger
+from engine.runs.library import Library
 from tests.publish import made_up
 
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-sync", "--disable-background-networking", "--disable-component-update"]
+
+
+THREAD = """\
+---
+title: Posts
+---
+The rank falls to {{ fact-recall.lens.final_rank }}.
+
+See https://example.org/with/a/long/path/that/has/no/place/to/break/in/it/and/goes/on/and/on.
+
+---
+
+{% claim "fact-recall.mostly-known", "contradicted" %}It does not know them all.{% endclaim %}
+{{ chart("fact-recall.lens.by_layer") }}
+"""
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -37,8 +57,17 @@ def www(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made_up.report(root, pictures=PictureCache()),
         made_up.report(root, "a-second-one", "A second question?"),
     ]
-    build_site(root, made_up.files(root, *reports), www / "some" / "path")
+    publications = listed([_thread(root, reports[0].ledger)])
+    build_site(root, made_up.files(root, *reports) | publications, www / "some" / "path")
     return www
+
+
+def _thread(root: Path, ledger: Ledger) -> PublicationPage:
+    """A thread of two posts, the second with a picture."""
+    path = root / "publications/posts/thread.md"
+    path.parent.mkdir(parents=True)
+    path.write_text(THREAD, encoding="utf-8")
+    return thread_page(read_publication(path, "thread"), Library({ledger.slug: ledger}), root, [ledger.slug])
 
 
 @pytest.fixture(scope="session")
