@@ -25,6 +25,7 @@ from engine.publish.publications import (
     read_publication,
 )
 from engine.publish.site_settings import site_settings
+from engine.publish.threads.thread_page import thread_concerns, thread_page
 from engine.report.lint import Concern
 from engine.report.report_cache import report_hash
 from engine.runs.assemble import assemble
@@ -39,6 +40,7 @@ from engine.spec.document import document_of
 
 PRINTERS: dict[PublicationKind, Callable[[Publication, Library, Path, Collection[str]], PublicationPage]] = {
     "paper": paper_page,
+    "thread": thread_page,
 }
 """What makes the page of each kind."""
 
@@ -53,6 +55,7 @@ CHECKERS: dict[
     PublicationKind, Callable[[Publication, Library, Path, Collection[str]], Sequence[Concern]]
 ] = {
     "paper": _concerns_of_paper,
+    "thread": thread_concerns,
 }
 """What finds in each kind that which needs a person."""
 

@@ -12,11 +12,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from engine.publish.publication_pages import PublicationPage, listed
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.support.ui import WebDriverWait
 
 from engine.publish.mkdocs_site import build_site
+from engine.publish.publication_pages import PublicationPage, listed
 from engine.publish.publications import read_publication
 from engine.publish.threads.thread_page import thread_page
 from engine.report.charts.pictures import PictureCache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from typing import Any
 
@@ -90,3 +91,29 @@ def test_without_the_extra_the_page_says_what_to_install(
     assert "pip install" in page.files["publications/words/index.md"].replace("&#x2D;", "-")
     assert list(page.files) == ["publications/words/index.md"]
     assert json.loads(json.dumps(page.entry.place)) == "publications/words/index.md"
+
+
+def test_a_thread_has_a_page_beside_the_paper_and_a_broken_one_is_told(papers: Toy) -> None:
+    head = "---\ntitle: Posts\ndraft: false\n---\n"
+    sound = '{% claim "sums.more" %}There are more.{% endclaim %}\n\nData: <investigations/sums/>\n'
+    papers.write("publications/words/thread.md", head + sound)
+    papers.write("publications/wrong/thread.md", head + sound.replace('more"', 'more", "contradicted"'))
+    _, thread, wrong = pages(papers)
+    shown = html.unescape(str(thread.files["publications/words/thread.md"]))
+    assert "Data: investigations/sums/" in shown
+    assert not thread.entry.is_draft and not thread.entry.refused
+    assert "post 1 says what the evidence does not" in wrong.entry.refused
+    assert "measured supported" in str(wrong.files["publications/wrong/thread.md"])
+    with papers.store() as store:
+        (told,) = publication_concerns(papers.root, store, {}, ["sums"])
+    assert told.where.endswith("publications/wrong/thread.md:5") and told.message.startswith("post 1 says")
+
+
+def test_the_address_of_the_site_makes_another_page(papers: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    papers.write("publications/words/thread.md", "---\ntitle: Posts\n---\nData: <investigations/sums/>\n")
+    papers.write("mkdocs.yml", "site_name: x\nsite_url: https://example.org/\n")
+    (page,) = [each for each in pages(papers) if each.entry.kind == "thread"]
+    assert "https://example.org/investigations/sums/" in str(page.files["publications/words/thread.md"])
+    papers.write("mkdocs.yml", "site_name: x\nsite_url: https://example.com/\n")
+    (page,) = [each for each in pages(papers) if each.entry.kind == "thread"]
+    assert "https://example.com/investigations/sums/" in str(page.files["publications/words/thread.md"])

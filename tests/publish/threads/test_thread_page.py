@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from engine.publish.publication_pages import PublicationPage
 
 from engine.errors import TemplateError
+from engine.publish.publication_pages import PublicationPage
 from engine.publish.publications import read_publication
 from engine.publish.threads.thread_page import thread_concerns, thread_page
 from engine.runs.library import Library
