@@ -35,6 +35,8 @@ from engine.errors import TemplateError, nearest
 from engine.report.bibliography import Bibliography, Reference, ReferencePart
 
 PEOPLE = ("author", "editor")
+MOST_SUBSTITUTED = 1_000_000
+"""Characters that the macros of a file may stand for, all together: each may hold the last one twice."""
 ADDRESSES = ("doi", "eprint", "url")
 OTHERS = "others"
 
@@ -144,6 +146,15 @@ class _Reader(LowLevelParser):
         self.works: dict[str, _Work] = {}
         self.faults: dict[str, TemplateError] = {}
         self.keyless: list[TemplateError] = []
+        self.substituted = 0
+
+    def substitute_macro(self, name: str) -> str:
+        """What a macro stands for. ValueError where macros of macros make more than one can read."""
+        value = str(super().substitute_macro(name))
+        self.substituted += len(value)
+        if self.substituted > MOST_SUBSTITUTED:
+            raise ValueError(f"its @string macros stand for more than {MOST_SUBSTITUTED:,} characters")
+        return value
 
     def read(self) -> None:
         while begins := _ENTRY.search(self.source, self.pos):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.errors import TemplateError
 from engine.report.bibliography import Bibliography
+
+MOST_BYTES = 5_000_000
+"""Some ten thousand works."""
 
 
 def references_beside(path: Path) -> Bibliography:
@@ -12,6 +16,11 @@ def references_beside(path: Path) -> Bibliography:
     bib = path.parent / "references.bib"
     if not bib.is_file():
         return Bibliography()
+    if (size := bib.stat().st_size) > MOST_BYTES:
+        expected = f"at most {MOST_BYTES:,} bytes"
+        raise TemplateError(
+            "this bibliography is too large", where=str(bib), expected=expected, seen=f"{size:,} bytes"
+        )
     # Loaded here: a text without a bibliography does without what reads BibTeX.
     from engine.report.bibtex import read_bibtex
 

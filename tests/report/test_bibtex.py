@@ -195,3 +195,12 @@ def test_hundreds_of_works_are_read_and_only_what_is_cited_is_formatted() -> Non
     )
     assert len(works) == 300 and works["k7"].short == "B7 2025"
     assert list(works.formatted) == ["k7"]
+
+
+def test_macros_that_hold_each_other_twice_end_in_a_fault() -> None:
+    doubled = "".join(f"@string{{a{i + 1} = a{i} # a{i}}}\n" for i in range(60))
+    text = f"@string{{a0 = {{xxxxxxxxxx}}}}\n{doubled}@misc{{k, title = a60}}\n@misc{{good, title = {{A}}}}\n"
+    works = read_bibtex(text.encode(), "r.bib")
+    assert works["good"].long
+    assert "k" not in works
+    assert any("@string macros" in str(fault) for fault in [*works.faults.values(), *works.keyless])

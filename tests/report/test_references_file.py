@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from engine.errors import TemplateError
 from engine.report.references_file import references_beside
 
 
@@ -11,3 +14,10 @@ def test_the_file_beside_a_text_is_read_and_none_is_no_error(tmp_path: Path) -> 
     assert len(references_beside(tmp_path / "report.md")) == 0
     (tmp_path / "references.bib").write_text("@misc{a, title = {T}}", encoding="utf-8")
     assert references_beside(tmp_path / "report.md")["a"].long == "T."
+
+
+def test_a_bibliography_has_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.report.references_file.MOST_BYTES", 10)
+    (tmp_path / "references.bib").write_text("@misc{a, title = {A}}")
+    with pytest.raises(TemplateError, match="too large"):
+        references_beside(tmp_path / "report.md")

@@ -35,6 +35,7 @@ def alt_text(words: str) -> Markup:
 def reference_part(part: ReferencePart) -> Markup:
     """A piece of a reference in the list."""
     text = for_site(part.text)
-    if part.kind == "link":
+    # Asked again where it is printed: an address that runs would run on the page.
+    if part.kind == "link" and part.address.lower().startswith(("https://", "http://")):
         return Markup(f'<a href="{for_site(part.address)}">{text}</a>')
     return Markup(f"<em>{text}</em>") if part.kind == "emphasis" else text
