@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.publish.markdown import page, with_popovers
 from engine.publish.mentions import mentions_of
+from engine.publish.replication_pages import badge_link
 from engine.report.claim_sentences import css_class, verdict_of
 from engine.report.escape import for_site
 from engine.report.lint import Concern
@@ -146,6 +147,7 @@ def masthead(report: Report) -> str:
     """How a report stands: verdicts, models, spec, what was measured here, and what is not to be trusted."""
     last = f"last measured {report.date}" if report.date else ""
     facts = [tally(report), ", ".join(map(for_site, report.ledger.spec.models)), for_site(last), SPEC_LINK]
+    facts.append(badge_link(report.slug, measured_here(report.ledger), "../../"))
     if report.notebook_name:
         facts.append(f'<a href="{report.notebook_name}" download>notebook</a>')
     items = "".join(f"<li>{fact}</li>" for fact in facts if fact)
@@ -229,7 +231,7 @@ def _row(report: Report) -> str:
         (spec.title, link),
         (report.headline, _finding(report)),
         (supported, tally(report)),
-        (counts.here / counts.total if counts.total else -1, _measured_cell(counts)),
+        (counts.here / counts.total if counts.total else -1, _measured_cell(report.slug, counts)),
         (sum(report.models.values()), "".join(_model(*pair) for pair in report.models.items())),
         (report.date, for_site(report.date or "–")),
     ]
@@ -240,12 +242,10 @@ def _model(name: str, has_numbers: bool) -> str:
     return _span("model", f"{for_site(name)}{'' if has_numbers else ' <small>(unmeasured)</small>'}")
 
 
-def _measured_cell(counts: ReplicationCounts) -> str:
-    """`27 of 184`, and below it how many of those that can be compared agree."""
-    if not counts.total:
-        return "–"
-    agree = f"<br><small>{counts.agreed:,} of {counts.compared:,} agree</small>" if counts.compared else ""
-    return f"{counts.here:,} of {counts.total:,}{agree}"
+def _measured_cell(slug: str, counts: ReplicationCounts) -> str:
+    """`27 of 184`, and below it the badge that leads to the investigation's replication page."""
+    share = f"{counts.here:,} of {counts.total:,}" if counts.total else "–"
+    return f"{share}<br>{badge_link(slug, counts, '../')}"
 
 
 def _verdict(kind: str, words: str = "") -> str:

@@ -97,6 +97,6 @@ def test_a_report_with_a_key_number_that_is_not_there_stands_without_any(project
 
 def test_the_index_sorts_by_values_not_by_words(project: Path) -> None:
     page = html.unescape(investigations_page([summarised(made_up.report(project))]))
-    assert 'data-value="0.5">6 of 12' in page and "1 of 2 agree" in page
+    assert 'data-value="0.5">6 of 12' in page and "1 of 2 drifted" in page
     assert 'data-value="1"><span class="mech-verdict mech-supported">1 supported' in page
     assert "far-away <small>(unmeasured)</small>" in page

@@ -7,6 +7,7 @@ import html
 import io
 import xml.etree.ElementTree as ElementTree
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +118,14 @@ def test_an_investigation_has_a_page_a_table_and_a_badge_and_its_summary_is_plai
     data = asdict(replication_summary(made))
     assert data["counts"]["total"] == 12
     assert data["machines"][0][0] == "here"
+
+
+def test_index_and_report_carry_the_badge_which_leads_to_the_page(project: Path) -> None:
+    files = made_up.files(project, made_up.report(project))
+    words = "replication 1 of 2 drifted</a>"
+    for name, address in {
+        "investigations/index.md": "../replication/fact-recall/",
+        "investigations/fact-recall/index.md": "../../replication/fact-recall/",
+    }.items():
+        page = html.unescape(str(files[name]))
+        assert f'<a class="mech-badge mech-badge-drifted" href="{address}">{words}' in page, name
