@@ -161,7 +161,7 @@ def test_a_citation_is_the_address_of_the_work(tmp_path: Path, library: Library)
         "@article{doe, author = {Doe, Jane}, title = {On ranks}, year = {2024}, url = {https://a.org/b}}\n"
     )
     (post,) = thread(tmp_path, library, "As found before: [@doe]").posts
-    assert post.text == "As found before: https://a.org/b\n\n1/1"
+    assert post.text == "As found before: (https://a.org/b)\n\n1/1"
 
 
 def test_data_cannot_cut_a_thread(tmp_path: Path, library: Library) -> None:
