@@ -36,6 +36,7 @@ from engine.report.key_numbers import KeyPair, concerns_of_key_numbers, key_pair
 from engine.report.lint import Concern, lint
 from engine.report.mathml import mathml
 from engine.report.multiverse_words import which_choices_flip
+from engine.report.nested_blocks import in_its_place, placed
 from engine.report.number_lint import headline_without_control, superlatives
 from engine.report.numbers import (
     MARKERS,
@@ -338,6 +339,7 @@ class _Page:
         if wrong := wrong_names(parsed(source, where), context, self.lookups(), where):
             raise wrong[0]
         body = rendered(source, where, context, self.finalize)
+        body = placed(body, where, self.printer.in_container)
         return with_punctuation(self._with_references(body))
 
     def source(self, text: str, where: str) -> str:
@@ -374,8 +376,7 @@ class _Page:
 
     def functions(self) -> dict[str, Callable]:
         """What a template can call."""
-        return {
-            "number": self.number,
+        blocks: dict[str, Callable[..., Markup]] = {
             "chart": self.chart,
             "table": self.table,
             "where_it_holds": self.where_it_holds,
@@ -383,6 +384,10 @@ class _Page:
             "assumptions": self.assumptions,
             "how_measured": self.how_measured,
             "repeat": self.repeat,
+        }
+        return {
+            **{name: in_its_place(function) for name, function in blocks.items()},
+            "number": self.number,
             "literal": lambda text: Markup(self.printer.data(text)),
             FORMULA: self.formula,
             "cite": self.cite,

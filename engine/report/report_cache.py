@@ -23,7 +23,16 @@ from engine.runs.library import Library
 from engine.runs.published.csv_tables import PublishedTables
 
 ENGINE = Path(__file__).parents[1]
-LIBRARIES = ("jinja2", "latex2mathml", "markupsafe", "numpy", "pandas", "pybtex", "vl-convert-python")
+LIBRARIES = (
+    "jinja2",
+    "latex2mathml",
+    "markdown",
+    "markupsafe",
+    "numpy",
+    "pandas",
+    "pybtex",
+    "vl-convert-python",
+)
 
 
 class ReportCache:

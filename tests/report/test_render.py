@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from markdown import markdown
 
 from engine.errors import TemplateError
 from engine.evidence.printing import digits
@@ -522,3 +523,20 @@ def test_a_number_alone_is_no_formula(ledger) -> None:
     typed = [p.message for p in render(ledger, "$43.2\\%$ and $x = 2$", PATH).concerns]
     assert len([message for message in typed if "43.2" in message]) == 1
     assert not [message for message in typed if "'2'" in message]
+
+
+@pytest.mark.parametrize("block", ['chart("lens.by_layer")', 'table("lens.per_prompt", rows=2)', "repeat()"])
+def test_a_block_in_a_note_stays_in_the_note(ledger, block: str) -> None:
+    template = f'!!! note "In"\n    Before.\n\n    {{{{ {block} }}}}\n\n    Still in.\n\nOut.'
+    printed = render(ledger, template, PATH).markdown
+    extensions = ["admonition", "attr_list", "md_in_html", "tables"]
+    page = markdown(printed, extensions=extensions)
+    note = page[: page.index("<p>Out.</p>")]
+    assert note.rstrip().endswith("<p>Still in.</p>\n</div>") and "<p>Before.</p>" in note
+    assert "&lt;" not in note.replace("&lt;script", "") or block == "repeat()"
+    assert "\n    " in text(ledger, template)
+
+
+def test_a_chart_in_a_row_of_a_table_is_an_error(ledger) -> None:
+    with pytest.raises(TemplateError, match="one line only"):
+        render(ledger, '| a | {{ chart("lens.by_layer") }} |\n|---|---|\n', PATH)

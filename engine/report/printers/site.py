@@ -44,6 +44,7 @@ from engine.report.escape import for_site, preformatted, sentence_for_site
 from engine.report.highlight import site_cell
 from engine.report.key_numbers import KeyPair
 from engine.report.mathml import mathml
+from engine.report.nested_blocks import one_line_of_html
 from engine.report.numbers import MARKERS, Number
 from engine.report.popovers import LabelledFacts, claim_facts, command_of, number_facts
 from engine.report.printers.html_parts import alt_text, description_list, reference_part
@@ -235,6 +236,9 @@ class SitePrinter:
             for r in references
         ]
         return block('<ol class="mech-references">', *items, "</ol>")
+
+    def in_container(self, block: str) -> str:
+        return one_line_of_html(block)
 
     def end(self) -> str:
         """The popovers of the page, each a line, to stand after its last line."""

@@ -122,6 +122,9 @@ class StandalonePrinter:
     def references(self, references: Sequence[Reference]) -> Markup:
         return _list(Markup("").join(map(reference_part, r.parts)) for r in references)
 
+    def in_container(self, block: str) -> str:
+        return block
+
     def end(self) -> str:
         """The charts and what draws them, where there are any."""
         if not self.charts:

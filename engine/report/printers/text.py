@@ -96,6 +96,9 @@ class TextPrinter:
     def references(self, references: Sequence[Reference]) -> Markup:
         return block(*(f"- {self.data(_with_addresses(r))}" for r in references))
 
+    def in_container(self, block: str) -> str:
+        return block.strip("\n")
+
     def end(self) -> str:
         return ""
 
