@@ -11,7 +11,7 @@ is no label must be a key of the bibliography.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,7 @@ class PaperText:
     file: str
     written: str
     keys: Collection[str] = ()
+    faults: Mapping[str, TemplateError] = field(default_factory=dict)  # of works that cannot be read
 
     def where(self, needle: str) -> str:
         """The file, with the first line on which something is written."""
@@ -181,6 +182,8 @@ def _reference(element: Element, labels: LabelNumbers, sources: PaperText) -> li
     for each in element["c"][0]:
         id = each["citationId"]
         if not _LABEL.fullmatch(id):
+            if fault := sources.faults.get(id):
+                raise fault
             _refuse_unknown(id, sources.keys, "reference", sources)
             works.append(each)
             continue

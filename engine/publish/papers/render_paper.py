@@ -8,6 +8,7 @@ callout and a numbered equation are laid out.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -137,7 +138,7 @@ def rendered_paper(source: PaperSource, formats: Iterable[PaperFormat]) -> dict[
 def document_of_paper(source: PaperSource) -> dict[str, Any]:
     """The document tree of a paper, numbered and checked."""
     bibliography = references_beside(source.path)
-    sources = PaperText(str(source.path), source.written, list(bibliography))
+    sources = PaperText(str(source.path), source.written, list(bibliography), bibliography.faults)
     document = read_markdown(source.markdown, sources)
     document = replaced(document, lambda element: _shown(element, source.options))
     document = replaced(document, _callout)
@@ -263,12 +264,32 @@ def citation_arguments(source: PaperSource, place: Path) -> list[str]:
 def csl_references(bibliography: Path) -> str:
     """The works of a BibTeX file as citeproc reads them, each with the address that a report gives it."""
     arguments = ["--from", "biblatex", "--to", "csljson"]
-    works = json.loads(run_pandoc(arguments, bibliography.read_bytes(), str(bibliography)))
+    works = json.loads(run_pandoc(arguments, _readable_works(bibliography), str(bibliography)))
     addresses = {key: reference.url for key, reference in references_beside(bibliography).items()}
     for work in works:
         if not (work.get("URL") or work.get("DOI")) and addresses.get(work["id"]):
             work["URL"] = addresses[work["id"]]
     return json.dumps(works)
+
+
+def _readable_works(path: Path) -> bytes:
+    """A BibTeX file in UTF-8, less the entries that cannot be read, before which pandoc would give up."""
+    works = references_beside(path)
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    if not (works.faults or works.keyless):
+        return text.encode()
+    entries = re.split(r"^(?=[ \t]*@)", text, flags=re.M)
+    keys = [re.match(r"\s*@\w+\s*[{(]\s*([^,\s]+)", entry) for entry in entries]
+    kept = [
+        entry
+        for entry, key in zip(entries, keys, strict=True)
+        if (key and key[1] in works) or re.match(r"\s*@string", entry, re.I)
+    ]
+    return "".join(kept).encode()
 
 
 def chart_picture(spec: str, suffix: str) -> bytes:

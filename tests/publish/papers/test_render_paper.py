@@ -159,3 +159,13 @@ def test_a_picture_of_the_authors_own_has_its_fonts_in_print(source: PaperSource
     (source.path.parent / "own.svg").write_text("<svg", encoding="utf-8")
     with pytest.raises(EngineError, match="cannot be converted"):
         rendered_paper(with_text(source, "![Own](own.svg)\n"), ["tex"])
+
+
+def test_a_work_that_cannot_be_read_stops_only_a_paper_that_cites_it(source: PaperSource) -> None:
+    assert source.bibliography
+    source.bibliography.write_text("@misc{broken, title = {B\n\n" + BIB, encoding="utf-8")
+    html = rendered_paper(source, ["html"])["paper.html"].decode()
+    assert "Different Features" in html
+    with pytest.raises(TemplateError) as caught:
+        document_of_paper(with_text(source, "As [@broken] says.\n"))
+    assert caught.value.where.startswith(f"{source.bibliography}:1")
