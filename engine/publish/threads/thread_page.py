@@ -12,8 +12,11 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from engine.publish.cite_box import BIBTEX_FILE, cite_box
+from engine.publish.cited_work import bibtex
 from engine.publish.files import Content
-from engine.publish.markdown import page
+from engine.publish.markdown import front_matter, plain
+from engine.publish.publication_citation import publication_tags, publication_work
 from engine.publish.publication_pages import PublicationEntry, PublicationPage
 from engine.publish.publications import FOLDER, Publication
 from engine.publish.site_settings import site_settings
@@ -43,11 +46,19 @@ def thread_page(
     pictures = PictureCache(root / ENGINE_FOLDER)
     about = thread.posts[0].text.partition("\n")[0]
     entry = PublicationEntry(publication.slug, "thread", thread.title, about, publication.is_draft)
-    body = "\n\n".join([_masthead(thread, library, slugs), _cards(thread, pictures)])
-    files: dict[str, Content] = {entry.place: page(thread.title, body, about=about)}
+    settings = site_settings(root)
+    measured = max((library.ledgers[slug].published_on[:10] for slug in slugs), default="")
+    work = publication_work(publication, settings, root, measured)
+    above = front_matter(thread.title, about=about, tags=publication_tags(publication, work, settings, about))
+    parts = [f"# {plain(thread.title)}", _masthead(thread, library, slugs), _cards(thread, pictures)]
+    here = f"{FOLDER}/{publication.slug}/thread"
+    files: dict[str, Content] = {
+        entry.place: above + "\n\n".join([*parts, cite_box(work)]) + "\n",
+        f"{here}/{BIBTEX_FILE}": bibtex(work),
+    }
     for post in thread.posts:
         for image in post.images:
-            files[f"{FOLDER}/{publication.slug}/thread/{image.name}"] = pictures.png(image.spec)
+            files[f"{here}/{image.name}"] = pictures.png(image.spec)
     return PublicationPage(entry, files, thread.concerns)
 
 

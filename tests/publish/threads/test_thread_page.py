@@ -54,6 +54,14 @@ def test_each_post_is_a_card_with_its_text_to_copy(made: PublicationPage) -> Non
         assert f'<button type="button" class="mech-copy" hidden>{words}</button>' in text
 
 
+def test_it_says_how_it_is_cited_and_the_entry_lies_beside_it(made: PublicationPage) -> None:
+    text = str(made.files["publications/facts/thread.md"])
+    entry = str(made.files["publications/facts/thread/citation.bib"])
+    assert entry.startswith("@misc{") and "facts-thread" in entry
+    assert text.index("</ol>") < text.index('class="mech-cite')
+    assert "citation_title" in text[: text.index("# ")] and "og:title" in text[: text.index("# ")]
+
+
 def test_pictures_lie_beside_the_page_with_their_words(made: PublicationPage) -> None:
     text = str(made.files["publications/facts/thread.md"])
     picture = made.files["publications/facts/thread/02-1.png"]

@@ -248,7 +248,8 @@ def test_a_chart_stands_as_its_picture_until_a_script_draws_it(ledger) -> None:
     first, again = shown.all("img", "mech-picture")
     assert first == again and first["src"] == "charts/lens.by_layer.svg"
     assert "falls from 380 at layer 0" in str(first["alt"]) and first["loading"] == "lazy"
-    assert float(str(first["width"])) == 720 and float(str(first["height"])) > 200
+    # Drawn 720 wide, less what this machine's letters leave over beside the axes.
+    assert 700 <= float(str(first["width"])) <= 720 and float(str(first["height"])) > 200
     assert list(rendered.pictures) == ["lens.by_layer"] and not undrawn(rendered)
     assert rendered.pictures["lens.by_layer"].startswith("<svg")
     # Said once, by the picture.
