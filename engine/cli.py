@@ -42,7 +42,9 @@ COMMANDS = {
     "publish": (
         "Write this machine's numbers to investigations/SLUG/published/, to be committed with the text."
     ),
-    "diff": "Compare the numbers measured here with the published ones. Exits 1 on drift.",
+    "diff": (
+        "Tell what moved: numbers with their intervals, verdicts that flipped, sentences that rest on either."
+    ),
     "report": "Write one run as a self-contained HTML page and as Markdown.",
     "paper": "Draft papers from the evidence, build them, and list those of this project.",
     "thread": "Draft threads from the evidence, build them as posts with pictures, and list them.",

@@ -54,7 +54,8 @@ claims:
     holds: lens.specific_layer < 1
     population: these
 headline: "The answer is settled after {{{{ lens.commit_layer }}}} blocks."
-key_numbers: [{{number: lens.commit_layer, says: blocks until the answer is settled}}]
+key_numbers:
+  - {{number: lens.commit_layer, says: blocks until the answer is settled, control: lens.other_logprob}}
 """
 
 REPORT = """\

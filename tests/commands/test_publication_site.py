@@ -89,7 +89,7 @@ def test_without_the_extra_the_page_says_what_to_install(
     monkeypatch.setattr("engine.publish.papers.site_page.is_installed", lambda: False)
     (page,) = pages(papers)
     assert "pip install" in page.files["publications/words/index.md"].replace("&#x2D;", "-")
-    assert list(page.files) == ["publications/words/index.md"]
+    assert sorted(page.files) == ["publications/words/citation.bib", "publications/words/index.md"]
     assert json.loads(json.dumps(page.entry.place)) == "publications/words/index.md"
 
 

@@ -62,7 +62,9 @@ def test_the_site_has_every_page_in_its_navigation_and_needs_no_other_host(built
         loaded = re.findall(
             r'<(?:script|img|iframe|link rel="?(?:stylesheet|icon|preconnect))[^>]*>', page.read_text()
         )
-        assert not [tag for tag in loaded if "//" in tag], page
+        addresses = re.findall(r'(?:src|href|srcset)="?([^"\s>]*)', " ".join(loaded))
+        assert addresses and not [address for address in addresses if "//" in address], page
+        assert 'data-base="//"' not in "".join(loaded), page
     assert leftovers(built) == []
 
 

@@ -40,8 +40,8 @@ def test_a_statement_has_its_source_model_stand_in_numbers_and_command(tmp_path:
     assert "Doe 2020" in statement.source and "table 2" in statement.source
     assert [row[0] for row in statement.results] == ["tiny-llama", "tiny-gpt2"]
     measured = html.unescape(statement.results[0][1])
-    assert "<code>lens.final_rank</code> 13 ranks (95 % CI 9 to 16, n = 120 prompts)" in measured
-    assert "control <code>other_rank</code> 375 (95 % CI 350 to 401" in measured
+    assert "<code>lens.final_rank</code> 13 ranks (95\xa0% CI 9 to 16, n = 120 prompts)" in measured
+    assert "control <code>other_rank</code> 375 (95\xa0% CI 350 to 401" in measured
     assert "published and not measured here" in statement.results[1][1]
     assert "found here" in statement.results[0][2]
     assert statement.command == "engine build fact-recall --model far-away --budget all"
