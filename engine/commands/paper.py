@@ -11,20 +11,19 @@ import typer
 
 from engine import families
 from engine.commands.arguments import current_plan
-from engine.commands.console import Output, TextTable, human_bytes
+from engine.commands.console import Output, human_bytes
 from engine.commands.options import Json
-from engine.commands.reports import assemble_library
+from engine.commands.publication_list import publication_list
+from engine.commands.reports import assemble_library, ledgers_of
 from engine.errors import EngineError, nearest
 from engine.publish.papers.build_paper import PrintedPaper, paper_options, print_paper
 from engine.publish.papers.paper_draft import write_paper_draft
 from engine.publish.papers.quarto import quarto_papers
 from engine.publish.papers.render_paper import FORMATS, PaperFormat, rendered_paper
-from engine.publish.publications import find_publication, find_publications, investigations_of
+from engine.publish.publications import find_publication, investigations_of
 from engine.runs.investigation import find_root, spec_paths
 
 app = typer.Typer(add_completion=False)
-
-NONE_YET = "there is no paper yet; engine paper new --from SLUG drafts one"
 
 
 @app.callback(invoke_without_command=True)
@@ -37,15 +36,7 @@ def paper(context: typer.Context, json: Json = False) -> Output | None:
     """
     if context.invoked_subcommand is not None:
         return None
-    papers = find_publications(find_root(), "paper")
-    rows = [
-        {"slug": p.slug, "draft": p.is_draft, "title": p.title, "authors": [a.name for a in p.authors]}
-        for p in papers
-    ]
-    table = TextTable(
-        ["paper", "", "title"], [(p.slug, "draft" if p.is_draft else "", p.title) for p in papers]
-    )
-    return Output([table] if papers else [NONE_YET], rows, json)
+    return publication_list("paper", json)
 
 
 @app.command("new")
@@ -63,13 +54,11 @@ def paper_new(
       engine paper new --from sae-seed-stability --from fact-recall --slug two-questions
     """
     root = find_root()
-    with current_plan(root, sources) as (store, plan):
-        library = assemble_library(plan, store)
-    ledgers = [library.ledgers[source] for source in dict.fromkeys(sources)]
+    ledgers = ledgers_of(root, sources)
     used = {experiment.family for ledger in ledgers for experiment in ledger.spec.experiments.values()}
     declared = {name: families.declaration(name) for name in used}
     methods = {name: f"{family.about}\n{family.method}" for name, family in declared.items()}
-    written = write_paper_draft(root, _folder_name(slug or sources[0]), ledgers, methods)
+    written = write_paper_draft(root, slug or sources[0], ledgers, methods)
     names = [str(path.relative_to(root)) for path in written]
     after = f"it builds as it stands: engine paper build {written[0].parent.name}"
     return Output([*(f"wrote {name}" for name in names), after], names, json)
@@ -148,12 +137,6 @@ def _formats(to: str) -> list[PaperFormat]:
                 f"no format {name!r}", expected="one of " + ", ".join(FORMATS), near=nearest(name, FORMATS)
             )
     return [name for name in get_args(PaperFormat) if name in asked]
-
-
-def _folder_name(slug: str) -> str:
-    if not slug or Path(slug).name != slug or slug.startswith("."):
-        raise EngineError(f"{slug!r} is no name of a folder", expected="letters, digits and dashes")
-    return slug
 
 
 def _default_folder(root: Path, slug: str) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from engine.commands.arguments import current_plan
 from engine.errors import EngineError
 from engine.evidence.result import Calibration
 from engine.publish.files import Content
@@ -30,7 +31,7 @@ from engine.report.report_cache import ReportCache, report_hash
 from engine.runs.assemble import assemble
 from engine.runs.execution.events import Outcome
 from engine.runs.investigation import chosen_investigations, spec_paths
-from engine.runs.ledger import Entry
+from engine.runs.ledger import Entry, Ledger
 from engine.runs.library import Library, named_slugs, written_text
 from engine.runs.planning.plan import Plan, make_plan
 from engine.runs.replication import measured_here
@@ -114,6 +115,13 @@ def assemble_library(
         others = make_plan(chosen, store, sources, budget=0)
         ledgers |= {slug: assemble(i, store, others) for slug, i in others.investigations.items()}
     return Library(ledgers, slugs=tuple(paths))
+
+
+def ledgers_of(root: Path, slugs: Sequence[str]) -> list[Ledger]:
+    """Some investigations with their evidence, each once, in the order in which they are named."""
+    with current_plan(root, list(slugs)) as (store, plan):
+        library = assemble_library(plan, store)
+    return [library.ledgers[slug] for slug in dict.fromkeys(slugs)]
 
 
 def _named_beside(planned: Collection[str], paths: Mapping[str, Path], citing: bool) -> list[str]:

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from engine.commands.arguments import current_plan
-from engine.commands.console import Output, TextTable
+from engine.commands.console import Output
 from engine.commands.options import Json
-from engine.commands.reports import assemble_library
-from engine.publish.publications import find_publication, find_publications, investigations_of
+from engine.commands.publication_list import publication_list
+from engine.commands.reports import assemble_library, ledgers_of
+from engine.publish.publications import find_publication, investigations_of
 from engine.publish.site_settings import site_settings
 from engine.publish.threads.post_length import LIMIT
 from engine.publish.threads.thread import Thread, print_thread
@@ -22,8 +23,6 @@ from engine.runs.investigation import find_root, spec_paths
 from engine.runs.store.store import FOLDER
 
 app = typer.Typer(add_completion=False)
-
-NONE_YET = "there is no thread yet; engine thread new --from SLUG drafts one"
 
 
 @app.callback(invoke_without_command=True)
@@ -36,11 +35,7 @@ def thread(context: typer.Context, json: Json = False) -> Output | None:
     """
     if context.invoked_subcommand is not None:
         return None
-    threads = find_publications(find_root(), "thread")
-    rows = [{"slug": each.slug, "draft": each.is_draft, "title": each.title} for each in threads]
-    shown = [(each.slug, "draft" if each.is_draft else "", each.title) for each in threads]
-    table = TextTable(["thread", "", "title"], shown)
-    return Output([table] if threads else [NONE_YET], rows, json)
+    return publication_list("thread", json)
 
 
 @app.command("new")
@@ -58,10 +53,7 @@ def thread_new(
       engine thread new --from fact-recall
     """
     root = find_root()
-    with current_plan(root, sources) as (store, plan):
-        library = assemble_library(plan, store)
-    ledgers = [library.ledgers[source] for source in dict.fromkeys(sources)]
-    written = write_thread_draft(root, slug or sources[0], ledgers)
+    written = write_thread_draft(root, slug or sources[0], ledgers_of(root, sources))
     name = str(written.relative_to(root))
     after = f"it builds as it stands: engine thread build {written.parent.name}"
     return Output([f"wrote {name}", after], {"file": name}, json)

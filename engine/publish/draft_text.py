@@ -1,15 +1,44 @@
-"""Words that the draft of a publication takes from an investigation: its headline, claims and charts."""
+"""What the drafts of papers and threads share: where they lie, and the words of an investigation in them."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from engine.errors import EngineError
+from engine.publish.publications import FILES, FOLDER, PublicationKind
 from engine.runs.ledger import Ledger
 
 _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.S)
 _CHART = re.compile(r"""\{\{-?\s*chart\(\s*["']([^"']+)["']\s*\)""")
 _NUMERAL = re.compile(r"(?<![\w.{-])\d(?:[\d,.]*\d)?(?: %)?(?![\w-])")
+
+
+def draft_path(root: Path, slug: str, kind: PublicationKind, source: str) -> Path:
+    """Where the draft of a publication will lie; `source` is an investigation that it is drafted from.
+
+    EngineError for a slug that is no name of a folder, and where there is a publication already.
+    """
+    if not slug or Path(slug).name != slug or slug.startswith("."):
+        raise EngineError(f"{slug!r} is no name of a folder", expected="letters, digits and dashes")
+    path = root / FOLDER / slug / FILES[kind]
+    if path.exists():
+        raise EngineError(
+            f"there is a {kind} of this name",
+            where=str(path),
+            expected="a name of its own",
+            hint=f"engine {kind} new --from {source} --slug ANOTHER",
+        )
+    return path
+
+
+def write_draft(path: Path, text: str) -> None:
+    """Write a file of a draft; EngineError where its folder cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise EngineError("the draft cannot be written", where=str(path), seen=str(error)) from error
 
 
 def one_line(text: str) -> str:

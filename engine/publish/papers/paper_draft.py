@@ -14,11 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.errors import EngineError
 from engine.evidence.claims import parse
-from engine.publish.draft_text import charts_of_report, with_slug
+from engine.publish.draft_text import charts_of_report, draft_path, with_slug, write_draft
 from engine.publish.markdown import code
-from engine.publish.publications import FILES, FOLDER
 from engine.report.claim_sentences import verdict_of
 from engine.runs.ledger import Entry, Ledger
 from engine.spec.models import Claim
@@ -38,19 +36,11 @@ def write_paper_draft(
 
     `methods` are the docstrings of the families that the ledgers use, by name, without their pitfalls.
     """
-    paper = root / FOLDER / slug / FILES["paper"]
-    if paper.exists():
-        raise EngineError(
-            "there is a paper of this name",
-            where=str(paper),
-            expected="a name of its own",
-            hint=f"engine paper new --from {ledgers[0].slug} --slug ANOTHER",
-        )
-    paper.parent.mkdir(parents=True, exist_ok=True)
-    paper.write_text(paper_draft(root, ledgers, methods), encoding="utf-8")
+    paper = draft_path(root, slug, "paper", ledgers[0].slug)
+    write_draft(paper, paper_draft(root, ledgers, methods))
     references = paper.with_name("references.bib")
     if not references.exists():
-        references.write_text(_references(root, ledgers), encoding="utf-8")
+        write_draft(references, _references(root, ledgers))
     return [paper, references]
 
 

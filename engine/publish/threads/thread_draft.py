@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from engine.errors import EngineError, TemplateError
+from engine.errors import TemplateError
 from engine.evidence.claims import parse
 from engine.evidence.result import Measurement
-from engine.publish.draft_text import charts_of_report, one_line, said, with_slug
-from engine.publish.publications import FILES, FOLDER, publication_in
+from engine.publish.draft_text import charts_of_report, draft_path, one_line, said, with_slug, write_draft
+from engine.publish.publications import publication_in
 from engine.publish.threads.thread import print_thread
 from engine.report.claim_sentences import verdict_of
 from engine.runs.ledger import Ledger
@@ -32,22 +32,8 @@ _SENTENCE_END = re.compile(r"(?<=[.;:!?])\s+(?=[A-Z{a-z])")
 
 def write_thread_draft(root: Path, slug: str, ledgers: Sequence[Ledger]) -> Path:
     """Write `publications/<slug>/thread.md`; EngineError where there is a thread already."""
-    if not slug or Path(slug).name != slug or slug.startswith("."):
-        raise EngineError(f"{slug!r} is no name of a folder", expected="letters, digits and dashes")
-    path = root / FOLDER / slug / FILES["thread"]
-    if path.exists():
-        raise EngineError(
-            "there is a thread of this name",
-            where=str(path),
-            expected="a name of its own",
-            hint=f"engine thread new --from {ledgers[0].slug} --slug ANOTHER",
-        )
-    text = thread_draft(root, path, ledgers)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise EngineError("the draft cannot be written", where=str(path), seen=str(error)) from error
+    path = draft_path(root, slug, "thread", ledgers[0].slug)
+    write_draft(path, thread_draft(root, path, ledgers))
     return path
 
 
