@@ -143,11 +143,16 @@ def _typed_in_prose(text: str, where: str) -> Iterator[LintLine]:
 
 def numerals(prose: str) -> Iterator[tuple[int, str]]:
     """(line, numeral) for each numeral that is no part of a name."""
+    for found in numeral_matches(prose):
+        yield line_at(prose, found.start()), found[0]
+
+
+def numeral_matches(prose: str) -> Iterator[re.Match[str]]:
+    """Each numeral that is no part of a name, at its place in the prose."""
     # What is no prose goes first: an address may hold whatever the other patterns look for.
     for pattern in (*_NOT_PROSE, *_ALLOWED):
         prose = blanked(prose, pattern)
-    for found in _NUMERAL.finditer(prose):
-        yield line_at(prose, found.start()), found[0]
+    yield from _NUMERAL.finditer(prose)
 
 
 def _typed(numeral: str) -> str:
