@@ -14,7 +14,7 @@ refusal metric); Zou et al. 2023, "Universal and Transferable Adversarial Attack
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -137,10 +137,8 @@ class RefusalTokens:
         return pd.DataFrame(rows, columns=["token", "token_id", "refusals", "other_answers", "counts"])
 
 
-def refusal_tokens(
-    model: HookedModel, completions: Sequence[Completion], shows: Callable[[str], bool] = says_refusal
-) -> RefusalTokens:
-    """The first tokens of the completions that say a refusal, or that show another behaviour by their text.
+def refusal_tokens(model: HookedModel, completions: Sequence[Completion]) -> RefusalTokens:
+    """The first tokens of the completions that say a refusal.
 
     Give greedy completions of the training clusters, of harmful and of harmless requests: a token with which
     as many other answers begin tells nothing of a refusal, and is listed without being used.
@@ -149,7 +147,7 @@ def refusal_tokens(
     others: Counter[int] = Counter()
     for completion in completions:
         if completion.token_ids:
-            counted = refusals if shows(completion.text) else others
+            counted = refusals if says_refusal(completion.text) else others
             counted[completion.token_ids[0]] += 1
     # Ties by token id, so that the list does not depend on the order of the completions.
     first = sorted(refusals, key=lambda token: (-refusals[token], token))

@@ -75,17 +75,19 @@ class Intervention:
         """That share under a random direction."""
         return f"{self.prefix}refusal_{self.random}"
 
-    def moves(self, before: str, after: str) -> str:
+    @property
+    def moves(self) -> str:
         """That more than half of what could change changes, in the claim language."""
         if self.adds:
-            return f"{EXPERIMENT}.{after} > (1 + {EXPERIMENT}.{before}) / 2"
-        return f"{EXPERIMENT}.{after} < {EXPERIMENT}.{before} / 2"
+            return f"{EXPERIMENT}.{self.after} > (1 + {EXPERIMENT}.{self.before}) / 2"
+        return f"{EXPERIMENT}.{self.after} < {EXPERIMENT}.{self.before} / 2"
 
-    def leaves(self, before: str, after: str) -> str:
+    @property
+    def leaves(self) -> str:
         """That less than half of it does."""
         if self.adds:
-            return f"{EXPERIMENT}.{after} < (1 + {EXPERIMENT}.{before}) / 2"
-        return f"{EXPERIMENT}.{after} > {EXPERIMENT}.{before} / 2"
+            return f"{EXPERIMENT}.{self.after} < (1 + {EXPERIMENT}.{self.before}) / 2"
+        return f"{EXPERIMENT}.{self.after} > {EXPERIMENT}.{self.before} / 2"
 
     @property
     def beats_chance(self) -> str:
@@ -136,13 +138,13 @@ def audit_claims() -> dict[str, dict[str, Any]]:
     for each in INTERVENTIONS:
         claims[controls(each)] = {
             "says": f"By {each.words} more than half of what could change changes.",
-            "holds": each.moves(each.before, each.after),
+            "holds": each.moves,
             "requires": [each.beats_chance],
         }
         refuses = [] if each.adds else [f"{EXPERIMENT}.{each.before} > {REFUSES}"]
         claims[does_not_control(each)] = {
             "says": f"By {each.words} less than half of what could change changes.",
-            "holds": each.leaves(each.before, each.after),
+            "holds": each.leaves,
             "valid_if": [*refuses, LANGUAGE_IS_STEERED],
         }
     return claims

@@ -156,10 +156,3 @@ def test_scores_of_many_prompts_are_those_of_each_alone_under_edits(style):
     expected = by_numpy(model.unembed(torch.cat(runs)), [5, 9])
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
     assert not np.allclose(refusal_scores(model, rows, [5, 9]).numpy(), expected, atol=1e-2)
-
-
-def test_first_tokens_are_those_of_whatever_behaviour_is_asked_for():
-    model = micro_model(vocab_words=("Le", "The", *WORDS))
-    le, the = (model.token_ids([word])[0][0] for word in ("Le", "The"))
-    answers = [answer(model, "Le chat", le), answer(model, "The cat", the), answer(model, "The chat", the)]
-    assert refusal_tokens(model, answers, lambda text: text.endswith("chat")).ids == (le,)

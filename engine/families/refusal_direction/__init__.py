@@ -15,8 +15,8 @@
 6. Controllability, on held-out requests, by generation: how the share of refusals changes, on harmful
    requests by ablation, by ablation at the one layer, and by weights made orthogonal; on harmless ones by
    addition. Refusals are judged twice, by published phrases and by the refusal tokens; what is no answer
-   (empty, broken, off topic) is counted apart. Costs: refusals of harmless requests, KL, and perplexity of
-   the answers under the unmodified model.
+   (empty, broken, off topic) is counted apart. Costs: refusals of harmless requests, KL, the loss
+   on the model's own answers to them, and perplexity of the answers under the unmodified model.
 7. Positive control: the language of the answer, which is known to be steerable, by a direction that is taken
    from the model's own answers (see `positive_control.py`), with the same edits on the same model. Where that
    fails too, nothing follows from a direction that does not control refusal.

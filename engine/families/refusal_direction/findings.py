@@ -272,12 +272,15 @@ def report_costs(
     )
     _report_cost(over, "kl", "nats", about, arms, divergences)
 
-    # Ordinary text that the model finds likely: its own answers, read again. Arditi et al. 2024 measure the
-    # loss on such text too, beside corpora.
+    # Text that the model finds likely: its own answers, read again from the second token on, since what
+    # happens to the first shows in the KL. Arditi et al. 2024 measure the loss on such text too.
     own = harmless["baseline"].completions
     given = np.array([len(answer.token_ids) > 1 for answer in own], dtype=bool)
     if given.any():
-        about = "Loss on the unmodified model's own answers to harmless requests, {}; exp is perplexity."
+        about = (
+            "Loss on the unmodified model's own answers to harmless requests, from the second token on, {}; "
+            "exp is perplexity."
+        )
         unchanged = baseline_arm(held.model)
         losses = {name: held.losses(arm, own) for name, arm in arms.items()}
         over = over.where(given, chosen_on=over.chosen_on)
@@ -400,13 +403,14 @@ def random_like(name: str) -> str:
 
 
 def positive_control_in_words(taken: Measurement | None, given: Measurement | None) -> tuple[bool, str]:
-    """Whether French is steered as it should be, its whole interval on that side; and by how much.
+    """Whether adding the French direction brings French (`given`), its interval above 0; and by how much.
 
-    Addition has to bring it (`given`), or ablation to take it away (`taken`).
+    What ablation does (`taken`) is told and decides nothing: the direction holds a part of the words of the
+    answer themselves, so that its ablation may take them away where nothing is steered.
     """
     if taken is None or given is None:
-        return False, "no positive control was asked for"
-    steers = (taken.high is not None and taken.high < 0) or (given.low is not None and given.low > 0)
+        return False, "no positive control was measured"
+    steers = given.low is not None and given.low > 0
     changes = f"{taken.value:+.2f} by ablation and {given.value:+.2f} by addition"
     words = f"the French direction changes the share of answers in French by {changes}"
     return steers, words if steers else f"{words}: it does not steer, so that nothing follows"

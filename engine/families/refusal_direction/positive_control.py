@@ -2,10 +2,11 @@
 
 1. Training requests, half of which ask for French, are answered by the unmodified model.
 2. At each of a few layers the French direction is the difference in means of the block's input over the
-   answers' positions: answers in French less answers in another language. That is how steering vectors are
-   made (Rimsky et al. 2024, section 3), and not how a refusal direction is: at the template's last position,
-   before the answer begins, requests differ in the language that is asked for and not in the language that is
-   being written.
+   answers' positions: answers in French less answers in another language, each where they were asked for.
+   Where few are told so (the judge leaves short ones undecided), all answers count as what was asked for.
+   That is how steering vectors are made (Rimsky et al. 2024, section 3), and not how a refusal direction is:
+   at the template's last position, before the answer begins, requests differ in the language that is asked
+   for and not in the language that is being written.
 3. The layer is the one at which the direction, added to selection requests that do not ask for French,
    brings most answers in French.
 4. On held-out requests: addition to those that do not ask for it should bring French; ablation from those
@@ -85,7 +86,7 @@ def positive_control(
 ) -> LanguageDirection | None:
     """Answers in French, where it is asked for and where it is not, under the French direction.
 
-    None where every answer of the model is in French or none is: there is no direction then.
+    None where no answer in training is in French, or every one is: there is no direction then.
     """
     requests = read_requests(model, render_chat(prompts, model), FRENCH, divide)
     candidates = _candidates(ev, model, requests, shows, told)
@@ -130,7 +131,7 @@ def positive_control(
 def _candidates(
     ev: Evidence, model: HookedModel, requests: Requests, shows: Callable[[str], bool], told: ControlSettings
 ) -> list[LanguageDirection]:
-    """Steps 1 and 2: the French direction at each layer; none where the answers are all of one kind."""
+    """Steps 1 and 2: the French direction at each layer; none where all answers are of one language."""
     index = np.concatenate(
         [requests.of("train", positive=asks, limit=told.train_prompts) for asks in (True, False)]
     )
@@ -143,6 +144,8 @@ def _candidates(
 
     # An answer of one token has been read by nobody: there is no position at which it is being continued.
     used = np.array([len(each.token_ids) > 1 for each in answers], dtype=bool)
+    if not (used & shown).any() or not (used & ~shown).any():
+        return []
     as_asked = used & (shown == asked)
     # The judge leaves short answers undecided; where few are left what was asked for decides.
     enough = min((as_asked & asked).sum(), (as_asked & ~asked).sum()) >= FEWEST_FILTERED

@@ -99,7 +99,8 @@ def test_perplexities_stand_beside_those_of_the_random_direction():
 @pytest.mark.parametrize(
     ("taken", "given", "steers"),
     [
-        ((-0.5, -0.7, -0.2), (0.0, -0.1, 0.1), True),
+        # Ablation alone vouches for nothing.
+        ((-0.5, -0.7, -0.2), (0.0, -0.1, 0.1), False),
         ((0.0, -0.1, 0.1), (0.4, 0.2, 0.6), True),
         ((-0.2, -0.5, 0.1), (0.2, -0.1, 0.5), False),
         # More French with its direction taken out: it moves, and is not steered.
@@ -116,4 +117,4 @@ def test_a_control_that_moves_the_wrong_way_is_none(taken, given, steers):
 
 
 def test_without_a_control_nothing_is_said_of_absence():
-    assert positive_control_in_words(None, None) == (False, "no positive control was asked for")
+    assert positive_control_in_words(None, None) == (False, "no positive control was measured")

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from engine.evidence.builder import Evidence
-from engine.families.refusal_direction import Params, divider
+from engine.families.refusal_direction import CONTROL_LAYERS, Params, control_settings, divider
 from engine.families.refusal_direction.positive_control import (
     ControlSettings,
     _answer_streams,
@@ -30,7 +31,11 @@ SETTINGS = ControlSettings(
 )
 
 
-def controlled(ev: Evidence, *, gates: bool, settings: ControlSettings = SETTINGS):
+def begins_with_i(text: str) -> bool:
+    return text.split()[:1] == ["I"]
+
+
+def controlled(ev: Evidence, *, gates: bool, settings: ControlSettings = SETTINGS, shows=begins_with_i):
     """The control on a planted model, in which an answer that begins with `I` stands for one in French."""
     lab = gate_lab(gates=gates, strength=100.0)
     assert lab.prompts is not None
@@ -40,7 +45,7 @@ def controlled(ev: Evidence, *, gates: bool, settings: ControlSettings = SETTING
         ev,
         lab.model,
         replace(lab.prompts, table=table.assign(label=labels)),
-        lambda text: text.split()[:1] == ["I"],
+        shows,
         divider(PARAMS),
         settings,
         lambda *_: None,
@@ -77,6 +82,31 @@ def test_where_answers_have_no_second_token_there_is_no_direction_and_no_finding
     ev = Evidence("prompt")
     assert controlled(ev, gates=True, settings=replace(SETTINGS, max_new_tokens=1)) is None
     assert "language_baseline" not in ev.result().measurements
+
+
+@pytest.mark.parametrize("in_french", [True, False])
+def test_where_all_answers_are_in_one_language_there_is_no_direction(in_french):
+    ev = Evidence("prompt")
+    assert controlled(ev, gates=True, shows=lambda text: in_french) is None
+    assert "language_baseline" not in ev.result().measurements
+
+
+def test_where_few_answers_are_told_french_what_was_asked_for_decides():
+    # One of eight is told so, which is too few for a mean.
+    told = iter([True] + [False] * 100)
+    ev = Evidence("prompt")
+    found = controlled(ev, gates=True, shows=lambda text: begins_with_i(text) and next(told))
+    assert found is not None
+    assert ev.result().measurements["language_n_french_train"].value == 1
+
+
+@pytest.mark.parametrize("n_layers", [1, 5, 12, 28, 30])
+def test_the_control_looks_at_a_few_layers_that_the_recipe_considers(n_layers):
+    params = Params(token_prompts=10, screen_prompts=7, positive_control_prompts=9, coefficient=2.0)
+    told = control_settings(n_layers, params)
+    assert 1 <= len(told.layers) <= CONTROL_LAYERS
+    assert max(told.layers) < np.ceil(params.max_depth * n_layers)
+    assert (told.train_prompts, told.selected_on, told.answered, told.coefficient) == (5, 7, 9, 2.0)
 
 
 def test_streams_are_the_mean_over_the_positions_of_each_answer():
