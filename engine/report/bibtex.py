@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -33,6 +33,7 @@ from pybtex.utils import CaseInsensitiveDict
 
 from engine.errors import TemplateError, nearest
 from engine.report.bibliography import Bibliography, Reference, ReferencePart
+from engine.report.template_source import unix_lines
 
 PEOPLE = ("author", "editor")
 MOST_SUBSTITUTED = 1_000_000
@@ -133,7 +134,7 @@ def _decoded(data: bytes) -> str:
     except UnicodeDecodeError:
         # Windows' own set of characters is Latin-1 with signs in the place of control characters.
         text = data.decode("cp1252", errors="replace")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return unix_lines(text)
 
 
 class _Reader(LowLevelParser):
@@ -279,7 +280,7 @@ def _of_volume(fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def _formatted(kind: str, fields: Mapping[str, str], work: _Work) -> Text:
-    style = _Style()
+    style = _style()
     entry = Entry(kind, fields=fields, persons=work.people)
     template = getattr(style, f"get_{kind}_template", style.get_lenient_template)
     context = {"entry": entry, "style": style, "bib_data": None}
@@ -287,6 +288,12 @@ def _formatted(kind: str, fields: Mapping[str, str], work: _Work) -> Text:
         return template(entry).format_data(context)
     except FieldIsMissing:
         return style.get_lenient_template(entry).format_data(context)
+
+
+@cache
+def _style() -> _Style:
+    """The one style: to make one, pybtex looks through the entry points of all that is installed."""
+    return _Style()
 
 
 @node
