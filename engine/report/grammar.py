@@ -251,8 +251,13 @@ def named_outright(tree: nodes.Template):
 def rendered(text: str, where: str, context: Mapping[str, Any], finalize: Callable[[Any], Any]) -> str:
     """The template as text. TemplateError with file and line for whatever goes wrong in it."""
     grammar = Grammar(finalize)
+    return rendered_tree(grammar, parsed_by(grammar, text, where), where, context)
+
+
+def rendered_tree(grammar: Grammar, tree: nodes.Template, where: str, context: Mapping[str, Any]) -> str:
+    """What `grammar` has parsed as text, for which the tree is rewritten. Raises TemplateError as `rendered`."""
     try:
-        tree = grammar.guarded(parsed_by(grammar, text, where))
+        tree = grammar.guarded(tree)
         # Compiled under the template's path, by which `_place` finds its lines in a traceback.
         code = grammar.compile(tree, name=where, filename=where)
         return Template.from_code(grammar, code, grammar.make_globals(None)).render(context)

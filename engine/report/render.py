@@ -31,7 +31,7 @@ from engine.report.claim_sentences import ClaimSentence, verdict_of, why
 from engine.report.dashed_names import identifiers, without_dashes
 from engine.report.escape import as_it_is
 from engine.report.generated_sections import how_measured, repeat, where_it_holds
-from engine.report.grammar import CITE_CLAIM, parsed, rendered, wrong_names
+from engine.report.grammar import CITE_CLAIM, Grammar, parsed, parsed_by, rendered_tree, wrong_names
 from engine.report.key_numbers import KeyPair, concerns_of_key_numbers, key_pairs, wrong_key_numbers
 from engine.report.lint import Concern, lint
 from engine.report.mathml import mathml
@@ -335,10 +335,13 @@ class _Page:
         self.where = where
         context = self.context()
         source = self.source(text, where)
-        # Before anything is rendered: a name in a branch that is not taken today may be taken tomorrow.
-        if wrong := wrong_names(parsed(source, where), context, self.lookups(), where):
+        grammar = Grammar(self.finalize)
+        tree = parsed_by(grammar, source, where)
+        # Before anything is rendered: a name in a branch that is not taken today may be taken tomorrow, and
+        # the tree that is rendered is rewritten.
+        if wrong := wrong_names(tree, context, self.lookups(), where):
             raise wrong[0]
-        body = rendered(source, where, context, self.finalize)
+        body = rendered_tree(grammar, tree, where, context)
         body = placed(body, where, self.printer.in_container)
         return with_punctuation(self._with_references(body))
 
