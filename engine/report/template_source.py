@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from engine.errors import TemplateError
 from engine.report.containers import line_contexts
+from engine.report.prose import blanked
 from engine.report.template_limits import check_size
 
 FORMULA = "formula"
@@ -57,6 +59,8 @@ def unix_lines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+# Kept for the few texts at hand: each is printed, linted and searched for superlatives, one after the other.
+@lru_cache(maxsize=8)
 def template_source(text: str, where: str) -> str:
     """The template as Jinja is to read it, every piece on the line that it was written on.
 
@@ -96,7 +100,7 @@ def values_in_code(text: str) -> Iterator[int]:
     text = unix_lines(text)
     for found in _PIECES.finditer(text):
         code = found["fence"] or found["code"]
-        if code and not _CELL.match(code) and "{{" in (bare := _RAW.sub(_blank, code)):
+        if code and not _CELL.match(code) and "{{" in (bare := blanked(code, _RAW)):
             yield text.count("\n", 0, found.start() + bare.index("{{")) + 1
 
 
@@ -201,7 +205,3 @@ def _as_typed(code: str) -> str:
 
 def _protected(text: str) -> str:
     return _OPENING.sub("{% raw %}{{% endraw %}", text)
-
-
-def _blank(found: re.Match[str]) -> str:
-    return re.sub(r"[^\n]", " ", found[0])
