@@ -24,10 +24,9 @@ from jinja2.sandbox import SandboxedEnvironment
 from markupsafe import Markup
 
 from engine.errors import TemplateError
-from engine.report.numbers import Number, Readable
+from engine.report.numbers import Readable
+from engine.report.template_limits import MOST_CHARACTERS
 
-MOST_CHARACTERS = 200_000
-"""Of a template, and of any text that it makes in itself; the longest report has some 17,000."""
 MOST_ITEMS = 10_000
 """Of a list or range."""
 MOST_BITS = 1024
@@ -397,6 +396,3 @@ def _check_size(size: int, kind: Any) -> None:
 
 def _too_large(what: str, most: str) -> TemplateError:
     return TemplateError(f"this makes {what} that is too large", expected=f"at most {most}")
-
-
-__all__ = ["Budget", "Number", "Sandbox", "as_text", "plain"]

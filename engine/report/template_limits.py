@@ -17,7 +17,7 @@ from jinja2.parser import Parser
 from engine.errors import TemplateError
 
 MOST_CHARACTERS = 200_000
-"""The longest report has some 17,000."""
+"""Of a template, and of any text that it makes in itself; the longest report has some 17,000."""
 MOST_IN_A_PARAGRAPH = 50_000
 MOST_IN_A_WORD = 1_000
 """Characters without a space between: an address may be long, and what lints numbers looks at whole words."""
@@ -71,9 +71,10 @@ def check_size(text: str, where: str) -> None:
             refuse("this paragraph is too long", paragraph.start(), expected, f"{size:,}")
         counts = Counter(paragraph[0])
         for sign in _SIGNS + "{":
-            if counts[sign] > (MOST_BRACES if sign == "{" else MOST_SIGNS):
+            most = MOST_BRACES if sign == "{" else MOST_SIGNS
+            if counts[sign] > most:
                 seen = f"{counts[sign]:,} of {sign}"
-                refuse("too many signs in one paragraph", paragraph.start(), f"at most {MOST_SIGNS:,}", seen)
+                refuse("too many signs in one paragraph", paragraph.start(), f"at most {most:,}", seen)
 
 
 def check_tree(tree: nodes.Template, where: str) -> None:
