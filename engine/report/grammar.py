@@ -255,7 +255,7 @@ def rendered(text: str, where: str, context: Mapping[str, Any], finalize: Callab
 
 
 def rendered_tree(grammar: Grammar, tree: nodes.Template, where: str, context: Mapping[str, Any]) -> str:
-    """What `grammar` has parsed as text, for which the tree is rewritten. Raises TemplateError as `rendered`."""
+    """What `grammar` has parsed as text; the tree is rewritten for it. Raises TemplateError as `rendered`."""
     try:
         tree = grammar.guarded(tree)
         # Compiled under the template's path, by which `_place` finds its lines in a traceback.
