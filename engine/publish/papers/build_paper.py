@@ -12,6 +12,7 @@ from engine.publish.papers.cells import (
     execute_cells,
     kept_outputs,
     published_hash,
+    refuse_other_cells,
     with_outputs,
 )
 from engine.publish.papers.provenance import PaperEvidence, evidence_of, provenance_section
@@ -57,8 +58,8 @@ def print_paper(
     """Print a paper from the ledgers of its investigations, its cells with their kept outputs.
 
     Its claims and the sources of its numbers stand at its end, where they are not shown elsewhere.
-    With `execute` the cells run first, and their outputs are kept. Raises as `print_publication` does, and
-    EngineError for a cell that fails.
+    With `execute` the cells run first, and their outputs are kept. Raises as `print_publication` does,
+    TemplateError for a cell that is not printed once, and EngineError for one that fails.
     """
     options = options or paper_options(publication)
     printer = printer or PaperPrinter()
@@ -78,6 +79,7 @@ def _with_cells(
     cells = cells_of(publication.text, file)
     if not cells:
         return text, []
+    refuse_other_cells(text, cells, file)
     keys = cell_keys(cells, published_hash(root, slugs))
     if execute:
         kept = execute_cells(cells, keys, publication.folder, root, file)

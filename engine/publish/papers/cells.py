@@ -112,12 +112,31 @@ def kept_outputs(folder: Path) -> list[CellOutputs]:
         ) from error
 
 
+def refuse_other_cells(text: str, cells: Sequence[PaperCell], file: str) -> None:
+    """TemplateError with its line for a cell of the file that does not stand once in the printed `text`.
+
+    What a cell printed is found by its place among the cells, which a loop or a condition would shift.
+    """
+    printed = [cell["code"] for cell in _CELL.finditer(text)]
+    written = [cell.code for cell in cells]
+    if printed == written:
+        return
+    uneven = [cell for cell in cells if printed.count(cell.code) != written.count(cell.code)]
+    moved = [cell for cell, code in zip(cells, printed, strict=False) if cell.code != code]
+    raise TemplateError(
+        "a cell stands in a loop or a condition",
+        where=f"{file}:{[*uneven, *moved, *cells][0].line}",
+        expected="cells that the template prints once each",
+    )
+
+
 def with_outputs(
     text: str, cells: Sequence[PaperCell], keys: Sequence[str], kept: Sequence[CellOutputs], file: str
 ) -> tuple[str, list[Concern]]:
     """The text with each cell's code and kept output in its place, and a concern for each that is stale.
 
-    `cells` are those of the file, with its lines; those of the `text` are the same ones in the same order.
+    `cells` are those of the file, with its lines; those of the `text` are the same ones in the same order, which
+    `refuse_other_cells` sees to.
     """
     by_key = {cell.key: cell for cell in kept}
     stale: list[Concern] = []

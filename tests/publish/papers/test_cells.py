@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError, TemplateError
+from engine.publish.papers.build_paper import print_paper
 from engine.publish.papers.cells import (
     CellOutputs,
     cell_keys,
@@ -17,6 +18,9 @@ from engine.publish.papers.cells import (
     published_hash,
     with_outputs,
 )
+from engine.publish.publications import publication_in
+from engine.runs.library import Library
+from tests.publish import made_up
 
 TEXT = """\
 One.
@@ -73,6 +77,25 @@ def test_kept_outputs_stand_in_their_places_and_stale_ones_are_marked() -> None:
     assert [(c.kind, c.where) for c in stale] == [("stale-cell", "p/paper.qmd:10")]
     nothing, never = with_outputs(TEXT, cells, keys, [], "p/paper.qmd")
     assert "was not run" in nothing and len(never) == 2 and "never run" in never[0].message
+
+
+@pytest.mark.parametrize(
+    ("tag", "end"), [("{% for i in range(2) %}", "{% endfor %}"), ("{% if false %}", "{% endif %}")]
+)
+@pytest.mark.parametrize("execute", [False, True])
+def test_a_cell_that_is_not_printed_once_is_told_with_its_line(
+    tmp_path: Path, tag: str, end: str, execute: bool
+) -> None:
+    before = "```{python}\nprint('before')\n```\n"
+    inside = f"{tag}\n\n```{{python}}\nprint('inside')\n```\n\n{end}\n"
+    after = "```{python}\nprint('after')\n```\n"
+    text = f"---\ntitle: Cells\ninvestigations: [fact-recall]\n---\n\n{before}\n{inside}\n{after}"
+    publication = publication_in(text, tmp_path / "cells/paper.qmd", "paper")
+    library = Library({"fact-recall": made_up.ledger()})
+    with pytest.raises(TemplateError, match="a cell stands in a loop or a condition") as caught:
+        print_paper(publication, library, tmp_path, ["fact-recall"], execute=execute)
+    assert caught.value.where == f"{publication.path}:12"
+    assert caught.value.expected == "cells that the template prints once each"
 
 
 def test_cells_are_run_in_this_environments_kernel(tmp_path: Path) -> None:
