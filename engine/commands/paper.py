@@ -91,7 +91,7 @@ def paper_build(
         library = assemble_library(plan, store)
     printed = print_paper(publication, library, root, slugs, options, execute=execute)
     if quarto and shutil.which("quarto"):
-        files = quarto_papers(printed.source, formats, execute=execute)
+        files = quarto_papers(printed.source, formats)
     else:
         files = rendered_paper(printed.source, formats)
     folder = out or _default_folder(root, slug)

@@ -1,8 +1,9 @@
 """Quarto, where it is on the PATH: the same printed paper, rendered by `quarto render`.
 
-It is given the paper after its numbers were injected, in a folder of its own, and this environment's Python.
-Its cells run there only if that was asked for. Exit 1 is a failing cell or a document that it refuses; ANSI
-colours and warnings of the kernel on its error output are no failure (Quarto 1.11).
+It is given the paper after its numbers were injected and its cells replaced by their kept outputs, in a folder
+of its own, and this environment's Python. What pandoc's papers may not have (raw HTML, active addresses, labels
+that are not there), this one may not either. Exit 1 is a document that it refuses; ANSI colours and warnings on
+its error output are no failure (Quarto 1.11).
 """
 
 from __future__ import annotations
@@ -17,7 +18,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine.errors import EngineError
-from engine.publish.papers.render_paper import CHARTS, PaperFormat, PaperSource, chart_picture
+from engine.publish.papers.render_paper import (
+    CHARTS,
+    PaperFormat,
+    PaperSource,
+    chart_picture,
+    document_of_paper,
+)
 
 TARGETS: dict[PaperFormat, str] = {"pdf": "typst", "html": "html", "docx": "docx", "tex": "latex"}
 """Typst makes its PDF without LaTeX."""
@@ -26,20 +33,21 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 NAME = "paper"
 
 
-def quarto_papers(
-    source: PaperSource, formats: Iterable[PaperFormat], *, execute: bool = False
-) -> dict[str, bytes]:
-    """The paper in some formats, by file name; EngineError with Quarto's own output where it fails."""
+def quarto_papers(source: PaperSource, formats: Iterable[PaperFormat]) -> dict[str, bytes]:
+    """The paper in some formats, by file name; EngineError with Quarto's own output where it fails.
+
+    Raises as `document_of_paper` does for what a paper may not have.
+    """
     program = shutil.which("quarto")
     if program is None:
         raise EngineError("Quarto is not on the PATH", expected="the program `quarto`")
+    document_of_paper(source)  # for its refusals: Quarto would print what a stranger's paper may not have
     found: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory(prefix="quarto-") as place:
         folder = Path(place)
         _lay_out(source, folder)
         for format in formats:
-            arguments = ["render", f"{NAME}.qmd", "--to", TARGETS[format]]
-            arguments += ["--execute" if execute else "--no-execute"]
+            arguments = ["render", f"{NAME}.qmd", "--to", TARGETS[format], "--no-execute"]
             _call(program, arguments, folder, source)
             found[f"{NAME}.{format}"] = _result(folder, format, source)
     return found

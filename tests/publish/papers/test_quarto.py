@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from engine.errors import EngineError
+from engine.errors import EngineError, TemplateError
 from engine.publish.papers.quarto import quarto_papers
 from engine.publish.papers.render_paper import PaperOptions, PaperSource
 
@@ -63,12 +64,22 @@ def test_a_stand_in_for_quarto_is_called_with_this_python_and_a_whole_paper(
     assert "bibliography: references.bib" in call["text"] and "{#fig-a}" in call["text"]
 
 
-def test_a_stand_in_for_quarto_runs_cells_only_when_asked(
-    source: PaperSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("One.\n\n<script>alert()</script>\n", "raw html is not printed"),
+        ("One.\n\n[two](javascript:alert())\n", "an address that a paper may not have"),
+        ("One.\n\nSee @fig-b.\n", "no label 'fig-b'"),
+    ],
+)
+def test_quarto_is_not_called_with_what_a_paper_may_not_have(
+    source: PaperSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
 ) -> None:
     log = stand_in(tmp_path, monkeypatch)
-    quarto_papers(source, ["html"], execute=True)
-    assert json.loads(log.read_text())["arguments"][-1] == "--execute"
+    with pytest.raises(TemplateError, match=said) as caught:
+        quarto_papers(replace(source, text=text, written=text), ["html"])
+    assert caught.value.where == f"{source.path}:3"
+    assert not log.exists()
 
 
 def test_a_stand_in_for_quarto_that_fails_is_shown_without_colours(
