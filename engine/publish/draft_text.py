@@ -7,11 +7,13 @@ from pathlib import Path
 
 from engine.errors import EngineError
 from engine.publish.publications import FILES, FOLDER, PublicationKind
+from engine.report.lint import numeral_matches
+from engine.report.prose import without_code
 from engine.runs.ledger import Ledger
 
 _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.S)
 _CHART = re.compile(r"""\{\{-?\s*chart\(\s*["']([^"']+)["']\s*\)""")
-_NUMERAL = re.compile(r"(?<![\w.{-])\d(?:[\d,.]*\d)?(?: %)?(?![\w-])")
+_OPENING = re.compile(r"\{(?=[{%#])")
 
 
 def draft_path(root: Path, slug: str, kind: PublicationKind, source: str) -> Path:
@@ -41,7 +43,7 @@ def write_draft(path: Path, text: str) -> None:
         raise EngineError("the draft cannot be written", where=str(path), seen=str(error)) from error
 
 
-def one_line(text: str) -> str:
+def unwrapped(text: str) -> str:
     """A text without its line breaks."""
     return " ".join(text.split())
 
@@ -58,10 +60,17 @@ def with_slug(template: str, ledger: Ledger) -> str:
 
 
 def said(text: str) -> str:
-    """Words of a spec as a template has them: numerals are marked as typed on purpose, braces open no tag."""
-    for tag in ("{{", "{%", "{#"):
-        text = text.replace(tag, f"{tag[0]} {tag[1]}")
-    return _NUMERAL.sub(r'{{ literal("\g<0>") }}', text)
+    """Words of a spec or of a family as a template has them: braces open no tag, and a numeral is a literal.
+
+    Those are marked that lint would tell of: numerals in them are names of the method or of a statement.
+    """
+    text = _OPENING.sub("{ ", text)
+    pieces: list[str] = []
+    at = 0
+    for found in numeral_matches(without_code(text)):
+        pieces += [text[at : found.start()], f'{{{{ literal("{found[0]}") }}}}']
+        at = found.end()
+    return "".join([*pieces, text[at:]])
 
 
 def charts_of_report(root: Path, ledger: Ledger) -> list[str]:

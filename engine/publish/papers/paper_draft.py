@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.evidence.claims import parse
-from engine.publish.draft_text import charts_of_report, draft_path, with_slug, write_draft
+from engine.publish.draft_text import (
+    charts_of_report,
+    draft_path,
+    said,
+    unwrapped,
+    with_slug,
+    write_draft,
+)
 from engine.publish.markdown import code
 from engine.report.claim_sentences import verdict_of
 from engine.runs.ledger import Entry, Ledger
@@ -66,7 +73,7 @@ def paper_draft(root: Path, ledgers: Sequence[Ledger], methods: Mapping[str, str
 def _header(ledgers: Sequence[Ledger]) -> str:
     title = "; ".join(ledger.spec.title for ledger in ledgers)
     abstract = [
-        " ".join(f"{ledger.spec.question} {with_slug(ledger.spec.headline, ledger)}".split())
+        unwrapped(f"{said(ledger.spec.question)} {with_slug(ledger.spec.headline, ledger)}")
         for ledger in ledgers
     ]
     lines = [
@@ -88,23 +95,23 @@ def _header(ledgers: Sequence[Ledger]) -> str:
 
 def _introduction(ledgers: Sequence[Ledger]) -> Iterator[str]:
     for ledger in ledgers:
-        yield " ".join(ledger.spec.question.split())
+        yield said(unwrapped(ledger.spec.question))
     statements = [claim for ledger in ledgers for claim in ledger.spec.claims.values() if claim.about]
     if statements:
         yield "These published statements are tested on stand-ins:"
-        yield "\n".join(f"- of `{claim.about}`: {_said(claim.says or claim.holds)}" for claim in statements)
+        yield "\n".join(f"- of `{claim.about}`: {said(claim.says or claim.holds)}" for claim in statements)
 
 
 def _methods(ledgers: Sequence[Ledger], methods: Mapping[str, str]) -> Iterator[str]:
     for name in dict.fromkeys(e.family for ledger in ledgers for e in ledger.spec.experiments.values()):
         about, _, steps = methods[name].partition("\n")
-        yield f"## {_said(about.rstrip('.'))}"
-        yield _said(steps.strip())
+        yield f"## {said(about.rstrip('.'))}"
+        yield said(steps.strip())
     for ledger in ledgers:
         rows = [_setting(name, ledger) for name in ledger.spec.experiments]
         head = "| experiment | models | where and on what | parameters |\n|---|---|---|---|\n"
         yield head + "\n".join(rows)
-        yield f": What was run for {_said(ledger.spec.title)} {{#tbl-settings-{ledger.slug}}}"
+        yield f": What was run for {said(ledger.spec.title)} {{#tbl-settings-{ledger.slug}}}"
 
 
 def _setting(name: str, ledger: Ledger) -> str:
@@ -126,7 +133,7 @@ def _hook_site(entries: Iterable[Entry]) -> str:
 
 
 def _results(root: Path, ledger: Ledger) -> Iterator[str]:
-    yield f"## {_said(ledger.spec.title)}"
+    yield f"## {said(ledger.spec.title)}"
     for name, claim in ledger.spec.claims.items():
         verdict = verdict_of(ledger, name, ledger.primary).verdict
         if verdict in DECIDED:
@@ -137,7 +144,7 @@ def _results(root: Path, ledger: Ledger) -> Iterator[str]:
 
 def _claim(ledger: Ledger, name: str, claim: Claim, verdict: str) -> str:
     """The claim as a sentence with its verdict, and the numbers that it is about."""
-    sentence = _said(" ".join((claim.says or claim.holds).split()))
+    sentence = said(unwrapped(claim.says or claim.holds))
     tag = f'{{% claim "{ledger.slug}.{name}", "{verdict}" %}}{sentence}{{% endclaim %}}'
     numbers = [f"{code(number)} {_number(ledger, number)}" for number in sorted(parse(claim.holds).names)]
     return f"{tag}\nMeasured: **{verdict}** ({', '.join(numbers)})."
@@ -153,9 +160,9 @@ def _undecided(ledgers: Sequence[Ledger]) -> Iterator[str]:
         for name, claim in ledger.spec.claims.items():
             verdict = verdict_of(ledger, name, ledger.primary)
             if verdict.verdict not in DECIDED:
-                why = f": {_said(verdict.reason)}" if verdict.reason else ""
-                said = _said(" ".join((claim.says or claim.holds).split()))
-                tag = f'{{% claim "{ledger.slug}.{name}", "{verdict.verdict}" %}}{said}{{% endclaim %}}'
+                why = f": {said(verdict.reason)}" if verdict.reason else ""
+                sentence = said(unwrapped(claim.says or claim.holds))
+                tag = f'{{% claim "{ledger.slug}.{name}", "{verdict.verdict}" %}}{sentence}{{% endclaim %}}'
                 items.append(f"- {tag} Measured: **{verdict.verdict}**{why}")
     yield "\n".join(items) or "Every claim was decided."
 
@@ -169,26 +176,7 @@ def _scale(root: Path, ledgers: Sequence[Ledger]) -> Iterator[str]:
         if described := _SCALE.search(text):
             total = re.search(r"^In all .*$", text, re.M)
             words = " ".join([described[1].strip(), total[0] if total else ""]).strip()
-            yield f"A study at scale, worked out from measured throughput: {_said(words)}"
-
-
-def _said(text: str) -> str:
-    """Words that the draft takes over: numerals in them are names of the method or of a statement.
-
-    Braces would open a tag of the template.
-    """
-    text = text.replace("{{", "{ {").replace("{%", "{ %").replace("{#", "{ #")
-    numeral = re.compile(r"(?<![\w.])\.?\d(?:[\w.,]*\w)?(?: %)?")
-    return "\n".join(_marked_line(line, numeral) for line in text.split("\n"))
-
-
-def _marked_line(line: str, numeral: re.Pattern[str]) -> str:
-    """A line whose numerals are marked as literal, but for the number of a list item and for code."""
-    item = re.match(r"\s*\d+\. ", line)
-    start = item.end() if item else 0
-    pieces = re.split(r"(`[^`]*`)", line[start:])
-    marked = [p if p.startswith("`") else numeral.sub(r'{{ literal("\g<0>") }}', p) for p in pieces]
-    return line[:start] + "".join(marked)
+            yield f"A study at scale, worked out from measured throughput: {said(words)}"
 
 
 def _references(root: Path, ledgers: Sequence[Ledger]) -> str:

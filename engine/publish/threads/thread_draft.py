@@ -15,7 +15,7 @@ from pathlib import Path
 from engine.errors import TemplateError
 from engine.evidence.claims import parse
 from engine.evidence.result import Measurement
-from engine.publish.draft_text import charts_of_report, draft_path, one_line, said, with_slug, write_draft
+from engine.publish.draft_text import charts_of_report, draft_path, said, unwrapped, with_slug, write_draft
 from engine.publish.publications import publication_in
 from engine.publish.threads.thread import print_thread
 from engine.report.claim_sentences import verdict_of
@@ -90,14 +90,14 @@ def _posts(root: Path, ledger: Ledger, fits: Fits) -> Iterator[str]:
         if verdict in ASSERTED and (post := fits(list(_claim_forms(ledger, id, claim)))):
             yield with_chart(post)
     untested = [assumption for assumption in ledger.spec.assumptions if not assumption.stressed_by]
-    if post := fits([f"Not tested here: {said(one_line(a.text))}" for a in untested]):
+    if post := fits([f"Not tested here: {said(unwrapped(a.text))}" for a in untested]):
         yield post
     yield f"Report, notebook and data: <investigations/{ledger.slug}/>"
 
 
 def _headline(ledger: Ledger, fits: Fits) -> Iterator[str]:
     """The headline in one post, else in as many as it has sentences."""
-    headline = with_slug(one_line(ledger.spec.headline), ledger) or said(one_line(ledger.spec.question))
+    headline = with_slug(unwrapped(ledger.spec.headline), ledger) or said(unwrapped(ledger.spec.question))
     if whole := fits([headline]):
         yield whole
         return
@@ -113,7 +113,7 @@ def _headline(ledger: Ledger, fits: Fits) -> Iterator[str]:
 
 def _claim_forms(ledger: Ledger, id: str, claim: Claim) -> Iterator[str]:
     """A claim as a post, from the fullest form to the barest."""
-    sentence = said(one_line(claim.says or claim.holds))
+    sentence = said(unwrapped(claim.says or claim.holds))
     tag = f'{{% claim "{ledger.slug}.{id}" %}}{sentence}{{% endclaim %}}'
     numbers = _with_controls(ledger, parse(claim.holds).names[:NUMBERS])
     several = len({name.rpartition(".")[0] for name in numbers}) > 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.errors import EngineError
 from engine.publish.papers.build_paper import print_paper
-from engine.publish.papers.paper_draft import paper_draft, with_slug, write_paper_draft
+from engine.publish.papers.paper_draft import paper_draft, write_paper_draft
 from engine.publish.papers.render_paper import rendered_paper
 from engine.publish.publications import read_publication
 from engine.runs.library import Library
@@ -57,15 +58,15 @@ def test_a_paper_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
         write_paper_draft(tmp_path, "facts", [made_up.ledger()], METHODS)
 
 
-def test_the_names_of_an_investigation_have_its_slug_in_a_publication() -> None:
+def test_numerals_of_a_question_are_marked_and_a_draft_has_none_typed(tmp_path: Path) -> None:
     ledger = made_up.ledger()
-    template = (
-        'lens.x {{ lens.final_rank.on("lens.y") }} {% if lens["seed=1"].a %}{{ other.lens.b }}{% endif %}'
-    )
-    assert with_slug(template, ledger) == (
-        'lens.x {{ fact-recall.lens.final_rank.on("fact-recall.lens.y") }} '
-        '{% if fact-recall.lens["seed=1"].a %}{{ other.lens.b }}{% endif %}'
-    )
+    question = "Do 8-bit copies\nof 16k features agree to 1e-5?"
+    ledger = replace(ledger, spec=ledger.spec.model_copy(update={"question": question}))
+    written = write_paper_draft(project(tmp_path), "facts", [ledger], METHODS)
+    paper = read_publication(written[0], "paper")
+    printed = print_paper(paper, Library({"fact-recall": ledger}), tmp_path, ["fact-recall"])
+    assert printed.concerns == ()
+    assert "Do 8-bit copies of 16k features agree to 1e\\-5?" in printed.source.text
 
 
 def test_the_scale_ledger_is_told_where_dictionaries_are_trained(tmp_path: Path) -> None:

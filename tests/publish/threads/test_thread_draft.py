@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError
-from engine.publish.draft_text import charts_of_report, said, with_slug
 from engine.publish.publications import read_publication
 from engine.publish.threads.post_length import LIMIT
 from engine.publish.threads.thread import Thread, print_thread
@@ -52,31 +51,10 @@ def test_a_headline_that_is_too_long_is_told_in_several_posts(tmp_path: Path) ->
     assert all(post.length <= LIMIT for post in thread.posts)
 
 
-def test_no_thread_is_overwritten_and_a_name_is_a_folder(tmp_path: Path) -> None:
+def test_no_thread_is_overwritten(tmp_path: Path) -> None:
     ledger = made_up.ledger()
     drafted(tmp_path, ledger)
     with pytest.raises(EngineError, match="there is a thread of this name"):
         write_thread_draft(tmp_path, ledger.slug, [ledger])
-    for name in ("../elsewhere", ".hidden", ""):
-        with pytest.raises(EngineError, match="no name of a folder"):
-            write_thread_draft(tmp_path, name, [ledger])
-
-
-def test_the_words_of_a_spec_are_named_for_a_publication() -> None:
-    ledger = made_up.ledger()
-    text = 'From {{ lens.final_rank }} to {{ number("patch.peak", model="x") }}, lens.final_rank in words.'
-    assert with_slug(text, ledger) == (
-        'From {{ fact-recall.lens.final_rank }} to {{ number("fact-recall.patch.peak", model="x") }}, '
-        "lens.final_rank in words."
-    )
-    assert said("Of 1,000 at 16k, block 9 of 12.") == (
-        'Of {{ literal("1,000") }} at 16k, block {{ literal("9") }} of {{ literal("12") }}.'
-    )
-    assert "{{" not in said("{{ 7 * 7 }}").replace('{{ literal("7") }}', "")
-
-
-def test_only_charts_that_can_be_drawn_are_taken(tmp_path: Path) -> None:
-    made_up.report(tmp_path, text='{{ chart("lens.by_layer") }} {{ chart("lens.by_layer") }}')
-    report = tmp_path / "investigations/fact-recall/report.md"
-    report.write_text(report.read_text() + '{{ chart("lens.gone") }}')
-    assert charts_of_report(tmp_path, made_up.ledger()) == ["lens.by_layer"]
+    with pytest.raises(EngineError, match="no name of a folder"):
+        write_thread_draft(tmp_path, "../elsewhere", [ledger])
