@@ -28,7 +28,8 @@ from tests.publish import made_up
             '{{ number("fact-recall.patch.peak", model="x") }}, lens.final_rank in words.',
         ),
         (
-            'lens.x {{ lens.final_rank.on("lens.y") }} {% if lens["seed=1"].a %}{{ other.lens.b }}{% endif %}',
+            'lens.x {{ lens.final_rank.on("lens.y") }} '
+            '{% if lens["seed=1"].a %}{{ other.lens.b }}{% endif %}',
             'lens.x {{ fact-recall.lens.final_rank.on("fact-recall.lens.y") }} '
             '{% if fact-recall.lens["seed=1"].a %}{{ other.lens.b }}{% endif %}',
         ),

@@ -135,8 +135,8 @@ def with_outputs(
 ) -> tuple[str, list[Concern]]:
     """The text with each cell's code and kept output in its place, and a concern for each that is stale.
 
-    `cells` are those of the file, with its lines; those of the `text` are the same ones in the same order, which
-    `refuse_other_cells` sees to.
+    `cells` are those of the file, with its lines; those of the `text` are the same ones in the same order:
+    `refuse_other_cells` sees to it.
     """
     by_key = {cell.key: cell for cell in kept}
     stale: list[Concern] = []

@@ -1,9 +1,9 @@
 """Quarto, where it is on the PATH: the same printed paper, rendered by `quarto render`.
 
-It is given the paper after its numbers were injected and its cells replaced by their kept outputs, in a folder
-of its own, and this environment's Python. What pandoc's papers may not have (raw HTML, active addresses, labels
-that are not there), this one may not either. Exit 1 is a document that it refuses; ANSI colours and warnings on
-its error output are no failure (Quarto 1.11).
+It is given the paper after its numbers were injected and its cells replaced by their kept outputs, in a
+folder of its own, and this environment's Python. What pandoc's papers may not have (raw HTML, active
+addresses, labels that are not there), this one may not either. Exit 1 is a document that it refuses; ANSI
+colours and warnings on its error output are no failure (Quarto 1.11).
 """
 
 from __future__ import annotations
