@@ -1,0 +1,1 @@
+"""Circuits: a model as a graph of what writes to its residual stream and what reads from it."""
