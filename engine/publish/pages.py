@@ -14,6 +14,8 @@ from engine.families import Declaration, declaration, names
 from engine.publish.cite_box import BIBTEX_FILE, cite_box
 from engine.publish.cited_work import CitedWork, bibtex
 from engine.publish.commits import last_commits
+from engine.publish.demo_links import FirstPrompts, demo_link, demo_queries, with_demo_links
+from engine.publish.demo_page import demo_files
 from engine.publish.feed import FEED, FeedEntry, atom_feed
 from engine.publish.files import Content
 from engine.publish.head_tags import HeadTag
@@ -93,11 +95,12 @@ def site_files(
     }
     notebooks = JsonCache(root / ".engine" / "notebooks")
     pictures = PictureCache(root / ".engine")
-    for more in [reference, _own_documents(root)]:
+    prompts = FirstPrompts(JsonCache(root / ".engine" / "first-prompts"))
+    for more in [reference, _own_documents(root), demo_files(root / "site", settings, pictures)]:
         files |= more
     for report in reports:
         commit = commits.get(report.slug, "")
-        files |= report_files(report, notebooks, pictures, settings, commit)
+        files |= report_files(report, notebooks, pictures, settings, commit, prompts)
     notebooks.prune()
     pictures.prune()
     files |= _families_in_use(files, mentions, calibrations)
@@ -149,6 +152,7 @@ def report_files(
     pictures: PictureCache | None = None,
     settings: SiteSettings | None = None,
     commit: str = "",
+    prompts: FirstPrompts | None = None,
 ) -> dict[str, Content]:
     """One report: its page, its spec to copy, its charts, its tables, its notebook, its entry in BibTeX.
 
@@ -160,7 +164,10 @@ def report_files(
     rendered = report.rendered
     shown = social_png(rendered.charts, pictures or PictureCache())
     tags = report_tags(report, work, settings, shown)
-    files: dict[str, Content] = {f"{here}/index.md": report_page(report, work, tags)}
+    queries = demo_queries(report, prompts or FirstPrompts())
+    links = {id: demo_link(settings.demo_url, query) for id, query in queries.items()}
+    page = with_demo_links(report_page(report, work, tags), links)
+    files: dict[str, Content] = {f"{here}/index.md": page}
     files[f"{here}/{BIBTEX_FILE}"] = bibtex(work)
     if shown:
         files[f"{here}/{SOCIAL_FILE}"] = shown.png

@@ -1,11 +1,12 @@
 """What a whole project says of itself, once: name, address, repository, authors and version.
 
-`mkdocs.yml` has the first two and, under `extra`, the repository; `CITATION.cff` who is to be cited and as
-which version. A spec may say otherwise for its own investigation.
+`mkdocs.yml` has the first two and, under `extra`, the repository and where the demo runs; `CITATION.cff` who
+is to be cited and as which version. A spec may say otherwise for its own investigation.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,18 @@ CITATION = "CITATION.cff"
 EDIT_PATH = "edit/main/"
 """Between a repository's address and a file's path, as GitHub has it, unless `extra.edit_path` is another."""
 
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+"""A host that a content security policy can name; it knows no addresses in brackets."""
+
 LOOPBACK = ("localhost", "127.0.0.1", "0.0.0.0", "[::1]", "::1")
 
 
 @dataclass(frozen=True)
 class SiteSettings:
-    """What pages say of the project. `site_url` ends with a slash, and is empty where none is given."""
+    """What pages say of the project. `site_url` ends with a slash, and is empty where none is given.
+
+    So does `demo_url`, where readers find the demo running.
+    """
 
     name: str = "Mechanistic interpretability"
     site_url: str = ""
@@ -38,6 +45,7 @@ class SiteSettings:
     edit_path: str = EDIT_PATH
     authors: tuple[Contributor, ...] = ()
     version: str = ""
+    demo_url: str = ""
 
     @property
     def address(self) -> str:
@@ -76,6 +84,7 @@ def site_settings(root: Path) -> SiteSettings:
         edit_path=str(extra.get("edit_path") or EDIT_PATH),
         authors=cited.authors,
         version=cited.version,
+        demo_url=_demo_url(extra.get("demo_url"), root / MKDOCS),
     )
 
 
@@ -98,6 +107,25 @@ def _repository(value: Any, path: Path) -> str:
         return address(str(value)) if value else ""
     except ValueError as error:
         raise SiteError(str(error), where=f"{path}: extra.repository", seen=str(value)) from None
+
+
+def _demo_url(value: Any, path: Path) -> str:
+    """The demo's address with a slash at its end; pages let its host, and no other, be framed."""
+    if not value:
+        return ""
+    where = f"{path}: extra.demo_url"
+    expected = "https://demo.example.org/, without name, password, query and fragment"
+    try:
+        parts = urlsplit(address(str(value)))
+        port = parts.port
+    except ValueError as error:
+        raise SiteError(str(error), where=where, expected=expected, seen=str(value)) from None
+    plain = f"{parts.scheme}://{parts.hostname}{f':{port}' if port is not None else ''}{parts.path}"
+    is_plain = str(value).rstrip("/").lower() == plain.lower()
+    if not (is_plain and _HOST.fullmatch(parts.hostname or "")):
+        problem = "this is no address that the demo can be embedded from"
+        raise SiteError(problem, where=where, expected=expected, seen=str(value))
+    return _with_slash(plain)
 
 
 def _citation(path: Path) -> SiteSettings:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import EngineError
+from engine.errors import EngineError, SiteError
 from engine.publish.site_settings import SiteSettings, site_settings
 from tests.conftest import REPOSITORY
 
@@ -15,6 +15,7 @@ markdown_extensions:
   - pymdownx.emoji: {emoji_index: !!python/name:material.extensions.emoji.twemoji }
 extra:
   repository: !ENV [TEST_REPOSITORY, ""]
+  demo_url: !ENV [TEST_DEMO_URL, ""]
 """
 CITATION = """\
 cff-version: 1.2.0
@@ -93,3 +94,43 @@ def test_the_files_of_this_project_can_be_read(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("SITE_URL", raising=False)
     said = site_settings(REPOSITORY)
     assert said.authors and said.version and not said.address
+
+
+def test_the_demo_runs_at_one_address_or_nowhere(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert site_settings(root).demo_url == ""
+    for said, meant in (
+        ("https://demo.example.org", "https://demo.example.org/"),
+        ("https://Demo.example.org/mech/", "https://demo.example.org/mech/"),
+        ("http://127.0.0.1:7860/", "http://127.0.0.1:7860/"),
+    ):
+        monkeypatch.setenv("TEST_DEMO_URL", said)
+        assert site_settings(root).demo_url == meant
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "javascript:alert(1)",
+        "ftp://demo.example.org/",
+        "//demo.example.org/",
+        "demo.example.org",
+        "https://",
+        "https://user:secret@demo.example.org/",
+        "https://demo.example.org/?panel=lens",
+        "https://demo.example.org/#top",
+        "https://demo.example.org:99999/",
+        "https://demo.example.org;script-src *",
+        "https://*.example.org/",
+        "https://[::1]:7860/",
+        "https://demo.example.org, https://other.example.org",
+        "https://d\u00e9mo.example.org/",
+    ],
+)
+def test_what_a_policy_cannot_name_is_no_address_of_the_demo(
+    root: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("TEST_DEMO_URL", address)
+    with pytest.raises(SiteError) as refused:
+        site_settings(root)
+    assert refused.value.where == f"{root / 'mkdocs.yml'}: extra.demo_url"
+    assert refused.value.seen == address
