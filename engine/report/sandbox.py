@@ -50,6 +50,8 @@ LOOP_FIELDS = frozenset(
         *("previtem", "revindex", "revindex0"),
     )
 )
+OF_JINJA = frozenset(("_loop_vars", "_block_vars"))
+"""What Jinja adds to each call in a loop or block, and takes out again before it calls."""
 FIELD = re.compile(r"%(?:%|(?:\((\w*)\))?([-+ #0]*)(\d*)(?:\.(\d*))?([a-zA-Z]))")
 
 CHARACTERS_OF_A_NUMBER = 2_000
@@ -138,21 +140,28 @@ class Sandbox(SandboxedEnvironment):
             return attr in LOOP_FIELDS
         return any(isinstance(obj, kind) and attr in methods for kind, methods in known.items())
 
+    def wrap_str_format(self, value: Any) -> None:
+        """`format` and `format_map` are methods like others, and in no list.
+
+        Jinja would hand out versions of its own, unasked, which fill a width of any size.
+        """
+
     def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
         """A call from a template: of a macro, of a method in the lists above, or of an engine's function."""
         self.budget.spend(1)
         if isinstance(obj, Macro):
             return super().call(context, obj, *args, **kwargs)
         owner = getattr(obj, "__self__", None)
+        given = {name: value for name, value in kwargs.items() if name not in OF_JINJA}
         if isinstance(owner, str):
-            return _text_method(owner, obj.__name__, args, kwargs)
+            return _text_method(owner, obj.__name__, args, given)
         if isinstance(owner, list | tuple | dict | LoopContext) or obj is bounded_range:
             return super().call(context, obj, *args, **kwargs)
-        for argument in (*args, *kwargs.values()):
+        for argument in (*args, *given.values()):
             plain(argument, "an argument")
         self.budget.spend(20)
         # A function that calls back into the template runs on the template's time.
-        if any(isinstance(argument, Macro) for argument in kwargs.values()):
+        if any(isinstance(argument, Macro) for argument in given.values()):
             return super().call(context, obj, *args, **kwargs)
         with self.budget.engine_at_work():
             return super().call(context, obj, *args, **kwargs)
