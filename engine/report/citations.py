@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.errors import TemplateError
-from engine.report.prose import blanked, line_at, without_code, without_tags
+from engine.report.prose import line_at, without_addresses, without_code, without_tags
 
 CITE_WORK = "cite_work"
 """The function that a citation calls."""
@@ -28,16 +28,6 @@ year, for which the bracket stays open; each with or without the names."""
 
 Brackets = tuple[str, str]
 
-_ADDRESSES = [
-    re.compile(pattern, re.S | re.M)
-    for pattern in (
-        r"<!--.*?-->",
-        r"</?[a-zA-Z][^<>]*>|<[a-z][\w+.-]*:[^<>\s]*>|<[^<>\s@]+@[^<>\s@]+>",
-        r"^[ ]{0,3}\[(?!-?@)[^\]\n]+\]:[ \t]*\S+",
-        r"\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:\s+\"[^\"\n]*\")?\)",
-        r"(?<!@\{)(?:https?://|www\.)[^\s<>]+",
-    )
-]
 _WORK = re.compile(
     r"(?<![\w@/.])(?P<minus>(?<!-)-)?@(?:\{(?P<braced>[^{}\s]+)\}|(?P<key>\w(?:[\w:.#$%&+?<>~/-]*[\w/])?))"
 )
@@ -57,9 +47,7 @@ class _Edit:
 
 def with_citations(text: str, where: str, brackets: Brackets = ("(", ")")) -> str:
     """The template with each citation in its prose turned into calls, on the same lines."""
-    prose = without_code(without_tags(text, where))
-    for pattern in _ADDRESSES:
-        prose = blanked(prose, pattern)
+    prose = without_addresses(without_code(without_tags(text, where)))
     if "@" not in prose:
         return text
     edits = _edits(prose, where, brackets)

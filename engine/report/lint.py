@@ -22,7 +22,7 @@ from jinja2 import nodes
 
 from engine.report.dashed_names import without_dashes
 from engine.report.grammar import CITE_CLAIM, named_outright, parsed
-from engine.report.prose import blanked, line_at, without_code, without_tags
+from engine.report.prose import blanked, line_at, without_addresses, without_code, without_tags
 from engine.report.template_source import FORMULA, template_source, values_in_code
 
 ConcernKind = Literal[
@@ -54,14 +54,9 @@ _YEAR = r"(?:19\d\d|20[0-3]\d)"
 _NOT_PROSE = [
     re.compile(pattern, re.M | re.S)
     for pattern in (
-        r"<!--.*?-->",
-        r"</?[a-zA-Z][^<>]*>|<https?://[^<>\s]*>",
         r"\[\^[^\]\n]+\]:?",
-        r"^[ ]{0,3}\[[^\]\n]+\]:[ \t]*\S+",
-        r"\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:\s+\"[^\"\n]*\")?\)",
-        r"(?:https?://|www\.)[^\s<>]+",
         r"\[(?:[^\[\]\n]|\n(?![ \t]*\n))*@(?:[^\[\]\n]|\n(?![ \t]*\n))*\]",
-        r"(?<![\w@/.])@\w[\w:.#$%&+?~/-]*(?:[ \t]?\[[^\[\]\n]*\])?",
+        r"(?<![\w@/.])@(?:\{[^{}\s]+\}|\w[\w:.#$%&+?~/-]*)(?:[ \t]?\[[^\[\]\n]*\])?",
         r"\{:?\s*(?:[.#]|[\w-]+=)[^{}\n]*\}",
         r"&#?\w+;",
         r":[a-z][\w+-]*:",
@@ -150,6 +145,7 @@ def numerals(prose: str) -> Iterator[tuple[int, str]]:
 def numeral_matches(prose: str) -> Iterator[re.Match[str]]:
     """Each numeral that is no part of a name, at its place in the prose."""
     # What is no prose goes first: an address may hold whatever the other patterns look for.
+    prose = without_addresses(prose)
     for pattern in (*_NOT_PROSE, *_ALLOWED):
         prose = blanked(prose, pattern)
     yield from _NUMERAL.finditer(prose)

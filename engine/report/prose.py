@@ -12,6 +12,17 @@ VALUE = "\ufffc"
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---(?:\n|\Z)", re.S)
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.S | re.M)
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)\1(?!`)", re.S)
+# What a bracket with a citation or a footnote in it defines is words, and no address.
+_ADDRESSES = [
+    re.compile(pattern, re.S | re.M)
+    for pattern in (
+        r"<!--.*?-->",
+        r"</?[a-zA-Z][^<>]*>|<[a-z][\w+.-]*:[^<>\s]*>|<[^<>\s@]+@[^<>\s@]+>",
+        r"^[ ]{0,3}\[(?!-?@|\^)[^\]\n]+\]:[ \t]*\S+",
+        r"\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:\s+\"[^\"\n]*\")?\)",
+        r"(?<!@\{)(?:https?://|www\.)[^\s<>]+",
+    )
+]
 
 
 def without_tags(text: str, where: str) -> str:
@@ -34,6 +45,13 @@ def code_of(tagless: str) -> list[re.Match[str]]:
 
 def without_code(tagless: str) -> str:
     return blanked(blanked(tagless, _FENCE), _CODE)
+
+
+def without_addresses(prose: str) -> str:
+    """Prose without HTML, comments and whatever a link or an image leads to."""
+    for pattern in _ADDRESSES:
+        prose = blanked(prose, pattern)
+    return prose
 
 
 def blanked(text: str, pattern: re.Pattern[str]) -> str:

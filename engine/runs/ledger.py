@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from engine.errors import ClaimError, TemplateError, nearest
@@ -163,6 +164,11 @@ class Ledger:
     def primary(self) -> str:
         return self.spec.models[0]
 
+    @cached_property
+    def _by_place(self) -> dict[tuple[str, str], Entry]:
+        """The entries by label and model: a page asks for one at each of its numbers."""
+        return {(entry.label, entry.model): entry for entry in self.entries}
+
     @property
     def drifted(self) -> list[Replication]:
         return [c for c in self.comparisons if not c.agrees]
@@ -174,13 +180,14 @@ class Ledger:
 
     def entry(self, label: str, model: str | None = None, where: str = "") -> Entry:
         """The entry of `experiment` or `experiment[param=value]` on a model (the primary by default)."""
-        here = {e.label: e for e in self.entries if e.model == (model or self.primary)}
-        if label in here:
-            return here[label]
+        asked = model or self.primary
+        if found := self._by_place.get((label, asked)):
+            return found
+        here = [entry.label for entry in self.entries if entry.model == asked]
         raise TemplateError(
             f"no experiment {label!r}",
             where=where,
-            expected="one of " + ", ".join(here),
+            expected="one of " + ", ".join(here) if here else f"an experiment, of which {asked} has none",
             near=nearest(label, here),
         )
 

@@ -43,10 +43,7 @@ def inside(path: Path, base: Path, error: type[EngineError], where: str = "") ->
     root = project_of(base)
     if root is None:
         return path
-    allowed = [root, *_data_folders()]
-    found = _followed(path)
-    within = [place for place in map(_followed, allowed) if found.is_relative_to(place)]
-    if within and not _is_hidden(found.relative_to(within[0])):
+    if any(_is_within(path, place) for place in (root, *_data_folders())):
         return path
     leads = " is a link that" if _is_linked(path) else ""
     raise error(
@@ -123,7 +120,7 @@ def _links_out(folder: Path, root: Path) -> Iterator[Path]:
     seen: set[Path] = set()
     while waiting:
         path = waiting.pop()
-        if path.is_symlink() and not _is_ours(path, root):
+        if path.is_symlink() and not _is_within(path, root):
             yield path
             continue
         real = _followed(path)
@@ -134,15 +131,13 @@ def _links_out(folder: Path, root: Path) -> Iterator[Path]:
             waiting += sorted(inside, reverse=True)
 
 
-def _is_ours(link: Path, root: Path) -> bool:
-    found = _followed(link)
-    whole = _followed(root)
-    return found.is_relative_to(whole) and not _is_hidden(found.relative_to(whole))
-
-
-def _is_hidden(path: Path) -> bool:
-    """Whether a path in the repository lies in a hidden folder: `.git` keeps addresses and tokens."""
-    return any(part.startswith(".") for part in path.parts)
+def _is_within(path: Path, folder: Path) -> bool:
+    """Whether a path leads into a folder, and to no hidden place: `.git` keeps addresses and tokens."""
+    found = _followed(path)
+    whole = _followed(folder)
+    if not found.is_relative_to(whole):
+        return False
+    return not any(part.startswith(".") for part in found.relative_to(whole).parts)
 
 
 def _is_linked(path: Path) -> bool:

@@ -38,6 +38,7 @@ def printed(text: str) -> str:
         ("*[@a]* **@b**", "*(<a bracketed>)* **<b narrative>**"),
         ("| [@a] | @b |", "| (<a bracketed>) | <b narrative> |"),
         ("> @a [^1]\n\n[^1]: See [@b].", "> <a narrative> [^1]\n\n[^1]: See (<b bracketed>)."),
+        ("@a [^1]\n\n[^1]: @b says.", "<a narrative> [^1]\n\n[^1]: <b narrative> says."),
         ("[@a, p. {{ literal('3') }}]", "(<a bracketed>, p. {{ literal('3') }})"),
         ("{% claim 'x' %}As @a found.{% endclaim %}", "{% claim 'x' %}As <a narrative> found.{% endclaim %}"),
     ],

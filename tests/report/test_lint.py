@@ -25,6 +25,7 @@ CASES = [
     ("[text 12](x.md)", ["12"]),
     ("[ref]: https://x.org/12\n<https://x.org/13> www.x14.org", []),
     ("As shown [@paulo2025; @b2020], and [^1].\n\n[^1]: A footnote with 12.", ["12"]),
+    ("[^1]: 12 of them, [@a2020]: 13, @{https://x.org/2020/1} says.", ["12", "13"]),
     ("<img width=300 alt='4'> <!-- 12 --> text{ .big #id3 width=4 } {: #x1 }", []),
     ("&#8211; &frac12; :material-numeric-3:", []),
     ("On 2026-11-22, 22 November 2026, November 2026 and Nov. 3, 2026.", []),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import TemplateError
-from engine.report.prose import VALUE, code_of, line_at, without_code, without_tags
+from engine.report.prose import VALUE, code_of, line_at, without_addresses, without_code, without_tags
 
 TEMPLATE = """---
 title: 12
@@ -55,6 +55,23 @@ def test_a_template_that_cannot_be_read_is_told_with_its_line() -> None:
     with pytest.raises(TemplateError) as caught:
         without_tags("a\n{{ 'b }}", "report.md")
     assert caught.value.where == "report.md:2"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("a <!-- 1 --> b <img alt='2'> c <https://x.org/3> d <me4@x.org> e", "a b c d e"),
+        ('[a](b5 "6") ![c](d_(7).png) https://x.org/8 www.x.org/9', "[a ![c"),
+        ("[a]: https://x.org/1", ""),
+        ("[^1]: A footnote", "[^1]: A footnote"),
+        ("[@a]: a citation before a colon", "[@a]: a citation before a colon"),
+        ("@{https://x.org/a} is a key", "@{https://x.org/a} is a key"),
+    ],
+)
+def test_what_leads_elsewhere_is_blanked_and_what_is_read_stays(text: str, left: str) -> None:
+    prose = without_addresses(text)
+    assert len(prose) == len(text)
+    assert " ".join(prose.split()) == left
 
 
 def test_lines_are_counted_from_one() -> None:

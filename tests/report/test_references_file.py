@@ -21,3 +21,12 @@ def test_a_bibliography_has_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "references.bib").write_text("@misc{a, title = {A}}")
     with pytest.raises(TemplateError, match="too large"):
         references_beside(tmp_path / "report.md")
+
+
+def test_a_bibliography_is_a_file_of_the_folder_and_no_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("a secret of the machine")
+    (tmp_path / "references.bib").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TemplateError, match="not read") as caught:
+        references_beside(tmp_path / "report.md")
+    assert caught.value.where == str(tmp_path / "references.bib")
+    assert caught.value.seen == "a link"

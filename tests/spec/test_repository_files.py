@@ -61,6 +61,11 @@ def test_a_path_in_the_repository_is_taken(root: Path, monkeypatch: pytest.Monke
         assert inside(path, folder, DataError) == path
     monkeypatch.setenv("MECH_DATA", f"/nowhere:{root.parent}")
     assert inside(root.parent / "secret.csv", folder, DataError)
+    # A hidden folder is read where a person names that one, and not where one names what it lies in.
+    with pytest.raises(DataError, match="leads out of the repository"):
+        inside(root / ".git/config", folder, DataError)
+    monkeypatch.setenv("MECH_DATA", str(root / ".git"))
+    assert inside(root / ".git/config", folder, DataError)
 
 
 def test_links_in_a_circle_end_in_an_error(root: Path) -> None:

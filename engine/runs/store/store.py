@@ -85,8 +85,9 @@ class RunStore:
         raise StoreError(
             f"there is no run {id}",
             where=str(self.folder),
-            expected="one of " + ", ".join(known) if known else "nothing was measured here yet",
-            hint="engine runs lists them",
+            expected="the id of a run in this store" + (f", such as {', '.join(known)}" if known else ""),
+            seen="" if known else "a store in which no run is",
+            hint="engine runs lists them" if known else "engine run --name EXPERIMENT measures one",
         )
 
     def of_key(self, key: str) -> list[StoredRun]:

@@ -302,11 +302,13 @@ def test_a_failure_is_remembered_until_the_run_succeeds(store: RunStore) -> None
 
 
 def test_an_unknown_run_names_those_there_are(store: RunStore) -> None:
-    with pytest.raises(StoreError, match=r"no run 7(?s:.)*nothing was measured here yet"):
+    with pytest.raises(StoreError, match=r"no run 7(?s:.)*expected: the id of a run(?s:.)*no run is"):
         store.run(7)
     put(store)
     assert store.run(1).key == "k1"
-    with pytest.raises(StoreError, match=r"no run 7(?s:.)*one of 1"):
+    with pytest.raises(
+        StoreError, match=r"no run 7(?s:.)*expected: the id of a run in this store, such as 1\n"
+    ):
         store.run(7)
 
 
