@@ -6,7 +6,7 @@ How much sense a completion has is its perplexity under the unmodified model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from engine.lab.steering_vectors import (
     save_vector,
     steering_edits,
 )
+from engine.lab.streamed_texts import SteeringCondition
 from engine.models.forward import NO_EDITS, Edit
 from engine.models.generate import generate
 from engine.models.hooked import HookedModel
@@ -107,17 +108,35 @@ def save_fitting(vector: SteeringVector, model: HookedModel, path: Path) -> None
     save_vector(replace(vector, source=source), path)
 
 
-def token_ids(model: HookedModel, prompt: str, plain: bool) -> list[int]:
+def token_ids(model: HookedModel, prompt: str, plain: bool, instruction: str = "") -> list[int]:
     """The prompt as a request in the chat template, or as it is: `plain`, and where the model has none.
 
-    SpecError for a prompt without a character, and one that the model cannot read.
+    An instruction is the system text of the request, or one sentence more before the prompt. SpecError for a
+    prompt without a character, and one that the model cannot read.
     """
     if not prompt.strip():
         raise SpecError("there is nothing to go on from", expected="a prompt in words", seen=repr(prompt))
     if plain or not model.tokenizer.chat_template:
-        return model.token_ids([prompt])[0]
-    text = rendered_request(model, prompt, "", "the prompt").text
+        return model.token_ids([f"{instruction} {prompt}" if instruction else prompt])[0]
+    text = rendered_request(model, prompt, instruction, "the prompt").text
     return model.token_ids([text], special_tokens=False)[0]
+
+
+def steering_conditions(
+    model: HookedModel, vector: SteeringVector, prompt: Sequence[int], coefficient: float, seed: int
+) -> list[SteeringCondition]:
+    """The unmodified model, the vector, and a random one of its length, in the order of CONDITIONS.
+
+    SpecError for a coefficient that is no number.
+    """
+    if not np.isfinite(coefficient):
+        raise SpecError("a coefficient is a number", expected="4, -1.5, ...", seen=str(coefficient))
+    edits: list[Mapping[Site, Edit]] = [
+        NO_EDITS,
+        steering_edits(vector, model, coefficient),
+        steering_edits(random_vector(vector, seed), model, coefficient),
+    ]
+    return [SteeringCondition(name, prompt, edit) for name, edit in zip(CONDITIONS, edits, strict=True)]
 
 
 def steered_texts(
@@ -134,37 +153,31 @@ def steered_texts(
 
     SpecError for a coefficient that is no number, DataError for a prompt that is too long for the model.
     """
-    if not np.isfinite(coefficient):
-        raise SpecError("a coefficient is a number", expected="4, -1.5, ...", seen=str(coefficient))
-    edits: list[Mapping[Site, Edit]] = [
-        NO_EDITS,
-        steering_edits(vector, model, coefficient),
-        steering_edits(random_vector(vector, seed), model, coefficient),
-    ]
     found = []
-    for condition, edit in zip(CONDITIONS, edits, strict=True):
-        progress(condition)
-        found.append(_steered_text(model, condition, prompt, edit, max_tokens))
+    for condition in steering_conditions(model, vector, prompt, coefficient, seed):
+        progress(condition.name)
+        found.append(_steered_text(model, condition, max_tokens))
     return found
 
 
 def shown(texts: list[SteeredText], vector: SteeringVector) -> list[SteeredText]:
     """The completions as they are printed: of a vector that was made of refusals, their first words alone."""
-    # Nobody has looked at the prompt: a refusal that is taken away may have been of a harmful request.
-    if "refusal" not in f"{vector.source.method} {vector.source.prompts}":
-        return texts
-    return [replace(each, text=masked(each.text)) for each in texts]
+    return [replace(each, text=masked(each.text)) for each in texts] if is_of_refusals(vector) else texts
 
 
-def _steered_text(
-    model: HookedModel, condition: str, prompt: list[int], edit: Mapping[Site, Edit], max_tokens: int
-) -> SteeredText:
+def is_of_refusals(vector: SteeringVector) -> bool:
+    """Whether completions are masked: nobody has looked at the prompt, and a refusal that such a vector takes
+    away may have been of a harmful request."""
+    return "refusal" in f"{vector.source.method} {vector.source.prompts}"
+
+
+def _steered_text(model: HookedModel, condition: SteeringCondition, max_tokens: int) -> SteeredText:
     try:
-        (made,) = generate(model, [prompt], max_tokens=max_tokens, edit=edit)
+        (made,) = generate(model, [condition.prompt], max_tokens=max_tokens, edit=condition.edit)
     except ModelError as error:
         # What a coefficient breaks is shown beside what it leaves whole.
-        if not edit:
+        if not condition.edit:
             raise
-        return SteeredText(condition, "", float("nan"), 0.0, error.problem)
-    read = coherence(model, [prompt], [made])
-    return SteeredText(condition, made.text, float(read.perplexity[0]), float(read.repetition[0]))
+        return SteeredText(condition.name, "", float("nan"), 0.0, error.problem)
+    read = coherence(model, [condition.prompt], [made])
+    return SteeredText(condition.name, made.text, float(read.perplexity[0]), float(read.repetition[0]))
