@@ -14,7 +14,9 @@ EngineError                 anything the engine refuses to do; exit code 2, no t
 |-- StoreError              the run store cannot be read or written
 |-- ResultError             a family returned something that is not evidence (NaN, no control)
 |-- PictureError            a chart that cannot be drawn as a picture; its page shows the chart alone
-`-- SiteError               the site cannot be written or built
+|-- SiteError               the site cannot be written or built
+`-- DemoError               the demo cannot start, or a request is beyond what it allows
+    `-- RequestStopped      a request was cancelled, or its time was over
 """
 
 from __future__ import annotations
@@ -120,6 +122,14 @@ class PictureError(EngineError):
 
 class SiteError(EngineError):
     """The site cannot be written or built."""
+
+
+class DemoError(EngineError):
+    """The demo cannot start, or a request is beyond what it allows."""
+
+
+class RequestStopped(DemoError):
+    """A request was cancelled, or its time was over."""
 
 
 def nearest(name: str, valid: Iterable[str], limit: int = 3) -> tuple[str, ...]:

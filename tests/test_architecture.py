@@ -14,8 +14,9 @@ OWNERS = {
     "transformers": "models",
     "altair": "report/charts",
     "jinja2": "report",
+    "gradio": "demo",
 }
-WITH_TORCH_AT_HAND = {"models", "lab", "families", "data"}
+WITH_TORCH_AT_HAND = {"models", "lab", "families", "data", "demo"}
 
 
 def imports(node: ast.AST, later: bool = True) -> Iterator[str]:

@@ -1,0 +1,135 @@
+// Charts, the address, and copying. Everything comes from the demo's own host.
+(() => {
+  const VEGA = new URL("vega.js", document.currentScript.src)
+
+  let vega
+  const loadVega = () => vega ??= new Promise((onload, onerror) =>
+    document.head.append(Object.assign(document.createElement("script"), {src: VEGA, onload, onerror})))
+
+  const isDark = () => document.body.classList.contains("dark")
+
+  const theme = () => {
+    const ink = isDark() ? "#e3e7ec" : "#1d2733"
+    const quiet = isDark() ? "#a3aebb" : "#505a66"
+    const line = isDark() ? "#3a434e" : "#dfe3e8"
+    const font = getComputedStyle(document.body).fontFamily
+    const text = {
+      labelColor: quiet, labelFont: font, labelFontSize: 12, labelLimit: 160,
+      titleColor: ink, titleFont: font, titleFontSize: 12, titleFontWeight: 600,
+    }
+    return {
+      aria: false, background: "transparent", font,
+      axis: {...text, gridColor: line, domainColor: line, tickColor: line},
+      legend: text, header: text, title: {color: ink, font}, text: {color: ink}, rule: {color: quiet},
+    }
+  }
+
+  // A mark's datum has only what its row has: Vega keeps its own under symbols.
+  const tell = (figure, item) => {
+    if (!item?.datum) return
+    const detail = Object.fromEntries(Object.entries(item.datum))
+    figure.dispatchEvent(new CustomEvent("mech-mark", {bubbles: true, detail}))
+  }
+
+  const draw = async figure => {
+    figure.dataset.state = "drawing"
+    const drawing = figure.querySelector(".mech-drawing")
+    try {
+      await loadVega()
+      figure.chart?.finalize()
+      figure.chart = await vegaEmbed(drawing, JSON.parse(figure.dataset.spec), {
+        ast: true,
+        config: theme(),
+        renderer: "svg",
+        actions: false,
+        tooltip: {theme: isDark() ? "dark" : "light"},
+      })
+      figure.chart.view.addEventListener("click", (event, item) => tell(figure, item))
+      figure.dataset.state = "drawn"
+    } catch (problem) {
+      figure.dataset.state = "failed"
+      drawing.textContent = "This chart could not be drawn. It is told in words below."
+      console.error(problem)
+    }
+    const scroll = drawing.parentElement
+    if (scroll.scrollWidth > scroll.clientWidth) scroll.tabIndex = 0
+    else scroll.removeAttribute("tabindex")
+  }
+
+  // In a tab that is not shown a chart has no width: it is drawn once it is seen.
+  const seen = new IntersectionObserver(entries => {
+    for (const {isIntersecting, target} of entries)
+      if (isIntersecting) { seen.unobserve(target); draw(target) }
+  }, {rootMargin: "400px"})
+
+  const redraw = () => document.querySelectorAll(".mech-chart[data-state=drawn]").forEach(figure => {
+    if (figure.offsetParent) draw(figure)
+    else { delete figure.dataset.state; seen.observe(figure) }
+  })
+
+  let width = innerWidth
+  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; redraw() } })
+
+  // The address says what is shown; the part before its question mark, and what embeds the app, stay.
+  const address = element => {
+    const shown = new URLSearchParams(element.dataset.address)
+    for (const kept of ["__theme", "view"]) {
+      const value = new URLSearchParams(location.search).get(kept)
+      if (value !== null) shown.set(kept, value)
+    }
+    history.replaceState(history.state, "", `${location.pathname}?${shown}`)
+  }
+
+  const look = () => {
+    document.querySelectorAll(".mech-chart:not([data-state])").forEach(figure => {
+      figure.dataset.state = "waiting"
+      seen.observe(figure)
+    })
+    document.querySelectorAll("[data-address]:not([data-told])").forEach(element => {
+      element.dataset.told = ""
+      if (element.offsetParent) address(element)
+    })
+  }
+
+  let planned = false
+  const plan = () => {
+    if (planned) return
+    planned = true
+    requestAnimationFrame(() => { planned = false; look() })
+  }
+
+  // Copying: where the browser does not let us, the text is shown, selected, to be copied by hand.
+  const announcer = Object.assign(document.createElement("div"), {className: "mech-alt"})
+  announcer.setAttribute("role", "status")
+
+  const copy = async (button, shown, text) => {
+    const words = button.dataset.words ??= button.textContent
+    try {
+      await navigator.clipboard.writeText(text)
+      button.textContent = announcer.textContent = "Copied"
+    } catch {
+      shown.textContent = text
+      getSelection().selectAllChildren(shown)
+      button.textContent = announcer.textContent = "Selected, to be copied"
+    }
+    setTimeout(() => { button.textContent = words; announcer.textContent = "" }, 4000)
+  }
+
+  document.addEventListener("click", event => {
+    const button = event.target.closest?.("[data-copy]")
+    if (!button) return
+    const holder = button.closest(".mech-links")
+    const shown = holder.querySelector(button.dataset.copy === "link" ? ".mech-permalink" : "pre")
+    copy(button, shown, button.dataset.copy === "link" ? shown.href : shown.textContent)
+  })
+
+  const start = () => {
+    document.body.append(announcer)
+    new MutationObserver(plan).observe(document.body, {childList: true, subtree: true})
+    new MutationObserver(redraw).observe(document.body, {attributeFilter: ["class"]})
+    plan()
+  }
+
+  if (document.body) start()
+  else addEventListener("DOMContentLoaded", start)
+})()

@@ -1,0 +1,10 @@
+"""The panels in the order of their tabs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.demo.panel import Panel
+from engine.demo.panels import logit_lens
+
+PANELS: tuple[Panel[Any, Any], ...] = (logit_lens.PANEL,)

@@ -1,0 +1,1 @@
+"""The panels of the demo, one a module, each with a `PANEL`."""
