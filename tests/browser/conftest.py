@@ -15,6 +15,7 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.support.ui import WebDriverWait
 
+from engine.publish.demo_stills import write_stills
 from engine.publish.mkdocs_site import build_site
 from engine.publish.publication_pages import PublicationPage, listed
 from engine.publish.publications import read_publication
@@ -23,6 +24,7 @@ from engine.report.charts.pictures import PictureCache
 from engine.runs.ledger import Ledger
 from engine.runs.library import Library
 from tests.publish import made_up
+from tests.publish.stills import stills
 
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-sync", "--disable-background-networking", "--disable-component-update"]
@@ -58,6 +60,7 @@ def www(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made_up.report(root, "a-second-one", "A second question?"),
     ]
     publications = listed([_thread(root, reports[0].ledger)])
+    write_stills(root / "site", stills())
     build_site(root, made_up.files(root, *reports) | publications, www / "some" / "path")
     return www
 
@@ -151,6 +154,7 @@ def browser(driver: Chrome, site: str) -> Iterator[Browser]:
 def each_page() -> list[str]:
     return [
         "",
+        "demo/",
         "getting-started/",
         "investigations/",
         "investigations/fact-recall/",
