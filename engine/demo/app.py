@@ -90,19 +90,33 @@ def build_app(
     return blocks
 
 
+@dataclass(frozen=True)
+class _Controls:
+    """What the shell puts between a panel's inputs and its outputs."""
+
+    run: gr.Button
+    cancel: gr.Button
+    status: gr.HTML
+
+
+def _controls() -> _Controls:
+    with gr.Row():
+        run = gr.Button("Run", variant="primary")
+        cancel = gr.Button("Cancel", variant="secondary")
+    return _Controls(run, cancel, gr.HTML("", elem_classes=["mech-status"]))
+
+
 def _frame(panel: Panel[Any, Any], live: LiveModel) -> Frame:
     with gr.Tab(panel.title, id=panel.name, elem_id=f"panel-{panel.name}"):
         gr.HTML(f"<p>{escape(panel.about)}</p>", elem_classes=["mech-about"])
         examples = list(panel.examples(live))
         names = [(example_label(example), number) for number, example in enumerate(examples)]
         picker = gr.Dropdown(names, value=None, label="Examples", filterable=False)
-        view = panel.view(live)
-        with gr.Row():
-            run = gr.Button("Run", variant="primary")
-            cancel = gr.Button("Cancel", variant="secondary")
-        status = gr.HTML("", elem_classes=["mech-status"])
+        made: list[_Controls] = []
+        view = panel.view(live, lambda: made.append(_controls()))
+        controls = made[0]
         links = gr.HTML("", elem_classes=["mech-links"])
-    return Frame(panel, view, examples, picker, run, cancel, status, links)
+    return Frame(panel, view, examples, picker, controls.run, controls.cancel, controls.status, links)
 
 
 def _wire(frame: Frame, live: LiveModel, limits: RequestLimits) -> None:

@@ -11,7 +11,7 @@ and cancel, progress and errors, the link with the whole state, the spec of the 
         examples=examples,          # (live) -> [State]
         answer=answer,              # (live, state, progress, cancelled) -> numbers, tables and figures
         spec=spec,                  # (state, model) -> a flat experiment, valid for `mech run --spec`
-        view=view,                  # (live) -> View: the Gradio part
+        view=view,                  # (live, controls) -> View: the Gradio part
         summary=summary,            # (answer) -> lines that say what was found, for `mech demo --smoke`
     )
 """
@@ -64,6 +64,9 @@ class Click(Generic[State]):
 class View(Generic[State, Answer]):
     """The components of a panel. `inputs` has one for each field of the state, hidden ones included.
 
+    A view makes its inputs, calls `controls()` where the shell's buttons and progress are to stand, and then
+    makes its outputs. The model may be loading meanwhile: `live.shape` is known before it is there.
+
     `show(answer)` gives the values of `outputs`, in their order. `tokens` of what is typed, and the like, a
     view wires up by itself, with `api_visibility="private"` on each event.
     """
@@ -89,7 +92,7 @@ class Panel(Generic[State, Answer]):
     examples: Callable[[LiveModel], Sequence[State]]
     answer: Callable[[LiveModel, State, TellProgress, Cancelled], Answer]
     spec: Callable[[State, str], dict[str, Any]]
-    view: Callable[[LiveModel], View[State, Answer]]
+    view: Callable[[LiveModel, Callable[[], None]], View[State, Answer]]
     summary: Callable[[Answer], Sequence[str]]
     stream: Callable[[LiveModel, State, TellProgress, Cancelled], Iterator[Answer]] | None = None
 

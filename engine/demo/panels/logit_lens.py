@@ -12,7 +12,7 @@ a layer, not what the model uses there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Annotated, Any, Literal
@@ -178,7 +178,8 @@ def described(
         commits=commits,
         cells=cells,
         by_layer=by_layer,
-        cells_figure=cells_figure(state.show, state.lens),
+        # Positions as they are read, layers upwards: one order for both axes, each taking its own.
+        cells_figure=cells_figure(state.show, state.lens, [*places, *range(n_rows - 1, -1, -1)]),
         by_layer_figure=by_layer_figure(state.show, last),
     )
 
@@ -197,7 +198,7 @@ COLOURS = {"rank": "log_rank", "probability": "probability"}
 TITLES = {"rank": "ln(1 + rank)", "probability": "probability"}
 
 
-def cells_figure(show: Measure, lens: str) -> Figure:
+def cells_figure(show: Measure, lens: str, order: list[str | int]) -> Figure:
     """Layers upwards, positions to the right; what is not drawn is said where a cell is pointed at."""
     return Figure(
         kind="heatmap",
@@ -213,7 +214,7 @@ def cells_figure(show: Measure, lens: str) -> Figure:
             "The target of a position is what the model says there in the end; of the last one, the answer. "
             "Rank 0 is the likeliest token."
         ),
-        options={"sort": "descending", "color_title": TITLES[show], "y_title": "blocks read"},
+        options={"sort": order, "color_title": TITLES[show], "y_title": "blocks read"},
     )
 
 
@@ -259,7 +260,7 @@ CONTROLS = (
 )
 
 
-def view(live: LiveModel) -> View[LensState, LensAnswer]:
+def view(live: LiveModel, controls: Callable[[], None]) -> View[LensState, LensAnswer]:
     """The prompt, what is looked for, and how; below it what was found, the grid, and the last position."""
     state = LensState()
     prompt = gr.Textbox(label="Text", value=state.prompt, lines=2, max_length=2000)
@@ -272,6 +273,7 @@ def view(live: LiveModel) -> View[LensState, LensAnswer]:
         )
         lens = gr.Radio(["plain", "tuned"], value=state.lens, label="Lens")
         show_what = gr.Radio(["rank", "probability"], value=state.show, label="Colour")
+    controls()
     found = gr.HTML(elem_classes=["mech-found"])
     grid = figure_view("Layers and positions")
     by_layer = figure_view("The last position")
