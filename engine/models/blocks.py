@@ -69,6 +69,21 @@ class Linear(NamedTuple):
         return F.linear(x, self.weight, self.bias)
 
 
+class HeadLinear(NamedTuple):
+    """A projection by head, each of a stream of its own: weight "head d_model d_head", bias "head d_head"."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Float[Tensor, "batch head pos d_model"]) -> Heads:
+        # Where more streams are read than there are heads, consecutive ones share a head's weights.
+        weight = self.weight.repeat_interleave(x.shape[1] // len(self.weight), dim=0)
+        written = torch.einsum("bhpm,hmd->bhpd", x, weight)
+        if self.bias is None:
+            return written
+        return written + self.bias.repeat_interleave(x.shape[1] // len(self.bias), dim=0)[:, None]
+
+
 class Norm(NamedTuple):
     """RMSNorm, or LayerNorm where there is a bias; computed in fp32 as Hugging Face does.
 
@@ -144,6 +159,48 @@ class Block:
             query = _rotate(query, *rotary)
             key = _rotate(key, *rotary)
         return query, key, value
+
+    def query_key_value_apart(
+        self,
+        queries: Float[Tensor, "batch head pos d_model"],
+        keys: Float[Tensor, "batch key_input pos d_model"],
+        values: Float[Tensor, "batch key_input pos d_model"],
+        span: Span,
+    ) -> tuple[Heads, KeyValueHeads, KeyValueHeads]:
+        """As `query_key_value`, each head reading a stream of its own.
+
+        Keys and values are read by key-value head, or by query head, then each with its own. A norm over
+        several heads at once (OLMo 2) has no such form: see `require_separable`.
+        """
+        norm = self.attention_norm
+        streams = (queries, keys, values) if norm is None else [norm(x) for x in (queries, keys, values)]
+        query, key, value = (project(x) for project, x in zip(self.projections_by_head, streams, strict=True))
+        query = query if self.query_norm is None else self.query_norm(query)
+        key = key if self.key_norm is None else self.key_norm(key)
+        rotary = span.rotary_of(self.window)
+        if rotary is None:
+            return query, key, value
+        return _rotate(query, *rotary), _rotate(key, *rotary), value
+
+    @cached_property
+    def projections_by_head(self) -> tuple[HeadLinear, HeadLinear, HeadLinear]:
+        """Query, key and value by head, however the weights lie."""
+        weights = [self._rows_by_head(part.weight) for part in self.projections]
+        biases = [None if p.bias is None else self._rows_by_head(p.bias) for p in self.projections]
+        if self.joint == "head by head":
+            # NeoX's rows are q k v of head 0, then of head 1.
+            weights = [weights[0][i::3] for i in range(3)]
+            biases = [None if biases[0] is None else biases[0][i::3] for i in range(3)]
+        elif self.joint == "side by side":
+            n_query = len(weights[0]) - 2 * self.n_key_value_heads
+            sizes = [n_query, self.n_key_value_heads, self.n_key_value_heads]
+            weights = list(weights[0].split(sizes))
+            biases = [None] * 3 if biases[0] is None else list(biases[0].split(sizes))
+        query, key, value = (HeadLinear(w.mT, b) for w, b in zip(weights, biases, strict=True))
+        return query, key, value
+
+    def _rows_by_head(self, rows: Tensor) -> Tensor:
+        return rows.unflatten(0, (-1, self.d_head))
 
     def _projected(self, x: Resid) -> list[Float[Tensor, "batch pos _head d_head"]]:
         """Queries, keys and values, the first two normed where the architecture does so."""
