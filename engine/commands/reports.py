@@ -30,6 +30,7 @@ from engine.report.render import RenderedReport, check_template, named_by, rende
 from engine.report.report_cache import ReportCache, report_hash
 from engine.runs.assemble import assemble
 from engine.runs.execution.events import Outcome
+from engine.runs.garbage import collected_seldom
 from engine.runs.investigation import chosen_investigations, spec_paths
 from engine.runs.ledger import Entry, Ledger
 from engine.runs.library import Library, named_slugs, written_text
@@ -48,6 +49,7 @@ REPORTS_WORTH_A_PROCESS = 8
 """Fewer are printed before another process has imported what prints them."""
 
 
+@collected_seldom()
 def print_reports(
     plan: Plan,
     store: RunStore,
@@ -172,6 +174,7 @@ def template_text(path: Path) -> str:
         ) from error
 
 
+@collected_seldom()
 def write_site(
     root: Path,
     reports: Sequence[Report],

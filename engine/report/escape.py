@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from functools import lru_cache
 
 from markupsafe import Markup
 
@@ -27,6 +28,12 @@ _DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 def for_site(value: object) -> Markup:
     """Text as entities: safe in Markdown prose, in a table cell, in HTML and in an attribute."""
+    return _text_for_site(str(value))
+
+
+@lru_cache(maxsize=4096)
+def _text_for_site(value: str) -> Markup:
+    """Kept, since the numbers of a page share most of their evidence: model, versions, date, command."""
     text = _HAZARD.sub(lambda found: _entity(found[0]), unbroken(one_line(value)))
     return Markup(_LIST_MARK.sub(lambda found: found[1] + _entity(found[2]), text))
 

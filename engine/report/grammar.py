@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -127,11 +127,11 @@ def parsed_by(grammar: Grammar, text: str, where: str) -> nodes.Template:
     except (RecursionError, ValueError, OverflowError) as error:
         seen = type(error).__name__
         raise TemplateError("this cannot be read", where=line_of_parser(error, where), seen=seen) from None
-    check_tree(tree, where)
-    for kind, node, known in (("filter", nodes.Filter, ALL_FILTERS), ("test", nodes.Test, TESTS)):
-        for used in tree.find_all(node):
-            if used.name not in known:
-                raise _unknown(kind, used.name, known, f"{where}:{used.lineno}")
+    for used in check_tree(tree, where):
+        if isinstance(used, nodes.Filter) and used.name not in ALL_FILTERS:
+            raise _unknown("filter", used.name, ALL_FILTERS, f"{where}:{used.lineno}")
+        if isinstance(used, nodes.Test) and used.name not in TESTS:
+            raise _unknown("test", used.name, TESTS, f"{where}:{used.lineno}")
     return tree
 
 
@@ -167,14 +167,21 @@ def wrong_names(
     `context` is what a template may name. `lookups` maps a function of it, or the name of an experiment, to
     what finds a number, chart, table or claim that is named outright.
     """
-    undefined = _undefined(tree, context, where)
-    return undefined + list(_not_found(tree, lookups, where))
+    # Found by one walk, in the order of the text.
+    naming = list(tree.find_all((nodes.Name, nodes.Call, nodes.Getattr)))
+    return _undefined(tree, naming, context, where) + list(_not_found(naming, lookups, where))
 
 
-def _undefined(tree: nodes.Template, context: Mapping[str, Any], where: str) -> list[EngineError]:
+def _undefined(
+    tree: nodes.Template, naming: Sequence[nodes.Node], context: Mapping[str, Any], where: str
+) -> list[EngineError]:
     """Names that the context does not have, from the first line to the last."""
+    loaded = [node for node in naming if isinstance(node, nodes.Name) and node.ctx == "load"]
+    if all(node.name in context for node in loaded):
+        return []
+    # Of the rest some are set by the template itself; where, only Jinja's compiler knows.
     missing = meta.find_undeclared_variables(tree) - context.keys()
-    used = [n for n in tree.find_all(nodes.Name) if n.ctx == "load" and n.name in missing]
+    used = [node for node in loaded if node.name in missing]
     return [_not_defined(n, context, where) for n in sorted(used, key=lambda n: n.lineno)]
 
 
@@ -196,25 +203,25 @@ def _not_defined(used: nodes.Name, context: Mapping[str, Any], where: str) -> En
 
 
 def _not_found(
-    tree: nodes.Template, lookups: Mapping[str, Callable[[str], Any]], where: str
+    naming: Sequence[nodes.Node], lookups: Mapping[str, Callable[[str], Any]], where: str
 ) -> Iterator[EngineError]:
     # A name that the template sets itself may hold anything by then; rendering says what it lacks.
-    assigned = {n.name for n in tree.find_all(nodes.Name) if n.ctx == "store"}
-    for line, name, argument in named_outright(tree):
+    assigned = {node.name for node in naming if isinstance(node, nodes.Name) and node.ctx == "store"}
+    for line, name, argument in named_outright(naming):
         if name in lookups and name not in assigned:
             try:
                 lookups[name](argument)
             except EngineError as error:
                 yield _placed(error, f"{where}:{line}")
-    yield from _not_in_experiments(tree, lookups, where, assigned)
+    yield from _not_in_experiments(naming, lookups, where, assigned)
 
 
 def _not_in_experiments(
-    tree: nodes.Template, lookups: Mapping[str, Callable[[str], Any]], where: str, assigned: set[str]
+    naming: Sequence[nodes.Node], lookups: Mapping[str, Callable[[str], Any]], where: str, assigned: set[str]
 ) -> Iterator[EngineError]:
     """The wrong names in third place: `slug.experiment.NUMBER`."""
-    for read in tree.find_all(nodes.Getattr):
-        inner = read.node
+    for read in naming:
+        inner = read.node if isinstance(read, nodes.Getattr) else None
         if not isinstance(inner, nodes.Getattr) or not isinstance(inner.node, nodes.Name):
             continue
         name = inner.node.name
@@ -231,21 +238,21 @@ def _not_in_experiments(
                 yield _placed(error, f"{where}:{read.lineno}")
 
 
-def named_outright(tree: nodes.Template):
-    """(line, name, argument) of each `name("argument")` and each `name.argument`."""
-    for call in tree.find_all(nodes.Call):
+def named_outright(naming: Iterable[nodes.Node]) -> Iterator[tuple[int, str, str]]:
+    """(line, name, argument) of each `name("argument")` and each `name.argument` among nodes."""
+    for node in naming:
+        if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):
+            yield node.lineno, node.node.name, node.attr
+        if not isinstance(node, nodes.Call) or not isinstance(node.node, nodes.Name):
+            continue
         # With `model=` it is looked up on another model, and which one may be known only while rendering.
-        elsewhere = any(keyword.key == "model" for keyword in call.kwargs)
-        if elsewhere or not isinstance(call.node, nodes.Name):
+        if any(keyword.key == "model" for keyword in node.kwargs):
             continue
         # Of several works each is named; what follows another name says more of it.
-        named = call.args if call.node.name == CITE else call.args[:1]
+        named = node.args if node.node.name == CITE else node.args[:1]
         for argument in named:
             if isinstance(argument, nodes.Const):
-                yield call.lineno, call.node.name, str(argument.value)
-    for read in tree.find_all(nodes.Getattr):
-        if isinstance(read.node, nodes.Name):
-            yield read.lineno, read.node.name, read.attr
+                yield node.lineno, node.node.name, str(argument.value)
 
 
 def rendered(text: str, where: str, context: Mapping[str, Any], finalize: Callable[[Any], Any]) -> str:

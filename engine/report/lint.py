@@ -123,7 +123,7 @@ def lint(
 
 def cited_claims(tree: nodes.Template) -> set[str]:
     """The claim ids that the template names outright."""
-    return {claim for _, name, claim in named_outright(tree) if name == CITE_CLAIM}
+    return {claim for _, name, claim in named_outright(tree.find_all(nodes.Call)) if name == CITE_CLAIM}
 
 
 LintLine = tuple[int, ConcernKind, str]

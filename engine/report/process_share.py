@@ -16,6 +16,7 @@ from typing import Any
 
 from engine.models.machine import cores
 from engine.runs.execution.resources import begin_worker
+from engine.runs.garbage import collect_seldom
 
 
 @dataclass
@@ -53,9 +54,14 @@ def process_share(
         yield ProcessShare()
         return
     # Not forked: a build that has measured has torch's threads and a model in this process.
-    pool = ProcessPoolExecutor(others, get_context("spawn"), initializer=begin_worker, initargs=(1,))
+    pool = ProcessPoolExecutor(others, get_context("spawn"), initializer=_begin)
     try:
         backwards = reversed(list(pieces.items()))
         yield ProcessShare({name: pool.submit(work, *arguments) for name, arguments in backwards})
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    begin_worker(1)
+    collect_seldom()

@@ -77,11 +77,16 @@ def check_size(text: str, where: str) -> None:
                 refuse("too many signs in one paragraph", paragraph.start(), f"at most {most:,}", seen)
 
 
-def check_tree(tree: nodes.Template, where: str) -> None:
-    """TemplateError with the line where a syntax tree is too deep, or says what Python would not compile."""
+def check_tree(tree: nodes.Template, where: str) -> list[nodes.Node]:
+    """Every node of a syntax tree, in the order of the text.
+
+    TemplateError with the line where it is too deep, or says what Python would not compile.
+    """
+    found: list[nodes.Node] = []
     waiting: list[tuple[nodes.Node, int, int]] = [(tree, 0, 0)]
     while waiting:  # not by recursion, which ends before the deepest of trees
         node, depth, loops = waiting.pop()
+        found.append(node)
         place = f"{where}:{node.lineno}"
         if depth > MOST_DEPTH:
             raise TemplateError("nested too deeply", where=place, expected=f"at most {MOST_DEPTH} levels")
@@ -93,11 +98,15 @@ def check_tree(tree: nodes.Template, where: str) -> None:
                 "a loop that calls itself", where=place, expected="a loop without `recursive`"
             )
         _check_names(node, place)
-        waiting += [(child, depth + 1, loops) for child in node.iter_child_nodes()]
+        children = [(child, depth + 1, loops) for child in node.iter_child_nodes()]
+        waiting += reversed(children)
+    return found
 
 
 def _check_names(node: nodes.Node, place: str) -> None:
     """TemplateError for a name that stands twice among the arguments of a macro or a call."""
+    if not isinstance(node, nodes.Macro | nodes.CallBlock | nodes.Call | nodes.Filter | nodes.Test):
+        return
     names: list[str] = []
     if isinstance(node, nodes.Macro | nodes.CallBlock):
         names += [str(argument.name) for argument in node.args if isinstance(argument, nodes.Name)]

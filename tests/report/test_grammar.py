@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 import pytest
+from jinja2 import nodes
 
 from engine.errors import TemplateError
 from engine.report.grammar import (
@@ -52,7 +53,7 @@ def test_a_macro_that_calls_itself_without_end_is_an_error() -> None:
 
 def test_claims_and_names_are_found_where_they_are_named_outright() -> None:
     tree = parsed('{{ chart("lens.x") }}\n{% claim "falls" %}It falls.{% endclaim %}\n{{ lens.y }}', "r.md")
-    assert sorted(named_outright(tree)) == [
+    assert sorted(named_outright(tree.find_all((nodes.Call, nodes.Getattr)))) == [
         (1, "chart", "lens.x"),
         (2, CITE_CLAIM, "falls"),
         (3, "lens", "y"),
@@ -61,7 +62,7 @@ def test_claims_and_names_are_found_where_they_are_named_outright() -> None:
 
 def test_what_is_asked_of_another_model_is_left_to_rendering() -> None:
     tree = parsed('{{ number("lens.x", model=other) }}', "r.md")
-    assert list(named_outright(tree)) == []
+    assert list(named_outright(tree.find_all((nodes.Call, nodes.Getattr)))) == []
 
 
 def test_a_name_that_the_template_sets_itself_is_not_looked_up() -> None:

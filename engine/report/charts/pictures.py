@@ -64,6 +64,8 @@ PAPER = {
 }
 """The page's light theme (site/javascripts/mech.js) as a `config` of Vega-Lite."""
 
+NOT_DRAWN = ("description",)
+"""Of a spec: said to those who do not see the chart."""
 _FITTED = {"width": WIDTH, "autosize": {"type": "fit-x", "contains": "padding"}}
 
 # Not allowed in XML. Of these vl-convert ends the whole process while it measures a text.
@@ -91,17 +93,16 @@ class PictureCache:
 
         Raises PictureError where vl-convert refuses it.
         """
-        written = written_spec(spec)
-        key = picture_hash(written)
+        key = picture_hash(spec)
         if known := self.pictures.get(key):
             return Picture(**known)
-        made = _drawn(written)
+        made = picture_of(spec)
         self.pictures.put(key, asdict(made))
         return made
 
     def png(self, spec: Mapping[str, Any], *, scale: float = PNG_SCALE) -> bytes:
         """The same picture as PNG, of `scale` pixels for each of the SVG's. Raises PictureError."""
-        key = f"{picture_hash(written_spec(spec))}-{scale:g}"
+        key = f"{picture_hash(spec)}-{scale:g}"
         if known := self.pictures.get(key):
             return base64.b64decode(known)
         made = png_of(self.picture(spec), scale)
@@ -127,7 +128,7 @@ def _lines(text: str) -> list[str]:
 
 def written_spec(spec: Mapping[str, Any]) -> str:
     """The spec as it is drawn on paper, as JSON."""
-    paper = _Legible().view({name: value for name, value in spec.items() if name != "description"})
+    paper = _Legible().view({name: value for name, value in spec.items() if name not in NOT_DRAWN})
     paper["config"] = _merged(paper.get("config", {}), {**PAPER, "background": "white"})
     if paper.get("width") == "container":
         # Measuring text is most of the work, and to fit a chart into a width takes it twice.
@@ -188,8 +189,10 @@ def _merged(config: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
     return both
 
 
-def picture_hash(written: str) -> str:
-    """What a picture is kept by: all that it shows, and what draws it."""
+def picture_hash(spec: Mapping[str, Any]) -> str:
+    """What a picture is kept by: all that it may show, and what draws it."""
+    shown = {name: value for name, value in spec.items() if name not in NOT_DRAWN}
+    written = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(f"{_drawn_by()}\0{written}".encode()).hexdigest()
 
 
@@ -243,4 +246,5 @@ def _as_xml(text: str) -> str:
 
 @cache
 def _drawn_by() -> str:
-    return f"vl-convert {version('vl-convert-python')}, Vega-Lite {VEGA_LITE}"
+    ours = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()  # how a spec is changed for paper
+    return f"vl-convert {version('vl-convert-python')}, Vega-Lite {VEGA_LITE}, {ours}"

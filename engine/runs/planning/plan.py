@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from engine.runs.garbage import collected_seldom
 from engine.runs.investigation import Investigation
 from engine.runs.planning.cost import CostEstimate, model_seconds
 from engine.runs.planning.selection import Selection
@@ -128,6 +129,7 @@ class Plan:
         return {"budget_seconds": budget, "seconds": round(self.seconds, 1), "runs": rows}
 
 
+@collected_seldom()
 def make_plan(
     investigations: Iterable[Investigation],
     store: RunStore,

@@ -105,6 +105,10 @@ class RunInspector:
     published: dict[str, PublishedEvidence] = field(default_factory=dict)  # by investigation
 
     @cached_property
+    def root(self) -> Path | None:
+        return project_or_none()
+
+    @cached_property
     def book(self) -> CodeBook:
         return CodeBook(self.sources.package, self.store.folder / "code.json")
 
@@ -262,7 +266,6 @@ class RunInspector:
 
     def _coders(self, experiment: Experiment, asked: dict[str, Any]) -> list[GivenCoder]:
         """The dictionaries that an experiment is given, in the order of its parameters."""
-        root = project_or_none()
         named = {
             name: asked["parameters"].get(name)
             for name in coder_fields(experiment.family, self.sources.catalog)
@@ -270,7 +273,7 @@ class RunInspector:
         found = [(name, path) for name, path in named.items() if path is not None]
         for name, path in found:
             if (name, path) not in self.known_coders:
-                self.known_coders[name, path] = given_coder(name, path, root)
+                self.known_coders[name, path] = given_coder(name, path, self.root)
         return [self.known_coders[name, path] for name, path in found]
 
     def _facts(self, investigation: Investigation, model: str, dtype: str, places: list[Loc]) -> ModelFacts:

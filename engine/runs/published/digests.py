@@ -20,6 +20,8 @@ DIGEST = "digest"
 """The key of a digest, beside what it is a digest of."""
 DIGITS = 32
 """Of SHA-256, in hexadecimal: 128 bits."""
+UNCHANGED = frozenset((str, int, bool, type(None)))
+"""Types of values that are written in one way only."""
 Place = tuple[str, ...]
 
 
@@ -66,14 +68,11 @@ def _outline(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unwritten(value: Any) -> Any:
     """The value however its numbers are written: `20.0` as `20`."""
-    # By far the most values are texts and numbers that stay as they are: of these the type alone is asked.
-    kind = type(value)
-    if kind is str or kind is int:
-        return value
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
+    # By far the most values are texts and numbers that stay as they are: of these the type alone is asked.
     if isinstance(value, dict | Mapping):
-        return {name: _unwritten(item) for name, item in value.items()}
+        return {name: item if type(item) in UNCHANGED else _unwritten(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_unwritten(item) for item in value]
+        return [item if type(item) in UNCHANGED else _unwritten(item) for item in value]
     return value

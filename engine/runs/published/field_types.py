@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+Test = Callable[[Any], bool]
 
 DATE = re.compile(r"(\d{4}-\d\d-\d\d([T ][\d:.]+(Z|[+-]\d\d:?\d\d)?)?)?")
 
 
 def checked(record: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The data, each of them of the type of its field in `record`; TypeError names one that is not."""
-    hints = _hints(record)
+    """The data, read from JSON, each of the type of its field in `record`; TypeError names one that is not."""
+    simple, tests = _fields(record)
     for name, value in data.items():
-        if name in hints and not _is_a(value, hints[name]):
-            raise TypeError(f"{name} is {_told(value)}, which is no {_called(hints[name])}")
+        if type(value) not in simple.get(name, ()) and not tests.get(name, _anything)(value):
+            raise TypeError(f"{name} is {_told(value)}, which is no {_called(_hints(record)[name])}")
     return dict(data)
 
 
@@ -39,23 +41,46 @@ def _hints(record: type) -> dict[str, Any]:
         return {}
 
 
-def _is_a(value: Any, expected: Any) -> bool:
+@cache
+def _fields(record: type) -> tuple[dict[str, set[type]], dict[str, Test]]:
+    """By field: the types that are right whatever the value, and a test for what has another type."""
+    hints = _hints(record)
+    simple = {name: _simple_types(expected) for name, expected in hints.items()}
+    return simple, {name: _test_of(expected) for name, expected in hints.items()}
+
+
+def _simple_types(expected: Any) -> set[type]:
+    """The types of which JSON has nothing that would be wrong: `float | None` is a float, an int or None."""
+    if get_origin(expected) in (Union, types.UnionType):
+        return set().union(*map(_simple_types, get_args(expected)))
+    if expected is float:
+        return {float, int}
+    return {expected} if expected in (str, int, bool, type(None), list, dict) else set()
+
+
+def _test_of(expected: Any) -> Test:
+    simple = _simple_types(expected)
     origin = get_origin(expected)
     arguments = get_args(expected)
     if origin is Literal:
-        return isinstance(value, str) and value in arguments
+        return lambda value: isinstance(value, str) and value in arguments
     if origin in (Union, types.UnionType):
-        return any(_is_a(value, one) for one in arguments)
+        tests = [_test_of(one) for one in arguments]
+        return lambda value: any(test(value) for test in tests)
     if origin is dict:
-        return isinstance(value, dict) and all(_is_a(each, arguments[1]) for each in value.values())
+        of_value = _test_of(arguments[1])
+        return lambda value: isinstance(value, dict) and all(map(of_value, value.values()))
     if origin is list:
-        return isinstance(value, list) and all(_is_a(each, arguments[0]) for each in value)
-    if expected is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if expected is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        of_item = _test_of(arguments[0])
+        return lambda value: isinstance(value, list) and all(map(of_item, value))
+    if simple:
+        return lambda value: type(value) in simple
     # What has no simple type (arrays, which no published file holds) is not judged here.
-    return isinstance(value, expected) if expected in (str, bool, type(None), list, dict) else True
+    return _anything
+
+
+def _anything(value: Any) -> bool:
+    return True
 
 
 def _called(expected: Any) -> str:

@@ -20,7 +20,6 @@ from engine.report.charts.pictures import (
     picture_hash,
     picture_of,
     with_title,
-    written_spec,
 )
 from engine.report.json_cache import JsonCache
 from tests.report.charts import made_up
@@ -136,11 +135,11 @@ def test_a_picture_is_drawn_once_for_all_that_show_the_same(
 
 
 def test_a_picture_is_kept_by_what_draws_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = picture_hash(written_spec(spec_of("bar")))
+    before = picture_hash(spec_of("bar"))
     monkeypatch.setattr(pictures, "version", lambda name: "0.0")
     pictures._drawn_by.cache_clear()
     try:
-        assert picture_hash(written_spec(spec_of("bar"))) != before
+        assert picture_hash(spec_of("bar")) != before
     finally:
         pictures._drawn_by.cache_clear()
 
