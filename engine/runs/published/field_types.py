@@ -18,7 +18,7 @@ DATE = re.compile(r"(\d{4}-\d\d-\d\d([T ][\d:.]+(Z|[+-]\d\d:?\d\d)?)?)?")
 
 
 def checked(record: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The data, read from JSON, each of the type of its field in `record`; TypeError names one that is not."""
+    """The data of JSON, each of the type of its field in `record`; TypeError names one that is not."""
     simple, tests = _fields(record)
     for name, value in data.items():
         if type(value) not in simple.get(name, ()) and not tests.get(name, _anything)(value):
