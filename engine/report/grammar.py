@@ -221,8 +221,10 @@ def _not_in_experiments(
 ) -> Iterator[EngineError]:
     """The wrong names in third place: `slug.experiment.NUMBER`."""
     for read in naming:
-        inner = read.node if isinstance(read, nodes.Getattr) else None
-        if not isinstance(inner, nodes.Getattr) or not isinstance(inner.node, nodes.Name):
+        if not isinstance(read, nodes.Getattr) or not isinstance(read.node, nodes.Getattr):
+            continue
+        inner = read.node
+        if not isinstance(inner.node, nodes.Name):
             continue
         name = inner.node.name
         if name not in lookups or name in assigned:
