@@ -86,12 +86,9 @@ def heads_table(grid: PatchGrid, patched: Float[np.ndarray, "layer head"]) -> pd
 
 def next_tokens(model: HookedModel, outcome: PatchOutcome, top: int = TOP_TOKENS) -> pd.DataFrame:
     """The likeliest next tokens of the three runs, the likeliest first."""
-    log_probabilities = (outcome.source, outcome.base, outcome.patched)
-    tables = [
-        _likeliest(model, said, top).assign(run=run)
-        for run, said in zip(RUNS, log_probabilities, strict=True)
-    ]
-    return pd.concat(tables, ignore_index=True)[["run", "rank", "token", "probability"]]
+    said = (outcome.source, outcome.base, outcome.patched)
+    tables = [_likeliest(model, run, log_p, top) for run, log_p in zip(RUNS, said, strict=True)]
+    return pd.concat(tables, ignore_index=True)
 
 
 def draw_map(ev: Evidence, cells: pd.DataFrame, site: str, direction: str, head: int | None) -> None:
@@ -123,10 +120,11 @@ def draw_heads(ev: Evidence, heads: pd.DataFrame, direction: str, place: str = "
     )
 
 
-def _likeliest(model: HookedModel, said: Float[Tensor, " vocab"], top: int) -> pd.DataFrame:
+def _likeliest(model: HookedModel, run: str, said: Float[Tensor, " vocab"], top: int) -> pd.DataFrame:
     likely = said.topk(min(top, len(said)))
     return pd.DataFrame(
         {
+            "run": run,
             "rank": range(1, len(likely.indices) + 1),
             "token": [visible_token(token) for token in model.token_strings(likely.indices.tolist())],
             "probability": likely.values.exp().tolist(),

@@ -9,6 +9,7 @@ import pytest
 from engine.data.prompts import PromptSet
 from engine.errors import DataError
 from engine.families.patching_grid import Params, position_in, run
+from engine.lab.facts import with_corrupted
 from engine.lab.lab import Lab
 from engine.lab.patch_grid import patch_grid
 from engine.lab.patch_pairs import PatchPairs
@@ -70,7 +71,7 @@ def test_one_pair_is_enough_and_its_interval_is_withheld():
     assert not found.failed_checks
     cell = found.measurements["cell_effect"]
     assert (cell.n, cell.low) == (1, None)
-    pairs = lab.tokenized()
+    pairs = with_corrupted(lab.tokenized())
     pair = PatchPairs(pairs.corrupted, pairs.clean, pairs.last, pairs.answer, pairs.wrong_answer)
     grid = patch_grid(lab.model, pair, "mlp_out")
     assert cell.value == pytest.approx(grid.effects[1, 4], abs=1e-5)

@@ -30,8 +30,9 @@ def test_a_cell_has_its_place_both_tokens_and_its_effect(model, pairs):
     assert (base[4], source[4]) == ("Spain", "France")
     cells = map_table(model, pair, patch_grid(model, pair, "resid_pre"))
     assert len(cells) == model.n_layers * len(base)
-    first = cells[(cells["layer"] == 0) & (cells["position"] == 4)].iloc[0]
-    assert (first["place"], first["tokens"]) == ("4 Spain", "France into Spain")
+    first = cells.query("layer == 0 and position == 4").to_dict("records")[0]
+    assert first["place"] == "4 Spain"
+    assert first["tokens"] == "France into Spain"
     assert first["effect"] == pytest.approx(1.0, abs=1e-5)
     # "the" stands twice, and is two columns of the map.
     assert cells["place"].nunique() == len(base)
