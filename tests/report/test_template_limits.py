@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from engine.errors import TemplateError
+from engine.report.author_markup import safe_source
+from engine.report.citations import with_citations
 from engine.report.lint import lint, numerals
 from engine.report.number_lint import superlatives
 from engine.report.template_limits import (
@@ -75,7 +77,7 @@ WORST = {
     "links": "[a]( " * MOST_SIGNS,
     "citations": "[@a; " * MOST_SIGNS,
     "angles": "<a " * MOST_SIGNS,
-    "attributes": "{: #a " * MOST_SIGNS,
+    "attributes": "{: #a " * MOST_BRACES,
     "tags": "{{ " * MOST_UNCLOSED,
     "quoted tags": "{{ '" * MOST_UNCLOSED,
     "sentences": "best. most " * (SIZE // 11),
@@ -96,13 +98,18 @@ def test_the_worst_that_is_let_through_is_read_within_seconds(case: str) -> None
     text = "\n\n".join([paragraph] * (1 if "tags" in case else 3))
     check_size(text, "report.md")
     began = time.thread_time()
-    source = text
-    # Each by itself: what one of them refuses as no template, the next has to read all the same.
-    with suppress(TemplateError):
-        source = template_source(text, "report.md")
-    with suppress(TemplateError):
+    source = template_source(text, "report.md")
+    # Each reads all of it by itself: the tags alone are no template, which only a parser can tell.
+    with pytest.raises(TemplateError, match="report.md:1") if "tags" in case else nullcontext():
         lint(source, Path("report.md"))
-    with suppress(TemplateError):
-        superlatives(source, "report.md", lambda template: [])
+    superlatives(source, "report.md", lambda template: [])
+    with_citations(source, "report.md")
+    safe_source(source, "report.md")
     list(numerals(source))  # as lint does, where it can parse the text
     assert time.thread_time() - began < 5
+
+
+@pytest.mark.parametrize("case", WORST)
+def test_twice_as_much_of_the_worst_is_refused(case: str) -> None:
+    with pytest.raises(TemplateError, match="report.md:1"):
+        check_size(WORST[case] * 2, "report.md")
