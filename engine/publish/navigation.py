@@ -2,7 +2,8 @@
 
 mkdocs orders folders and files by their names, and calls a folder by its own. The engine writes the order
 that is meant here from what lies under site/, and mkdocs.yml takes it in by `INHERIT`, so that plain mkdocs
-gives the same pages. A page that nothing here names comes last, and never is left out.
+gives the same pages. A page that nothing here names comes last. None is left out but those that are one of
+many of a kind, which a page of their own lists.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ FILE = ".engine/navigation.yml"
 
 HOME = "index.md"
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Investigations": ("investigations", "published-statements", "replication/"),
+    "Investigations": ("investigations", "published-statements", "replication"),
     "Publications": ("publications",),
     "Demo": ("demo.md", "demo"),
     "Getting started": ("getting-started.md", "guide"),
@@ -41,6 +42,10 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 A folder that is written with a slash is a section of its tab; of another the pages stand in the tab itself.
 """
 
+LISTED_BY_INDEX = ("replication",)
+"""Folders of which the navigation has the index alone. It lists the others, as does each report its own: an
+entry for each investigation would be in the sidebar of every page."""
+
 NO_PAGES = ("home.md", "overrides", "stylesheets", "javascripts", "schema")
 """What lies under site/ and is no page: the home page before it is filled in, and what serves pages."""
 
@@ -53,7 +58,12 @@ Item = str | dict[str, list[Any]]
 
 def write_navigation(root: Path) -> None:
     """Write the navigation of the pages that lie under site/ now. SiteError where it cannot be written."""
-    text = yaml.safe_dump({"nav": navigation(root / "site")}, sort_keys=False, allow_unicode=True)
+    written = {
+        "nav": navigation(root / "site"),
+        # Without it mkdocs would warn of each of them.
+        "not_in_nav": "".join(f"/{folder}/*.md\n" for folder in LISTED_BY_INDEX),
+    }
+    text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
     path = root / FILE
     try:
         if not (path.is_file() and path.read_text(encoding="utf-8") == text):
@@ -90,6 +100,9 @@ def _at(site: Path, place: str, elsewhere: Iterable[str]) -> list[Item]:
 
 def _folder(site: Path, folder: Path, elsewhere: Iterable[str]) -> list[Item]:
     """The pages and folders in a folder by name, its index first, less those that stand `elsewhere`."""
+    if folder.relative_to(site).as_posix() in LISTED_BY_INDEX:
+        index = folder / "index.md"
+        return [index.relative_to(site).as_posix()] if index.is_file() else []
     items: list[Item] = []
     for path in sorted(folder.iterdir(), key=lambda path: (path.name != "index.md", path.name)):
         place = path.relative_to(site).as_posix()
