@@ -34,12 +34,12 @@ def where_it_holds(ledger: Ledger, printer: Printer) -> Markup:
         rows.append([claim.says or id, claim.holds, *verdicts])
     table = printer.grid(Grid(["Hypothesis", "Holds where", *models], rows))
     share = printer.paragraph(
-        "Percentages: the share of bootstrap replicates in which the claim holds; of a claim of several "
-        "comparisons that of the one that decides, corrected for their number. Where a requirement decided, "
-        "there is none, and the reason is given below."
+        "Under each model stands the verdict, and in what share of bootstrap replicates the claim holds; of "
+        "a claim of several comparisons that of the one that decides, corrected for their number. Where a "
+        "requirement decided, there is no share, and the reason is given below the table."
     )
     families = [said for model in models if (said := family_in_words(ledger, model))]
-    return _blocks([table, share if rows else "", printer.items(families), printer.items(_reasons(ledger))])
+    return _blocks([share if rows else "", table, printer.items(families), printer.items(_reasons(ledger))])
 
 
 def _reasons(ledger: Ledger) -> list[str]:

@@ -67,6 +67,7 @@ def _interval_facts(measurement: Measurement, interval: str, percent: bool) -> L
     """The interval that is printed, of whom it speaks, and the narrower one for the clusters at hand."""
     m = measurement
     facts = [("95 % interval", interval or f"withheld: {m.note or 'no reason given'}")]
+    facts += _edge_facts(m, percent) if interval else []
     if not m.cluster_unit:
         return facts
     if m.cluster_note:
@@ -76,6 +77,32 @@ def _interval_facts(measurement: Measurement, interval: str, percent: bool) -> L
         return facts
     these = interval_of(replace(m, low=m.these_low, high=m.these_high), percent)
     return [*facts, ("For these alone", f"{these} ({population_in_words(m, 'these')})")]
+
+
+def _edge_facts(measurement: Measurement, percent: bool) -> LabelledFacts:
+    """Why the interval of a share ends at 0 or at 1, where it does: a reader may take it for a mistake."""
+    m = measurement
+    if m.statistic != "fraction" or m.low is None or m.high is None:
+        return []
+    whole = "100 %" if percent else "1"
+    facts: LabelledFacts = []
+    if m.low == 0:
+        facts.append(("Ends at 0", _edge_in_words(m, "no share is below 0", "none", m.value == 0)))
+    if m.high == 1:
+        facts.append(
+            (f"Ends at {whole}", _edge_in_words(m, f"no share is above {whole}", "all", m.value == 1))
+        )
+    return facts
+
+
+def _edge_in_words(measurement: Measurement, bound: str, how_many: str, was_seen: bool) -> str:
+    sample = sample_in_words(measurement)
+    if not was_seen:
+        return f"{bound}, and that {how_many} of those it speaks of are such is not excluded by {sample}"
+    once = f", where each {measurement.cluster_unit} counts once" if measurement.cluster_unit else ""
+    return (
+        f"{bound}; {how_many} of {sample} were such, and the other end is as far as so few may mislead{once}"
+    )
 
 
 def _control_fact(number: Number, measurement: Measurement) -> LabelledFacts:

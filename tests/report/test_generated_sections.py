@@ -39,7 +39,7 @@ def test_a_reason_that_several_claims_share_is_told_once(ledger: Ledger) -> None
 
 def test_without_claims_nothing_is_said_of_percentages(ledger: Ledger) -> None:
     spec = ledger.spec.model_copy(update={"claims": {}})
-    assert "Percentages" not in where_it_holds(replace(ledger, spec=spec), PRINTER)
+    assert "share of bootstrap replicates" not in where_it_holds(replace(ledger, spec=spec), PRINTER)
 
 
 def test_of_a_sweep_the_failed_check_is_shown_though_a_passed_one_is_larger(ledger: Ledger) -> None:

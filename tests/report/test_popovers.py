@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.report.popovers import provenance_facts
+import pytest
+
+from engine.evidence.result import Measurement
+from engine.report.numbers import Number
+from engine.report.popovers import brief_facts, provenance_facts
 from engine.report.render import render
 from tests.report.conftest import PROVENANCE
 
@@ -42,3 +46,31 @@ def test_the_popover_of_a_number_shows_the_hook_site(ledger) -> None:
     ledger = replace(ledger, entries=(replace(first, provenance=read), *others))
     page = render(ledger, "{{ lens.final_rank }}", "report.md").popovers
     assert "<dt>Hook site</dt><dd>blocks.15.hook&#x5F;resid&#x5F;pre</dd>" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "label", "said"),
+    [
+        (0.0, 0.0, 0.3, "Ends at 0", "no share is below 0; none of 120 prompts of 12 topics were such"),
+        (0.05, 0.0, 0.2, "Ends at 0", "no share is below 0, and that none"),
+        (1.0, 0.7, 1.0, "Ends at 1", "no share is above 1; all of 120 prompts of 12 topics were such"),
+        (0.95, 0.8, 1.0, "Ends at 1", "no share is above 1, and that all"),
+        (0.5, 0.4, 0.6, "", ""),
+    ],
+)
+def test_an_interval_that_ends_where_a_share_does_says_so(
+    ledger, value: float, low: float, high: float, label: str, said: str
+) -> None:
+    share = Measurement("share", value, low, high, 120, "prompt", statistic="fraction")
+    share = replace(share, n_clusters=12, cluster_unit="topic")
+
+    def facts_of(measurement: Measurement) -> dict[str, str]:
+        number = Number("a.share", measurement, ledger.entries[0], ledger, None, None)  # type: ignore[arg-type]
+        return dict(brief_facts(number))
+
+    facts = facts_of(share)
+    ends = {name: text for name, text in facts.items() if name.startswith("Ends at")}
+    assert list(ends) == [label] * bool(label)
+    assert ends.get(label, "").startswith(said)
+    # A mean of another kind may end there by its data, and has no such bound.
+    assert "Ends at 0" not in facts_of(replace(share, statistic="mean"))

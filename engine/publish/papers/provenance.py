@@ -14,7 +14,7 @@ from engine.report.printers.paper import PaperPrinter, for_pandoc
 from engine.report.tables import Grid, markdown
 
 HEADING = "Claims, verdicts and numbers"
-CLAIM_COLUMNS = ("Hypothesis", "Model", "The text says", "Measured")
+CLAIM_COLUMNS = ("Hypothesis", "Model", "The text says", "Measured (share of replicates)")
 MOST_SECONDS = 10
 
 
@@ -79,7 +79,8 @@ def provenance_section(evidence: PaperEvidence, *, anonymous: bool = False) -> s
     """Markdown for the end of a paper; an anonymous one names no commit."""
     parts = [f"# {HEADING} {{.unnumbered}}", for_pandoc(numbers_in_words(evidence, anonymous=anonymous))]
     if evidence.claims:
-        title = "The claims that the text makes, as they were registered, and what was measured."
+        title = "The claims that the text makes, as they were registered, and what was measured: "
+        title += "the verdict, and the share of bootstrap replicates in which the claim holds."
         parts += [claims_table(evidence.claims), f": {title} {{#tbl-claims-and-verdicts}}"]
     return "\n\n".join(parts) + "\n"
 

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from engine.evidence.result import Figure
-from engine.report.charts.figure_columns import part, title_of, value_and_category
-from engine.report.tables import is_numeric
+from engine.report.charts.figure_columns import has_names, part, title_of, value_and_category
+from engine.report.tables import is_numeric, readable
 
 MOST_SERIES = 6
 """More series than this are not described one by one."""
@@ -80,7 +80,10 @@ def short(value: object) -> str:
 def _rows(figure: Figure, table: pd.DataFrame) -> _Rows:
     columns = {name: part(figure, table, name) for name in figure.columns}
     numeric = frozenset(name for name, values in columns.items() if is_numeric(values))
-    parts = {name: values.tolist() for name, values in columns.items()}
+    parts = {
+        name: values.map(readable).tolist() if name not in numeric and has_names(values) else values.tolist()
+        for name, values in columns.items()
+    }
     if "y" not in columns:
         return _Rows(figure, parts, numeric)
     return _Rows(figure, parts, numeric, *value_and_category(figure, table))

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from engine.evidence.result import Figure
-from engine.report.charts.figure_columns import part, title_of
+from engine.report.charts.figure_columns import has_names, part, title_of
 from engine.report.tables import is_numeric
 
 View = dict[str, Any]
@@ -18,6 +18,7 @@ GREY = "#888888"  # reads on white and on slate
 PALETTE = ["#2b83c4", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9"]
 """Okabe and Ito (2008), with blue and yellow moved towards 3:1 contrast on white and on slate."""
 PANEL_WIDTH = 260  # Vega-Lite has no "container" width for panels
+WITHOUT_UNDERSCORES = "replace(datum.label, /_/g, ' ')"
 FEW = 6  # this many words fit side by side under an axis
 
 
@@ -78,11 +79,21 @@ class Channels:
         """An ordinal x or y: numbers ascending, words in the order of the table."""
         sort = self.options.get("sort", "ascending" if self.is_numeric(axis) else None)
         level = axis == "y" or self.is_numeric(axis) or len(self.order(axis)) <= FEW
-        labels = {"labelOverlap": True, "labelAngle": 0 if level else -35}
+        labels = {"labelOverlap": True, "labelAngle": 0 if level else -35, **self._in_words(axis)}
         return self.channel(axis, "ordinal", sort=sort, axis=labels)
 
-    def color(self, **more: Any) -> View:
-        return {"color": self._series(**more)} if "color" in self else {}
+    def color(self) -> View:
+        return {"color": self._series()} if "color" in self else {}
+
+    def unnamed(self, channel: str) -> View:
+        """The colour of a series by another channel, `fill` or `stroke`, which adds nothing to the legend.
+
+        By the same channel, panels and layers would have a legend each, or none.
+        """
+        if "color" not in self:
+            return {}
+        # Vega-Lite makes one legend of scales with the same domain: hidden for one it would be so for all.
+        return {channel: self._series(scale={"domain": [*self.order("color"), ""]}, legend=None)}
 
     def color_and_shape(self) -> View:
         """Colour and shape say the same, so that no reader depends on colour."""
@@ -93,7 +104,13 @@ class Channels:
 
     def _series(self, **more: Any) -> View:
         """The same list of series in every channel and layer, so that one legend shows them all."""
-        return self.channel("color", "nominal", scale={"domain": self.order("color")}, **more)
+        words = self._in_words("color")
+        look = {"legend": words} if words else {}
+        return self.channel("color", "nominal", **{"scale": {"domain": self.order("color")}, **look, **more})
+
+    def _in_words(self, name: str) -> View:
+        """How names are written along an axis, in a legend or over a panel; the data keep the names."""
+        return {"labelExpr": WITHOUT_UNDERSCORES} if has_names(self.values(name)) else {}
 
     def tooltip(self) -> list[View]:
         return [self.channel(name, **self._digits(name)) for name in self.figure.columns]
@@ -114,7 +131,9 @@ class Channels:
 
     def facet(self) -> View:
         """The panels, in the order of the table."""
-        return self.channel("facet", "nominal", sort=self.order("facet"))
+        words = self._in_words("facet")
+        look = {"header": words} if words else {}
+        return self.channel("facet", "nominal", sort=self.order("facet"), **look)
 
     def sized(self, view: View, height: float) -> View:
         width = PANEL_WIDTH if "facet" in self else "container"

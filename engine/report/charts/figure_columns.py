@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 from engine.evidence.result import Figure
 from engine.report.tables import column, is_numeric, readable
 
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+
 
 def part(figure: Figure, table: pd.DataFrame, name: str) -> pd.Series:
     """The column that plays a part of a figure."""
     return column(table, figure.columns[name])
+
+
+def has_names(values: pd.Series) -> bool:
+    """Whether a column holds names such as `single_layer` alone, which a page writes as words.
+
+    One other value among them, as `blocks.6.hook_resid_pre` or a token, and they are left as they are.
+    """
+    words = [str(value) for value in values.unique()]
+    return any("_" in word for word in words) and all(_NAME.fullmatch(word) for word in words)
 
 
 def value_and_category(figure: Figure, table: pd.DataFrame) -> tuple[str, str]:

@@ -43,13 +43,13 @@ def line(channels: Channels) -> View:
     x = channels.measured("x") if channels.is_numeric("x") else channels.listed("x")
     y = channels.measured("y")
     layers = _rule(channels, "y")
-    unnamed = channels.color(legend=None)
     if channels.has_interval:
-        layers.append(marks("area", {"x": x, **channels.interval("y"), **unnamed}, opacity=0.22))
-    layers.append(marks("line", {"x": x, "y": y, **unnamed}))
+        band = {"x": x, **channels.interval("y"), **channels.unnamed("fill")}
+        layers.append(marks("area", band, opacity=0.22))
+    layers.append(marks("line", {"x": x, "y": y, **channels.unnamed("stroke")}))
     shown = {"x": x, "y": y, "tooltip": channels.tooltip(), **channels.color_and_shape()}
     layers.append(marks("point", shown, filled=True, size=45, opacity=1))
-    return channels.sized(_one_legend(layers), 300)
+    return channels.sized({"layer": layers}, 300)
 
 
 def bar(channels: Channels) -> View:
@@ -63,15 +63,10 @@ def bar(channels: Channels) -> View:
     layers = [bars, *_rule(channels, along)]
     if channels.has_interval:
         ends = channels.interval(along, zero=True)
-        whisker = {**place, **ends, **channels.color(legend=None), **tooltip}
+        whisker = {**place, **ends, **channels.unnamed("stroke"), **tooltip}
         layers.append(marks("rule", whisker, strokeWidth=3, color=PALETTE[0]))
     lying = max(120, 22 * len(channels.order(across)))
-    return channels.sized(_one_legend(layers), 300 if along == "y" else lying)
-
-
-def _one_legend(layers: list[View]) -> View:
-    """Layers of which one has the legend, with colour and shape together as that layer draws them."""
-    return {"layer": layers, "resolve": {"scale": {"color": "independent", "shape": "independent"}}}
+    return channels.sized({"layer": layers}, 300 if along == "y" else lying)
 
 
 def _rule(channels: Channels, axis: str) -> list[View]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from xml.etree import ElementTree
 
 import altair
+import pandas as pd
 import pytest
 from jsonschema import Draft7Validator
 
 from engine.report.charts.draw import draw
-from tests.report.charts.made_up import FIGURES, TABLE, XY, figure
+from engine.report.charts.pictures import picture_of
+from tests.report.charts.made_up import BAND, FIGURES, TABLE, XY, figure
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +48,24 @@ def test_bars_of_one_colour_each_are_not_set_apart() -> None:
     one = TABLE.iloc[:3].assign(kind=["mlp", "head", "mlp"])
     assert "xOffset" not in json.dumps(draw(figure("bar", {**XY, "color": "kind"}), one).spec)
     assert "xOffset" in json.dumps(draw(figure("bar", {**XY, "color": "which"}), TABLE).spec)
+
+
+@pytest.mark.parametrize("kind", ["bar", "line"])
+@pytest.mark.parametrize("panels", [{}, {"facet": "requests"}])
+def test_a_chart_has_one_legend_in_words_however_many_panels_and_layers_it_has(
+    kind: str, panels: dict[str, str]
+) -> None:
+    table = pd.concat([TABLE.assign(requests=name) for name in ("held_out", "training")])
+    table = table.assign(which=table.which.map({"answer": "the_answer", "another": "another"}))
+    svg = picture_of(draw(figure(kind, {**BAND, **panels, "color": "which"}), table).spec).svg
+    shown = ["".join(text.itertext()) for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+    assert [text for text in shown if "answer" in text] == ["the answer"]
+    assert shown.count("held out") == len(panels)
+
+
+def test_names_along_an_axis_are_words_and_the_data_keep_them() -> None:
+    table = TABLE.iloc[:2].assign(which=["single_layer", "baseline"])
+    chart = draw(figure("bar", {"x": "mean_rank", "y": "which"}), table)
+    svg = picture_of(chart.spec).svg
+    assert "single layer" in svg and "single layer" in chart.alt
+    assert [row["which"] for row in chart.spec["data"]["values"]] == ["single_layer", "baseline"]
