@@ -62,12 +62,7 @@ class ReplicationSummary:
 
 def replication_summary(ledger: Ledger) -> ReplicationSummary:
     """The counts of an investigation, its drifted numbers and the machines that measured it."""
-    drifted = [
-        (n.name, entry.model, _value(n.published), _value(n.fresh))
-        for entry in ledger.entries
-        for n in standings(ledger, entry)
-        if n.state == "drifted"
-    ]
+    drifted = [(n.name, entry.model, _value(n.published), _value(n.fresh)) for entry, n in _drifted(ledger)]
     return ReplicationSummary(
         ledger.spec.title, asdict(measured_here(ledger)), drifted, [list(m) for m in _machines(ledger)]
     )
@@ -116,7 +111,7 @@ def investigation_page(slug: str, ledger: Ledger, log: Sequence[ChangeLogEntry] 
     counts = measured_here(ledger)
     about = f"Which numbers of this investigation were measured here: {counts.in_words}."
     report = f'<a href="../../investigations/{slug}/">{for_site(ledger.spec.title)}</a>'
-    drifted = [n for entry in ledger.entries for n in standings(ledger, entry) if n.state == "drifted"]
+    drifted = [n for _, n in _drifted(ledger)]
     body = [
         f"<p>{report}. Numbers {for_site(counts.in_words)}. "
         f'<a href="../{slug}.csv" download>Every number as CSV</a>.</p>',
@@ -152,13 +147,13 @@ def numbers_csv(ledger: Ledger) -> str:
     writer.writerow(COLUMNS)
     for entry in ledger.entries:
         run = entry.provenance
+        label, model = _cell(entry.label), _cell(entry.model)
+        told = [_cell(run.date) if run else "", _cell(run.device) if run else ""]
         for n in standings(ledger, entry):
             number = n.fresh or n.published
             role = number.role if number else ""
-            ends = [_ends(n.published), _ends(n.fresh)]
-            told = [run.date if run else "", run.device if run else ""]
-            row = [entry.label, n.name, entry.model, role, n.state, *ends[0], *ends[1], *told]
-            writer.writerow([_cell(value) for value in row])
+            ends = map(_cell, (*_ends(n.published), *_ends(n.fresh)))
+            writer.writerow([label, _cell(n.name), model, role, n.state, *ends, *told])
     return out.getvalue()
 
 
@@ -211,6 +206,14 @@ def badge_link(slug: str, counts: ReplicationCounts, up: str) -> str:
 
 
 # parts
+
+
+def _drifted(ledger: Ledger) -> list[tuple[Entry, NumberStanding]]:
+    """The numbers that drifted, each with its entry."""
+    if not ledger.drifted:  # as nearly always: there are thousands of numbers to look through
+        return []
+    standing = [(entry, n) for entry in ledger.entries for n in standings(ledger, entry)]
+    return [(entry, n) for entry, n in standing if n.state == "drifted"]
 
 
 def _experiments(ledger: Ledger) -> Iterator[str]:

@@ -268,9 +268,10 @@ def _reference(work: _Work, letter: str, works: Mapping[str, _Work]) -> Referenc
         kind = "mastersthesis"
     if kind.endswith("thesis") and "institution" in fields:
         fields.setdefault("school", fields["institution"])
-    parts = _parts(_formatted(kind, fields, work))
+    named = tuple((role, tuple(map(str, named))) for role, named in work.people.items())
+    parts = _formatted(kind, tuple(fields.items()), named)
     title = _plain(_text(work.fields.get("title", "")))
-    return Reference(work.key, work.names, year, tuple(_joined(parts)), title)
+    return Reference(work.key, work.names, year, parts, title)
 
 
 def _of_volume(fields: Mapping[str, str]) -> dict[str, str]:
@@ -279,15 +280,21 @@ def _of_volume(fields: Mapping[str, str]) -> dict[str, str]:
     return {"booktitle": fields.get("title", ""), **taken}
 
 
-def _formatted(kind: str, fields: Mapping[str, str], work: _Work) -> Text:
+@lru_cache(maxsize=1024)
+def _formatted(
+    kind: str, fields: tuple[tuple[str, str], ...], people: tuple[tuple[str, tuple[str, ...]], ...]
+) -> tuple[ReferencePart, ...]:
+    """A work as the list of references has it; kept, since the reports of a site cite the same works."""
     style = _style()
-    entry = Entry(kind, fields=fields, persons=work.people)
+    persons = {role: [Person(name) for name in names] for role, names in people}
+    entry = Entry(kind, fields=dict(fields), persons=persons)
     template = getattr(style, f"get_{kind}_template", style.get_lenient_template)
     context = {"entry": entry, "style": style, "bib_data": None}
     try:
-        return template(entry).format_data(context)
+        text = template(entry).format_data(context)
     except FieldIsMissing:
-        return style.get_lenient_template(entry).format_data(context)
+        text = style.get_lenient_template(entry).format_data(context)
+    return tuple(_joined(_parts(text)))
 
 
 @cache
