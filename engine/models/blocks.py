@@ -182,6 +182,16 @@ class Block:
             return query, key, value
         return _rotate(query, *rotary), _rotate(key, *rotary), value
 
+    def with_positions(
+        self, kind: str, projected: Float[Tensor, "*place pos d_head"], span: Span
+    ) -> Float[Tensor, "*place pos d_head"]:
+        """Queries ("q"), keys ("k") or values ("v") as attention takes them: normed and rotated."""
+        norm = {"q": self.query_norm, "k": self.key_norm}.get(kind)
+        normed = projected if norm is None else norm(projected)
+        rotary = span.rotary_of(self.window)
+        # Values are mixed as they are.
+        return normed if rotary is None or kind == "v" else _rotate(normed, *rotary)
+
     @cached_property
     def projections_by_head(self) -> tuple[HeadLinear, HeadLinear, HeadLinear]:
         """Query, key and value by head, however the weights lie."""
