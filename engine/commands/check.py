@@ -14,6 +14,7 @@ from engine.commands.console import Output, TextTable
 from engine.commands.options import Json, Slugs
 from engine.commands.publication_site import publication_concerns, publication_pages
 from engine.commands.reports import concerns, print_reports, site_contents
+from engine.demo.stale_stills import still_concerns
 from engine.publish.files import Content
 from engine.publish.link_sources import written_at
 from engine.publish.mkdocs_site import built_with_faults
@@ -38,9 +39,9 @@ def check(
 ) -> Output:
     """Find what needs a person: broken sentences, failed checks and calibrations, drift, hand-typed numbers.
 
-    And sentences that the evidence does not decide; and published files that were edited: by their digests,
-    and by the runs that they are of, where those are in the store. Measures nothing. Exits 1 if it finds
-    something.
+    And sentences that the evidence does not decide; stills of the demo whose panel has changed; and published
+    files that were edited: by their digests, and by the runs that they are of, where those are in the store.
+    Measures nothing. Exits 1 if it finds something.
 
     With --links it builds the site into a folder of its own and follows the links of every page, in raw HTML
     and to single numbers, too; those to other hosts are listed and never asked for.
@@ -60,6 +61,8 @@ def check(
         publications = publication_pages(root, store, ledgers) if links else []
     calibrated = calibrations(root, project_sources(), measure=False)
     found = concerns(reports, calibrated) + of_publications
+    if not slugs:
+        found += still_concerns(root / "site")
     judged: list[str | TextTable] = [f"{name}, {said}" for name, said in _families(reports)]
     followed = None
     if links:

@@ -17,6 +17,8 @@ from engine.commands.progress import Bars
 from engine.demo.server_address import ServerAddress, bound_socket
 from engine.errors import DemoError
 from engine.models.known import KNOWN
+from engine.publish.demo_stills import write_stills
+from engine.runs.investigation import find_root
 
 if TYPE_CHECKING:
     from engine.demo.live_model import LiveModel
@@ -47,12 +49,16 @@ def demo(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Run each panel once without a server, and say what it found.")
     ] = False,
+    stills: Annotated[
+        bool,
+        typer.Option("--stills", help="Run each panel once, and keep its answer for the site's page."),
+    ] = False,
     json: Json = False,
 ) -> Output:
     """Serve four panels on a live model: patching, logit lens, SAE features, steering.
 
     The page answers while the model is still loading. All of a panel's state is in its address; nothing is
-    kept on the server. --smoke is a quick trial of an installation.
+    kept on the server. --smoke is a quick trial of an installation. --stills makes what the site shows of it.
 
     \b
     Example:
@@ -65,6 +71,8 @@ def demo(
 
     live = LiveModel(model)
     live.require_available()
+    if stills:
+        return _stills(live, json)
     return _smoke(live, json) if smoke else _serve(live, host, port, tuple(embed_in or ()), share, began)
 
 
@@ -102,6 +110,20 @@ def _smoke(live: LiveModel, json: bool) -> Output:
         "panels": [asdict(result) for result in results],
     }
     return Output(text, data, json, exit_status=1 if failed else 0)
+
+
+def _stills(live: LiveModel, json: bool) -> Output:
+    """Each panel's answer, written for the site."""
+    from engine.demo.panel_list import PANELS
+    from engine.demo.stills import make_stills
+
+    root = find_root()
+    _load(live, quiet=json)
+    made = make_stills(live, PANELS)
+    path = write_stills(root / "site", made)
+    lines = [f"{still.title}: {' '.join(still.says)}" for still in made.panels]
+    size = f"{path.relative_to(root)}, {path.stat().st_size / 1000:,.0f} kB; engine build --budget 0 draws it"
+    return Output([*lines, f"\n{size}"], made.model_dump(mode="json"), json)
 
 
 def _serve(

@@ -9,13 +9,15 @@ The links are put in when a page is written, so that a printed report does not d
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
 from engine.data.prompts import data_hash, load_prompts, prompt_set_names
 from engine.errors import EngineError
+from engine.models.known import KNOWN
 from engine.publish.overview import Report
 from engine.report.escape import for_site
 from engine.report.json_cache import JsonCache
@@ -23,7 +25,7 @@ from engine.runs.planning.code_hash import digest
 from engine.spec.inputs import ANSWERS, PromptKind
 from engine.spec.models import Experiment, PromptChoice
 
-MODEL = "smollm2-135m-instruct"
+MODEL = KNOWN[0].name
 """The model that the demo runs on unless it is told another."""
 
 ON_THIS_MACHINE = "http://127.0.0.1:7860/"
@@ -31,8 +33,6 @@ ON_THIS_MACHINE = "http://127.0.0.1:7860/"
 
 Prompt = Mapping[str, str]
 """The first row of a prompt set, by column."""
-Fields = Mapping[str, str]
-"""A panel's state as far as it is not the default, with `panel`, its name."""
 
 _DOWNLOADS = re.compile(
     r'(data-spec="charts/([A-Za-z0-9_.-]+)\.json".*?<span class="mech-downloads">.*?)(</span>)', re.DOTALL
@@ -40,31 +40,32 @@ _DOWNLOADS = re.compile(
 
 
 @dataclass(frozen=True)
-class ShownInPanel:
-    """How a family's figures are shown: the kind of its prompts, and the fields by figure and prompt."""
+class PanelLink:
+    """The state of a panel that shows a figure: fields with a column of the prompt set, and fixed ones."""
 
-    kind: PromptKind
-    fields: Callable[[str, Prompt], Fields | None]
+    panel: str
+    prompts: PromptKind
+    columns: Mapping[str, str]
+    settings: Mapping[str, str] = field(default_factory=dict)
 
-
-def _lens(figure: str, prompt: Prompt) -> Fields | None:
-    shown = {"rank": "rank", "commits": "rank", "logprob": "probability"}.get(figure)
-    if shown is None:
-        return None
-    return {"panel": "lens", "prompt": prompt["clean"], "answer": prompt["answer"], "show": shown}
-
-
-def _tuned_lens(figure: str, prompt: Prompt) -> Fields | None:
-    if figure != "rank":  # the other one is over running text
-        return None
-    return {"panel": "lens", "prompt": prompt["clean"], "answer": prompt["answer"], "lens": "tuned"}
+    def query(self, prompt: Prompt) -> str:
+        """The address of the state, from its question mark on."""
+        typed = {name: prompt[column] for name, column in self.columns.items()}
+        return f"?{urlencode({'panel': self.panel, **typed, **self.settings})}"
 
 
-PANELS: dict[str, ShownInPanel] = {
-    "logit_lens": ShownInPanel(ANSWERS, _lens),
-    "tuned_lens": ShownInPanel(ANSWERS, _tuned_lens),
+FACT = {"prompt": "clean", "answer": "answer"}
+LENS = partial(PanelLink, "lens", ANSWERS, FACT)
+
+FIGURES: dict[str, dict[str, PanelLink]] = {
+    "logit_lens": {
+        "rank": LENS(),
+        "commits": LENS(),
+        "logprob": LENS({"show": "probability"}),
+    },
+    "tuned_lens": {"rank": LENS({"lens": "tuned"})},
 }
-"""The families whose figures a panel can show."""
+"""By family and figure, the panel that shows it; figures that no panel shows are left out."""
 
 
 def demo_link(demo_url: str, query: str) -> str:
@@ -83,17 +84,19 @@ def demo_queries(report: Report, prompts: FirstPrompts) -> dict[str, str]:
         # A chart of another investigation is shown on that one's own page, with its link.
         if call.slug != ledger.slug or experiment is None or (call.model or ledger.primary) != MODEL:
             continue
-        if fields := _fields(experiment, figure, report.folder, prompts):
-            found[id] = f"?{urlencode(fields)}"
+        if query := query_of(experiment, figure, report.folder, prompts):
+            found[id] = query
     return found
 
 
-def _fields(experiment: Experiment, figure: str, folder: Path, prompts: FirstPrompts) -> Fields | None:
-    panel = PANELS.get(experiment.family)
-    if panel is None or experiment.prompts is None:
+def query_of(experiment: Experiment, figure: str, folder: Path, prompts: FirstPrompts) -> str | None:
+    """The query of the state that shows a figure of an experiment of `folder`; None where no panel does."""
+    link = FIGURES.get(experiment.family, {}).get(figure)
+    if link is None or experiment.prompts is None:
         return None
-    first = prompts.of(experiment.prompts, folder, panel.kind)
-    return panel.fields(figure, first) if first else None
+    first = prompts.of(experiment.prompts, folder, link.prompts)
+    # A set may leave out what a family can do without, such as the answer.
+    return link.query(first) if first and set(link.columns.values()) <= first.keys() else None
 
 
 class FirstPrompts:

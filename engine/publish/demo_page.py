@@ -96,7 +96,9 @@ class _Drawn:
 
     def panel(self, still: StillPanel) -> str:
         """A panel's question, what was found, its charts and tables each below what one sees on it."""
-        parts = [f"### {for_site(still.title)}", sentence_for_site(still.about), _sentences(still.says)]
+        typed = [(name.replace("_", " "), text) for name, text in still.state.items() if _is_typed(text)]
+        parts = [f"### {for_site(still.title)}", sentence_for_site(still.about), self.printer.facts(typed)]
+        parts.append(_sentences(still.says))
         parts += [self.chart(still, chart) for chart in still.charts]
         parts += [self.table(still, table) for table in still.tables]
         if still.experiment:
@@ -119,6 +121,11 @@ class _Drawn:
         grid = grid_of(table, rows=ROWS)
         printed = self.printer.table(id, shown.title, grid, count_shown(len(grid.rows), len(table)))
         return joined([_sentences(shown.says), printed])
+
+
+def _is_typed(value: object) -> bool:
+    """Whether a field of a state is what a reader types, and not a choice or a number."""
+    return isinstance(value, str) and " " in value.strip()
 
 
 def _sentences(says: list[str]) -> str:

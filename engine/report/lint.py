@@ -39,6 +39,7 @@ ConcernKind = Literal[
     "undrawn-chart",
     "broken-template",
     "stale-cell",
+    "stale-still",
     "broken-claim",
     "failed-check",
     "drift",

@@ -128,10 +128,15 @@ def digest(text: str) -> str:
 
 def read_code(text: str) -> CodeFile:
     """The hash of a module without its words, and the modules that it imports."""
-    tree = _WithoutWords().visit(ast.parse(text))
+    tree = without_words(ast.parse(text))
     tree.body = [n for n in tree.body if not (isinstance(n, ast.FunctionDef) and n.name == "calibrate")]
     # `unparse` gives one text for every layout of the same code.
     return CodeFile(digest(ast.unparse(tree)), tuple(sorted(_imports(tree))))
+
+
+def without_words(tree: ast.Module) -> ast.Module:
+    """Code without docstrings and other strings that are only there to be read; changed in place."""
+    return _WithoutWords().visit(tree)
 
 
 class _WithoutWords(ast.NodeTransformer):
