@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.models.anatomy import ActivationName, Anatomy
+from engine.models.propagation import GRADIENT, Propagation, halved, linearised
 from engine.models.weight_layouts import LAYOUTS, Joint, WeightLayout
 
 Resid = Float[Tensor, "batch pos d_model"]
@@ -88,6 +89,7 @@ class Norm(NamedTuple):
     """RMSNorm, or LayerNorm where there is a bias; computed in fp32 as Hugging Face does.
 
     `centre` is what is added to an RMSNorm's weight (1 in Gemma). `wide`: the weight is applied in fp32 too.
+    `frozen`: a gradient takes its scale for a constant.
     """
 
     weight: Tensor
@@ -95,15 +97,21 @@ class Norm(NamedTuple):
     epsilon: float
     centre: float = 0.0
     wide: bool = False
+    frozen: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.frozen and self.bias is not None:
+            # Written out: torch's kernel has one gradient, that of the scale included.
+            centred = x - x.mean(-1, keepdim=True)
+            return centred * self.scale(centred).detach() * self.weight + self.bias
         if self.bias is not None:
             # LayerNorm: torch's own kernel computes in fp32 whatever the dtype.
             return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
         # RMSNorm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + epsilon). In fp32, since a mean of squares in
         # bf16 loses what it is to measure.
         wide = x.float()
-        normed = wide * self.scale(wide)
+        scale = self.scale(wide)
+        normed = wide * (scale.detach() if self.frozen else scale)
         if self.wide:
             return (normed * self.gain).to(x.dtype)
         # The weight is applied in the model's dtype, as Hugging Face does.
@@ -146,6 +154,22 @@ class Block:
     attention_post_norm: Norm | None = None
     mlp_post_norm: Norm | None = None
     parallel: bool = False
+    propagation: Propagation = GRADIENT
+
+    def propagating(self, rules: Propagation) -> Block:
+        """The same block, whose backward follows some rules."""
+        norms = {
+            name: _frozen(getattr(self, name), rules)
+            for name in (
+                "attention_norm",
+                "mlp_norm",
+                "query_norm",
+                "key_norm",
+                "attention_post_norm",
+                "mlp_post_norm",
+            )
+        }
+        return replace(self, propagation=rules, **norms)
 
     def query_key_value(self, resid_pre: Resid, span: Span) -> tuple[Heads, KeyValueHeads, KeyValueHeads]:
         """Query, key and value with positions already applied; keys and values per key-value head."""
@@ -243,6 +267,10 @@ class Block:
     ) -> Float[Tensor, "batch pos head d_head"]:
         """The attention-weighted values of each head: z = softmax(q k^T * scale + mask) v."""
         mask = span.mask_of(self.window)
+        if self.propagation.frozen_attention:
+            # The pattern depends on queries and keys alone.
+            query = query.detach()
+            key = key.detach()
         if self.attention_cap:
             return _capped_attention(query, key, value, mask, self.scale, self.attention_cap).transpose(1, 2)
         # torch's causal kernel is the fastest, but it takes query 0 to be position 0: a mask says the rest.
@@ -271,11 +299,14 @@ class Block:
         """The activations of the MLP's neurons, given what it reads: what its output projection takes in."""
         x = resid if self.mlp_norm is None else self.mlp_norm(resid)
         activation = ACTIVATIONS[self.activation]
+        if self.propagation.linear_activations:
+            activation = partial(linearised, activation)
         if self.gate is None:
             # f(W_in x)
             return activation(self.up(x))
         # The gated MLP (Shazeer 2020): f(W_gate x) * W_up x.
-        return activation(self.gate(x)) * self.up(x)
+        product = activation(self.gate(x)) * self.up(x)
+        return halved(product) if self.propagation.halved_products else product
 
     def mlp_written(self, post: Float[Tensor, "batch pos d_mlp"]) -> Resid:
         """What the MLP adds to the stream, given its neurons: W_out post, after the post-norm if any."""
@@ -324,6 +355,11 @@ class Decoder:
     local_rotary_scaling: float = 1.0
     wide_rotary: bool = False
     logit_cap: float = 0.0
+
+    def propagating(self, rules: Propagation) -> Decoder:
+        """The same decoder, whose backward follows some rules: forwards are the same."""
+        blocks = tuple(block.propagating(rules) for block in self.blocks)
+        return replace(self, blocks=blocks, final_norm=self.final_norm._replace(frozen=rules.frozen_norms))
 
     @property
     def n_layers(self) -> int:
@@ -415,6 +451,10 @@ class Decoder:
         cos = angles.cos() * scaling
         sin = angles.sin() * scaling
         return (cos, sin) if self.wide_rotary else (cos.to(dtype), sin.to(dtype))
+
+
+def _frozen(norm: Norm | None, rules: Propagation) -> Norm | None:
+    return None if norm is None else norm._replace(frozen=rules.frozen_norms)
 
 
 def _by_row(rotary: Rotary | None) -> Rotary | None:

@@ -11,7 +11,7 @@ Positions count from 0. Parameters never require gradients; activations may.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from engine.models.bridged import BridgedBlocks, bridged_blocks
 from engine.models.forward import NO_EDITS, Edit, Extent, ForwardPass, KVPrefix, forward
 from engine.models.huggingface import boot, build, wrap_tokenizer
 from engine.models.known import ModelShape
+from engine.models.propagation import GRADIENT, Propagation
 from engine.models.sites import Site
 from engine.models.weight_layouts import known_classes
 from engine.spec.sites import READABLE_SITES, RESID_MID, SiteKind
@@ -89,6 +90,14 @@ class HookedModel:
     folder: Path | None = None
     parity: float = float("nan")
     device_gap: float = 0.0
+    propagation: Propagation = GRADIENT
+
+    def propagating(self, rules: Propagation) -> HookedModel:
+        """The same model, whose backward follows some rules (see `engine.models.propagation`)."""
+        model = replace(self, propagation=rules)
+        # Over the same tensors: weights that lie otherwise than in the checkpoint are not made again.
+        vars(model)["decoder"] = self.decoder.propagating(rules)
+        return model
 
     @property
     def shape(self) -> ModelShape:
@@ -112,7 +121,7 @@ class HookedModel:
                 expected=", ".join(known_classes()),
                 seen=str((self.config.get("architectures") or ["another architecture"])[0]),
             )
-        return decoder(self.weights, self.anatomy)
+        return decoder(self.weights, self.anatomy).propagating(self.propagation)
 
     @cached_property
     def path(self) -> Decoder | BridgedBlocks:

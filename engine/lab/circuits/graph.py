@@ -175,8 +175,8 @@ class Graph:
         return int(self.first_edge[-1])
 
     def n_units(self, granularity: Granularity) -> int:
-        """How many nodes or edges there are to keep or to leave out."""
-        return self.n_nodes if granularity == "nodes" else self.n_edges
+        """How many nodes or edges there are to keep or to leave out: the logits are always kept."""
+        return self.n_sources if granularity == "nodes" else self.n_edges
 
     # Where things are
 
@@ -253,7 +253,8 @@ class Graph:
     def kept_edges(self, kept: Bool[np.ndarray, "mask unit"], granularity: Granularity) -> np.ndarray:
         """Which edges are kept, "mask edge", where some nodes or edges are.
 
-        Of nodes: the edges between two kept ones. An input that several heads share counts with any of them.
+        Of nodes (a row of sources): the edges between two kept ones, the logits being kept. An input that
+        several heads share counts with any of them.
         """
         expected = self.n_units(granularity)
         if kept.shape[1] != expected:
@@ -264,7 +265,8 @@ class Graph:
             )
         if granularity == "edges":
             return kept
-        reads = np.stack([kept[:, list(d.nodes)].any(axis=1) for d in self.destinations], axis=1)
+        nodes = np.concatenate((kept, np.ones((len(kept), 1), dtype=bool)), axis=1)
+        reads = np.stack([nodes[:, list(d.nodes)].any(axis=1) for d in self.destinations], axis=1)
         return kept[:, self.edge_source] & reads[:, self.edge_destination]
 
     def by_destination(

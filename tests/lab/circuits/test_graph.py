@@ -74,8 +74,8 @@ def test_a_name_that_is_not_there_is_told_with_the_nearest():
 
 def test_kept_nodes_keep_the_edges_between_them():
     graph = Graph(2, 2, 1)
-    kept = np.zeros((1, graph.n_nodes), dtype=bool)
-    for name in ("embedding", "L1H0", "logits"):
+    kept = np.zeros((1, graph.n_units("nodes")), dtype=bool)
+    for name in ("embedding", "L1H0"):
         kept[0, graph.node_index(name)] = True
     edges = {graph.edge_name(e) for e in np.flatnonzero(graph.kept_edges(kept, "nodes")[0])}
     into_head = {f"embedding -> {input_}" for input_ in ("L1H0.q", "L1KV0.k", "L1KV0.v")}
