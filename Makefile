@@ -2,6 +2,7 @@
 # make test   the whole test suite
 # make check  lint, types, and what the prose says against the numbers
 # make bench  speed against TransformerLens, SAELens and dictionary_learning, interleaved
+# make load   ten people at once on a demo for two minutes: latency, errors, memory
 # make serve  the site with live reload
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: site test check bench serve clean
+.PHONY: site test check bench load serve clean
 
 # A first call measures what the budget allows; a later one only what has changed, until a spec is newer.
 MEASURED := .engine/measured-$(BUDGET)
@@ -31,6 +32,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m tests.bench
+
+load: $(VENV)/.dev
+	@$(BIN)/python -m tests.load.demo
 
 serve: $(VENV)/.site
 	@$(BIN)/engine serve
