@@ -36,8 +36,8 @@ class CellTable:
         y, x = self.axes
         columns = list(dict.fromkeys(self.table[x].tolist()))
         # One button is reached by the Tab key: the chosen cell's, or else the first.
-        records = self.table[[x, y]].to_dict("records")
-        stop = next((cell for cell in records if self._is_chosen(cell)), records[0])
+        places = [{x: at, y: on} for at, on in zip(self.table[x], self.table[y], strict=True)]
+        stop = next((cell for cell in places if self._is_chosen(cell)), places[0])
         head = "".join(f'<th scope="col">{escape(str(column))}</th>' for column in columns)
         rows = "".join(
             self._row(label, group.to_dict("records"), stop) for label, group in self.table.groupby(y)

@@ -47,6 +47,12 @@ class TypedPair:
         """The pair as a row of a prompt set."""
         return {"id": "typed", "relation": "typed", **vars(self)}
 
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """The pair and its swap: an experiment wants two prompts at least, and these have equal lengths."""
+        swap = TypedPair.of(self.corrupted, self.clean, self.wrong_answer, self.answer)
+        return [self.row, swap.row | {"id": "swapped"}]
+
 
 def with_space(prompt: str, answer: str) -> str:
     """The answer with a space before it where two words would meet: nobody types it in a box of its own."""

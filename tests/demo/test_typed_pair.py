@@ -35,6 +35,13 @@ def test_an_answer_gets_the_space_that_nobody_types():
     ]
 
 
+def test_a_spec_has_the_pair_and_its_swap():
+    own, swapped = pair().rows
+    assert own == {"id": "typed", "relation": "typed", **vars(pair())}
+    assert (swapped["clean"], swapped["answer"]) == (own["corrupted"], own["wrong_answer"])
+    assert swapped["id"] != own["id"]
+
+
 @pytest.mark.parametrize(
     ("typed", "problem"),
     [

@@ -110,7 +110,7 @@ class PatchingState(PanelState):
 class PatchingAnswer:
     """The map of a pair, and what its chosen cell does; `position` is the cell's, from 0.
 
-    `cells` is the map's table and `map_figure` draws it; the heads' are None where no head is patched.
+    `map` is the table that `map_figure` draws; `heads_map` is None where no head is patched.
     """
 
     state: PatchingState
@@ -118,11 +118,11 @@ class PatchingAnswer:
     grid: PatchGrid
     outcome: PatchOutcome
     position: int
-    cells: pd.DataFrame
+    map: pd.DataFrame
     map_figure: Figure
     next_tokens: pd.DataFrame
-    heads: pd.DataFrame | None = None
-    heads_figure: Figure | None = None
+    heads_map: pd.DataFrame | None = None
+    heads_map_figure: Figure | None = None
 
     @property
     def effect(self) -> float:
@@ -168,7 +168,7 @@ def examples(live: LiveModel) -> list[PatchingState]:
     # Where the last token takes the fact over in many models: a cell that has something to tell.
     layer = 2 * live.shape.n_layers // 3 if live.shape else 0
     texts = ["clean", "corrupted", "answer", "wrong_answer"]
-    rows = table[texts].to_dict("records")[1:]
+    rows = [{name: row[name] for name in texts} for row in table.to_dict("records")[1:]]
     return [PatchingState(), *(PatchingState(**row, layer=layer, position=-1) for row in rows)]
 
 
@@ -214,11 +214,11 @@ def answer(
         grid=grid,
         outcome=outcome,
         position=position,
-        cells=result.tables["map"],
+        map=result.tables["map"],
         map_figure=result.figures["map"],
         next_tokens=next_tokens(model, outcome),
-        heads=result.tables.get("heads_map"),
-        heads_figure=result.figures.get("heads_map"),
+        heads_map=result.tables.get("heads_map"),
+        heads_map_figure=result.figures.get("heads_map"),
     )
 
 
@@ -235,14 +235,14 @@ def whole_map(live: LiveModel, state: PatchingState, pair: PatchPairs, progress:
 
 
 def spec(state: PatchingState, model: str) -> dict[str, Any]:
-    """The map as an experiment, its cell named by the parameters."""
+    """The map as an experiment, of the pair and of its swap; its cell is named by the parameters."""
     cell = {"layer": state.layer, "position": state.position}
     head = {} if state.patched_head is None else {"head": state.patched_head}
     return {
         "name": "demo-patching",
         "family": "patching_grid",
         "model": model,
-        "prompts": {"rows": [state.pair.row]},
+        "prompts": {"rows": state.pair.rows},
         "parameters": {"site": state.site, "direction": state.direction, **cell, **head},
     }
 
@@ -309,7 +309,7 @@ def view(live: LiveModel, controls: Callable[[], None]) -> View[PatchingState, P
         show=lambda found: [
             alignment_html(found.alignment),
             found_html(found),
-            figure_html(found.map_figure, found.cells),
+            figure_html(found.map_figure, found.map),
             heads_html(found),
             map_cells(found).html(),
         ],
@@ -334,8 +334,8 @@ def found_html(found: PatchingAnswer) -> str:
     head = "".join(f'<th scope="col">{escape(run)}</th>' for run in RUNS)
     first = "".join(f"<td>{value:.3f}</td>" for value in found.outcome.logit_diffs)
     rows = [f'<tr><th scope="row">logit difference</th>{first}</tr>']
-    for rank in range(1, int(found.next_tokens["rank"].max()) + 1):
-        said = found.next_tokens[found.next_tokens["rank"] == rank].to_dict("records")
+    for rank in range(1, max(found.next_tokens["rank"].tolist()) + 1):
+        said = said_at(found, rank)
         cells = "".join(f"<td><code>{escape(row['token'])}</code> {percent(row)}</td>" for row in said)
         rows.append(f'<tr><th scope="row">next token {rank}</th>{cells}</tr>')
     sentences = "".join(f"<p>{escape(line)}</p>" for line in summary(found)[:-1])
@@ -345,6 +345,11 @@ def found_html(found: PatchingAnswer) -> str:
     return sentences + scrolled(table, "Before and after the patch")
 
 
+def said_at(found: PatchingAnswer, rank: int) -> list[dict[Any, Any]]:
+    """The next token of a rank in each of the three runs."""
+    return [row for row in found.next_tokens.to_dict("records") if row["rank"] == rank]
+
+
 def percent(said: Mapping[Any, Any]) -> str:
     """How likely a next token is."""
     return f"{100 * said['probability']:.3g} %"
@@ -352,21 +357,21 @@ def percent(said: Mapping[Any, Any]) -> str:
 
 def heads_html(found: PatchingAnswer) -> str:
     """Every head at the cell's position, as a chart and as a table; nothing where no head is patched."""
-    if found.heads is None or found.heads_figure is None:
+    if found.heads_map is None or found.heads_map_figure is None:
         return ""
     chosen = {"layer": found.state.layer, "head": found.state.head}
     return (
-        figure_html(found.heads_figure, found.heads)
-        + CellTable(found.heads_figure, found.heads, chosen).html()
+        figure_html(found.heads_map_figure, found.heads_map)
+        + CellTable(found.heads_map_figure, found.heads_map, chosen).html()
     )
 
 
 def map_cells(found: PatchingAnswer) -> CellTable:
     """The map as a table, from the first difference on: before it every patch is without effect."""
     first = next(i for i, column in enumerate(found.alignment.columns) if column.differs)
-    cells = found.cells[found.cells["position"] >= min(first, found.position)]
-    place = found.cells.loc[found.cells["position"] == found.position, "place"].iloc[0]
-    return CellTable(found.map_figure, cells, {"layer": found.state.layer, "place": place})
+    shown = found.map["position"] >= min(first, found.position)
+    place = found.map["place"].tolist()[found.position]
+    return CellTable(found.map_figure, found.map.loc[shown, :], {"layer": found.state.layer, "place": place})
 
 
 def summary(found: PatchingAnswer) -> list[str]:
@@ -375,7 +380,7 @@ def summary(found: PatchingAnswer) -> list[str]:
     column = found.alignment.columns[found.position]
     tokens = column.clean if not column.differs else f"clean {column.clean}, corrupted {column.corrupted}"
     of_head = "" if state.patched_head is None else f" of head {state.head}"
-    best = found.cells.loc[found.cells["effect"].idxmax()]
+    best = found.map.to_dict("records")[int(grid.effects.argmax())]
     lines = [
         f"Patching {state.site}{of_head} at layer {state.layer}, position {found.position} ({tokens}) takes "
         f"the logit difference from {grid.base:.3f} to {found.logit_diff:.3f}; the run patched from has "
@@ -384,8 +389,7 @@ def summary(found: PatchingAnswer) -> list[str]:
         f"{best['place']}: chosen on this pair, it has to be measured on others.",
         *preferences(found),
     ]
-    top = found.next_tokens[found.next_tokens["rank"] == 1]
-    said = [f"{row['token']} {percent(row)} {row['run']}" for row in top.to_dict("records")]
+    said = [f"{row['token']} {percent(row)} {row['run']}" for row in said_at(found, 1)]
     return [*lines, f"likeliest next: {', '.join(said)}"]
 
 

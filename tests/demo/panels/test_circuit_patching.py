@@ -1,6 +1,8 @@
 """The patching panel: its map against a run of its own copied spec, its cell, what it refuses."""
 
+import asyncio
 import json
+from collections.abc import Iterator
 
 import gradio as gr
 import numpy as np
@@ -28,6 +30,7 @@ from engine.errors import DataError, DemoError, RequestStopped
 from engine.lab.patch_grid import PatchGrid
 from engine.lab.patch_tables import RUNS
 from engine.lab.planted import HEAD, LAYER, N_HEADS, N_LAYERS, planted_lab
+from engine.models.micro import micro_model
 
 STATE = PatchingState(
     clean="Fact France is in",
@@ -36,6 +39,24 @@ STATE = PatchingState(
     wrong_answer="Rome",
     position=-1,
 )
+
+
+@pytest.fixture
+def blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[gr.Blocks]:
+    """Gradio's blocks, to make components in. Their queue makes an event loop of its own, closed here."""
+    made: list[asyncio.AbstractEventLoop] = []
+    new_loop = asyncio.new_event_loop
+
+    def kept() -> asyncio.AbstractEventLoop:
+        made.append(new_loop())
+        return made[-1]
+
+    monkeypatch.setattr(asyncio, "new_event_loop", kept)
+    with gr.Blocks() as blocks:
+        yield blocks
+    asyncio.set_event_loop(None)
+    for loop in made:
+        loop.close()
 
 
 def silent(fraction: float, words: str = "", /) -> None:
@@ -54,11 +75,12 @@ def patched(live: LiveModel, **change: object) -> circuit_patching.PatchingAnswe
 def test_the_planted_head_is_on_the_map_and_among_the_heads(live):
     found = patched(live, site="z", layer=LAYER, head=HEAD)
     assert found.effect == pytest.approx(1.0, abs=1e-5)
-    assert len(found.cells) == N_LAYERS * 4
-    assert found.heads is not None and len(found.heads) == N_LAYERS * N_HEADS
-    assert found.heads.nlargest(1, "effect")["name"].tolist() == [f"L{LAYER}H{HEAD}"]
-    assert "position 3 in" in found.heads_figure.title
-    assert patched(live, site="mlp_out").heads is None
+    assert len(found.map) == N_LAYERS * 4
+    assert found.heads_map is not None and len(found.heads_map) == N_LAYERS * N_HEADS
+    assert found.heads_map.nlargest(1, "effect")["name"].tolist() == [f"L{LAYER}H{HEAD}"]
+    assert found.heads_map_figure is not None
+    assert "position 3 in" in found.heads_map_figure.title
+    assert patched(live, site="mlp_out").heads_map is None
 
 
 def test_before_and_after_are_the_models_own_words(live):
@@ -76,12 +98,17 @@ def test_every_cell_is_that_of_a_run_of_the_copied_spec(project, live, site, dir
     found = answer(live, state, silent, StopSignal(60))
     copied = yaml.safe_load(app.spec_yaml(spec(state, str(project / "model"))))
     measured = engine.run(copied, quiet=True)
-    assert float(measured["cell_effect"]) == pytest.approx(found.effect, abs=1e-5)
-    assert float(measured["cell_logit_diff"]) == pytest.approx(found.logit_diff, abs=1e-5)
+    # The typed pair and its swap: the first of the two is on screen.
+    for name, value in (("cell_effect", found.effect), ("cell_logit_diff", found.logit_diff)):
+        samples = measured[name].samples
+        assert samples is not None and samples[0] == pytest.approx(value, abs=1e-5)
+    said = measured.table("next_tokens").query("id == 'typed'")
+    np.testing.assert_allclose(said["probability"], found.next_tokens["probability"], atol=1e-5)
+    assert said["token"].tolist() == found.next_tokens["token"].tolist()
     cells = measured.table("map")
     for column in ("effect", "logit_diff"):
-        np.testing.assert_allclose(cells[column], found.cells[column], atol=1e-5)
-    assert cells["place"].tolist() == found.cells["place"].tolist()
+        np.testing.assert_allclose(cells[column], found.map[column], atol=1e-5)
+    assert cells["place"].tolist() == found.map["place"].tolist()
 
 
 def test_a_click_on_a_cell_takes_its_layer_and_position():
@@ -182,14 +209,12 @@ def test_the_result_names_the_cell_and_has_a_column_for_each_run(live):
 
 def test_the_table_beside_the_map_begins_where_the_prompts_differ(live):
     table = map_cells(patched(live, position=2))
-    assert table.table["position"].min() == 1
+    assert min(table.table["position"].tolist()) == 1
     assert table.html().count('aria-pressed="true"') == 1
 
 
-def test_markup_in_a_prompt_is_shown_and_not_run():
+def test_markup_in_a_prompt_is_shown_and_not_run(blocks):
     tokens = ["<img", "src=x", "onerror=alert(1)>"]
-    from engine.models.micro import micro_model
-
     live = LiveModel.of(micro_model(n_layers=2, vocab_words=(*tokens, "France", "Italy", "Paris", "Rome")))
     state = PatchingState(
         clean="<img src=x onerror=alert(1)> France",
@@ -199,16 +224,14 @@ def test_markup_in_a_prompt_is_shown_and_not_run():
         position=0,
     )
     found = answer(live, state, silent, StopSignal(60))
-    with gr.Blocks():
-        view = PANEL.view(live, lambda: None)
+    view = PANEL.view(live, lambda: None)
     for shown in view.show(found):
         assert "<img" not in shown
 
 
-def test_the_view_has_an_input_for_each_field_of_the_state(live):
+def test_the_view_has_an_input_for_each_field_of_the_state(blocks, live):
     calls = []
-    with gr.Blocks():
-        view = PANEL.view(live, lambda: calls.append("controls"))
+    view = PANEL.view(live, lambda: calls.append("controls"))
     assert list(view.inputs) == list(PatchingState.model_fields)
     assert calls == ["controls"]
     assert len(list(view.show(patched(live, site="z")))) == len(view.outputs)
