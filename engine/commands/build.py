@@ -12,7 +12,7 @@ import typer
 
 from engine.commands.arguments import run_selector
 from engine.commands.calibrate import current_calibrations
-from engine.commands.console import Output, say
+from engine.commands.console import Output, near_here, say
 from engine.commands.measure import MeasureOptions, execute_plan, show_plan
 from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models, Slugs, Verbose
 from engine.commands.publication_site import publication_pages
@@ -201,8 +201,7 @@ def _text(built: SiteBuild, out: Path) -> list[str]:
         kinds = Counter(concern.kind for concern in built.concerns)
         counted = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
         text.append(f"needs a person: {counted} (engine check lists them)")
-    # The path as seen from here, where that is shorter.
-    near = out.relative_to(Path.cwd()) if out.is_relative_to(Path.cwd()) else out
+    near = near_here(out)
     reader = f"python3 -m http.server -d {near} 8000, then http://127.0.0.1:8000/"
     return [*text, f"\nThe site is in {near}; to read it: {reader}"]
 
