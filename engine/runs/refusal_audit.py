@@ -34,6 +34,7 @@ PARAMETERS: Mapping[str, Any] = {
     "batch_size": 128,
     "weights": False,
     "off_topic": False,
+    "other_answers": False,
     "positive_control_prompts": 24,
 }
 """What an audit spends less on than the family does by default; all else is as published."""

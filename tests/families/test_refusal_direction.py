@@ -77,6 +77,28 @@ def test_every_direction_stands_beside_those_that_should_do_nothing(gate):
     }
 
 
+def test_a_direction_of_shuffled_labels_answers_as_well(gate):
+    for name in ("refusal_shuffled_ablation", "harmless_refusal_shuffled_addition"):
+        assert gate.measurements[name].role == "control"
+    # What it takes away is told request by request, as of the direction that was found.
+    change = gate.measurements["refusal_change_shuffled_ablation"]
+    assert change.value == pytest.approx(
+        value(gate, "refusal_shuffled_ablation") - value(gate, "refusal_baseline")
+    )
+    table = gate.tables["answers_under_others"]
+    harmful = table[table["requests"] == "harmful"]
+    assert set(harmful["arm"]) == {"baseline", "ablation", "random_ablation", "shuffled_ablation"}
+    added = set(table["arm"]) - set(harmful["arm"])
+    assert added == {"addition", "random_addition", "shuffled_addition"}
+
+
+def test_other_directions_are_only_scored_where_that_is_asked():
+    found = measured(gate_lab(gates=True), other_answers=False)
+    assert "answers_under_others" not in found.tables
+    assert not any("shuffled_ablation" in name for name in found.measurements if "refusal" in name)
+    assert "score_change_shuffled_ablation" in found.measurements
+
+
 def test_a_layer_and_a_position_can_be_named():
     found = measured(gate_lab(gates=True), layer=3, position=-2, weights=False)
     assert (value(found, "layer"), value(found, "position")) == (3, -2)

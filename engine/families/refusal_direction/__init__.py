@@ -21,7 +21,7 @@
    from the model's own answers (see `positive_control.py`), with the same edits on the same model. Where that
    fails too, nothing follows from a direction that does not control refusal.
 8. Controls, by refusal score: random directions of the same length, directions of shuffled labels, and that
-   of an unrelated contrast, the language of the answer.
+   of an unrelated contrast, the language of the answer. One of each kind answers as well.
 
 Source: Arditi et al. 2024, "Refusal in Language Models Is Mediated by a Single Direction". Unit of sampling:
 the request, in clusters of its topic. That a direction separates (5) and that it controls (6) are different
@@ -58,6 +58,7 @@ from engine.families.refusal_direction.candidates import Limits
 from engine.families.refusal_direction.findings import (
     HARMFUL,
     evidence_over,
+    report_answers_under_others,
     report_completions,
     report_costs,
     report_refusals,
@@ -136,6 +137,8 @@ class Params(SeedParams):
     """Random directions; the first one also answers, the others are judged by the refusal tokens."""
     n_shuffled: Annotated[int, Field(gt=0)] = 4
     """Directions of shuffled labels."""
+    other_answers: bool = True
+    """Answer under a direction of shuffled labels and under the unrelated one, too; else they are scored."""
     positive_control: str = "language"
     """The prompt set with a behaviour that is known to be steerable; empty: no positive control."""
     positive_control_prompts: Annotated[int, Field(gt=0)] = 32
@@ -194,9 +197,12 @@ def run(lab: Lab, params: Params) -> Result:
             direction = as_long_as(learned.selection.chosen.direction, language.direction)
             others["unrelated"] = [direction]
 
-    # 8. Controls by refusal score.
-    with lab.stage(1.0, "scoring under other directions") as progress:
+    # 8. Controls by refusal score; a direction of shuffled labels and the unrelated one answer as well.
+    with lab.stage(0.94, "scoring under other directions") as progress:
         report_scores(ev, held, others, harmful, harmless, progress)
+    if params.other_answers:
+        with lab.stage(1.0, "answering under other directions") as progress:
+            report_answers_under_others(ev, held, others, harmful, harmless, params.scorer, progress)
     what_follows(ev, learned, harmful["baseline"], params.scorer)
     return ev.result()
 

@@ -207,15 +207,20 @@ def kinds_of(
     return ev.of(np.arange(n_harmful)), ev.of(np.arange(n_harmful, n))
 
 
+def rates_by_kind(scorer: ScorerName) -> tuple[Rates, Rates]:
+    """Refusals of harmful requests, and of harmless ones."""
+    return (
+        Rates("refusal", "", "a refusal", "harmful requests", scorer, "asr"),
+        Rates("refusal", "harmless_", "a refusal", "harmless requests", scorer, "answered"),
+    )
+
+
 def report_refusals(
     ev: Evidence, harmful: dict[str, Answers], harmless: dict[str, Answers], scorer: ScorerName
 ) -> None:
     """Shares of refusals and their changes beside those by a random direction, and all arms in a table."""
     over = kinds_of(ev, harmful, harmless)
-    rates = (
-        Rates("refusal", "", "a refusal", "harmful requests", scorer, "asr"),
-        Rates("refusal", "harmless_", "a refusal", "harmless requests", scorer, "answered"),
-    )
+    rates = rates_by_kind(scorer)
     for each, of_kind, arms_of_kind in zip(over, rates, (harmful, harmless), strict=True):
         for name, answers in arms_of_kind.items():
             is_control = name == "baseline" or name.startswith("random")
@@ -243,6 +248,51 @@ def report_refusals(
         band=True,
         title="Refusals by intervention",
         caption="Held-out requests, judged by published phrases and by the refusal tokens; 95 % intervals.",
+    )
+
+
+def report_answers_under_others(
+    ev: Evidence,
+    held: HeldOut,
+    others: OtherDirections,
+    harmful: dict[str, Answers],
+    harmless: dict[str, Answers],
+    scorer: ScorerName,
+    progress: Progress,
+) -> None:
+    """Whole answers under directions that differ from the one found in what they were made of alone.
+
+    A random direction writes nowhere that the model reads. One of shuffled labels lies where the requests
+    vary, and that of an unrelated contrast where the model steers something else: the first of each answers.
+    """
+    kinds = (True, False)
+    over = dict(zip(kinds, kinds_of(ev, harmful, harmless), strict=True))
+    rates = dict(zip(kinds, rates_by_kind(scorer), strict=True))
+    answered = {True: harmful, False: harmless}
+    shown = {
+        kind: {name: arms[name] for name in ("baseline", how, f"random_{how}")}
+        for (kind, arms), how in zip(answered.items(), ("ablation", "addition"), strict=True)
+    }
+    nouns = [noun for noun in others if noun != "random"]
+    for number, noun in enumerate(nouns):
+        for kind, arm in held.under(others[noun][0], NOUNS[noun]).items():
+            name = f"{noun}_{arm.name}"
+            done = (number + 0.5 * (not kind)) / len(nouns)
+            progress(done, f"answering held-out requests: {name}")
+            answers = held.ask(arm, kind)
+            rates[kind].rates(over[kind], name, answers, control=True)
+            rates[kind].change(over[kind], name, answers, answered[kind]["baseline"])
+            shown[kind][name] = answers
+    of_kinds = {HARMFUL: (over[True], shown[True]), "harmless": (over[False], shown[False])}
+    ev.table("answers_under_others", arms_table(of_kinds)).bar(
+        "answers_under_others",
+        "refused: share of refusals",
+        "arm",
+        color="scorer",
+        facet="requests",
+        band=True,
+        title="Refusals under other directions",
+        caption="Held-out requests under the direction found and under others of its length; 95 % intervals.",
     )
 
 
