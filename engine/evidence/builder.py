@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Int
 
 from engine.errors import ResultError
 from engine.evidence.bootstrap import MeasurementDetails, count, difference, measure
+from engine.evidence.chosen import with_choices
 from engine.evidence.estimates import RowFunction
 from engine.evidence.plural import counted
 from engine.evidence.populations import Choice, choose, over_both
@@ -93,12 +94,15 @@ class Evidence:
         less: Any = None,
         bounds: tuple[float, float] | None = None,
         control: Measurement | None = None,
+        choices: Sequence[Measurement] = (),
     ) -> Measurement:
         """A number that the experiment is about; `control` is what it is to be read against.
 
         `about` is one sentence for the reader, `quantity` what is counted ("nats"). With `over` the number is
         the mean of `values` over the mean of `over`; with `less`, the mean or share of `values` less that
-        of `less`, of the same units. Raises ResultError for a control that is not this run's.
+        of `less`, of the same units. `choices` are the number (by `measured`) of whatever else might have
+        been chosen: the interval then contains the choice (chosen.py). Raises ResultError for a control that
+        is not this run's.
         """
         if control is not None and self.record.measurements["control"].get(control.name) is not control:
             raise ResultError(
@@ -109,6 +113,8 @@ class Evidence:
         found = self.measured(
             name, values, about, quantity, statistic=statistic, over=over, less=less, bounds=bounds
         )
+        if choices:
+            found = with_choices(found, choices, bounds)
         return self._add("finding", replace(found, control=control.name if control else ""))
 
     def control(

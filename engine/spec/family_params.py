@@ -10,6 +10,14 @@ MetricName = Literal["logit_diff", "probability", "log_probability", "kl"]
 """What a patch is measured by (`engine.lab.patch_metrics`)."""
 AblationName = Literal["interchange", "gaussian", "mean", "zero"]
 """What takes a fact away (`engine.lab.ablation`)."""
+CircuitAblationName = Literal["corrupted", "mean", "zero"]
+"""What an edge that is cut reads instead of its source (`engine.lab.circuits.circuit_forward`)."""
+CircuitDirectionName = Literal["noising", "denoising"]
+"""Whether the reference is put into the clean run or the clean run into the corrupted one, and"""
+CircuitSideName = Literal["circuit", "complement"]
+"""whether the circuit itself is run or what is left without it (`engine.lab.circuits.circuit_task`)."""
+CircuitPositionsName = Literal["all", "last"]
+"""At which positions edges are cut."""
 PoolingName = Literal["last", "mean", "max"]
 """Which of its tokens stand for a text (`engine.lab.text_vectors`)."""
 SelectionName = Literal["mean_difference", "auc"]

@@ -44,19 +44,22 @@ if TYPE_CHECKING:
 FIRST_ROWS = 8
 TOKENS_AT_ONCE = 1024
 """Rows of a batch are so many tokens together: more make products no faster, and more rows are in vain."""
+MEMORY_MB = 2048
 
 
 @dataclass(frozen=True)
 class EdgeSweep:
     """What one sweep kept, and what it took.
 
-    `kept` is as the sweep left it, `circuit` without edges that lie on no path. `metric` is that of each
-    prompt under `kept`. `n_edges` were decided, of which `n_tried` by a run, in `n_rows` rows of batches.
+    `kept` is as the sweep left it, `circuit` without edges that lie on no path. `cost` is by how much the
+    loss rose when an edge was tried, 0 for one that led nowhere. `metric` is that of each prompt under
+    `kept`. `n_edges` were decided, of which `n_tried` by a run, in `n_rows` rows of batches.
     """
 
     threshold: float
     kept: Bool[np.ndarray, " edge"]
     circuit: Bool[np.ndarray, " edge"]
+    cost: Float[np.ndarray, " edge"]
     metric: Float[np.ndarray, " prompt"]
     n_edges: int
     n_tried: int
@@ -72,19 +75,21 @@ def acdc(
     *,
     reference: ReferenceRun | None = None,
     start: Bool[np.ndarray, " edge"] | None = None,
+    memory_mb: float = MEMORY_MB,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> EdgeSweep:
     """One sweep over all edges, or over those of `start`.
 
     Pairs have the clean prompt as source and the corrupted one as base. DataError for a threshold that is not
-    above 0.
+    above 0, and for prompts whose runs do not fit `memory_mb`.
     """
     require_threshold(threshold)
+    _require_memory(model, graph, pairs, memory_mb)
     edges = np.ones(graph.n_edges, dtype=bool) if start is None else start
     kept = np.zeros((graph.n_destinations, graph.n_sources), dtype=bool)
     kept[graph.edge_destination, graph.edge_source] = edges
     runs = _runs(model, graph, pairs, metric, reference or ReferenceRun(), kept)
-    sweep = _Sweep(runs, kept, _sign(metric), threshold, len(pairs))
+    sweep = _Sweep(runs, kept, np.zeros(kept.shape), _sign(metric), threshold, len(pairs))
     for d in reversed(range(graph.n_destinations)):
         sweep.decide(d)
         # By edges, and not by destinations: those of late blocks have more edges, and shorter ways.
@@ -94,7 +99,9 @@ def acdc(
     for index, run in runs:
         values[index] = run.own_values().cpu().numpy()
     circuit = graph.connected(left[None])[0]
-    return EdgeSweep(threshold, left, circuit, values, int(edges.sum()), sweep.n_tried, sweep.n_rows)
+    cost = sweep.cost[graph.edge_destination, graph.edge_source]
+    n_edges = int(edges.sum())
+    return EdgeSweep(threshold, left, circuit, cost, values, n_edges, sweep.n_tried, sweep.n_rows)
 
 
 def require_threshold(threshold: float) -> None:
@@ -105,6 +112,28 @@ def require_threshold(threshold: float) -> None:
             expected="a number above 0, in units of the metric",
             seen=f"{threshold:g}",
         )
+
+
+def acdc_bytes(model: HookedModel, graph: Graph, n_tokens: int) -> int:
+    """What a sweep holds beside the model, of prompts of so many tokens in all."""
+    shape = model.shape
+    # By token what each source writes in both runs, and while a run is made in its one circuit; and the rows
+    # of a batch, with an MLP's neurons and what half of the sources change.
+    runs = 4 * graph.n_sources * shape.d_model * n_tokens
+    rows = (3 * shape.d_mlp + graph.n_sources * shape.d_model // 2) * max(TOKENS_AT_ONCE, n_tokens * 4)
+    return (runs + rows) * model.W_U.element_size()
+
+
+def _require_memory(model: HookedModel, graph: Graph, pairs: PatchPairs, memory_mb: float) -> None:
+    n_tokens = int((pairs.last + 1).sum())
+    needed = acdc_bytes(model, graph, n_tokens) / 2**20
+    if needed <= memory_mb:
+        return
+    raise DataError(
+        f"ACDC over {len(pairs)} prompts of {n_tokens} tokens does not fit the memory limit",
+        expected=f"memory_mb of at least {needed:.0f}, or fewer prompts",
+        seen=f"{memory_mb:.0f}",
+    )
 
 
 def require_circuit(found: EdgeSweep) -> None:
@@ -151,6 +180,7 @@ class _Sweep:
 
     runs: Sequence[tuple[list[int], Downstream]]
     kept: Bool[np.ndarray, "destination source"]
+    cost: Float[np.ndarray, "destination source"]
     sign: float
     threshold: float
     n_prompts: int
@@ -201,6 +231,8 @@ class _Sweep:
         costs = np.diff(losses, prepend=self.loss)
         too_dear = np.flatnonzero(~(costs < self.threshold))
         n_cut = int(too_dear[0]) if len(too_dear) else len(batch)
+        # What is known of the first edge that is kept, and of all before it.
+        self.cost[d, batch[: n_cut + 1]] = costs[: n_cut + 1]
         if n_cut:
             self.kept[d, batch[:n_cut]] = False
             self.loss = float(losses[n_cut - 1])

@@ -1,5 +1,7 @@
 """ACDC keeps the edges that a loop of one edge, one forward keeps, on random models."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,8 @@ def test_the_same_edges_are_kept_as_by_a_loop(architecture, metric, reference):
     values = circuit_values(model, graph, pairs, kept[None], measured, reference=ReferenceRun(reference))[0]
     np.testing.assert_allclose(found.metric, values, atol=1e-4)
     np.testing.assert_array_equal(found.circuit, graph.connected(kept[None])[0])
+    # Whatever is kept would have cost the threshold or more, whatever is cut less.
+    assert found.cost[kept].min() >= threshold > found.cost[~kept].max()
 
 
 def test_grouped_keys_are_swept_by_head_where_that_is_asked_for():
@@ -121,10 +125,18 @@ def test_a_threshold_that_keeps_nothing_or_everything_is_refused(threshold, said
     if said == "keeps every edge":
         # Of a random model some edge always helps: what is looked at is the message.
         everything = np.ones(graph.n_edges, dtype=bool)
-        found = type(found)(threshold, everything, everything, found.metric, graph.n_edges, 1, 1)
+        found = replace(found, kept=everything, circuit=everything)
     with pytest.raises(DataError, match=said) as caught:
         require_circuit(found)
     assert caught.value.hint == hint
+
+
+def test_too_little_memory_is_told_before_the_sweep_with_what_would_do():
+    model = micro_model()
+    pairs = some_pairs(model)
+    with pytest.raises(DataError, match="does not fit the memory limit") as caught:
+        acdc(model, Graph.of(model), pairs, patch_metric(model, pairs), 0.1, memory_mb=0.01)
+    assert "memory_mb of at least" in caught.value.expected
 
 
 def test_the_loop_goes_from_the_logits_upwards():
