@@ -28,6 +28,12 @@ from engine.models.machine import cores
 from engine.runs.investigation import find_root
 
 CORE = ("torch", "transformers", "transformer-lens", "gguf", "mkdocs", "mkdocs-material", "pandas")
+EXTRAS = {
+    "demo": "mech demo, the live panels",
+    "papers": "papers as PDF, and their cells",
+    "cluster": "runs on a Ray cluster",
+}
+"""What each extra serves; `interp` is a part of the core, and `dev` is for whoever changes the engine."""
 
 
 app = typer.Typer(add_completion=False)
@@ -70,7 +76,7 @@ def examine(root: Path | None) -> list[Diagnosis]:
     rows += [_cache(), *_models()]
     if root is not None:
         rows += [_writable(root, ".engine"), _writable(root, "public")]
-    return [*rows, *_optional()]
+    return [*rows, *_extras(), *_documents(), *_optional()]
 
 
 def _python() -> Diagnosis:
@@ -163,6 +169,59 @@ def _writable(root: Path, name: str) -> Diagnosis:
     if os.access(target, os.W_OK):
         return Diagnosis(name, "ok", "can be written")
     return Diagnosis(name, "fail", f"{target} cannot be written", f"chmod u+w {target}")
+
+
+def _extras() -> list[Diagnosis]:
+    """The extras of this package, each with what it serves and whether its packages are here."""
+    extras = _packages_of_extras()
+    return [_extra(name, serves, extras.get(name, [])) for name, serves in EXTRAS.items()]
+
+
+def _extra(name: str, serves: str, packages: list[str]) -> Diagnosis:
+    missing = [package for package in packages if not _is_installed(package)]
+    if missing:
+        seen = f"not here: {serves} ({', '.join(missing)})"
+        return Diagnosis(f"extra {name}", "note", seen, f"pip install 'mech-interpretability[{name}]'")
+    return Diagnosis(f"extra {name}", "ok", f"here: {serves}")
+
+
+def _packages_of_extras() -> dict[str, list[str]]:
+    """What each extra installs, from the package's own metadata."""
+    try:
+        lines = metadata.requires("mech-interpretability") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        package = re.match(r"[\w.-]+", line)
+        extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", line)
+        if package and extra:
+            found.setdefault(extra[1], []).append(package[0])
+    return found
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _documents() -> list[Diagnosis]:
+    """What lays papers out: programs on the PATH, or wheels of the extra `papers`."""
+    found = []
+    for name, wheel in (("Quarto", ""), ("pandoc", "pypandoc-binary"), ("Typst", "typst")):
+        program = shutil.which(name.lower())
+        if program:
+            found.append(Diagnosis(name, "ok", program))
+        elif wheel and _is_installed(wheel):
+            found.append(Diagnosis(name, "ok", f"the wheel {wheel} {metadata.version(wheel)}"))
+        else:
+            mend = "pip install 'mech-interpretability[papers]'" if wheel else "see https://quarto.org"
+            serves = "papers are not laid out" if wheel else "papers are laid out by pandoc and Typst"
+            found.append(Diagnosis(name, "note", f"not here: {serves}", mend))
+    return found
 
 
 def _optional() -> list[Diagnosis]:

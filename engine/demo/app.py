@@ -6,6 +6,7 @@ All that differs between panels is in `panels/`. The address holds the whole sta
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -17,6 +18,7 @@ from gradio.components import Component
 
 from engine.demo.address import checked_state, chosen_panel, from_query, to_query
 from engine.demo.charts import clicked_datum
+from engine.demo.event_loop import within_loop
 from engine.demo.limits import LIMITS, RequestLimits
 from engine.demo.live_model import LiveModel
 from engine.demo.panel import Click, Panel, PanelState, View, example_label
@@ -59,7 +61,9 @@ class Frame:
 
     def values(self, state: PanelState) -> list[Any]:
         """What the inputs show of a state."""
-        return [getattr(state, name) for name in self.view.inputs]
+        found = [getattr(state, name) for name in self.view.inputs]
+        # A component that shows several values takes a list; a state, which cannot be changed, has a tuple.
+        return [list(value) if isinstance(value, tuple) else value for value in found]
 
     def message(self, status: str) -> list[Any]:
         """A status with everything else left as it is."""
@@ -74,6 +78,12 @@ def build_app(
     live: LiveModel, panels: Sequence[Panel[Any, Any]], limits: RequestLimits = LIMITS
 ) -> gr.Blocks:
     """The app as Gradio blocks, on a model that may still be loading."""
+    return within_loop(lambda: _blocks(live, panels, limits))
+
+
+def _blocks(live: LiveModel, panels: Sequence[Panel[Any, Any]], limits: RequestLimits) -> gr.Blocks:
+    # How often Gradio sums up its requests for a monitoring page, which is not served here.
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
     with gr.Blocks(title=f"mech demo: {live.name}", analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(
             f"<h1>mech demo</h1><p>Live on <code>{escape(live.name)}</code>. The address holds all that you "
@@ -82,9 +92,9 @@ def build_app(
         )
         with gr.Tabs(selected=panels[0].name) as tabs:
             frames = [_frame(panel, live) for panel in panels]
+        opening = _wire_address(blocks, tabs, frames, live, limits)
         for frame in frames:
-            _wire(frame, live, limits)
-        _wire_address(blocks, tabs, frames, live, limits)
+            _wire(frame, live, limits, opening)
     # Further requests than this are turned away rather than kept waiting.
     blocks.queue(max_size=limits.waiting, default_concurrency_limit=4)
     return blocks
@@ -101,8 +111,8 @@ class _Controls:
 
 def _controls() -> _Controls:
     with gr.Row():
-        run = gr.Button("Run", variant="primary")
-        cancel = gr.Button("Cancel", variant="secondary")
+        run = gr.Button("Run", variant="primary", elem_classes=["mech-run"])
+        cancel = gr.Button("Cancel", variant="secondary", elem_classes=["mech-cancel"])
     return _Controls(run, cancel, gr.HTML("", elem_classes=["mech-status"]))
 
 
@@ -119,15 +129,18 @@ def _frame(panel: Panel[Any, Any], live: LiveModel) -> Frame:
     return Frame(panel, view, examples, picker, controls.run, controls.cancel, controls.status, links)
 
 
-def _wire(frame: Frame, live: LiveModel, limits: RequestLimits) -> None:
-    """Whatever runs a panel: its button, Enter in a line of text, an example, a click on a mark."""
+def _wire(frame: Frame, live: LiveModel, limits: RequestLimits, opening: Any) -> None:
+    """Whatever runs a panel: its button, Enter in a line of text, an example, a click on a mark.
+
+    Its cancel button ends all of these, and what `opening` the page began.
+    """
     width = len(frame.inputs)
 
     async def run(*values: Any) -> AsyncIterator[list[Any]]:
         try:
             state = frame.state(values)
         except EngineError as error:
-            yield frame.message(problem_html(error))
+            yield frame.cleared(problem_html(error))
             return
         async for shown in answers(frame, live, state, limits):
             yield shown
@@ -140,8 +153,10 @@ def _wire(frame: Frame, live: LiveModel, limits: RequestLimits) -> None:
         async for shown in answers(frame, live, state, limits):
             yield [*frame.values(state), *shown]
 
-    starts = [frame.run.click]
-    starts += [box.submit for box in frame.inputs if isinstance(box, gr.Textbox) and box.lines == 1]
+    starts: list[Any] = [frame.run.click]
+    starts += [box.submit for box in frame.inputs if isinstance(box, gr.Textbox)]
+    at_once: Sequence[Any] = frame.view.at_once  # whose events are made by Gradio
+    starts += [getattr(box, "release", None) or box.input for box in at_once]
     events: list[Any] = [
         gr.on(starts, run, inputs=frame.inputs, outputs=frame.shown, **COMPUTING),
         frame.picker.input(example, frame.picker, [*frame.inputs, *frame.shown], **COMPUTING),
@@ -150,9 +165,9 @@ def _wire(frame: Frame, live: LiveModel, limits: RequestLimits) -> None:
         marked = _clicked(frame, click, live, limits)
         on_click: Callable[..., Any] = click.chart.click  # pyright: ignore[reportAttributeAccessIssue]
         events.append(on_click(marked, frame.inputs, [*frame.inputs, *frame.shown], **COMPUTING))
-    frame.cancel.click(
-        lambda: status_html("Cancelled."), None, frame.status, cancels=events, queue=False, **PRIVATE
-    )
+    ended = [*events, opening]
+    # Through the queue too, whose route is the only one that calls a function; it waits for nobody there.
+    frame.cancel.click(lambda: status_html("Cancelled."), None, frame.status, cancels=ended, **PRIVATE)
 
 
 def _clicked(
@@ -176,8 +191,8 @@ def _clicked(
 
 def _wire_address(
     blocks: gr.Blocks, tabs: gr.Tabs, frames: Sequence[Frame], live: LiveModel, limits: RequestLimits
-) -> None:
-    """On opening, show what the address says; on choosing a tab, what the panel holds."""
+) -> Any:
+    """On opening, show what the address says; `demo.js` runs a panel whose tab is chosen first."""
     everything = [component for frame in frames for component in [*frame.inputs, *frame.shown]]
     by_name = {frame.panel.name: frame for frame in frames}
 
@@ -207,9 +222,7 @@ def _wire_address(
             yield [chosen, *only(frame, [*frame.values(state), *shown])]
 
     opened.__annotations__["request"] = gr.Request
-    opening = blocks.load(opened, None, [tabs, *everything], **COMPUTING)
-    for frame in frames:
-        frame.cancel.click(None, None, None, cancels=[opening], queue=False, **PRIVATE)
+    return blocks.load(opened, None, [tabs, *everything], **COMPUTING)
 
 
 async def answers(
@@ -226,7 +239,7 @@ async def answers(
                 whole = [status_html("Computing ..."), gr.skip(), *frame.view.show(note.answer)]
                 yield whole
     except EngineError as error:
-        yield frame.message(problem_html(error, to_query(frame.panel, state)))
+        yield frame.cleared(problem_html(error, to_query(frame.panel, state)))
         return
     if whole is not None:
         address = to_query(frame.panel, state)

@@ -67,7 +67,8 @@ class View(Generic[State, Answer]):
     A view makes its inputs, calls `controls()` where the shell's buttons and progress are to stand, and then
     makes its outputs. The model may be loading meanwhile: `live.shape` is known before it is there.
 
-    `show(answer)` gives the values of `outputs`, in their order. `tokens` of what is typed, and the like, a
+    `show(answer)` gives the values of `outputs`, in their order. A change of one of `at_once` runs the panel
+    without its button, for choices whose answer is quick. `tokens` of what is typed, and the like, a
     view wires up by itself, with `api_visibility="private"` on each event.
     """
 
@@ -75,6 +76,7 @@ class View(Generic[State, Answer]):
     outputs: Sequence[Component]
     show: Callable[[Answer], Sequence[Any]]
     clicks: Sequence[Click[State]] = ()
+    at_once: Sequence[Component] = ()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import sys
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class _End:
 
 async def answered(
     panel: Panel[Any, Any], live: LiveModel, state: PanelState, limits: RequestLimits = LIMITS
-) -> AsyncIterator[ProgressNote | PartialAnswer]:
+) -> AsyncGenerator[ProgressNote | PartialAnswer, None]:
     """Progress and answers of a panel as they come; EngineError where it refuses, or the request is stopped.
 
     An error that is no refusal is a fault of the engine: it is printed here, and told as a DemoError without

@@ -26,6 +26,7 @@ from fastapi import FastAPI, Response
 from gradio.networking import setup_tunnel
 from gradio.themes import Base
 
+from engine.demo.event_loop import within_loop
 from engine.demo.limits import LIMITS, RequestLimits
 from engine.demo.server_address import LOOPBACK, ServerAddress
 from engine.errors import DemoError
@@ -221,23 +222,32 @@ def web_app(blocks: gr.Blocks, address: ServerAddress, limits: RequestLimits = L
         kept = {"cache-control": "max-age=86400"}
         return Response(vega_script(), media_type="text/javascript", headers=kept)
 
-    theme = Base(primary_hue="blue", neutral_hue="slate", font=FONTS, font_mono=MONO_FONTS)
-    gr.mount_gradio_app(
-        outer,
-        blocks,
-        path="/",
-        theme=theme,
-        css=(assets / "demo.css").read_text(encoding="utf-8"),
-        head=HEAD,
-        footer_links=[],
-        ssr_mode=False,
-        allowed_paths=[],
-        max_file_size=1,
-        pwa=False,
-        enable_monitoring=False,
-        mcp_server=False,
-        run_history=False,
+    theme = Base(primary_hue="blue", neutral_hue="slate", font=FONTS, font_mono=MONO_FONTS).set(
+        # White on the theme's own blue, and its grey on white, have too little contrast.
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_700",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
     )
+    mounting = {
+        "path": "/",
+        "theme": theme,
+        "css": (assets / "demo.css").read_text(encoding="utf-8"),
+        "head": HEAD,
+        "footer_links": [],
+        "ssr_mode": False,
+        "allowed_paths": [],
+        "max_file_size": 1,
+        "pwa": False,
+        "enable_monitoring": False,
+        "mcp_server": False,
+        "run_history": False,
+    }
+    within_loop(lambda: gr.mount_gradio_app(outer, blocks, **mounting))
     return WebGuard(outer, address, limits)
 
 
@@ -297,5 +307,5 @@ class DemoServer:
     def close(self) -> None:
         """Stop serving; requests that are computed are stopped at their next step."""
         self.server.should_exit = True
-        self.thread.join(5.0)
+        self.thread.join(60.0)
         self.taken.close()

@@ -12,7 +12,7 @@
     const ink = isDark() ? "#e3e7ec" : "#1d2733"
     const quiet = isDark() ? "#a3aebb" : "#505a66"
     const line = isDark() ? "#3a434e" : "#dfe3e8"
-    const font = getComputedStyle(document.body).fontFamily
+    const {fontFamily: font} = getComputedStyle(document.querySelector(".mech-head") ?? document.body)
     const text = {
       labelColor: quiet, labelFont: font, labelFontSize: 12, labelLimit: 160,
       titleColor: ink, titleFont: font, titleFontSize: 12, titleFontWeight: 600,
@@ -36,16 +36,21 @@
     const drawing = figure.querySelector(".mech-drawing")
     try {
       await loadVega()
+      const spec = figure.dataset.spec
       figure.chart?.finalize()
-      figure.chart = await vegaEmbed(drawing, JSON.parse(figure.dataset.spec), {
+      figure.chart = await vegaEmbed(drawing, JSON.parse(spec), {
         ast: true,
         config: theme(),
         renderer: "svg",
         actions: false,
         tooltip: {theme: isDark() ? "dark" : "light"},
       })
+      // What the drawing shows is told by its label: its marks are none that a screen reader could name.
+      drawing.querySelector("svg")?.setAttribute("aria-hidden", "true")
       figure.chart.view.addEventListener("click", (event, item) => tell(figure, item))
-      figure.dataset.state = "drawn"
+      // It may be another figure by now, which is drawn in turn.
+      if (figure.dataset.spec === spec) figure.dataset.state = "drawn"
+      else delete figure.dataset.state
     } catch (problem) {
       figure.dataset.state = "failed"
       drawing.textContent = "This chart could not be drawn. It is told in words below."
@@ -72,13 +77,18 @@
 
   // The address says what is shown; the part before its question mark, and what embeds the app, stay.
   const address = element => {
-    const shown = new URLSearchParams(element.dataset.address)
+    const said = new URLSearchParams(element.dataset.address)
     for (const kept of ["__theme", "view"]) {
       const value = new URLSearchParams(location.search).get(kept)
-      if (value !== null) shown.set(kept, value)
+      if (value !== null) said.set(kept, value)
     }
-    history.replaceState(history.state, "", `${location.pathname}?${shown}`)
+    history.replaceState(history.state, "", `${location.pathname}?${said}`)
   }
+
+  // Also when a tab is chosen that holds what it showed before.
+  const shown = new IntersectionObserver(entries => {
+    for (const {isIntersecting, target} of entries) if (isIntersecting && target.dataset.address) address(target)
+  }, {rootMargin: "100000px"})
 
   const look = () => {
     keepFolds()
@@ -86,17 +96,37 @@
       figure.dataset.state = "waiting"
       seen.observe(figure)
     })
-    document.querySelectorAll("[data-address]:not([data-told])").forEach(element => {
-      element.dataset.told = ""
-      if (element.offsetParent) address(element)
+    // Gradio changes elements in place: what an element was when it was looked at is kept beside it.
+    document.querySelectorAll("[data-address]").forEach(element => {
+      if (element.watched === element.dataset.address) return
+      element.watched = element.dataset.address
+      shown.unobserve(element)
+      shown.observe(element)
     })
   }
+
+  // A panel whose tab a reader chooses for the first time answers at once, as the first one does.
+  let isChosen = false
+  const runChosen = () => {
+    if (!isChosen) return
+    const panel = [...document.querySelectorAll("[id^=panel-][role=tabpanel]")].find(tab => tab.offsetParent)
+    const status = panel?.querySelector(".mech-status"), run = panel?.querySelector(".mech-run")
+    if (!run || !status || status.textContent.trim() || panel.dataset.started !== undefined) return
+    panel.dataset.started = ""
+    run.click()
+  }
+
+  for (const kind of ["click", "keyup"]) document.addEventListener(kind, ({target}) => {
+    if (!target.closest?.("[role=tab]")) return
+    isChosen = true
+    requestAnimationFrame(() => requestAnimationFrame(runChosen))
+  })
 
   let planned = false
   const plan = () => {
     if (planned) return
     planned = true
-    requestAnimationFrame(() => { planned = false; look() })
+    requestAnimationFrame(() => { planned = false; look(); runChosen() })
   }
 
   // Copying: where the browser does not let us, the text is shown, selected, to be copied by hand.
@@ -166,7 +196,9 @@
 
   const start = () => {
     document.body.append(announcer)
-    new MutationObserver(plan).observe(document.body, {childList: true, subtree: true})
+    new MutationObserver(plan).observe(document.body, {
+      childList: true, subtree: true, attributeFilter: ["data-address", "data-spec"],
+    })
     new MutationObserver(redraw).observe(document.body, {attributeFilter: ["class"]})
     plan()
   }

@@ -280,6 +280,7 @@ def view(live: LiveModel, controls: Callable[[], None]) -> View[LensState, LensA
     return View(
         inputs={"prompt": prompt, "answer": answer_box, "lens": lens, "show": show_what},
         outputs=[found, grid, by_layer],
+        at_once=[lens, show_what],
         show=lambda found: [
             found_html(found),
             figure_html(found.cells_figure, found.cells),
