@@ -30,9 +30,15 @@ def spearman(
     """Each prompt's rank correlation over places (layers, heads); 0 where one side is the same everywhere."""
     # Average ranks for ties, as Spearman's correlation wants them; argsort would order ties by place.
     ranks = [pd.DataFrame(side).rank(axis=1).to_numpy() for side in (one, other)]
-    a, b = (r - r.mean(axis=1, keepdims=True) for r in ranks)
-    # Pearson's correlation of the ranks, row by row. A constant row has no rank order: 0, and no division by
-    # 0.
+    return pearson(*ranks)
+
+
+def pearson(
+    one: Float[np.ndarray, "prompt place"], other: Float[np.ndarray, "prompt place"]
+) -> Float[np.ndarray, " prompt"]:
+    """Each prompt's linear correlation over places; 0 where one side is the same everywhere."""
+    a, b = (side - side.mean(axis=1, keepdims=True) for side in (one, other))
+    # A constant row has no order: 0, and no division by 0.
     size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
     return np.where(size > 0, (a * b).sum(axis=1) / np.where(size > 0, size, 1.0), 0.0)
 

@@ -18,6 +18,10 @@ CircuitSideName = Literal["circuit", "complement"]
 """whether the circuit itself is run or what is left without it (`engine.lab.circuits.circuit_task`)."""
 CircuitPositionsName = Literal["all", "last"]
 """At which positions edges are cut."""
+GridMethod = Literal["eap", "eap_ig_inputs", "relp"]
+"""How the patches of a grid of sites are estimated (`engine.lab.attribution_patching`)."""
+AttributionMethod = Literal["eap", "eap_ig_inputs", "eap_ig_activations", "relp"]
+"""How the patches of nodes and edges are estimated (`engine.lab.circuits.edge_attribution`)."""
 PoolingName = Literal["last", "mean", "max"]
 """Which of its tokens stand for a text (`engine.lab.text_vectors`)."""
 SelectionName = Literal["mean_difference", "auc"]

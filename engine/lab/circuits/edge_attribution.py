@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.errors import DataError
-from engine.lab.circuits.circuit_forward import SourceOutputs, heads_written, source_outputs
+from engine.lab.circuits.circuit_forward import MEMORY_MB, SourceOutputs, heads_written, source_outputs
 from engine.lab.circuits.graph import Granularity, Graph
 from engine.lab.groups import equal_length_groups
 from engine.lab.patch_metrics import PatchMetric, patch_metric
@@ -44,11 +44,11 @@ from engine.lab.patch_pairs import PatchPairs
 from engine.lab.threads import side_by_side
 from engine.models.blocks import Block, Resid, Span
 from engine.models.propagation import RELP, Propagation
+from engine.spec.family_params import AttributionMethod
 
 if TYPE_CHECKING:
     from engine.models.hooked import HookedModel
 
-AttributionMethod = Literal["eap", "eap_ig_inputs", "eap_ig_activations", "relp"]
 METHODS: tuple[AttributionMethod, ...] = get_args(AttributionMethod)
 STEPS = 5
 EMBEDDING_ALONE = slice(0, 1)
@@ -73,13 +73,14 @@ def attribute_graph(
     steps: int = STEPS,
     metric: PatchMetric | None = None,
     rules: Propagation = RELP,
-    prompts_at_once: int = 4,
+    memory_mb: float = MEMORY_MB,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> GraphScores:
     """Every node or edge of each pair scored; `pairs` are denoising ones (base corrupted, source clean).
 
     `rules` are those of relp alone, `steps` those of integrated gradients. `metric` is the logit difference
-    when left out. Raises DataError for another method, for no step, or where the two runs do not differ.
+    when left out. Batches fit `memory_mb`. Raises DataError for another method, for no step, where not one
+    prompt fits, or where the two runs do not differ.
     """
     _require_method(method, steps)
     whole = patch_metric(model, pairs) if metric is None else metric
@@ -103,7 +104,11 @@ def attribute_graph(
         done += len(index)
         progress(done / len(pairs))
 
-    side_by_side(attribute, equal_length_groups(pairs.last, prompts_at_once), model.device)
+    side_by_side(
+        attribute,
+        equal_length_groups(pairs.last, _prompts_at_once(model, graph, pairs, memory_mb)),
+        model.device,
+    )
     require_separation(out.base, out.source)
     return out
 
@@ -116,6 +121,20 @@ def attribution_bytes(model: HookedModel, graph: Graph, prompts: int, positions:
     streams = 3 * graph.n_sources + graph.n_destinations + 4 * shape.n_layers * graph.n_inputs
     neurons = 4 * shape.n_layers * shape.d_mlp
     return prompts * positions * (streams * shape.d_model + neurons) * model.W_U.element_size()
+
+
+def _prompts_at_once(model: HookedModel, graph: Graph, pairs: PatchPairs, memory_mb: float) -> int:
+    """How many of the longest prompts fit, by each of the threads; DataError where none does."""
+    longest = int(pairs.last.max()) + 1
+    one = attribution_bytes(model, graph, 1, longest)
+    room = memory_mb * 2**20
+    if one > room:
+        raise DataError(
+            f"the attribution of one prompt of {longest} tokens does not fit the memory limit",
+            expected=f"memory_mb of at least {one / 2**20:.0f}, or shorter prompts",
+            seen=f"{memory_mb:.0f}",
+        )
+    return max(1, min(8, int(room // (one * torch.get_num_threads()))))
 
 
 def require_separation(base: Float[np.ndarray, " prompt"], source: Float[np.ndarray, " prompt"]) -> None:
