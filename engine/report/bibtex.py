@@ -32,8 +32,7 @@ from pybtex.style.template import (
 from pybtex.utils import CaseInsensitiveDict
 
 from engine.errors import TemplateError, nearest
-from engine.report.addresses import WEB, may_be_followed
-from engine.report.bibliography import Bibliography, BibtexSources, Reference, ReferencePart
+from engine.report.bibliography import Bibliography, Reference, ReferencePart
 from engine.report.template_source import unix_lines
 
 PEOPLE = ("author", "editor")
@@ -84,13 +83,12 @@ _TILDE = re.compile(r"\{?\\textasciitilde(?:\{\}|\b\s*)\}?|\\~(?:\{\s*\})?|\$\\s
 
 @dataclass
 class _Work:
-    """An entry as it was read: `line` is where it begins, `written` is its text."""
+    """An entry as it was read: `line` is where it begins."""
 
     key: str
     type: str
     fields: dict[str, str]
     line: int
-    written: str
     people: dict[str, list[Person]] = field(default_factory=dict)
 
     @property
@@ -130,16 +128,6 @@ def read_bibtex(data: bytes, where: str = "references.bib") -> Bibliography:
     return Bibliography(makers, reader.faults, reader.keyless, where)
 
 
-@lru_cache(maxsize=16)
-def bibtex_sources(data: bytes, where: str = "references.bib") -> BibtexSources:
-    """The entries of a file as they are written, for a program that gives up before one it cannot read."""
-    reader = _Reader(_decoded(data), where)
-    reader.read()
-    return BibtexSources(
-        tuple(reader.macros_written), {key: work.written for key, work in reader.works.items()}
-    )
-
-
 def _decoded(data: bytes) -> str:
     try:
         text = data.decode("utf-8-sig")
@@ -157,7 +145,6 @@ class _Reader(LowLevelParser):
         self.source = text
         self.where = where
         self.works: dict[str, _Work] = {}
-        self.macros_written: list[str] = []
         self.faults: dict[str, TemplateError] = {}
         self.keyless: list[TemplateError] = []
         self.substituted = 0
@@ -178,9 +165,7 @@ class _Reader(LowLevelParser):
             self.command_start = start
             try:
                 kind, body = self._command()
-                if kind.lower() == "string":
-                    self.macros_written.append(self.source[start : self.pos])
-                elif kind.lower() != "preamble":
+                if kind.lower() not in ("string", "preamble"):
                     self._keep(kind, body[0], body[1], start)
             except SkipEntry:
                 pass
@@ -208,8 +193,7 @@ class _Reader(LowLevelParser):
             self.works.pop(key, None)
             self._blame(start, TemplateError(two, where=self._at(start), seen=first))
             return
-        written = self.source[start : self.pos]
-        work = _Work(key, kind.lower(), _in_bibtex(fields), self._line(start), written)
+        work = _Work(key, kind.lower(), _in_bibtex(fields), self._line(start))
         for role in PEOPLE:
             if role in fields:
                 work.people[role] = [Person(name) for name in split_name_list(fields[role])]
@@ -408,7 +392,8 @@ def _links(fields: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     url = _address(fields.get("url", ""))
     same = {f"arxiv.org/abs/{eprint}", f"doi.org/{doi}", f"dx.doi.org/{doi}"}
     if url and url.partition("://")[2].removeprefix("www.").lower() not in {each.lower() for each in same}:
-        yield url, url if may_be_followed(url, WEB) else ""
+        # A bibliography comes from anywhere, and a `javascript:` address in it would run on the page.
+        yield url, url if re.match(r"https?://", url, re.I) else ""
 
 
 def _address(value: str) -> str:

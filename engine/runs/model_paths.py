@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from engine.data.packaged_coders import packaged_coder_names
 from engine.models.known import KNOWN
 from engine.spec.repository_files import with_home
 
@@ -28,12 +29,14 @@ def canonical_model(written: str, folder: Path, root: Path | None) -> str:
 
 
 def canonical_folder(written: str, folder: Path, root: Path | None) -> str:
-    """The one name of a dictionary's folder, which is always a path.
+    """The one name of a dictionary: that of a packaged one, or of its folder, which is always a path.
 
-    It is taken relative to `folder` (a spec's), then to the project's folder `root`, then to the working
+    A path is taken relative to `folder` (a spec's), then to the project's folder `root`, then to the working
     directory; the first that exists is meant. Where none does, the project's: there `engine sae import` puts
     them, and a clone without it is to have the same name for it.
     """
+    if written in packaged_coder_names():
+        return written
     plain = with_home(written)
     places = [base / plain for base in (folder, root, Path.cwd()) if base]
     existing = [place for place in places if place.exists()]

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from engine.data.packaged_coders import packaged_coder_folder, packaged_coder_names
 from engine.errors import SpecError
 from engine.runs.investigation import canonical_models, load_investigation
-from engine.runs.model_paths import canonical_model, located
+from engine.runs.model_paths import canonical_folder, canonical_model, located
+from engine.runs.planning.given_coders import coder_folder
 from engine.runs.sources import project_sources
 from engine.runs.store.store import open_store
 
@@ -113,3 +115,12 @@ def test_a_missing_model_leaves_its_column_unmeasured_and_says_where_it_was_look
     answer = engine("build", "--dry-run", "--verbose")
     assert answer.code == 0, answer.err
     assert "there is no file or folder ./investigations/planted/nowhere here" in answer.out
+
+
+def test_a_packaged_dictionary_goes_by_its_name_and_lies_in_the_package(root: Path) -> None:
+    name = packaged_coder_names()[0]
+    assert canonical_folder(name, root, root) == name
+    assert coder_folder(name, root) == packaged_coder_folder(name)
+    # Any other name is a path, a packaged one's name with a sign of a path too.
+    assert canonical_folder(f"./{name}", root, root) == f"./{name}"
+    assert coder_folder(f"./{name}", root) == root / name

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.data.packaged_coders import packaged_coder_folder
 from engine.errors import DataError
 from engine.lab.sparse.saelens_config import (
     SaelensConfig,
@@ -60,5 +61,5 @@ def given_coder(parameter: str, path: str, root: Path | None) -> GivenCoder:
 
 
 def coder_folder(path: str, root: Path | None) -> Path:
-    """Where a dictionary lies."""
-    return Path(located(path, root))
+    """Where a dictionary lies: in the package where it is a packaged one's name."""
+    return packaged_coder_folder(path) or Path(located(path, root))
