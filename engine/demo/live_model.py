@@ -48,6 +48,8 @@ class LiveModel:
         self._failure: EngineError | None = None
         self._done = Event()
         self._shared: OrderedDict[Hashable, Any] = OrderedDict()
+        self.vectors: dict[str, Path] = {}
+        """Files with steering vectors that whoever started the server named, by what readers call them."""
 
     def require_available(self) -> None:
         """ModelUnknown or ModelUnavailable, before anything is imported or served for it."""
@@ -98,12 +100,20 @@ class LiveModel:
         """The model's sizes, known before it is loaded; None for one that nothing says them of yet."""
         return self._model.shape if self._model else shape_of(self.name)
 
-    def prompts(self, choice: str | Sequence[Mapping[str, Any]], kind: PromptKind = PAIRS) -> PromptSet:
-        """A packaged prompt set by its name, or rows at hand; DemoError for the name of anything else."""
+    def prompts(
+        self,
+        choice: str | Sequence[Mapping[str, Any]],
+        kind: PromptKind = PAIRS,
+        limit: int | None = None,
+    ) -> PromptSet:
+        """A packaged prompt set by its name, or rows at hand; DemoError for the name of anything else.
+
+        At most `limit` prompts of a set, as a spec says it.
+        """
         if not isinstance(choice, str):
             return load_prompts(PromptChoice(rows=[dict(row) for row in choice]), PACKAGE, kind)
         _require_packaged("prompt set", choice, prompt_set_names())
-        return load_prompts(PromptChoice(name=choice), PACKAGE, kind)
+        return load_prompts(PromptChoice(name=choice, limit=limit), PACKAGE, kind)
 
     def corpus(self, name: str = CORPUS, tokens: int | None = None) -> Corpus:
         """A packaged corpus in the model's tokens; DemoError for what names a file or a dataset."""

@@ -6,17 +6,23 @@ How much sense a completion has is its perplexity under the unmodified model.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from engine.data.chat import rendered_request
+from engine.data.corpora import corpus_names
+from engine.data.prompts import prompt_set_names
 from engine.errors import EngineError, ModelError, SpecError
 from engine.lab.completions import coherence
 from engine.lab.masked_completions import masked
 from engine.lab.steering_vectors import (
+    ARRAY,
     SteeringVector,
     VectorSource,
     engine_version,
@@ -35,7 +41,9 @@ from engine.models.hooked import HookedModel
 from engine.models.sites import Site
 from engine.runs.investigation import canonical_models
 from engine.runs.sources import project_sources
-from engine.runs.store.store import open_store
+from engine.runs.store import codec, run_folder
+from engine.runs.store.record import StoredRun
+from engine.runs.store.store import FOLDER, open_store
 
 CONDITIONS = ("unmodified", "steered", "random direction")
 
@@ -66,12 +74,13 @@ def vector_of(reference: str, model: HookedModel, root: Path) -> SteeringVector:
     path = Path(reference).expanduser()
     # A file may be called by a number; without one, a number is a run.
     is_run = reference.isdecimal() and not path.exists()
-    vector = _run_vector(int(reference), root) if is_run else load_vector(path)
+    vector = run_vector(int(reference), root) if is_run else load_vector(path)
     require_fits(vector, model, f"run {reference}" if is_run else reference)
     return vector
 
 
-def _run_vector(run_id: int, root: Path) -> SteeringVector:
+def run_vector(run_id: int, root: Path) -> SteeringVector:
+    """The vector that a run made; EngineError for one that made none, or failed a check."""
     with open_store(root) as store:
         run = store.run(run_id)
         result = store.load(run)
@@ -100,6 +109,42 @@ def _run_vector(run_id: int, root: Path) -> SteeringVector:
         engine=engine_version(),
     )
     return SteeringVector(directions, source)
+
+
+def run_experiment(run_id: int, root: Path) -> dict[str, Any]:
+    """The experiment of a run as a flat spec says it, without its model; EngineError where prompts or text
+    are a file, whose place such a spec does not know."""
+    with open_store(root) as store:
+        experiment = store.run(run_id).record.inputs.experiment
+    said = {key: value for key, value in experiment.items() if value not in (None, {}, [])}
+    for key, packaged in (("prompts", prompt_set_names()), ("corpus", corpus_names())):
+        name = dict(said.get(key) or {}).get("name")
+        if name is not None and name not in packaged:
+            raise EngineError(
+                f"the {key} of run {run_id} are a file or a dataset, which a copied spec does not find",
+                expected=f"one of {', '.join(packaged)}",
+                seen=str(name),
+            )
+    return copy.deepcopy(said)
+
+
+def vector_runs(root: Path, model: str) -> list[StoredRun]:
+    """The runs on a model that made a steering vector, the newest first; none where there is no store."""
+    # To open a store is to make one, which nobody has asked for.
+    if not (root / FOLDER / "runs.db").is_file():
+        return []
+    with open_store(root) as store:
+        runs = [run for run in store.runs() if run.name.model == model and _made_vector(store.path(run))]
+    return runs[::-1]
+
+
+def _made_vector(folder: Path) -> bool:
+    """Whether a run's arrays have a steering vector among them, by their names alone."""
+    try:
+        with safe_open(folder / run_folder.ARRAYS, framework="numpy") as file:
+            return any(str(name).startswith(f"{codec.ARRAYS}/{ARRAY}") for name in file.keys())  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return False
 
 
 def save_fitting(vector: SteeringVector, model: HookedModel, path: Path) -> None:

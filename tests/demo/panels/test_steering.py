@@ -1,0 +1,414 @@
+"""The panel's vector and numbers are those of `mech run` of its spec, its texts those of `mech steer`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import engine
+from engine.demo.address import checked_state, from_query, to_query
+from engine.demo.limits import StopSignal
+from engine.demo.live_model import LiveModel
+from engine.demo.panel_list import PANELS
+from engine.demo.panels.steering import (
+    PANEL,
+    TITLES,
+    SteeringAnswer,
+    SteeringState,
+    answer,
+    card_html,
+    examples,
+    lines,
+    shown,
+    spec,
+    steer_command,
+    stream,
+    summary,
+)
+from engine.errors import DemoError, EngineError, RequestStopped
+from engine.families.caa_steering.open_generation import shortened
+from engine.lab.steering_vectors import SteeringVector, VectorSource, save_vector
+from engine.models.micro import micro_model
+from engine.runs.steered_texts import run_vector, steered_texts, token_ids
+from engine.runs.store.store import open_store
+from tests.conftest import save_model
+
+PLACES = ("France", "Spain", "Italy", "Germany")
+TEXTS = [f"the {noun} of {place} is {{}}" for place in PLACES for noun in ("city", "tower")]
+STATE = SteeringState(
+    prompt="the city of Spain is",
+    vector="lists",
+    instruction="People speak red .",
+    coefficient=6.0,
+    tokens=6,
+    positive="\n".join(text.format("red") for text in TEXTS),
+    negative="\n".join(text.format("green") for text in TEXTS),
+)
+OWN_SITE = "blocks.1.hook_resid_post"
+
+
+def with_(state: SteeringState = STATE, **changes: Any) -> SteeringState:
+    return SteeringState.model_validate(state.model_dump() | changes)
+
+
+def unhurried(fraction: float, words: str = "", /) -> None:
+    """Progress that nobody watches."""
+
+
+def asked(live: LiveModel, state: SteeringState) -> SteeringAnswer:
+    return answer(live, state, unhurried, lambda: False)
+
+
+@pytest.fixture(scope="module")
+def live() -> LiveModel:
+    return LiveModel.of(micro_model(n_layers=3))
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory without a store."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveModel, engine.Results]]:
+    """A model on disk, and the run of the copied spec, in a project of its own."""
+    root = tmp_path_factory.mktemp("measured")
+    save_model(micro_model(n_layers=3), root / "model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MECH_CACHE", str(root / "cache"))
+        patch.chdir(root)
+        live = LiveModel("./model")
+        live.load()
+        yield live, engine.run(spec(STATE, live.name), quiet=True)
+
+
+# --- the same numbers as a run, the same texts as mech steer
+
+
+def test_the_vector_and_its_agreement_are_those_of_the_copied_spec(
+    measured: tuple[LiveModel, engine.Results],
+) -> None:
+    live, run = measured
+    found = asked(live, STATE)
+    names = ("agreement", "held_out_agreement", "shuffled_agreement", "contrasts_trained")
+    for name in names:
+        assert found.vector.measurements[name].value == pytest.approx(float(run[name]), abs=1e-5)
+    kept = run_vector(1, Path.cwd())
+    assert list(kept.directions) == found.vector.sites
+    for site, direction in kept.directions.items():
+        np.testing.assert_allclose(found.vector.vector.directions[site], direction, atol=1e-5)
+    # Pairs that disagree, or the comparison would hold for any.
+    assert 0 < found.vector.measurements["held_out_agreement"].value < 0.999
+
+
+def test_texts_and_perplexities_are_those_of_mech_steer_with_the_runs_vector(
+    measured: tuple[LiveModel, engine.Results],
+) -> None:
+    live, _ = measured
+    ids = token_ids(live.model, STATE.prompt, plain=True)
+    kept = run_vector(1, Path.cwd())
+    expected = steered_texts(
+        live.model, kept, ids, STATE.coefficient, max_tokens=6, seed=0, progress=lambda condition: None
+    )
+    assert len({each.text for each in expected}) > 1
+    for state in (STATE, with_(vector="run 1")):
+        found = asked(live, state)
+        for each in expected:
+            mine = found.of(each.condition)
+            assert mine.text == each.text
+            assert mine.perplexity == pytest.approx(each.perplexity, rel=1e-5)
+            assert mine.repetition == pytest.approx(each.repetition)
+
+
+def test_texts_are_those_of_the_run_from_a_beginning_that_it_held_out(
+    measured: tuple[LiveModel, engine.Results],
+) -> None:
+    live, _ = measured
+    with open_store(Path.cwd()) as store:
+        table = store.load(store.run(1)).tables["completions"]
+    begun = str(table["beginning"].iloc[0])
+    found = asked(live, with_(prompt=begun))
+    names = {
+        "plain": "unmodified",
+        "steered": "steered",
+        "random": "random direction",
+        "prompted": "instructed",
+    }
+    rows = table[table["beginning"] == begun]
+    assert set(rows["condition"]) == set(names)
+    for row in rows.itertuples():
+        assert shortened(found.of(names[str(row.condition)]).text) == row.completion
+
+
+def test_a_run_is_copied_at_what_the_panel_shows(measured: tuple[LiveModel, engine.Results]) -> None:
+    live, _ = measured
+    said = spec(with_(vector="run 1", coefficient=-3.0, layer=0, prompt="the city"), live.name)
+    assert (said["family"], said["model"]) == ("caa_steering", live.name)
+    assert said["prompts"] == {"rows": spec(STATE, live.name)["prompts"]["rows"]}
+    assert said["parameters"]["coefficient"] == 3.0
+    assert said["parameters"]["layer"] == "blocks.0.hook_resid_post"
+    # It is measured as it stands, by the name that the panel's model has.
+    assert len(engine.run(said, quiet=True)) > 5
+    assert ("run 1: caa_steering, demo-steering-lists/", "run 1") in [
+        (words[: words.index("/") + 1], value) for words, value in choices_of(live)[-2:] if "/" in words
+    ]
+
+
+def choices_of(live: LiveModel) -> list[tuple[str, str]]:
+    from engine.demo.steering_choices import choices
+
+    return choices(live)
+
+
+# --- streaming
+
+
+def test_texts_grow_by_a_token_and_then_get_their_costs(live: LiveModel) -> None:
+    steps = list(stream(live, STATE, unhurried, lambda: False))
+    assert [len(step.completions) for step in steps] == [4] * 8  # six tokens, costs, verdicts
+    assert [each.condition for each in steps[0].completions] == list(TITLES)
+    lengths = [len(step.of("steered").text) for step in steps[:6]]
+    assert lengths == sorted(set(lengths))
+    assert np.isnan(steps[5].of("steered").perplexity) and np.isfinite(steps[6].of("steered").perplexity)
+    assert not steps[6].of("steered").verdict and steps[7].of("steered").verdict
+    table = steps[7].by_condition
+    assert table is not None and list(table["condition"]) == list(TITLES.values())
+    assert steps[7].by_condition_figure is not None
+    assert all(isinstance(value, str) for step in steps for value in shown(step))
+
+
+def test_cancelling_stops_it_between_two_tokens(live: LiveModel) -> None:
+    stop = StopSignal(60)
+    found = []
+    for step in stream(live, with_(tokens=40), unhurried, stop):
+        found.append(step)
+        if len(found) == 2:
+            stop.cancel()
+    assert len(found) == 2
+    with pytest.raises(DemoError, match="before its first token"):
+        answer(live, STATE, unhurried, lambda: True)
+
+
+def test_making_a_vector_stops_between_two_batches_of_pairs(live: LiveModel) -> None:
+    told: list[str] = []
+
+    def progress(fraction: float, words: str = "", /) -> None:
+        told.append(words)
+        raise RequestStopped("this request was cancelled")
+
+    with pytest.raises(RequestStopped):
+        answer(live, STATE, progress, lambda: False)
+    assert told == ["making the vector"]
+
+
+# --- vectors
+
+
+@pytest.mark.parametrize("name", ["sentiment", "certainty"])
+def test_a_concept_is_at_hand_without_a_store_and_kept(live: LiveModel, name: str, outside: Path) -> None:
+    # Long prompts of unknown words are all one token to this model, whose texts would be equal: read last.
+    state = SteeringState(vector=name, prompt="the city of Spain is", tokens=2)
+    try:
+        found = asked(live, state)
+    except DemoError as error:
+        pytest.fail(str(error))
+    assert f"of 40 pairs of {name}" in found.vector.about
+    assert asked(live, state).vector.vector is found.vector.vector
+    assert not (outside / ".engine").exists()
+
+
+def test_a_file_that_the_server_was_started_with_steers_and_no_other(
+    live: LiveModel, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direction = np.linspace(-2, 2, 32, dtype=np.float32)
+    save_vector(SteeringVector({OWN_SITE: direction}), outside / "joy.safetensors")
+    monkeypatch.setattr(live, "vectors", {"joy.safetensors": outside / "joy.safetensors"})
+    found = asked(live, with_(vector="file joy.safetensors"))
+    assert found.vector.sites == [OWN_SITE] and found.of("steered").text
+    assert ("file joy.safetensors", "file joy.safetensors") in choices_of(live)
+    with pytest.raises(DemoError, match=r"(?s)not started with a file.*nearest: joy\.safetensors"):
+        asked(live, with_(vector="file joy.safetensor"))
+    for name in (f"file {outside / 'joy.safetensors'}", str(outside / "joy.safetensors"), "file ../joy"):
+        with pytest.raises(DemoError):
+            asked(live, with_(vector=name))
+    with pytest.raises(DemoError, match="no experiment"):
+        spec(with_(vector="file joy.safetensors"), "m")
+    moved = asked(live, with_(vector="file joy.safetensors", layer=0))
+    assert moved.vector.sites == ["blocks.0.hook_resid_post"]
+    assert f"read at {OWN_SITE} and added at blocks.0.hook_resid_post" in moved.vector.about
+
+
+def test_of_several_layers_one_is_chosen_or_all(
+    live: LiveModel, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directions = {f"blocks.{layer}.hook_resid_post": np.full(32, layer + 1.0, np.float32) for layer in (1, 2)}
+    save_vector(SteeringVector(directions), outside / "v.safetensors")
+    monkeypatch.setattr(live, "vectors", {"v.safetensors": outside / "v.safetensors"})
+    assert asked(live, with_(vector="file v.safetensors")).vector.sites == list(directions)
+    only = asked(live, with_(vector="file v.safetensors", layer=2)).vector
+    assert only.sites == ["blocks.2.hook_resid_post"] and "read at" not in only.about
+    with pytest.raises(DemoError, match="2 directions, and none at layer 0"):
+        asked(live, with_(vector="file v.safetensors", layer=0))
+
+
+@pytest.mark.parametrize(
+    ("vector", "says"),
+    [
+        (SteeringVector({OWN_SITE: np.ones(16, np.float32)}), "of another width"),
+        (SteeringVector({"blocks.9.hook_resid_post": np.ones(32, np.float32)}), "blocks.9"),
+        (
+            SteeringVector({OWN_SITE: np.ones(32, np.float32)}, VectorSource("gpt2", "ab" * 32)),
+            "another model",
+        ),
+    ],
+)
+def test_a_vector_that_does_not_fit_the_model_is_refused(
+    live: LiveModel, outside: Path, monkeypatch: pytest.MonkeyPatch, vector: SteeringVector, says: str
+) -> None:
+    save_vector(vector, outside / "v.safetensors")
+    monkeypatch.setattr(live, "vectors", {"v": outside / "v.safetensors"})
+    with pytest.raises(EngineError, match=says) as refused:
+        asked(live, with_(vector="file v"))
+    assert str(outside) not in str(refused.value)
+
+
+def test_texts_under_a_vector_of_refusals_are_masked_at_every_step(
+    live: LiveModel, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = VectorSource(method="refusal_direction, audit/refusal")
+    save_vector(SteeringVector({OWN_SITE: np.ones(32, np.float32)}, source), outside / "r.safetensors")
+    monkeypatch.setattr(live, "vectors", {"r": outside / "r.safetensors"})
+    state = with_(vector="file r", tokens=20)
+    for step in stream(live, state, unhurried, lambda: False):
+        assert all(len(each.text.split()) <= 9 for each in step.completions)
+    assert "more character" in step.of("unmodified").text
+    assert "more character" not in asked(live, with_(tokens=20)).of("unmodified").text
+
+
+def test_a_condition_that_breaks_the_numbers_says_so_beside_the_others(
+    live: LiveModel, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_vector(SteeringVector({OWN_SITE: np.full(32, 3e38, np.float32)}), outside / "v.safetensors")
+    monkeypatch.setattr(live, "vectors", {"v": outside / "v.safetensors"})
+    found = asked(live, with_(vector="file v", coefficient=20.0))
+    assert found.of("steered").problem == "logits are not finite" and found.of("steered").verdict == "broken"
+    assert found.of("unmodified").text and "(no text: logits are not finite)" in shown(found)[0]
+    assert found.by_condition is not None and "Steered" not in set(found.by_condition["condition"])
+
+
+# --- what is wrong is told
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"positive": ""}, "one of the lists is empty"),
+        ({"positive": " \n ", "negative": ""}, "both lists are empty"),
+        ({"positive": STATE.negative}, "the two lists are the same"),
+        ({"positive": STATE.positive + "\none more"}, r"(?s)not in pairs.*9 with the concept, 8 without"),
+        ({"positive": "the red city", "negative": "the green city"}, r"(?s)too few pairs.*seen: 1"),
+        ({"positive": "the red city\n" * 41, "negative": "the city\n" * 41}, "too many pairs"),
+        ({"positive": "a b\na c", "negative": "a d\na c"}, "pair 2"),
+        ({"positive": "a b\na b", "negative": "a d\na d"}, "pair 2"),
+        ({"positive": "the " * 300 + "\nb", "negative": "c\nd"}, "could be used|too long|at most"),
+        ({"layer": 3}, r"(?s)no layer 3.*0 to 2"),
+        ({"prompt": "  "}, "the prompt is empty"),
+        ({"instruction": " "}, "the instruction is empty"),
+        ({"prompt": "the city " * 60}, r"(?s)too long.*at most 122 tokens"),
+        ({"template": "chat"}, "chat template"),
+        ({"vector": "sentment"}, "nearest: sentiment"),
+        ({"vector": "run 999"}, "run 999"),
+        ({"vector": "run x; drop"}, "names no run"),
+        ({"vector": "run " + "9" * 60}, "names no run"),
+        ({"vector": "run \u0661"}, "names no run"),
+        ({"vector": "<script>alert(1)</script>"}, "no vector is called"),
+    ],
+)
+def test_what_cannot_be_is_one_message(
+    live: LiveModel, outside: Path, changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(EngineError, match=says):
+        asked(live, with_(**changes))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("coefficient", "nan"),
+        ("coefficient", "inf"),
+        ("coefficient", "1e9"),
+        ("coefficient", "much"),
+        ("layer", "-1"),
+        ("layer", "1.5"),
+        ("tokens", "0"),
+        ("tokens", "100000"),
+        ("seed", "-1"),
+        ("prompt", ""),
+        ("prompt", "x" * 1001),
+        ("positive", "x" * 4001),
+        ("template", "html"),
+        ("vectors", "sentiment"),
+    ],
+)
+def test_an_address_with_a_wrong_field_names_it(field: str, value: str) -> None:
+    with pytest.raises(DemoError, match=field):
+        from_query(f"?panel=steering&{field}={value}", PANEL)
+
+
+def test_markup_is_shown_as_it_is_typed(live: LiveModel) -> None:
+    found = asked(live, with_(prompt="<b>the</b> city & <script>x</script>", tokens=2))
+    html = shown(found)[0]
+    assert "<script>" not in html and "&lt;script&gt;" in html and "&amp;" in html
+    made = found.of("unmodified")
+    assert "&lt;img" in card_html(type(made)("unmodified", "<img src=x onerror=y>"))
+
+
+# --- states, examples, spec
+
+
+def test_every_example_and_an_own_list_survive_the_address(live: LiveModel) -> None:
+    found = examples(live)
+    assert found[0] == SteeringState() and len({state.prompt for state in found}) == len(found)
+    for state in [*found, STATE, with_(layer=2, template="chat", coefficient=-0.1)]:
+        assert from_query(to_query(PANEL, state), PANEL) == state
+        assert checked_state(PANEL, state.model_dump()) == state
+    assert to_query(PANEL, SteeringState()) == "?panel=steering"
+
+
+def test_the_lists_that_are_there_are_pairs_of_the_packaged_set(live: LiveModel) -> None:
+    table = live.prompts("sentiment", "contrast").table
+    packaged = {(row.positive, row.negative): row.topic for row in table.itertuples()}
+    state = SteeringState()
+    pairs = list(zip(lines(state.positive), lines(state.negative), strict=True))
+    assert len({packaged[pair] for pair in pairs}) == len(pairs) == 6
+
+
+def test_a_spec_says_what_the_family_can_measure() -> None:
+    said = spec(SteeringState(layer=4, coefficient=-3.0), "m")
+    assert said["prompts"] == {"name": "sentiment", "limit": 40}
+    assert said["parameters"]["coefficient"] == 3.0 and said["parameters"]["open_prompts"] > 0
+    assert said["parameters"]["layer"] == "blocks.4.hook_resid_post"
+    with pytest.raises(DemoError, match="coefficient of 0"):
+        spec(SteeringState(coefficient=0.0), "m")
+    # Nothing can be gone on from where the two texts of a pair begin differently.
+    differing = SteeringState(vector="lists", positive="red one\nred two", negative="green one\ngreen two")
+    assert spec(differing, "m")["parameters"]["open_prompts"] == 0
+
+
+def test_the_command_has_the_vector_of_a_run_and_quotes_the_prompt() -> None:
+    said = steer_command(with_(vector="run 7", prompt="it's; $HOME", template="chat"), "m")
+    assert said.startswith("mech steer m --vector 7 --coefficient 6 ") and "--plain" not in said
+    assert said.endswith("'it'\"'\"'s; $HOME'")
+
+
+def test_it_is_among_the_panels_and_tells_what_it_found(live: LiveModel) -> None:
+    assert PANEL in PANELS
+    first, second = summary(asked(live, STATE))
+    assert first.startswith("baseline perplexity ") and "random direction" in first
+    assert second.startswith("steered: ")
