@@ -174,7 +174,7 @@ def paired(positive: Texts, negative: Texts) -> list[dict[str, str]]:
 
 def _of_lists(live: LiveModel, rows: Rows) -> PromptSet:
     try:
-        return live.prompts(rows, CONTRAST)
+        return replace(live.prompts(rows, CONTRAST), name="the two lists")
     except EngineError as error:
         # It speaks of rows of a spec, counted from 0; the reader has lines of two lists.
         if row := ROW.search(error.where):
@@ -216,8 +216,7 @@ def _made(live: LiveModel, prompts: PromptSet, params: Params, progress: TellPro
         engine=engine_version(),
     )
     n_trained = int(division.training.sum())
-    whose = prompts.name if prompts.name in CONCEPTS else "the two lists"
-    about = f"made now, the mean difference over {n_trained} of {len(contrasts)} pairs of {whose}"
+    about = f"made now, the mean difference over {n_trained} of {len(contrasts)} pairs of {prompts.name}"
     vector = SteeringVector({str(site): direction.cpu().numpy()}, source)
     return ChosenVector(vector, about, division.evidence.result().measurements)
 

@@ -6,7 +6,6 @@ How much sense a completion has is its perplexity under the unmodified model.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,19 +112,24 @@ def run_vector(run_id: int, root: Path) -> SteeringVector:
 
 def run_experiment(run_id: int, root: Path) -> dict[str, Any]:
     """The experiment of a run as a flat spec says it, without its model; EngineError where prompts or text
-    are a file, whose place such a spec does not know."""
+    are not packaged: rows are not kept, and where a file lies the spec does not know."""
     with open_store(root) as store:
-        experiment = store.run(run_id).record.inputs.experiment
-    said = {key: value for key, value in experiment.items() if value not in (None, {}, [])}
+        experiment = _without_absent(store.run(run_id).record.inputs.experiment)
     for key, packaged in (("prompts", prompt_set_names()), ("corpus", corpus_names())):
-        name = dict(said.get(key) or {}).get("name")
-        if name is not None and name not in packaged:
+        chosen = experiment.get(key)
+        if chosen is not None and chosen.get("name") not in packaged:
             raise EngineError(
-                f"the {key} of run {run_id} are a file or a dataset, which a copied spec does not find",
+                f"the {key} of run {run_id} are {chosen.get('name', 'rows of its spec')}, which a copy lacks",
                 expected=f"one of {', '.join(packaged)}",
-                seen=str(name),
             )
-    return copy.deepcopy(said)
+    return experiment
+
+
+def _without_absent(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says, without the keys that its spec left out."""
+    found = {key: _without_absent(each) if isinstance(each, Mapping) else each for key, each in said.items()}
+    # An empty list is a parameter's value.
+    return {key: each for key, each in found.items() if each not in (None, {})}
 
 
 def vector_runs(root: Path, model: str) -> list[StoredRun]:

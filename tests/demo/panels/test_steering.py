@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import engine
+from engine.data.prompts import load_prompts
 from engine.demo.address import checked_state, from_query, to_query
+from engine.demo.app import spec_yaml
 from engine.demo.limits import StopSignal
 from engine.demo.live_model import LiveModel
 from engine.demo.panel_list import PANELS
@@ -29,12 +31,16 @@ from engine.demo.panels.steering import (
     stream,
     summary,
 )
+from engine.demo.steering_choices import CONCEPTS, choices
 from engine.errors import DemoError, EngineError, RequestStopped
 from engine.families.caa_steering.open_generation import shortened
 from engine.lab.steering_vectors import SteeringVector, VectorSource, save_vector
-from engine.models.micro import micro_model
+from engine.models.hooked import HookedModel
+from engine.models.micro import WORDS, micro_model
 from engine.runs.steered_texts import run_vector, steered_texts, token_ids
 from engine.runs.store.store import open_store
+from engine.spec.inputs import CONTRAST
+from engine.spec.models import PromptChoice
 from tests.conftest import save_model
 
 PLACES = ("France", "Spain", "Italy", "Germany")
@@ -63,9 +69,25 @@ def asked(live: LiveModel, state: SteeringState) -> SteeringAnswer:
     return answer(live, state, unhurried, lambda: False)
 
 
+def of_copied(experiment: dict[str, Any]) -> engine.Results:
+    """What `mech run --spec FILE` finds of a spec that was copied into a file."""
+    Path("copied.yaml").write_text(spec_yaml(experiment))
+    return engine.run("copied.yaml", quiet=True)
+
+
+def well_read_model() -> HookedModel:
+    """A model that knows every word of the packaged sets, and those of all micro models."""
+    words = [*WORDS, "is", "red", "green"]
+    for name in CONCEPTS:
+        table = load_prompts(PromptChoice(name=name), Path(), CONTRAST).table
+        for texts in (table["positive"], table["negative"]):
+            words += [word for text in texts for word in text.split()]
+    return micro_model(n_layers=3, vocab_words=words)
+
+
 @pytest.fixture(scope="module")
 def live() -> LiveModel:
-    return LiveModel.of(micro_model(n_layers=3))
+    return LiveModel.of(well_read_model())
 
 
 @pytest.fixture
@@ -79,13 +101,13 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveModel, engine.Results]]:
     """A model on disk, and the run of the copied spec, in a project of its own."""
     root = tmp_path_factory.mktemp("measured")
-    save_model(micro_model(n_layers=3), root / "model")
+    save_model(well_read_model(), root / "model")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MECH_CACHE", str(root / "cache"))
         patch.chdir(root)
         live = LiveModel("./model")
         live.load()
-        yield live, engine.run(spec(STATE, live.name), quiet=True)
+        yield live, of_copied(spec(STATE, live.name))
 
 
 # --- the same numbers as a run, the same texts as mech steer
@@ -148,22 +170,21 @@ def test_texts_are_those_of_the_run_from_a_beginning_that_it_held_out(
 
 def test_a_run_is_copied_at_what_the_panel_shows(measured: tuple[LiveModel, engine.Results]) -> None:
     live, _ = measured
-    said = spec(with_(vector="run 1", coefficient=-3.0, layer=0, prompt="the city"), live.name)
+    of_copied(spec(SteeringState(tokens=2), live.name))
+    state = SteeringState(vector="run 2", coefficient=-3.0, layer=0, tokens=1, seed=4, instruction="Red .")
+    said = spec(state, live.name)
     assert (said["family"], said["model"]) == ("caa_steering", live.name)
-    assert said["prompts"] == {"rows": spec(STATE, live.name)["prompts"]["rows"]}
-    assert said["parameters"]["coefficient"] == 3.0
-    assert said["parameters"]["layer"] == "blocks.0.hook_resid_post"
-    # It is measured as it stands, by the name that the panel's model has.
-    assert len(engine.run(said, quiet=True)) > 5
-    assert ("run 1: caa_steering, demo-steering-lists/", "run 1") in [
-        (words[: words.index("/") + 1], value) for words, value in choices_of(live)[-2:] if "/" in words
-    ]
-
-
-def choices_of(live: LiveModel) -> list[tuple[str, str]]:
-    from engine.demo.steering_choices import choices
-
-    return choices(live)
+    assert said["prompts"] == {"name": "sentiment", "limit": 40}
+    changed = {"coefficient": 3.0, "layer": "blocks.0.hook_resid_post", "new_tokens": 1, "seed": 4}
+    kept = spec(SteeringState(), live.name)["parameters"]
+    wanted = kept | changed | {"instruction": "Red ."}
+    assert {name: said["parameters"][name] for name in wanted} == wanted
+    # It is measured as it stands, and its vector is there to be chosen.
+    assert len(of_copied(said)) > 5
+    assert [value for _, value in choices(live)] == [*CONCEPTS, "lists", "run 3", "run 2", "run 1"]
+    # A run does not keep the rows that stood in its spec.
+    with pytest.raises(EngineError, match="rows of its spec"):
+        spec(with_(vector="run 1"), live.name)
 
 
 # --- streaming
@@ -212,14 +233,11 @@ def test_making_a_vector_stops_between_two_batches_of_pairs(live: LiveModel) -> 
 
 @pytest.mark.parametrize("name", ["sentiment", "certainty"])
 def test_a_concept_is_at_hand_without_a_store_and_kept(live: LiveModel, name: str, outside: Path) -> None:
-    # Long prompts of unknown words are all one token to this model, whose texts would be equal: read last.
-    state = SteeringState(vector=name, prompt="the city of Spain is", tokens=2)
-    try:
-        found = asked(live, state)
-    except DemoError as error:
-        pytest.fail(str(error))
-    assert f"of 40 pairs of {name}" in found.vector.about
+    state = SteeringState(vector=name, tokens=2)
+    found = asked(live, state)
+    assert f"20 of 40 pairs of {name}" in found.vector.about
     assert asked(live, state).vector.vector is found.vector.vector
+    assert asked(live, with_(state, layer=0)).vector.sites == ["blocks.0.hook_resid_post"]
     assert not (outside / ".engine").exists()
 
 
@@ -231,7 +249,7 @@ def test_a_file_that_the_server_was_started_with_steers_and_no_other(
     monkeypatch.setattr(live, "vectors", {"joy.safetensors": outside / "joy.safetensors"})
     found = asked(live, with_(vector="file joy.safetensors"))
     assert found.vector.sites == [OWN_SITE] and found.of("steered").text
-    assert ("file joy.safetensors", "file joy.safetensors") in choices_of(live)
+    assert ("file joy.safetensors", "file joy.safetensors") in choices(live)
     with pytest.raises(DemoError, match=r"(?s)not started with a file.*nearest: joy\.safetensors"):
         asked(live, with_(vector="file joy.safetensor"))
     for name in (f"file {outside / 'joy.safetensors'}", str(outside / "joy.safetensors"), "file ../joy"):
@@ -291,12 +309,9 @@ def test_texts_under_a_vector_of_refusals_are_masked_at_every_step(
     assert "more character" not in asked(live, with_(tokens=20)).of("unmodified").text
 
 
-def test_a_condition_that_breaks_the_numbers_says_so_beside_the_others(
-    live: LiveModel, outside: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save_vector(SteeringVector({OWN_SITE: np.full(32, 3e38, np.float32)}), outside / "v.safetensors")
-    monkeypatch.setattr(live, "vectors", {"v": outside / "v.safetensors"})
-    found = asked(live, with_(vector="file v", coefficient=20.0))
+def test_a_condition_that_breaks_the_numbers_says_so_beside_the_others(live: LiveModel) -> None:
+    # Beyond what the panel lets a reader ask for.
+    found = asked(live, SteeringState.model_construct(**STATE.model_dump() | {"coefficient": 1e39}))
     assert found.of("steered").problem == "logits are not finite" and found.of("steered").verdict == "broken"
     assert found.of("unmodified").text and "(no text: logits are not finite)" in shown(found)[0]
     assert found.by_condition is not None and "Steered" not in set(found.by_condition["condition"])
@@ -316,7 +331,7 @@ def test_a_condition_that_breaks_the_numbers_says_so_beside_the_others(
         ({"positive": "the red city\n" * 41, "negative": "the city\n" * 41}, "too many pairs"),
         ({"positive": "a b\na c", "negative": "a d\na c"}, "pair 2"),
         ({"positive": "a b\na b", "negative": "a d\na d"}, "pair 2"),
-        ({"positive": "the " * 300 + "\nb", "negative": "c\nd"}, "could be used|too long|at most"),
+        ({"positive": "the " * 300 + "\nb", "negative": "c\nd"}, r"(?s)the two lists.*300 tokens"),
         ({"layer": 3}, r"(?s)no layer 3.*0 to 2"),
         ({"prompt": "  "}, "the prompt is empty"),
         ({"instruction": " "}, "the instruction is empty"),
