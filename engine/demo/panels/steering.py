@@ -163,7 +163,9 @@ class SteeringAnswer:
 
 def examples(live: LiveModel) -> list[SteeringState]:
     """Beginnings of the investigation of doses, at doses that move the text, turn it round and break it."""
-    reviews, questions = (live.prompts(f"{name}-open", CHAT).table["request"] for name in CONCEPTS)
+    reviews, questions = (
+        [str(request) for request in live.prompts(f"{name}-open", CHAT).table["request"]] for name in CONCEPTS
+    )
     certain = CONCEPTS["certainty"]
     return [
         SteeringState(),

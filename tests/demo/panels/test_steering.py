@@ -164,8 +164,8 @@ def test_texts_are_those_of_the_run_from_a_beginning_that_it_held_out(
     }
     rows = table[table["beginning"] == begun]
     assert set(rows["condition"]) == set(names)
-    for row in rows.itertuples():
-        assert shortened(found.of(names[str(row.condition)]).text) == row.completion
+    for row in rows.to_dict("records"):
+        assert shortened(found.of(names[row["condition"]]).text) == row["completion"]
 
 
 def test_a_run_is_copied_at_what_the_panel_shows(measured: tuple[LiveModel, engine.Results]) -> None:
@@ -311,7 +311,7 @@ def test_texts_under_a_vector_of_refusals_are_masked_at_every_step(
 
 def test_a_condition_that_breaks_the_numbers_says_so_beside_the_others(live: LiveModel) -> None:
     # Beyond what the panel lets a reader ask for.
-    found = asked(live, SteeringState.model_construct(**STATE.model_dump() | {"coefficient": 1e39}))
+    found = asked(live, STATE.model_copy(update={"coefficient": 1e39}))
     assert found.of("steered").problem == "logits are not finite" and found.of("steered").verdict == "broken"
     assert found.of("unmodified").text and "(no text: logits are not finite)" in shown(found)[0]
     assert found.by_condition is not None and "Steered" not in set(found.by_condition["condition"])
@@ -398,7 +398,7 @@ def test_every_example_and_an_own_list_survive_the_address(live: LiveModel) -> N
 
 def test_the_lists_that_are_there_are_pairs_of_the_packaged_set(live: LiveModel) -> None:
     table = live.prompts("sentiment", "contrast").table
-    packaged = {(row.positive, row.negative): row.topic for row in table.itertuples()}
+    packaged = {(row["positive"], row["negative"]): row["topic"] for row in table.to_dict("records")}
     state = SteeringState()
     pairs = list(zip(lines(state.positive), lines(state.negative), strict=True))
     assert len({packaged[pair] for pair in pairs}) == len(pairs) == 6
