@@ -162,9 +162,9 @@ def test_texts_are_those_of_the_run_from_a_beginning_that_it_held_out(
         "random": "random direction",
         "prompted": "instructed",
     }
-    rows = table[table["beginning"] == begun]
-    assert set(rows["condition"]) == set(names)
-    for row in rows.to_dict("records"):
+    rows = [row for row in table.to_dict("records") if row["beginning"] == begun]
+    assert {row["condition"] for row in rows} == set(names)
+    for row in rows:
         assert shortened(found.of(names[row["condition"]]).text) == row["completion"]
 
 
