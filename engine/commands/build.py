@@ -12,11 +12,12 @@ import typer
 
 from engine.commands.arguments import run_selector
 from engine.commands.calibrate import current_calibrations
-from engine.commands.console import Output, say
+from engine.commands.console import Output, near_here, say
 from engine.commands.measure import MeasureOptions, execute_plan, show_plan
 from engine.commands.options import Cluster, DryRun, Force, Jobs, Json, Models, Slugs, Verbose
 from engine.commands.publication_site import publication_pages
 from engine.commands.reports import (
+    REPORTS_WORTH_A_PROCESS,
     concerns,
     print_reports,
     report_text,
@@ -28,6 +29,7 @@ from engine.publish.overview import Report
 from engine.publish.publication_pages import PublicationEntry
 from engine.publish.summary_cache import SummaryCache
 from engine.report.lint import Concern
+from engine.report.process_share import Processes
 from engine.runs.calibrations import calibrations
 from engine.runs.investigation import find_investigations, find_root
 from engine.runs.planning.budget import parse_budget
@@ -76,12 +78,14 @@ def build(
         json=json,
         debug=context.obj.debug,
     )
-    with open_store(root) as store:
+    with open_store(root) as store, Processes(jobs) as processes:
         # What a person asks for by name, or asks to see of runs, is read whatever was kept.
         looks = slugs or model or force or changed or dry_run or verbose or json
         known = None if seconds or looks else known_pages(root, store)
         unchanged = known.unchanged if known else {}
         investigations = find_investigations(root, sources.catalog, without=unchanged)
+        if not seconds:  # they load what prints while this one plans
+            processes.begin("engine.commands.reports", len(investigations), REPORTS_WORTH_A_PROCESS)
         select = run_selector(investigations, slugs, model)
         how = {"budget": seconds, "fresh": force, "changed": changed}
         plan = make_plan(investigations, store, sources, **how, select=select)
@@ -93,7 +97,7 @@ def build(
         show_plan(plan, budget, options, plan.runs, asked=named)
         if dry_run:
             return Output(data=_data(SiteBuild(plan)), as_json=json)
-        built = carry_out(root, store, plan, options, context.obj.app, out, known)
+        built = carry_out(root, store, plan, options, context.obj.app, processes, out, known)
     text = _text(built, out or root / "public")
     status = 1 if strict and built.needs_a_person else 0
     if built.refused or any(report.rendered.error for report in built.reports):
@@ -128,12 +132,14 @@ def carry_out(
     plan: Plan,
     options: MeasureOptions,
     program: typer.Typer,
+    processes: Processes,
     out: Path | None = None,
     known: SummaryCache | None = None,
 ) -> SiteBuild:
     """Measure what the plan decided, print every report and write the site to `out` (public/).
 
-    The plan is without the investigations that did not change, where these are `known`.
+    The plan is without the investigations that did not change, where these are `known`. Many reports and
+    pages are shared among `processes`.
     """
     # Told before hours of measuring, not after; what is measured is stored, and the other reports stand.
     if not options.json and any(run.decision == "measure" for run in plan.runs):
@@ -146,7 +152,7 @@ def carry_out(
     else:
         calibrated = calibrations(root, project_sources(), measure=False)
     measured = execute_plan(plan, store, options)
-    reports = print_reports(plan, store, measured.outcomes, options.jobs)
+    reports = print_reports(plan, store, measured.outcomes, processes)
     if not options.json:
         say("building the site ...")
     ledgers = {report.slug: report.ledger for report in reports}
@@ -159,7 +165,7 @@ def carry_out(
         program,
         out,
         unchanged=known,
-        jobs=options.jobs,
+        processes=processes,
         publications=publications,
     )
     of_publications = [concern for page in publications for concern in page.concerns]
@@ -195,8 +201,7 @@ def _text(built: SiteBuild, out: Path) -> list[str]:
         kinds = Counter(concern.kind for concern in built.concerns)
         counted = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
         text.append(f"needs a person: {counted} (engine check lists them)")
-    # The path as seen from here, where that is shorter.
-    near = out.relative_to(Path.cwd()) if out.is_relative_to(Path.cwd()) else out
+    near = near_here(out)
     reader = f"python3 -m http.server -d {near} 8000, then http://127.0.0.1:8000/"
     return [*text, f"\nThe site is in {near}; to read it: {reader}"]
 

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # Control characters but line ends and tabs, marks of writing direction, halves of characters.
@@ -83,6 +84,12 @@ def plain(value: Any) -> Any:
 def measurement_fields(measurement: Any) -> dict[str, Any]:
     """A measurement's fields without its samples and replicates, which no person and few programs read."""
     return {k: v for k, v in vars(measurement).items() if not k.endswith(("samples", "replicates"))}
+
+
+def near_here(path: Path) -> Path:
+    """The path as seen from the working directory, where it lies below it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def human_bytes(count: float) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from engine import families
 from engine.commands.arguments import current_plan
-from engine.commands.console import Output, human_bytes
+from engine.commands.console import Output, human_bytes, near_here
 from engine.commands.options import Json
 from engine.commands.publication_list import publication_list
 from engine.commands.reports import assemble_library, ledgers_of
@@ -151,5 +151,4 @@ def _write(path: Path, data: bytes) -> tuple[Path, int]:
         path.write_bytes(data)
     except OSError as error:
         raise EngineError("the paper cannot be written", where=str(path), seen=str(error)) from error
-    near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return near, len(data)
+    return near_here(path), len(data)

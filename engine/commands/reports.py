@@ -25,7 +25,7 @@ from engine.publish.statements_page import wrong_sources
 from engine.publish.summary_cache import SummaryCache
 from engine.report.charts.pictures import PictureCache
 from engine.report.lint import Concern
-from engine.report.process_share import process_share
+from engine.report.process_share import Processes
 from engine.report.render import RenderedReport, check_template, named_by, render, unprintable
 from engine.report.report_cache import ReportCache, report_hash
 from engine.runs.assemble import assemble
@@ -54,11 +54,11 @@ def print_reports(
     plan: Plan,
     store: RunStore,
     outcomes: dict[RunName, Outcome] | None = None,
-    jobs: int | None = None,
+    processes: Processes | None = None,
 ) -> list[Report]:
     """Every investigation's ledger, and its template printed from it, or kept from the last printing.
 
-    Many that are to be printed anew are shared among `jobs` processes (None: as many as are worth it).
+    Many that are to be printed anew are shared among `processes`, where there are any.
     """
     cache = ReportCache(store.folder)
     library = assemble_library(plan, store, outcomes)
@@ -79,7 +79,8 @@ def print_reports(
             rendered[slug] = known
         else:
             waiting[slug] = own, text, path, cache.pictures
-    with process_share(rendered_or_why_not, waiting, jobs, REPORTS_WORTH_A_PROCESS) as others:
+    processes = processes or Processes(jobs=1)
+    with processes.share(rendered_or_why_not, waiting, REPORTS_WORTH_A_PROCESS) as others:
         for slug, printed_from in waiting.items():
             report = others.take(slug) or rendered_or_why_not(*printed_from)
             rendered[slug] = report if report.error else cache.keep(keys[slug], report)
@@ -183,7 +184,7 @@ def write_site(
     out: Path | None = None,
     kept: PageCache | None = None,
     unchanged: SummaryCache | None = None,
-    jobs: int | None = None,
+    processes: Processes | None = None,
     publications: Sequence[PublicationPage] = (),
 ) -> dict[str, Content]:
     """Reports, publications and everything around them, as `engine.publish.mkdocs_site.build_site` makes it.
@@ -192,7 +193,7 @@ def write_site(
     listed. Returns the files that were made for site/.
     """
     files = site_contents(root, reports, calibrated, app, unchanged, publications)
-    build_site(root, files, out, kept, unchanged.unchanged_files if unchanged else (), jobs)
+    build_site(root, files, out, kept, unchanged.unchanged_files if unchanged else (), processes)
     return files
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from engine.commands.arguments import current_plan
-from engine.commands.console import Output
+from engine.commands.console import Output, near_here
 from engine.commands.options import Json
 from engine.commands.publication_list import publication_list
 from engine.commands.reports import assemble_library, ledgers_of
@@ -82,7 +82,7 @@ def thread_build(
     folder = out or root / "build" / f"{slug}-thread"
     pictures = PictureCache(root / FOLDER)
     written = write_thread(made, folder, pictures)
-    near = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    near = near_here(folder)
     text = [*posts_text(made), f"wrote {len(written)} files to {near}"]
     text += [f"needs a person: {c.kind} {c.where}: {c.message}" for c in made.concerns]
     return Output(text, thread_data(made, near), json, exit_status=1 if made.concerns else 0)

@@ -49,7 +49,7 @@ from engine.publish.page_cache import MadePage, PageCache, body_key
 from engine.publish.previous_site import PreviousSite
 from engine.publish.up_to_date import file_state, settings_hash
 from engine.report.grammar import add_template
-from engine.report.process_share import ProcessShare, process_share
+from engine.report.process_share import Processes, ProcessShare
 
 PLUGIN = "engine-page-cache"
 TAKEN_OVER = "engine-taken-over.html"
@@ -89,13 +89,16 @@ _OF_OTHER_PAGES = re.compile(
 )
 
 
-def join(cache: PageCache, config: MkDocsConfig, closing: ExitStack, jobs: int | None = None) -> None:
+def join(
+    cache: PageCache, config: MkDocsConfig, closing: ExitStack, processes: Processes | None = None
+) -> None:
     """Let the build of this configuration take what is kept, and keep what it makes, where that is safe.
 
-    Many pages are converted in `jobs` processes (None: as many as are worth it), which end with `closing`.
+    Many pages are shared among `processes`, until `closing`.
     """
     if _is_known(config):
-        config.plugins[PLUGIN] = PageCachePlugin(cache, SharedConversion(config, closing, jobs))
+        conversion = SharedConversion(config, closing, processes or Processes(jobs=1))
+        config.plugins[PLUGIN] = PageCachePlugin(cache, conversion)
 
 
 def _is_known(config: MkDocsConfig) -> bool:
@@ -323,7 +326,7 @@ class SharedConversion:
 
     config: MkDocsConfig
     closing: ExitStack
-    jobs: int | None
+    processes: Processes
     pages: list[CachedPage] = field(default_factory=list)
     converted: int = 0
     others: ProcessShare = field(default_factory=ProcessShare)
@@ -341,7 +344,7 @@ class SharedConversion:
         names = [page.file.src_uri for page in rest if not page.is_known()]
         where = self.config.config_file_path, self.config.site_dir
         pieces = {name: (*where, name) for name in names}
-        share = process_share(converted_alone, pieces, self.jobs, PAGES_WORTH_A_PROCESS)
+        share = self.processes.share(converted_alone, pieces, PAGES_WORTH_A_PROCESS)
         self.others = self.closing.enter_context(share)
 
 

@@ -17,6 +17,7 @@ from engine.publish.previous_site import previous_site
 from engine.publish.up_to_date import is_built, keep_built, sources_hash
 from engine.report.grammar import keep_compiled
 from engine.report.json_cache import JsonCache
+from engine.report.process_share import Processes
 from engine.runs.store.locks import held
 from engine.spec.repository_files import refuse_links_out
 
@@ -27,7 +28,7 @@ def build_site(
     out: Path | None = None,
     kept: PageCache | None = None,
     unchanged: Collection[str] = (),
-    jobs: int | None = None,
+    processes: Processes | None = None,
 ) -> list[str]:
     """Write the generated `files` into site/ and build `out` (public/); returns the paths that changed.
 
@@ -35,8 +36,7 @@ def build_site(
 
     A site of which nothing changed is left as it is. Else unchanged pages are not converted anew, since they
     lie in `.engine/pages`, and what would come out the same is taken over from the site in `out`. A caller
-    that builds again and again passes what it `kept` in memory. Many pages are converted in `jobs` processes
-    (None: as many as are worth it).
+    that builds again and again passes what it `kept` in memory. Many pages are shared among `processes`.
 
     Two builds at once take turns. A build that fails or is killed leaves the previous site as it was.
     Raises SiteError with every complaint of the site builder.
@@ -52,7 +52,9 @@ def build_site(
         sources = sources_hash(root, root / "mkdocs.yml", out)
         if not is_built(root, out, sources):
             kept.previous = previous_site(out, root / ".engine")
-            _run_mkdocs(root / "mkdocs.yml", scratch / "site", root / ".engine" / "templates", kept, jobs)
+            _run_mkdocs(
+                root / "mkdocs.yml", scratch / "site", root / ".engine" / "templates", kept, processes
+            )
             _swap(scratch / "site", out, scratch / "previous")
             # Before the state of the new files is noted: those that both have in common change with it.
             shutil.rmtree(scratch / "previous", ignore_errors=True)
@@ -113,7 +115,13 @@ def _swap(fresh: Path, out: Path, previous: Path) -> None:
 
 
 def _run_mkdocs(
-    config_file: Path, out: Path, compiled: Path, kept: PageCache, jobs: int | None, *, strict: bool = True
+    config_file: Path,
+    out: Path,
+    compiled: Path,
+    kept: PageCache,
+    processes: Processes | None,
+    *,
+    strict: bool = True,
 ) -> None:
     """Build the site; the theme's templates are kept `compiled`, which saves a third of the time.
 
@@ -132,7 +140,7 @@ def _run_mkdocs(
             templates = config.theme.get_env()
             keep_compiled(templates, compiled)
             kept.keep_listing(templates.loader)
-            join(kept, config, closing, jobs)
+            join(kept, config, closing, processes)
             config.theme.get_env = lambda: templates
             build(config)
             if complaints:

@@ -19,20 +19,18 @@ import re
 from collections.abc import Iterator
 
 from engine.errors import TemplateError, nearest
+from engine.report.addresses import OF_AUTHORS, as_a_browser_reads, decoded, may_be_followed, scheme_of
 from engine.report.escape import for_site
 from engine.report.prose import VALUE, code_of, line_at, without_code, without_tags
 
-SCHEMES = ("http", "https", "mailto")
 ATTRIBUTES = ("class", "height", "id", "lang", "loading", "start", "title", "width")
 _AUTOLINK = re.compile(r"<(?=https?://[^\s<>\"'`]+>|mailto:[^\s<>\"'`]+>)")
 _LINK = re.compile(r"(?P<image>!\[[^\]\n]*)?\]\(\s*<?(?P<address>[^)\s>]*)")
 _DEFINITION = re.compile(r"^[ \t>]*\[(?!\^)[^\]\n]+\]:\s*<?(?P<address>[^\s>]+)", re.MULTILINE)
-_SCHEME = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]*):")
 # Nothing but a script is addressed by these, wherever Markdown may find an address. A browser leaves tabs and
 # line ends out of an address, and reads on.
 _SCRIPTS = "|".join("[\\t\\r\\n]*".join(f"{word}:") for word in ("javascript", "vbscript"))
 _RUNS = re.compile(rf"(?:{_SCRIPTS})(?=\S)|\bdata:\w+/", re.IGNORECASE)
-_UNSEEN = re.compile(r"[\x00-\x20\x7f-\xa0\u200b-\u200f\u2028-\u202e\u2060\ufeff\\]")
 _UNSEEN_IN_A_LINE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2060\ufeff\\]")
 _IN_ADDRESS = re.compile(rf"\]\([^)\n]*{VALUE}|^[ \t>]*\[(?!\^)[^\]\n]+\]:[^\n]*{VALUE}", re.MULTILINE)
 _BRACES = re.compile(r"\{[^{}\n]*\}")
@@ -61,12 +59,6 @@ def safe_source(source: str, where: str) -> str:
             printed = printed_code(source[code.start() : code.end()])
             changes[code.start()] = (printed, code.end() - code.start())
     return _changed(source, changes)
-
-
-def runs(address: str) -> bool:
-    """Whether an address has a scheme that no author's link may have."""
-    scheme = _SCHEME.match(_seen(address))
-    return bool(scheme and scheme[1].lower() not in SCHEMES)
 
 
 _ACTIVE_SVG = re.compile(
@@ -122,11 +114,10 @@ def _faults(prose: str) -> Iterator[tuple[int, str, str, str]]:
         if runs := _RUNS.search(_decoded(text)):
             yield _line_end(text), "an address that runs", _expected(), runs[0]
     for link in [*_LINK.finditer(prose), *_DEFINITION.finditer(prose)]:
-        address = _seen(link["address"])
-        scheme = _SCHEME.match(address)
-        if scheme and scheme[1].lower() not in SCHEMES:
+        address = as_a_browser_reads(link["address"])
+        if not may_be_followed(address):
             yield link.start("address"), "an address that a report may not have", _expected(), link["address"]
-        if link.groupdict().get("image") and (scheme or address.startswith("//")):
+        if link.groupdict().get("image") and (scheme_of(address) or address.startswith("//")):
             expected = "a file of the site: pages ask no other host for anything"
             yield link.start("address"), "an image from elsewhere", expected, link["address"]
     for found in _IN_ADDRESS.finditer(prose):
@@ -141,7 +132,7 @@ def _faults(prose: str) -> Iterator[tuple[int, str, str, str]]:
 
 
 def _expected() -> str:
-    return f"a page or file of the site, or an address with {', '.join(SCHEMES)}"
+    return f"a page or file of the site, or an address with {', '.join(filter(None, OF_AUTHORS))}"
 
 
 def _line_end(text: str) -> int:
@@ -151,11 +142,4 @@ def _line_end(text: str) -> int:
 
 
 def _decoded(text: str) -> str:
-    for _ in range(3):  # Markdown may decode what was written twice
-        text = html.unescape(text)
-    return _UNSEEN_IN_A_LINE.sub("", text)
-
-
-def _seen(address: str) -> str:
-    """An address as a browser reads it: entities decoded, signs that nobody sees left out."""
-    return _UNSEEN.sub("", _decoded(address))
+    return _UNSEEN_IN_A_LINE.sub("", decoded(text))

@@ -99,3 +99,15 @@ class Bibliography(Mapping[str, Reference]):
         """What a person should put right of the entries that nobody cites."""
         faults = [*self.keyless, *(fault for key, fault in self.faults.items() if key not in cited)]
         return [Concern("unread-reference", fault.where, fault.problem) for fault in faults]
+
+
+@dataclass(frozen=True)
+class BibtexSources:
+    """The text of each `@string` of a file, in its order, and of each entry that can be read, by key."""
+
+    macros: tuple[str, ...]
+    entries: Mapping[str, str]
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join([*self.macros, *self.entries.values()]) + "\n"

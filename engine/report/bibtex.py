@@ -32,7 +32,8 @@ from pybtex.style.template import (
 from pybtex.utils import CaseInsensitiveDict
 
 from engine.errors import TemplateError, nearest
-from engine.report.bibliography import Bibliography, Reference, ReferencePart
+from engine.report.addresses import WEB, may_be_followed
+from engine.report.bibliography import Bibliography, BibtexSources, Reference, ReferencePart
 from engine.report.template_source import unix_lines
 
 PEOPLE = ("author", "editor")
@@ -83,12 +84,13 @@ _TILDE = re.compile(r"\{?\\textasciitilde(?:\{\}|\b\s*)\}?|\\~(?:\{\s*\})?|\$\\s
 
 @dataclass
 class _Work:
-    """An entry as it was read: `line` is where it begins."""
+    """An entry as it was read: `line` is where it begins, `written` is its text."""
 
     key: str
     type: str
     fields: dict[str, str]
     line: int
+    written: str
     people: dict[str, list[Person]] = field(default_factory=dict)
 
     @property
@@ -128,6 +130,16 @@ def read_bibtex(data: bytes, where: str = "references.bib") -> Bibliography:
     return Bibliography(makers, reader.faults, reader.keyless, where)
 
 
+@lru_cache(maxsize=16)
+def bibtex_sources(data: bytes, where: str = "references.bib") -> BibtexSources:
+    """The entries of a file as they are written, for a program that gives up before one it cannot read."""
+    reader = _Reader(_decoded(data), where)
+    reader.read()
+    return BibtexSources(
+        tuple(reader.macros_written), {key: work.written for key, work in reader.works.items()}
+    )
+
+
 def _decoded(data: bytes) -> str:
     try:
         text = data.decode("utf-8-sig")
@@ -145,6 +157,7 @@ class _Reader(LowLevelParser):
         self.source = text
         self.where = where
         self.works: dict[str, _Work] = {}
+        self.macros_written: list[str] = []
         self.faults: dict[str, TemplateError] = {}
         self.keyless: list[TemplateError] = []
         self.substituted = 0
@@ -165,7 +178,9 @@ class _Reader(LowLevelParser):
             self.command_start = start
             try:
                 kind, body = self._command()
-                if kind.lower() not in ("string", "preamble"):
+                if kind.lower() == "string":
+                    self.macros_written.append(self.source[start : self.pos])
+                elif kind.lower() != "preamble":
                     self._keep(kind, body[0], body[1], start)
             except SkipEntry:
                 pass
@@ -193,7 +208,8 @@ class _Reader(LowLevelParser):
             self.works.pop(key, None)
             self._blame(start, TemplateError(two, where=self._at(start), seen=first))
             return
-        work = _Work(key, kind.lower(), _in_bibtex(fields), self._line(start))
+        written = self.source[start : self.pos]
+        work = _Work(key, kind.lower(), _in_bibtex(fields), self._line(start), written)
         for role in PEOPLE:
             if role in fields:
                 work.people[role] = [Person(name) for name in split_name_list(fields[role])]
@@ -392,8 +408,7 @@ def _links(fields: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     url = _address(fields.get("url", ""))
     same = {f"arxiv.org/abs/{eprint}", f"doi.org/{doi}", f"dx.doi.org/{doi}"}
     if url and url.partition("://")[2].removeprefix("www.").lower() not in {each.lower() for each in same}:
-        # A bibliography comes from anywhere, and a `javascript:` address in it would run on the page.
-        yield url, url if re.match(r"https?://", url, re.I) else ""
+        yield url, url if may_be_followed(url, WEB) else ""
 
 
 def _address(value: str) -> str:

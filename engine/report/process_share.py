@@ -11,6 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from multiprocessing import get_context
 from typing import Any
 
@@ -24,6 +25,7 @@ class ProcessShare:
     """Work by name, as far as other processes may take it; none of it where there are no others."""
 
     futures: dict[Hashable, Future] = field(default_factory=dict)
+    is_broken: bool = False
 
     def take(self, name: Hashable) -> Any:
         """What another process made of this work; None where it is to be made here.
@@ -37,29 +39,64 @@ class ProcessShare:
         try:
             return future.result()
         except BrokenProcessPool:  # one of them was killed, so that all of theirs comes back
+            self.is_broken = True
             return None
 
 
-@contextmanager
-def process_share(
-    work: Callable[..., Any], pieces: Mapping[Any, tuple], jobs: int | None, worth_a_process: int
-) -> Iterator[ProcessShare]:
-    """Let other processes do `work(*arguments)` for these pieces, of which this process takes its share.
+@dataclass
+class Processes:
+    """Other processes of one build: started when it is worth it, used again, and ended with the block.
 
-    `jobs` processes in all (None: as many as there are cores), and none beside this one for fewer than
-    `worth_a_process` pieces each. `work` is a function of a module, since it goes to the others by name.
+    `jobs` processes in all (None: as many as there are cores), this one included.
     """
-    others = min(jobs or cores(), len(pieces) // max(worth_a_process, 1)) - 1
-    if others < 1:
-        yield ProcessShare()
-        return
-    # Not forked: a build that has measured has torch's threads and a model in this process.
-    pool = ProcessPoolExecutor(others, get_context("spawn"), initializer=_begin)
-    try:
+
+    jobs: int | None = None
+    pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self.pool:
+            self.pool.shutdown(cancel_futures=True)
+
+    def begin(self, module: str, count: int, worth_a_process: int) -> None:
+        """Start them ahead, where so many pieces are to come, and let them import what does the work."""
+        if pool := self._worth(count, worth_a_process):
+            pool.submit(import_module, module)
+
+    @contextmanager
+    def share(
+        self, work: Callable[..., Any], pieces: Mapping[Any, tuple], worth_a_process: int
+    ) -> Iterator[ProcessShare]:
+        """Let other processes do `work(*arguments)` for these pieces, of which this process takes its share.
+
+        None takes part where there are fewer than `worth_a_process` pieces for each process. `work` is a
+        function of a module, since it goes to the others by name.
+        """
+        pool = self._worth(len(pieces), worth_a_process)
+        if pool is None:
+            yield ProcessShare()
+            return
         backwards = reversed(list(pieces.items()))
-        yield ProcessShare({name: pool.submit(work, *arguments) for name, arguments in backwards})
-    finally:
-        pool.shutdown(cancel_futures=True)
+        share = ProcessShare({name: pool.submit(work, *arguments) for name, arguments in backwards})
+        try:
+            yield share
+        finally:
+            # What nobody asked for is called off; a pool that lost a process takes no more work.
+            for future in share.futures.values():
+                future.cancel()
+            if share.is_broken:
+                self.pool = None
+
+    def _worth(self, count: int, worth_a_process: int) -> ProcessPoolExecutor | None:
+        others = min(self.jobs or cores(), count // max(worth_a_process, 1)) - 1
+        if others < 1:
+            return None
+        if self.pool is None:
+            # Not forked: a build that has measured has torch's threads and a model in this process.
+            self.pool = ProcessPoolExecutor(others, get_context("spawn"), initializer=_begin)
+        return self.pool
 
 
 def _begin() -> None:

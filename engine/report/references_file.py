@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.errors import TemplateError
-from engine.report.bibliography import Bibliography
+from engine.report.bibliography import Bibliography, BibtexSources
 from engine.spec.repository_files import read_beside
 
 NAME = "references.bib"
@@ -18,11 +18,27 @@ def references_beside(path: Path) -> Bibliography:
 
     TemplateError for a link, and for a file that is too large or cannot be read.
     """
-    try:
-        content = read_beside(path.parent, NAME, MOST_BYTES, TemplateError)
-    except FileNotFoundError:
+    content = _content(path)
+    if content is None:
         return Bibliography()
     # Loaded here: a text without a bibliography does without what reads BibTeX.
     from engine.report.bibtex import read_bibtex
 
     return read_bibtex(content, str(path.parent / NAME))
+
+
+def bibtex_beside(path: Path) -> BibtexSources:
+    """The same file as it is written, entry by entry. Raises as `references_beside`."""
+    content = _content(path)
+    if content is None:
+        return BibtexSources((), {})
+    from engine.report.bibtex import bibtex_sources
+
+    return bibtex_sources(content, str(path.parent / NAME))
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return read_beside(path.parent, NAME, MOST_BYTES, TemplateError)
+    except FileNotFoundError:
+        return None

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from engine.errors import SpecError
 from engine.spec.consistency import inconsistencies, with_handed_over
-from engine.spec.document import Document, Loc, Writer, read_document, shown
+from engine.spec.document import Document, Loc, Writer, dotted, read_document, shown
 from engine.spec.models import Experiment, Spec
 from engine.spec.points import FamilyCatalog
 from engine.spec.problems import Problem, problems_of, strictly, unknown_key, value_at
@@ -67,7 +67,8 @@ def written_at(path: Path, value: Any, places: Iterable[Loc]) -> str:
 def places_in(path: Path) -> Callable[[Loc], str]:
     """`file:line:column: path` of any location in a spec, as its whole form has them.
 
-    The file is read when the first place is asked for, which is where something is wrong.
+    The file is read when the first place is asked for, which is where something is wrong. Of a spec that was
+    given in Python, and has no file, the path alone.
     """
 
     @cache
@@ -75,7 +76,7 @@ def places_in(path: Path) -> Callable[[Loc], str]:
         return _with_models(_whole(read_document(path)))
 
     def place(loc: Loc) -> str:
-        return document().where(loc)
+        return document().where(loc) if path.is_file() else dotted(loc)
 
     return place
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.console import Output, TextTable, show, terminal_text
+from engine.commands.console import Output, TextTable, near_here, show, terminal_text
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,15 @@ class Row:
 
 TABLE = TextTable(["name", "why"], [("a", "x" * 200), ("longer", "")])
 OUTPUT = Output(["first", TABLE], [Row(math.nan, Path("p"))])
+
+
+def test_a_path_below_the_working_directory_is_told_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert near_here(tmp_path / "here/a/b") == Path("a/b")
+    assert near_here(tmp_path / "elsewhere") == tmp_path / "elsewhere"
 
 
 def test_a_person_gets_lines_and_aligned_tables_whose_last_column_is_whole(

@@ -16,7 +16,7 @@ import pytest
 from engine.errors import SiteError
 from engine.publish.mkdocs_site import build_site
 from engine.publish.page_cache import MadePage, PageCache
-from engine.report.process_share import ProcessShare
+from engine.report.process_share import Processes, ProcessShare
 from tests.publish import made_up
 
 
@@ -32,7 +32,8 @@ def build(
 ) -> dict[str, bytes]:
     """Every file of the site with this text in its report."""
     files = made_up.files(project, made_up.report(project, text=f"{text}\n"))
-    build_site(project, files, project / out, kept, jobs=jobs)
+    with Processes(jobs) as processes:
+        build_site(project, files, project / out, kept, processes=processes)
     found = {
         str(p.relative_to(project / out)): p.read_bytes() for p in (project / out).rglob("*") if p.is_file()
     }

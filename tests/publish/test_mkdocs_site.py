@@ -50,6 +50,7 @@ def test_the_site_has_every_page_in_its_navigation_and_needs_no_other_host(built
     assert tabs == [
         "Home",
         "Investigations",
+        "Demo",
         "Getting started",
         "How to read",
         "Reference",

@@ -6,7 +6,7 @@ import pytest
 
 from engine.errors import TemplateError
 from engine.report.bibliography import Bibliography, Reference
-from engine.report.bibtex import read_bibtex
+from engine.report.bibtex import bibtex_sources, read_bibtex
 
 BIB = r"""
 % a comment, with me@example.org in it
@@ -204,3 +204,15 @@ def test_macros_that_hold_each_other_twice_end_in_a_fault() -> None:
     assert works["good"].long
     assert "k" not in works
     assert any("@string macros" in str(fault) for fault in [*works.faults.values(), *works.keyless])
+
+
+def test_entries_are_given_as_they_are_written_less_those_that_cannot_be_read() -> None:
+    macro = '@string{press = "A Press"}'
+    good = "@book{good,\n  title = {A {Title} with an @ sign},\n  publisher = press\n}"
+    text = f"words\n{macro}\n\n@misc{{bad, title {{B}}}}\n\n@comment{{x}}\n{good}\n"
+    text += "@misc{twice,}\n@misc{twice,}\n"
+    sources = bibtex_sources(text.replace("\n", "\r\n").encode())
+    assert sources.macros == (macro,)
+    assert sources.entries == {"good": good}
+    assert sources.text == f"{macro}\n\n{good}\n"
+    assert read_bibtex(sources.text.encode())["good"].long == read_bibtex(text.encode())["good"].long

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import TemplateError
-from engine.report.process_share import process_share
+from engine.report.process_share import Processes
 
 
 def squared(number: int) -> tuple[int, int]:
@@ -37,13 +37,13 @@ def numbers(count: int) -> Mapping[int, tuple]:
 
 
 def all_of(count: int, jobs: int | None, worth: int = 1) -> list[tuple[int, int]]:
-    with process_share(squared, numbers(count), jobs, worth) as others:
+    with Processes(jobs) as processes, processes.share(squared, numbers(count), worth) as others:
         return [others.take(number) or squared(number) for number in range(count)]
 
 
 def test_others_do_a_part_and_the_results_are_the_same() -> None:
     # So many that another process begins while there is something left.
-    with process_share(squared, numbers(40), 2, 1) as others:
+    with Processes(2) as processes, processes.share(squared, numbers(40), 1) as others:
         others.futures[39].result()
         found = [others.take(number) or squared(number) for number in range(40)]
     assert [square for square, _ in found] == [number * number for number in range(40)]
@@ -57,7 +57,7 @@ def test_what_is_not_worth_a_process_is_done_here(count: int, jobs: int, worth: 
 
 def test_no_piece_is_done_twice(tmp_path: Path) -> None:
     pieces = {number: (tmp_path, number) for number in range(40)}
-    with process_share(made_once, pieces, 2, 1) as others:
+    with Processes(2) as processes, processes.share(made_once, pieces, 1) as others:
         found = []
         for number in range(40):
             made = others.take(number)
@@ -66,14 +66,14 @@ def test_no_piece_is_done_twice(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_had_is_done_here() -> None:
-    with process_share(killed, numbers(3), 2, 1) as others:
+    with Processes(2) as processes, processes.share(killed, numbers(3), 1) as others:
         for number in range(3):
             others.futures[number].exception()
         assert [others.take(number) for number in range(3)] == [None, None, None]
 
 
 def test_an_error_comes_back_whole() -> None:
-    with process_share(refused, numbers(3), 2, 1) as others:
+    with Processes(2) as processes, processes.share(refused, numbers(3), 1) as others:
         others.futures[2].exception()
         with pytest.raises(TemplateError) as caught:
             others.take(2)
@@ -82,6 +82,26 @@ def test_an_error_comes_back_whole() -> None:
 
 def test_what_nobody_asked_for_is_called_off(tmp_path: Path) -> None:
     pieces = {number: (tmp_path, number) for number in range(1000)}
-    with pytest.raises(KeyboardInterrupt), process_share(made_once, pieces, 2, 1):
+    with pytest.raises(KeyboardInterrupt), Processes(2) as processes, processes.share(made_once, pieces, 1):
         raise KeyboardInterrupt
     assert len([*tmp_path.iterdir()]) < 1000
+
+
+def test_the_same_processes_do_what_comes_later_and_a_killed_one_is_replaced() -> None:
+    with Processes(2) as processes:
+        processes.begin("engine.errors", 3, 1)
+        with processes.share(squared, numbers(3), 1) as others:
+            first = others.futures[2].result()[1]
+        with processes.share(squared, numbers(3), 1) as others:
+            assert others.futures[2].result()[1] == first != os.getpid()
+        with processes.share(killed, numbers(3), 1) as others:
+            others.futures[2].exception()
+            assert others.take(2) is None
+        with processes.share(squared, numbers(3), 1) as others:
+            assert others.futures[2].result()[1] not in (first, os.getpid())
+
+
+def test_what_is_begun_for_little_is_begun_for_nothing() -> None:
+    with Processes(2) as processes:
+        processes.begin("engine.errors", 3, 2)
+        assert processes.pool is None

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from engine.errors import TemplateError
-from engine.report.references_file import references_beside
+from engine.report.references_file import bibtex_beside, references_beside
 
 
 def test_the_file_beside_a_text_is_read_and_none_is_no_error(tmp_path: Path) -> None:
     assert len(references_beside(tmp_path / "report.md")) == 0
+    assert not bibtex_beside(tmp_path / "report.md").entries
     (tmp_path / "references.bib").write_text("@misc{a, title = {T}}", encoding="utf-8")
     assert references_beside(tmp_path / "report.md")["a"].long == "T."
+    assert bibtex_beside(tmp_path / "report.md").text == "@misc{a, title = {T}}\n"
 
 
 def test_a_bibliography_has_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from engine.errors import ClaimError, SpecError
-from engine.spec.load import dump
+from engine.spec.load import dump, places_in
 from engine.spec.models import PromptChoice
 from tests.spec.specs import HEAD, LENS
 
@@ -188,3 +188,8 @@ def test_what_cannot_be_cited_is_refused_with_its_place(load, line, says):
     assert "spec.yaml:7:" in told
     for part in says:
         assert part in told, told
+
+
+def test_a_spec_without_a_file_has_places_by_their_path(tmp_path):
+    where = places_in(tmp_path / "<spec>")
+    assert where(("experiments", "one", "prompts", "rows", 2)) == "experiments.one.prompts.rows[2]"

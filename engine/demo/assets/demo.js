@@ -91,6 +91,7 @@
   }, {rootMargin: "100000px"})
 
   const look = () => {
+    keepFolds()
     document.querySelectorAll(".mech-chart:not([data-state])").forEach(figure => {
       figure.dataset.state = "waiting"
       seen.observe(figure)
@@ -151,6 +152,46 @@
     const holder = button.closest(".mech-links")
     const shown = holder.querySelector(button.dataset.copy === "link" ? ".mech-permalink" : "pre")
     copy(button, shown, button.dataset.copy === "link" ? shown.href : shown.textContent)
+  })
+
+  // A map as a table: a cell is told like the mark that it stands for; arrows go from cell to cell.
+  const beside = {
+    ArrowLeft: cell => cell.previousElementSibling,
+    ArrowRight: cell => cell.nextElementSibling,
+    ArrowUp: cell => cell.parentElement.previousElementSibling?.cells[cell.cellIndex],
+    ArrowDown: cell => cell.parentElement.nextElementSibling?.cells[cell.cellIndex],
+    Home: cell => cell.parentElement.cells[1],
+    End: cell => [...cell.parentElement.cells].at(-1),
+  }
+  document.addEventListener("keydown", event => {
+    const cell = event.target.closest?.(".mech-cells td")
+    const next = cell && !event.ctrlKey && !event.altKey && beside[event.key]?.(cell)?.querySelector("button")
+    if (!next) return
+    event.preventDefault()
+    event.target.tabIndex = -1
+    next.tabIndex = 0
+    next.focus()
+  })
+
+  // The table is written anew with each answer: its fold stays as it was, and the focus in the chosen cell.
+  const folds = {}
+  let choosing = false
+  document.addEventListener("toggle", event => {
+    const fold = event.target.dataset?.fold
+    if (fold) folds[fold] = event.target.open
+  }, true)
+  document.addEventListener("click", event => {
+    const button = event.target.closest?.("[data-mark]")
+    if (!button) return
+    choosing = button.closest("[data-fold]")?.dataset.fold
+    button.dispatchEvent(new CustomEvent("mech-mark", {bubbles: true, detail: JSON.parse(button.dataset.mark)}))
+  })
+  const keepFolds = () => document.querySelectorAll("[data-fold]:not([data-kept])").forEach(fold => {
+    fold.dataset.kept = ""
+    fold.open = folds[fold.dataset.fold] ?? false
+    if (fold.dataset.fold !== choosing) return
+    choosing = false
+    fold.querySelector("[aria-pressed=true]")?.focus()
   })
 
   const start = () => {

@@ -15,7 +15,7 @@ from typing import Any
 from engine.errors import EngineError, TemplateError
 from engine.publish.papers.cross_references import PaperText
 from engine.publish.papers.document_tree import Element, attributes_of, elements, plain_text, replaced
-from engine.report.author_markup import SCHEMES, runs
+from engine.report.addresses import OF_AUTHORS, may_be_followed
 
 EXTRA = "pip install 'mech-interpretability[papers]' (make site installs it)"
 READER = "markdown-implicit_header_references-example_lists"
@@ -93,11 +93,12 @@ def _refuse_raw(element: Element, sources: PaperText) -> None:
 
 
 def _refuse_active(element: Element, sources: PaperText) -> None:
-    if element["t"] in ("Link", "Image") and runs(address := element["c"][2][0]):
+    address = element["c"][2][0] if element["t"] in ("Link", "Image") else ""
+    if not may_be_followed(address):
         raise TemplateError(
             "an address that a paper may not have",
             where=sources.where(address),
-            expected=f"a file beside the paper, or an address with {', '.join(SCHEMES)}",
+            expected=f"a file beside the paper, or an address with {', '.join(filter(None, OF_AUTHORS))}",
             seen=address[:80],
         )
     id, _, pairs = attributes_of(element)

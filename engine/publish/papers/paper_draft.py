@@ -24,7 +24,9 @@ from engine.publish.draft_text import (
     write_draft,
 )
 from engine.publish.markdown import code
+from engine.report.bibliography import BibtexSources
 from engine.report.claim_sentences import verdict_of
+from engine.report.references_file import bibtex_beside
 from engine.runs.ledger import Entry, Ledger
 from engine.spec.models import Claim
 
@@ -32,7 +34,6 @@ CHARTS_OF_EACH = 2
 DECIDED = ("supported", "contradicted", "found here", "not found here")
 TRAINERS = ("polysemanticity_sae", "crosscoder")
 """Families whose study at scale the scale ledger works out."""
-_BIB_ENTRY = re.compile(r"^@\w+\s*\{\s*([^,\s]+)\s*,.*?(?=^@|\Z)", re.M | re.S)
 _SCALE = re.compile(r"<!-- scale: description -->\n(.*?)<!-- end -->", re.S)
 
 
@@ -181,10 +182,10 @@ def _scale(root: Path, ledgers: Sequence[Ledger]) -> Iterator[str]:
 
 def _references(root: Path, ledgers: Sequence[Ledger]) -> str:
     """The works of the investigations' own bibliographies, each once."""
+    macros: dict[str, None] = {}
     entries: dict[str, str] = {}
     for ledger in ledgers:
-        path = root / "investigations" / ledger.slug / "references.bib"
-        if path.is_file():
-            for found in _BIB_ENTRY.finditer(path.read_text(encoding="utf-8")):
-                entries.setdefault(found[1], found[0].rstrip())
-    return "\n\n".join(entries.values()) + "\n"
+        sources = bibtex_beside(root / "investigations" / ledger.slug / "report.md")
+        macros |= dict.fromkeys(sources.macros)
+        entries = {**sources.entries, **entries}
+    return BibtexSources(tuple(macros), entries).text

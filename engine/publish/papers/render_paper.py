@@ -8,11 +8,11 @@ callout and a numbered equation are laid out.
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,7 +42,7 @@ from engine.publish.papers.pandoc import (
 )
 from engine.publish.publications import PrintedPublication
 from engine.report.charts.pictures import picture_of
-from engine.report.references_file import references_beside
+from engine.report.references_file import bibtex_beside, references_beside
 
 PaperFormat = Literal["pdf", "html", "docx", "tex"]
 FORMATS: tuple[PaperFormat, ...] = ("pdf", "html", "docx", "tex")
@@ -263,8 +263,8 @@ def citation_arguments(source: PaperSource, place: Path) -> list[str]:
 
 def csl_references(bibliography: Path) -> str:
     """The works of a BibTeX file as citeproc reads them, each with the address that a report gives it."""
-    arguments = ["--from", "biblatex", "--to", "csljson"]
-    works = json.loads(run_pandoc(arguments, _readable_works(bibliography), str(bibliography)))
+    # Pandoc would give up before an entry that cannot be read.
+    works = json.loads(_csl_of(bibtex_beside(bibliography).text, str(bibliography)))
     addresses = {key: reference.url for key, reference in references_beside(bibliography).items()}
     for work in works:
         if not (work.get("URL") or work.get("DOI")) and addresses.get(work["id"]):
@@ -272,28 +272,21 @@ def csl_references(bibliography: Path) -> str:
     return json.dumps(works)
 
 
-def _readable_works(path: Path) -> bytes:
-    """A BibTeX file in UTF-8, less the entries that cannot be read, before which pandoc would give up."""
-    works = references_beside(path)
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    if not (works.faults or works.keyless):
-        return text.encode()
-    entries = re.split(r"^(?=[ \t]*@)", text, flags=re.M)
-    keys = [re.match(r"\s*@\w+\s*[{(]\s*([^,\s]+)", entry) for entry in entries]
-    kept = [
-        entry
-        for entry, key in zip(entries, keys, strict=True)
-        if (key and key[1] in works) or re.match(r"\s*@string", entry, re.I)
-    ]
-    return "".join(kept).encode()
+# A paper is built in several formats, one after the other.
+@lru_cache(maxsize=4)
+def _csl_of(bibtex: str, where: str) -> bytes:
+    return run_pandoc(["--from", "biblatex", "--to", "csljson"], bibtex.encode(), where)
 
 
 def chart_picture(spec: str, suffix: str) -> bytes:
     """A chart's picture, from its Vega-Lite spec: SVG, PDF (both vectors, PDF with its fonts) or PNG."""
+    svg = _chart_svg(spec)
+    return svg.encode() if suffix == "svg" else _converted(svg, suffix)
+
+
+@lru_cache(maxsize=64)
+def _chart_svg(spec: str) -> str:
+    """A chart as a paper's column has it."""
     chart = json.loads(spec)
     if chart.get("width") == "container":
         chart |= {"width": COLUMN_PIXELS, "autosize": {"type": "fit-x", "contains": "padding"}}
@@ -302,8 +295,7 @@ def chart_picture(spec: str, suffix: str) -> bytes:
     panel = chart.get("spec", {}) if "facet" in chart else {}
     if isinstance(panel.get("height"), int):
         panel["height"] = min(panel["height"], MOST_PANEL_HEIGHT)
-    svg = picture_of(chart).svg
-    return svg.encode() if suffix == "svg" else _converted(svg, suffix)
+    return picture_of(chart).svg
 
 
 def _converted(svg: str, suffix: str) -> bytes:

@@ -6,6 +6,7 @@ import re
 
 from markupsafe import Markup
 
+from engine.report.addresses import WEB, may_be_followed
 from engine.report.bibliography import ReferencePart
 from engine.report.escape import for_site
 from engine.report.popovers import LabelledFacts
@@ -35,7 +36,7 @@ def alt_text(words: str) -> Markup:
 def reference_part(part: ReferencePart) -> Markup:
     """A piece of a reference in the list."""
     text = for_site(part.text)
-    # Asked again where it is printed: an address that runs would run on the page.
-    if part.kind == "link" and part.address.lower().startswith(("https://", "http://")):
+    # Asked again where it is printed, however the reference was made.
+    if part.kind == "link" and may_be_followed(part.address, WEB):
         return Markup(f'<a href="{for_site(part.address)}">{text}</a>')
     return Markup(f"<em>{text}</em>") if part.kind == "emphasis" else text
