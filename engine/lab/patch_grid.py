@@ -9,7 +9,7 @@ Source: Meng et al. 2022 (the map by layer and position), Wang et al. 2023 (sing
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from engine.lab.patch_metrics import log_probabilities, patch_metric
 from engine.lab.patch_pairs import PATCHED, SITES, PatchPairs
 from engine.lab.patching import PARALLEL_STAGE, STAGE, BaseRun, BothRuns, Patches, run_down, sweep
 from engine.lab.threads import side_by_side
-from engine.models.forward import forward
+from engine.models.forward import Edit, ForwardPass, forward
 from engine.models.sites import Site
 
 if TYPE_CHECKING:
@@ -140,8 +140,11 @@ def patch_outcome(
             patched[:, position, head] = put[:, head]
         return patched
 
-    base, patched = (forward(model.path, base_start, edit=edit) for edit in ({}, {place: replaced}))
-    resid = torch.cat([run.resid[:, -1] for run in (source, base, patched)])
+    def run(edit: Mapping[Site, Edit]) -> ForwardPass:
+        return forward(model.path, base_start, edit=edit)
+
+    base, patched = side_by_side(run, ({}, {place: replaced}), model.device)
+    resid = torch.cat([each.resid[:, -1] for each in (source, base, patched)])
     metric = patch_metric(model, pair)
     differences = metric.of(model, resid, torch.zeros(3, dtype=torch.long, device=resid.device))
     said = log_probabilities(model, resid)

@@ -176,11 +176,10 @@
   // The table is written anew with each answer: its fold stays as it was, and the focus in the chosen cell.
   const folds = {}
   let choosing = false
-  document.addEventListener("toggle", event => {
-    const fold = event.target.dataset?.fold
-    if (fold) folds[fold] = event.target.open
-  }, true)
   document.addEventListener("click", event => {
+    // Not by its toggle event, which also comes where an answer closes it.
+    const fold = event.target.closest?.("summary")?.parentElement
+    if (fold?.dataset.fold) folds[fold.dataset.fold] = !fold.open
     const button = event.target.closest?.("[data-mark]")
     if (!button) return
     choosing = button.closest("[data-fold]")?.dataset.fold
