@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,6 +43,10 @@ def demo(
         list[str] | None,
         typer.Option(metavar="ORIGIN", help="A site that may show the demo in a frame; may be repeated."),
     ] = None,
+    vector: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A steering vector to choose from; may be repeated."),
+    ] = None,
     share: Annotated[
         bool,
         typer.Option("--share", help="A public link through a server of Gradio's."),
@@ -71,6 +76,7 @@ def demo(
 
     live = LiveModel(model)
     live.require_available()
+    live.vectors = _vector_files(vector or [])
     if stills:
         return _stills(live, json)
     return _smoke(live, json) if smoke else _serve(live, host, port, tuple(embed_in or ()), share, began)
@@ -81,6 +87,19 @@ def _require_extra() -> None:
         raise DemoError(
             "the demo needs Gradio, which is not installed", hint="pip install 'mech-interpretability[demo]'"
         )
+
+
+def _vector_files(paths: list[Path]) -> dict[str, Path]:
+    """The files by their bare names; DataError for one that cannot be read, DemoError for a name twice."""
+    from engine.lab.steering_vectors import load_vector
+
+    found: dict[str, Path] = {}
+    for path in paths:
+        load_vector(path.expanduser())
+        if path.name in found:
+            raise DemoError(f"two vectors are called {path.name}", expected="files of different names")
+        found[path.name] = path.expanduser().resolve()
+    return found
 
 
 def _smoke(live: LiveModel, json: bool) -> Output:

@@ -16,7 +16,7 @@ import gradio as gr
 import yaml
 from gradio.components import Component
 
-from engine.demo.address import checked_state, chosen_panel, from_query, to_query
+from engine.demo.address import MOST_CHARACTERS, checked_state, chosen_panel, from_query, to_query
 from engine.demo.charts import clicked_datum
 from engine.demo.event_loop import within_loop
 from engine.demo.limits import LIMITS, RequestLimits
@@ -246,9 +246,14 @@ async def answers(
         yield [status_html("Done.", address), links_html(frame.panel, state, live.name), *whole[2:]]
 
 
+def _held_address(address: str) -> str:
+    """What tells the browser the address of what is shown; nothing for one that could not be opened again."""
+    return f' data-address="{escape(address)}"' if 0 < len(address) <= MOST_CHARACTERS else ""
+
+
 def status_html(words: str, address: str = "") -> str:
     """A line that a screen reader is told; with an address, the one of what is shown now."""
-    held = f' data-address="{escape(address)}"' if address else ""
+    held = _held_address(address)
     return f'<p role="status"{held}>{escape(words)}</p>'
 
 
@@ -267,7 +272,7 @@ def problem_html(error: EngineError, address: str = "") -> str:
     rows.append(("try", error.hint))
     said = "".join(f"<dt>{label}</dt><dd>{escape(text)}</dd>" for label, text in rows if text)
     where = f"{error.where}: " if error.where else ""
-    held = f' data-address="{escape(address)}"' if address else ""
+    held = _held_address(address)
     words = f"<p>{escape(where + error.problem)}</p><dl>{said}</dl>"
     return f'<div class="mech-problem" role="alert"{held}>{words}</div>'
 
@@ -275,10 +280,16 @@ def problem_html(error: EngineError, address: str = "") -> str:
 def links_html(panel: Panel[Any, Any], state: PanelState, model: str) -> str:
     """The link to this state and the spec of the experiment on screen, each to be copied."""
     query = to_query(panel, state)
-    link = (
-        f'<p><a class="mech-permalink" href="{escape(query)}">Link to what you see</a> '
-        '<button type="button" data-copy="link">Copy link</button></p>'
-    )
+    if len(query) > MOST_CHARACTERS:
+        link = (
+            f"<p>This state is too long for a link: {len(query):,} characters, of at most "
+            f"{MOST_CHARACTERS:,}. Its spec has all of it.</p>"
+        )
+    else:
+        link = (
+            f'<p><a class="mech-permalink" href="{escape(query)}">Link to what you see</a> '
+            '<button type="button" data-copy="link">Copy link</button></p>'
+        )
     try:
         text = spec_yaml(panel.spec(state, model))
     except EngineError as error:

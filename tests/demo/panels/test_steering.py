@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import engine
 from engine.data.prompts import load_prompts
 from engine.demo.address import checked_state, from_query, to_query
-from engine.demo.app import spec_yaml
+from engine.demo.app import links_html, spec_yaml, status_html
 from engine.demo.limits import StopSignal
 from engine.demo.live_model import LiveModel
 from engine.demo.panel_list import PANELS
@@ -427,3 +428,26 @@ def test_it_is_among_the_panels_and_tells_what_it_found(live: LiveModel) -> None
     first, second = summary(asked(live, STATE))
     assert first.startswith("baseline perplexity ") and "random direction" in first
     assert second.startswith("steered: ")
+
+
+def test_lists_that_are_too_long_for_a_link_are_told_and_leave_the_address_alone() -> None:
+    # Four bytes of each letter, each written as three characters in an address.
+    long = SteeringState(vector="lists", positive="\U0001f600" * 2000, negative="b")
+    said = links_html(PANEL, long, "m")
+    assert "too long for a link" in said and "href" not in said
+    assert "data-address" not in status_html("Done.", to_query(PANEL, long))
+    assert "href" in links_html(PANEL, STATE, "m") and to_query(PANEL, STATE) in unescape(
+        status_html("Done.", to_query(PANEL, STATE))
+    )
+
+
+def test_the_server_reads_its_vectors_before_it_starts(engine: Any, outside: Path) -> None:
+    save_model(micro_model(), outside / "model")
+    for folder in ("one", "two"):
+        (outside / folder).mkdir()
+        save_vector(SteeringVector({OWN_SITE: np.ones(32, np.float32)}), outside / folder / "v.gguf")
+    start = ("demo", "--model", "./model", "--smoke")
+    refused = engine(*start, "--vector", "one/w.gguf")
+    assert refused.code == 2 and "nearest: v.gguf" in refused.err
+    twice = engine(*start, "--vector", "one/v.gguf", "--vector", "two/v.gguf")
+    assert twice.code == 2 and "two vectors are called v.gguf" in twice.err
