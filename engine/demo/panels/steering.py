@@ -61,8 +61,8 @@ MOST_TOKENS = 48
 """Of a completion: some six seconds on two cores."""
 PROMPT_TOKENS = 128
 """Of a prompt with its instruction: four of them are read at once, and cancelling waits for that."""
-CALIBRATED_ON = 8  # answers of the model, in two batches
-CALIBRATED_TOKENS = 24
+CALIBRATED_ON = 6  # answers of the model, in two batches
+CALIBRATED_TOKENS = 16
 OPEN_PROMPTS = 8
 CORPUS_TOKENS = 20_000
 TEXT_DOCUMENTS = 8
