@@ -171,7 +171,8 @@ def examples(live: LiveModel) -> list[SteeringState]:
         SteeringState(),
         SteeringState(prompt=reviews[2], coefficient=-2.0),
         SteeringState(prompt=reviews[1], coefficient=8.0),
-        SteeringState(prompt=questions[0], vector="certainty", instruction=certain),
+        # After a question as plain text this model says nothing.
+        SteeringState(prompt=questions[0], vector="certainty", instruction=certain, template="chat"),
         SteeringState(prompt=reviews[4], vector=LISTS),
     ]
 
