@@ -80,6 +80,7 @@ def view(live: LiveModel, controls: Callable[[], None]) -> View[SaeState, SaeAns
     found = gr.HTML(elem_classes=["mech-found"])
     cells = figure_view("Where the latents fire", clickable=True)
     contexts = gr.HTML(elem_classes=["mech-found"])
+    search = gr.HTML(elem_classes=["mech-found"])
     beside = gr.HTML(elem_classes=["mech-found"])
     matches = figure_view("How many latents have a counterpart")
     cosines = figure_view("How alike the directions are", clickable=True)
@@ -91,7 +92,7 @@ def view(live: LiveModel, controls: Callable[[], None]) -> View[SaeState, SaeAns
             "latent": latent,
             "token": token,
         },
-        outputs=[found, cells, contexts, beside, matches, cosines],
+        outputs=[found, cells, contexts, search, beside, matches, cosines],
         show=shown,
         clicks=[Click(cells, with_latent), Click(cosines, with_latent)],
     )
@@ -113,6 +114,7 @@ def shown(found: SaeAnswer) -> list[str]:
         found_html(found),
         figure_html(found.cells_figure, found.cells),
         contexts_html(found),
+        search_html(found),
         counterparts_html(found),
         figure_html(beside.matches_figure, beside.matches) if beside else "",
         figure_html(found.cosines_figure, found.cosines),
@@ -182,7 +184,7 @@ def found_html(found: SaeAnswer) -> str:
         f'<p id="sae-text-label">Latent {found.latent} on the text, at {escape(found.hook_site)}:</p>'
         f"{tokens_html(found)}{said}"
         f"<details><summary>The latents that stand out on this text</summary>{table}</details>"
-        f"<details><summary>Other dictionaries</summary>{made}</details>{search_html(found)}"
+        f"<details><summary>Other dictionaries</summary>{made}</details>"
     )
 
 
@@ -212,7 +214,7 @@ def token_html(token: str, activation: float, most: float) -> str:
 
 
 def _text(token: str) -> str:
-    return escape(token).replace("\n", "⏎<br>") or "∅"
+    return escape(token).replace("\n", "⏎") or "∅"
 
 
 def contexts_html(found: SaeAnswer) -> str:
