@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,13 @@ import pandas as pd
 import torch
 
 from engine.lab.attribution_patching import estimated_sweep
+from engine.lab.circuits.edge_attribution import attribute_graph
+from engine.lab.circuits.graph import Graph
 from engine.lab.patch_pairs import SITES, PatchPairs
 from engine.lab.patching import sweep
 from engine.models.hooked import HookedModel
 from engine.models.load import load
+from engine.spec.family_params import AttributionMethod
 from tests.bench.memory import tensor_peak
 from tests.bench.options import options, show
 from tests.bench.rounds import moment, seconds, tell
@@ -151,6 +155,25 @@ def attribution_in_forwards(model: HookedModel, rounds: int) -> float:
     return statistics.median(seconds(estimate) / seconds(forward) for _ in range(rounds))
 
 
+def edges_in_forwards(model: HookedModel, rounds: int) -> dict[str, float]:
+    """By method, seconds of the scores of every edge over those of one forward of the same prompts."""
+    graph = Graph.of(model)
+    pairs = pair_of(model, "fact").rows([0] * 4)
+
+    def forward() -> object:
+        with torch.no_grad():
+            return model.hf(pairs.base, use_cache=False)
+
+    def ratio(method: AttributionMethod) -> float:
+        score = partial(attribute_graph, model, graph, pairs, method=method, memory_mb=2048)
+        score()
+        return statistics.median(seconds(score) / seconds(forward) for _ in range(rounds))
+
+    forward()
+    plain: tuple[AttributionMethod, ...] = ("eap", "relp")
+    return {method: ratio(method) for method in plain}
+
+
 LENS = """
 import time; started = time.perf_counter()
 import torch
@@ -209,6 +232,7 @@ def run(name: str = MODEL, rounds: int = 5, n_cells: int = 6) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "patching": table.to_dict("records"),
         "attribution_forwards": attribution_in_forwards(model, rounds),
+        "edge_forwards": edges_in_forwards(model, rounds),
         "sweep_peak": sweep_peak(name),
         "sweep_tensors": sweep_tensors(model),
         "first_lens_seconds": seconds_to_first_lens_answer(name),
@@ -227,6 +251,9 @@ def report(found: dict[str, Any]) -> str:
             "largest difference as a share of the runs' difference (bar: 1e-5)",
             table.to_string(index=False),
             f"attribution patching, whole grid: {found['attribution_forwards']:.2f} forwards (bar: 4)",
+            "scores of every edge: "
+            + ", ".join(f"{name} {forwards:.2f}" for name, forwards in found["edge_forwards"].items())
+            + " forwards in time (two forwards and a backward)",
             f"peak memory that a sweep adds: {found['sweep_peak']:.0%} of the weights (bar: 25 %); "
             f"tensors of a third of it on one thread, without the allocator's share: "
             f"{found['sweep_tensors']:.1%}",

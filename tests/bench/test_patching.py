@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from engine.models.micro import micro_model
-from tests.bench.patching import TEXTS, Contest, attribution_in_forwards, summary, sweep_tensors
+from tests.bench.patching import (
+    TEXTS,
+    Contest,
+    attribution_in_forwards,
+    edges_in_forwards,
+    summary,
+    sweep_tensors,
+)
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -20,6 +27,7 @@ def test_both_patch_the_same_cells(name):
 
 def test_attribution_patching_is_compared_with_a_forward():
     assert attribution_in_forwards(micro_model(), rounds=1) > 0
+    assert set(edges_in_forwards(micro_model(), rounds=1)) == {"eap", "relp"}
 
 
 def test_what_a_sweep_holds_is_a_share_of_the_weights():
