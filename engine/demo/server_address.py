@@ -38,6 +38,8 @@ def bound_socket(address: ServerAddress) -> socket.socket:
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((address.host, address.port))
+        # From now on: two sockets that only hold a port may hold the same one.
+        taken.listen(128)
     except OSError as error:
         taken.close()
         if error.errno == errno.EADDRINUSE:

@@ -234,12 +234,14 @@ def spec(state: LensState, model: str) -> dict[str, Any]:
         raise DemoError(
             "an experiment needs an answer to look for", expected="the answer, one token with its space"
         )
-    own = {"id": "typed", "relation": "typed", "clean": state.prompt, "answer": state.answer}
+    own = {"id": "typed", "relation": "typed", "prompt": state.prompt, "answer": state.answer}
+    # A prompt stands in a set once: not beside itself.
+    others = [dict(row) for row in OTHERS if row["prompt"] != state.prompt][:2]
     experiment: dict[str, Any] = {
         "name": f"demo-{state.lens}-lens",
         "family": "logit_lens" if state.lens == "plain" else "tuned_lens",
         "model": model,
-        "prompts": {"rows": [own, *CONTROLS]},
+        "prompts": {"rows": [own, *others]},
         # So many tokens may be likelier than the answer: a text that is read here is read there.
         "parameters": {"known_rank": 1_000_000},
     }
@@ -248,15 +250,11 @@ def spec(state: LensState, model: str) -> dict[str, Any]:
     return experiment
 
 
-# Two further prompts: a family wants two at least, and another answer to compare with.
-CONTROLS = (
-    {
-        "id": "other-1",
-        "relation": "other",
-        "clean": "Fact: The capital of Germany is",
-        "answer": " Berlin",
-    },
-    {"id": "other-2", "relation": "other", "clean": "Fact: The capital of Italy is", "answer": " Rome"},
+# A family wants two prompts at least, and another answer to compare with.
+OTHERS = (
+    {"id": "other-1", "relation": "other", "prompt": "Fact: The capital of Germany is", "answer": " Berlin"},
+    {"id": "other-2", "relation": "other", "prompt": "Fact: The capital of Italy is", "answer": " Rome"},
+    {"id": "other-3", "relation": "other", "prompt": "Fact: The capital of Spain is", "answer": " Madrid"},
 )
 
 

@@ -18,7 +18,8 @@ from engine.families import tuned_lens
 from engine.models.micro import micro_model
 
 TEXT = "the capital city of France is"
-STATES = [LensState(), LensState(prompt="Fact: The capital of Japan is", answer=" the")]
+# The second is a prompt that the spec would otherwise have beside it.
+STATES = [LensState(), LensState(prompt="Fact: The capital of Germany is", answer=" the")]
 
 
 @pytest.fixture(scope="module")
