@@ -145,13 +145,16 @@ class SteeringCompletion:
 
 @dataclass(frozen=True)
 class SteeringAnswer:
-    """What is on screen. `by_condition` and its figure are there once everything is read and something has a
-    perplexity."""
+    """What is on screen; `command` makes the same texts at a vector's own layer.
+
+    `by_condition` and its figure are there once everything is read and something has a perplexity.
+    """
 
     prompt: str
     coefficient: float
     vector: ChosenVector
     completions: Sequence[SteeringCompletion]
+    command: str
     coherence_limits: CoherenceLimits | None = None
     by_condition: pd.DataFrame | None = None
     by_condition_figure: Figure | None = None
@@ -195,7 +198,7 @@ def stream(
     conditions = four_conditions(live, state, chosen)
     # 3. Their texts as they grow.
     progress(0.35, "writing")
-    found = SteeringAnswer(state.prompt, state.coefficient, chosen, [])
+    found = SteeringAnswer(state.prompt, state.coefficient, chosen, [], steer_command(state, live.name))
     streamed: list[StreamedText] = []
     for streamed in streamed_texts(model, conditions, state.tokens):
         if cancelled():
@@ -529,7 +532,9 @@ def vector_html(found: SteeringAnswer) -> str:
         said.append(agreement)
     if found.coherence_limits is not None:
         said.append(found.coherence_limits.in_words())
-    return "".join(f"<p>{escape(words)}</p>" for words in said)
+    words = "".join(f"<p>{escape(each)}</p>" for each in said)
+    how = "From the command line, at the vector's own layer (RUN is the id of the spec's run):"
+    return f"{words}<p>{how} <code>{escape(found.command)}</code></p>"
 
 
 def agreement_words(chosen: ChosenVector) -> str:
@@ -557,8 +562,8 @@ PANEL: Panel[SteeringState, SteeringAnswer] = Panel(
     name="steering",
     title="Steering",
     about=(
-        "A direction is added to what the model has in mind. Does the text change as it should, more than by "
-        "chance, and what does it cost beside simply asking?"
+        "A vector is added to the residual stream. Does the text change as it should, more than by a random "
+        "direction, and what does it cost beside an instruction?"
     ),
     state=SteeringState,
     examples=examples,
