@@ -7,37 +7,51 @@ drawn from.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
 from engine.demo.address import to_query
-from engine.demo.limits import LIMITS, StopSignal
+from engine.demo.limits import StopSignal
 from engine.demo.live_model import LiveModel
 from engine.demo.panel import Panel
 from engine.demo.panel_code import panel_codes
+from engine.demo.panels import steering
+from engine.demo.panels.circuit_patching import PatchingAnswer
+from engine.demo.panels.logit_lens import LensAnswer
+from engine.demo.panels.sae_reading import SaeAnswer
+from engine.demo.panels.steering import TITLES, SteeringAnswer
 from engine.evidence.result import Figure
 from engine.publish.demo_stills import COMMAND, StillChart, StillPanel, Stills, StillTable
-
-if TYPE_CHECKING:
-    from engine.demo.panels.logit_lens import LensAnswer
 
 DIGITS = 6
 """Significant digits of a number that is kept: more than a chart shows."""
 
 
 @dataclass(frozen=True)
-class Described:
-    """What one sees of an answer: on each chart, by the figure's table; and tables with their titles."""
+class SeenChart:
+    """A figure of an answer with its table, and what one sees on it."""
 
-    charts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    figure: Figure
+    table: pd.DataFrame
+    says: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Described:
+    """What is shown of an answer: its charts, and tables with their titles.
+
+    `says` stands for the panel's own summary, where that repeats a table.
+    """
+
+    charts: Sequence[SeenChart] = ()
     tables: Sequence[StillTable] = ()
+    says: Sequence[str] = ()
 
 
 def make_stills(live: LiveModel, panels: Sequence[Panel[Any, Any]]) -> Stills:
@@ -59,13 +73,9 @@ def make_stills(live: LiveModel, panels: Sequence[Panel[Any, Any]]) -> Stills:
 
 def _still(panel: Panel[Any, Any], live: LiveModel, code: str) -> StillPanel:
     state = panel.state()
-    began = time.perf_counter()
-    *_, answer = panel.answers(live, state, _silent, StopSignal(LIMITS.seconds))
-    seconds = time.perf_counter() - began
-    figures = dict(_figures(answer))
-    described = (
-        DESCRIBED[panel.name](answer) if panel.name in DESCRIBED else Described(dict.fromkeys(figures, ()))
-    )
+    # Nobody waits for it: a slow machine makes the same stills.
+    *_, answer = panel.answers(live, state, _silent, StopSignal(math.inf))
+    described = DESCRIBED[panel.name](answer) if panel.name in DESCRIBED else Described()
     return StillPanel(
         name=panel.name,
         title=panel.title,
@@ -75,25 +85,15 @@ def _still(panel: Panel[Any, Any], live: LiveModel, code: str) -> StillPanel:
         experiment=yaml.safe_dump(
             panel.spec(state, live.name), sort_keys=False, allow_unicode=True, width=100
         ),
-        says=[_ended(line) for line in panel.summary(answer)],
-        charts=[_chart(*figures[name], says) for name, says in described.charts.items()],
+        says=[_ended(line) for line in described.says or panel.summary(answer)],
+        charts=list(map(_chart, described.charts)),
         tables=list(described.tables),
-        seconds=round(seconds, 2),
         code=code,
     )
 
 
-def _figures(answer: Any) -> Iterator[tuple[str, tuple[Figure, pd.DataFrame]]]:
-    """The figures of an answer, each with its table, by the table's name; those of its parts too."""
-    for each in fields(answer):
-        value = getattr(answer, each.name)
-        if isinstance(value, Figure):
-            yield value.table, (value, getattr(answer, value.table))
-        elif hasattr(value, "__dataclass_fields__"):
-            yield from _figures(value)
-
-
-def _chart(figure: Figure, table: pd.DataFrame, says: Sequence[str]) -> StillChart:
+def _chart(seen: SeenChart) -> StillChart:
+    figure = seen.figure
     shown = list(dict.fromkeys(figure.columns.values()))
     return StillChart(
         name=figure.table,
@@ -102,8 +102,8 @@ def _chart(figure: Figure, table: pd.DataFrame, says: Sequence[str]) -> StillCha
         title=figure.title,
         caption=figure.caption,
         options={name: plain(value) for name, value in figure.options.items()},
-        rows=rows(table.loc[:, shown]),
-        says=list(says),
+        rows=rows(seen.table.loc[:, shown]),
+        says=list(seen.says),
     )
 
 
@@ -136,24 +136,108 @@ def _silent(fraction: float, words: str = "", /) -> None:
 # What one sees, panel by panel.
 
 
+def patching_described(found: PatchingAnswer) -> Described:
+    effects = found.map["effect"]
+    half = int(np.count_nonzero(effects.to_numpy() >= 0.5))
+    columns = found.alignment.columns
+    differing = next(column for column in columns if column.differs)
+    map_says = [
+        f"Each column is one of {len(columns)} tokens. Before the first that differs, "
+        f"{differing.clean} against {differing.corrupted}, a patch changes nothing.",
+        f"{half} of {len(effects):,} cells bring back half of the difference or more.",
+    ]
+    title = f"The likeliest next tokens: patched at layer {found.state.layer}, position {found.position}"
+    return Described(
+        charts=[SeenChart(found.map_figure, found.map, map_says)],
+        tables=[StillTable(name="next_tokens", title=title, rows=rows(_side_by_side(found.next_tokens)))],
+    )
+
+
+def _side_by_side(next_tokens: pd.DataFrame) -> pd.DataFrame:
+    """The likeliest tokens of each run in a column of its own."""
+    said = next_tokens.assign(
+        said=[
+            f"{token} {100 * probability:.3g} %"
+            for token, probability in zip(next_tokens["token"], next_tokens["probability"], strict=True)
+        ]
+    )
+    columns = {run: group["said"].tolist() for run, group in said.groupby("run", sort=False)}
+    return pd.DataFrame(columns)
+
+
 def lens_described(found: LensAnswer) -> Described:
     half = found.n_layers // 2
     rank = int(found.grid.rank[-1, half])
     last = found.by_layer["probability"].tolist()
     steepest = max(range(1, len(last)), key=lambda layer: last[layer] - last[layer - 1])
+    cells_say = [
+        f"Each column is one of {len(found.tokens)} tokens, each row a number of blocks read; in a dark cell "
+        "the model has settled on what it says there in the end.",
+    ]
+    layers_say = [
+        f"After {half} of {found.n_layers} blocks {rank:,} tokens are likelier than the answer.",
+        f"Its probability rises most in block {steepest}, from {last[steepest - 1]:.2g} "
+        f"to {last[steepest]:.2g}.",
+    ]
     return Described(
-        charts={
-            "cells": [
-                f"Each column is one of {len(found.tokens)} tokens, each row a number of blocks read.",
-                "A dark cell is one in which the last word is spoken already.",
-            ],
-            "by_layer": [
-                f"After {half} of {found.n_layers} blocks {rank:,} tokens are likelier than the answer.",
-                f"Its probability rises most in block {steepest}, from {last[steepest - 1]:.2g} "
-                f"to {last[steepest]:.2g}.",
-            ],
-        }
+        charts=[
+            SeenChart(found.cells_figure, found.cells, cells_say),
+            SeenChart(found.by_layer_figure, found.by_layer, layers_say),
+        ]
     )
 
 
-DESCRIBED: dict[str, Callable[[Any], Described]] = {"lens": lens_described}
+def sae_described(found: SaeAnswer) -> Described:
+    fires = int(np.count_nonzero(np.nan_to_num(found.activations)))
+    cells_say = [
+        f"The {len(found.on_text)} latents that stand out most on this text, at {found.hook_site}; latent "
+        f"{found.latent} fires on {fires} of {len(found.tokens)} tokens.",
+    ]
+    cosines = found.cosines.loc[found.cosines["latent"] != found.cosines["other latent"], "cosine"]
+    cosines_say = [f"Apart from the diagonal the largest cosine is {cosines.max():.2f}."]
+    # On a page nothing is chosen by a click.
+    cells_figure = replace(found.cells_figure, caption="")
+    charts = [SeenChart(cells_figure, found.cells, cells_say)]
+    if found.counterparts is not None:
+        beside = found.counterparts
+        matches_say = [
+            f"Half of the live latents have a best match above {beside.median:.2f} in the other seed, and "
+            f"{beside.fraction_near:.1%} a near copy; half of as many random directions have one above "
+            f"{beside.random_cosine:.2f}."
+        ]
+        charts.append(SeenChart(beside.matches_figure, beside.matches, matches_say))
+    charts.append(SeenChart(found.cosines_figure, found.cosines, cosines_say))
+    contexts = found.contexts.loc[:, ["activation", "text"]]
+    title = f"Where latent {found.latent} is strongest in {found.corpus_tokens:,} tokens"
+    return Described(charts, [StillTable(name="contexts", title=title, rows=rows(contexts))])
+
+
+def steering_described(found: SteeringAnswer) -> Described:
+    steered, random = found.of("steered"), found.of("random direction")
+    costs_say = [
+        f"At a coefficient of {found.coefficient:g} the steered text has a perplexity of "
+        f"{steered.perplexity:.3g}, that with a random direction of the same length {random.perplexity:.3g}.",
+    ]
+    charts = []
+    if found.by_condition is not None and found.by_condition_figure is not None:
+        charts = [SeenChart(found.by_condition_figure, found.by_condition, costs_say)]
+    texts = pd.DataFrame(
+        {
+            "condition": [TITLES[each.condition] for each in found.completions],
+            "text": [each.text.strip() for each in found.completions],
+            "perplexity": [each.perplexity for each in found.completions],
+            "verdict": [each.verdict for each in found.completions],
+        }
+    )
+    title = f"What the model writes after: {found.prompt.rstrip('.')}"
+    shown = [StillTable(name="texts", title=title, rows=rows(texts))]
+    # The other lines begin each text, which the table has whole.
+    return Described(charts, shown, says=steering.summary(found)[:1])
+
+
+DESCRIBED: dict[str, Callable[[Any], Described]] = {
+    "patching": patching_described,
+    "lens": lens_described,
+    "sae": sae_described,
+    "steering": steering_described,
+}

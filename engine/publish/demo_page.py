@@ -124,8 +124,8 @@ class _Drawn:
 
 
 def _is_typed(value: object) -> bool:
-    """Whether a field of a state is what a reader types, and not a choice or a number."""
-    return isinstance(value, str) and " " in value.strip()
+    """Whether a field of a state is a line that a reader types, and not a choice, a number or a list."""
+    return isinstance(value, str) and " " in value.strip() and "\n" not in value
 
 
 def _sentences(says: list[str]) -> str:
@@ -141,7 +141,6 @@ def _made(stills: Stills, printer: SitePrinter) -> str:
         ("dtype and device", f"{stills.dtype}, {stills.device}"),
         ("versions", versions),
         ("made on", stills.date),
-        ("seconds", ", ".join(f"{still.title} {still.seconds:.1f}" for still in stills.panels)),
     ]
     told = "`engine check` says when a panel has changed since. The command below makes them anew."
     return joined(

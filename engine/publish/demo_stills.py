@@ -73,7 +73,6 @@ class StillPanel(Strict):
     says: list[str]
     charts: list[StillChart] = []
     tables: list[StillTable] = []
-    seconds: float
     code: str
 
 

@@ -9,7 +9,8 @@ import pytest
 from engine.demo import stills
 from engine.demo.live_model import LiveModel
 from engine.demo.panel import Panel, PanelState
-from engine.demo.stills import Described, make_stills, plain, rows
+from engine.demo.panel_list import PANELS
+from engine.demo.stills import Described, SeenChart, make_stills, plain, rows
 from engine.evidence.result import Figure
 from engine.models.micro import micro_model
 from engine.publish.demo_stills import StillTable
@@ -59,8 +60,16 @@ TOY: Panel = Panel(
 
 def test_an_answer_is_kept_with_its_figures_and_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
     table = StillTable(name="words", title="Words", rows={"word": ["x"]})
-    said = Described({"inner": ["First."], "cells": ["Then."]}, [table])
-    monkeypatch.setitem(stills.DESCRIBED, "toy", lambda found: said)
+
+    def described(found: ToyAnswer) -> Described:
+        assert found.part is not None
+        charts = [
+            SeenChart(found.part.inner_figure, found.part.inner, ["First."]),
+            SeenChart(found.cells_figure, found.cells, ["Then."]),
+        ]
+        return Described(charts, [table])
+
+    monkeypatch.setitem(stills.DESCRIBED, "toy", described)
     monkeypatch.setattr(stills, "panel_codes", lambda: {"toy": "c0de"})
     live = LiveModel.of(micro_model())
     made = make_stills(live, [TOY])
@@ -72,8 +81,13 @@ def test_an_answer_is_kept_with_its_figures_and_its_words(monkeypatch: pytest.Mo
     assert [chart.name for chart in still.charts] == ["inner", "cells"]
     inner, cells = still.charts
     assert cells.rows == {"layer": [0, 1, 2], "rank": [0.333333, None, 666667.0]}
+    assert (inner.says, cells.says) == (["First."], ["Then."])
     assert inner.options == {"height": 90, "sort": ["x"]} and inner.rows["n"] == [0.1]
     assert still.tables == [table]
+
+
+def test_each_panel_of_the_demo_is_described() -> None:
+    assert set(stills.DESCRIBED) == {panel.name for panel in PANELS}
 
 
 def test_a_table_is_kept_as_json_can_hold_it() -> None:

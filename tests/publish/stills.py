@@ -31,7 +31,6 @@ def panel(**changes: Any) -> StillPanel:
         "says": ["It commits after 2 of 3 blocks.", NASTY],
         "charts": [chart()],
         "tables": [StillTable(name="tops", title="Likeliest tokens", rows={"token": [" Paris", NASTY]})],
-        "seconds": 0.25,
         "code": "c0de",
     }
     return StillPanel(**(whole | changes))
