@@ -18,6 +18,7 @@ from engine.demo.panels import circuit_patching
 from engine.demo.server import DemoServer, web_app
 from engine.demo.server_address import ServerAddress, bound_socket
 from tests.browser.conftest import Browser
+from tests.browser.test_demo import OWN_MARKUP, violations
 
 pytestmark = [
     pytest.mark.browser,
@@ -146,6 +147,14 @@ def test_a_cell_is_chosen_by_keyboard_and_keeps_the_focus(page: Browser) -> None
     addressed(page, layer="1")
     until(page, "document.activeElement?.getAttribute('aria-pressed') == 'true'")
     assert page.run("return document.querySelector('[data-fold=map]').open")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_the_panel(page: Browser, scheme: str) -> None:
+    page.open("?" + urlencode(START), scheme=scheme)
+    drawn(page, n_cells=30 * 7)
+    page.run("document.querySelectorAll('#panel-patching details').forEach(fold => fold.open = true)")
+    assert violations(page, OWN_MARKUP) == []
 
 
 def test_markup_is_text_and_a_phone_scrolls_downwards_only(page: Browser) -> None:

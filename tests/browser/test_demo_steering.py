@@ -17,7 +17,7 @@ from engine.demo.server import DemoServer, web_app
 from engine.demo.server_address import ServerAddress, bound_socket
 from engine.models.micro import micro_model
 from tests.browser.conftest import Browser
-from tests.browser.test_demo import addressed, field, shown
+from tests.browser.test_demo import OWN_MARKUP, addressed, field, shown, violations
 
 pytestmark = pytest.mark.browser
 PAIRED = {
@@ -71,6 +71,13 @@ def test_a_link_shows_four_texts_with_their_costs_and_its_own_state(page: Browse
     page.until("document.querySelectorAll('.mech-chart[data-state=drawn]').length === 1")
     shown(page, "of 4 pairs of the two lists")
     addressed(page, **{name: [value] for name, value in STATE.items()})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_the_panel(page: Browser, scheme: str) -> None:
+    page.open("?" + urlencode(STATE), scheme=scheme)
+    page.until(WHOLE)
+    assert violations(page, [*OWN_MARKUP, ".mech-text"]) == []
 
 
 def test_what_is_typed_is_steered_and_what_cannot_be_is_told(page: Browser) -> None:

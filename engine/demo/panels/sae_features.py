@@ -221,21 +221,21 @@ def contexts_html(found: SaeAnswer) -> str:
     """The contexts of the corpus in which the chosen latent is strongest."""
     head = f"Where latent {found.latent} is strongest in {found.corpus_tokens:,} tokens of {CORPUS}"
     if found.contexts.empty:
-        return f"<h3>{escape(head)}</h3><p>It never fires there.</p>"
+        return f"<h2>{escape(head)}</h2><p>It never fires there.</p>"
     items = []
     for text in found.contexts["text"]:
         segments = list(segments_of(text))
         most = max((segment.strength for segment in segments), default=1.0) or 1.0
         tokens = "".join(token_html(segment.text, segment.strength, most) for segment in segments)
         items.append(f"<li>{tokens}</li>")
-    return f'<h3>{escape(head)}</h3><ol class="mech-contexts">{"".join(items)}</ol>'
+    return f'<h2>{escape(head)}</h2><ol class="mech-contexts">{"".join(items)}</ol>'
 
 
 def counterparts_html(found: SaeAnswer) -> str:
     """The best matches of the listed latents in the second dictionary."""
     beside = found.counterparts
     if beside is None:
-        return "<h3>Another seed</h3><p>No second dictionary is chosen.</p>"
+        return "<h2>Another seed</h2><p>No second dictionary is chosen.</p>"
     rows = [
         (
             str(row["latent"]),
@@ -254,7 +254,7 @@ def counterparts_html(found: SaeAnswer) -> str:
         f"{beside.random_cosine:.2f}."
     )
     return (
-        f"<h3>Beside {escape(beside.name)}</h3><p>{escape(counterpart_words(found))}</p><p>{escape(said)}</p>"
+        f"<h2>Beside {escape(beside.name)}</h2><p>{escape(counterpart_words(found))}</p><p>{escape(said)}</p>"
         f"{table_html(head, rows)}"
     )
 
@@ -265,13 +265,13 @@ def search_html(found: SaeAnswer) -> str:
         return ""
     times = f"{visible(found.searched)} comes {found.occurrences:,} times in {found.corpus_tokens:,} tokens"
     if found.search.empty:
-        return f"<h3>Latents by token</h3><p>{escape(times)}.</p>"
+        return f"<h2>Latents by token</h2><p>{escape(times)}.</p>"
     rows = [
         (str(int(latent)), f"{share:.1%}", f"{rate:.1%}", f"{mean:.3g}")
         for latent, share, rate, mean in found.search.itertuples(index=False)
     ]
     head = ["latent", "fires on it", "fires on others", "mean activation"]
-    return f"<h3>Latents by token</h3><p>{escape(times)}.</p>{table_html(head, rows)}"
+    return f"<h2>Latents by token</h2><p>{escape(times)}.</p>{table_html(head, rows)}"
 
 
 def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
