@@ -48,7 +48,7 @@ COMMANDS = {
     "report": "Write one run as a self-contained HTML page and as Markdown.",
     "paper": "Draft papers from the evidence, build them, and list those of this project.",
     "thread": "Draft threads from the evidence, build them as posts with pictures, and list them.",
-    "demo": "Serve panels on a live model: logit lens, patching, SAE features, steering.",
+    "demo": "Serve four panels on a live model: patching, logit lens, SAE features, steering.",
     "new": "Start an investigation or a family from a commented skeleton that works as it stands.",
     "families": "List the families, or describe one with its parameters.",
     "calibrate": "Run families on cases whose answer is known by construction. Exits 1 if one fails.",

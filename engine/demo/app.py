@@ -167,6 +167,7 @@ def _wire(frame: Frame, live: LiveModel, limits: RequestLimits, opening: Any) ->
         events.append(on_click(marked, frame.inputs, [*frame.inputs, *frame.shown], **COMPUTING))
     ended = [*events, opening]
     # Through the queue too, whose route is the only one that calls a function; it waits for nobody there.
+    # Where Gradio closes the page's stream with what is cancelled, this does not come: demo.js says it then.
     frame.cancel.click(lambda: status_html("Cancelled."), None, frame.status, cancels=ended, **PRIVATE)
 
 

@@ -16,16 +16,16 @@ Source: Chan et al. 2022, "Causal Scrubbing: a method for rigorously testing int
 Unit of sampling: the prompt. Controls: random hypotheses of equal size; the empty one by other draws, about
 0; the full one, 1. Nothing is chosen here: a hypothesis that was found on these prompts belongs on others.
 
+Where a column takes another value for each prompt, nothing that matters is resampled: the hypothesis then
+says which nodes matter, and not what they carry. Prompts stand for each other position by position, so that
+of two of one length that mean different things at one position the stream is one that no text gives.
+
 Pitfalls:
 
 - A hypothesis that claims more matters less often fails: the full one recovers all and says nothing. Its size
   and `resampled`, how much of it was read of other prompts, belong to the number (Chan et al. 2022).
-- Where a column takes another value for each prompt, nothing that matters is resampled: the hypothesis then
-  says which nodes matter, and not what they carry.
 - Errors that cancel pass: two nodes that are both read of other prompts may hide each other's effect, so
   that a false hypothesis recovers all (Chan et al. 2022, on what scrubbing cannot reject).
-- Prompts stand for each other position by position: of two prompts of one length that mean different things
-  at one position, the stream is one that the model never sees.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ BAD = {
     "a missing spec": (["run", "--spec", "nowhere.yaml"], "nowhere.yaml"),
     "a budget in words": (["build", "--budget", "soon"], "10m"),
     "an unknown family": (["families", "logit_lense"], "logit_lens"),
-    "an unknown run": (["report", "--run-id", "9"], "engine runs"),
+    "an unknown run": (["report", "--run-id", "9"], "engine run --name"),
     "an unknown model": (["models", "get", "smollm2-135m"], "smollm2-135m-instruct"),
     "a bad slug": (["new", "My Question"], "my-question"),
 }

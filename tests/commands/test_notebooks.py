@@ -61,7 +61,7 @@ def reports_of(root: Path) -> list[Report]:
     sources = project_sources()
     with open_store(root) as store:
         plan = make_plan(find_investigations(root, sources.catalog), store, sources, budget=0)
-        return print_reports(plan, store, jobs=1)
+        return print_reports(plan, store)
 
 
 def executed(reports: Sequence[Report], folder: Path) -> list[list[Outputs]]:

@@ -10,7 +10,7 @@ import pytest
 from engine.commands.reports import concerns, print_reports, template_text, wrong_templates
 from engine.errors import EngineError
 from engine.publish.overview import Report
-from engine.report.process_share import ProcessShare
+from engine.report.process_share import Processes, ProcessShare
 from tests.runs.toy import Toy
 
 PRINTED = """# Words
@@ -55,10 +55,10 @@ def test_two_processes_print_what_one_prints_and_tell_the_same_error(
     shared = share_noted(monkeypatch)
 
     def printed(jobs: int) -> dict[str, dict]:
-        with toy.store() as store:
+        with toy.store() as store, Processes(jobs) as processes:
             for kept in (store.folder / "reports").glob("*"):
                 kept.unlink()
-            reports = print_reports(plan, store, jobs=jobs)
+            reports = print_reports(plan, store, processes=processes)
         return {report.slug: as_told(report) for report in reports}
 
     alone = printed(1)

@@ -72,8 +72,13 @@ def test_all_five_tests_have_a_p(found):
     "choice",
     [
         {"method": "acdc", "choices": 5, "metric": "kl"},
-        {"method": "relp", "granularity": "nodes", "fraction": 0.3},
-        {"method": "eap", "ablation": "mean", "evaluated": "complement"},
+        {
+            "method": "relp",
+            "granularity": "nodes",
+            "fraction": 0.3,
+            "ablation": "mean",
+            "evaluated": "complement",
+        },
         {"method": "eap_ig_inputs", "direction": "denoising", "positions": "last"},
     ],
     ids=str,

@@ -154,6 +154,17 @@
     copy(button, shown, button.dataset.copy === "link" ? shown.href : shown.textContent)
   })
 
+  // Gradio may close its stream with what is cancelled, so that the button's own answer does not come.
+  const cancelled = status => {
+    const said = status?.querySelector("progress") && status.querySelector("p, [role=status]")
+    if (said) said.textContent = "Cancelled."
+  }
+  document.addEventListener("click", event => {
+    const status = event.target.closest?.(".mech-cancel")?.closest("[id^=panel-]")?.querySelector(".mech-status")
+    // What is under way may report once more.
+    if (status) for (const wait of [100, 600, 1500]) setTimeout(cancelled, wait, status)
+  })
+
   // A map as a table: a cell is told like the mark that it stands for; arrows go from cell to cell.
   const beside = {
     ArrowLeft: cell => cell.previousElementSibling,

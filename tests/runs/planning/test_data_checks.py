@@ -243,7 +243,8 @@ def test_prompts_of_another_kind_name_the_families_for_which_they_are_enough(tmp
     assert error.problem == "these are prompts with answers, and pairs are read by circuit_patching"
     assert error.expected == "the columns id, relation, clean, corrupted, answer, wrong_answer"
     assert error.seen == "prompt, answer"
-    assert error.hint == ("these prompts are enough for direct_logit_attribution, logit_lens, tuned_lens")
+    enough = "causal_scrubbing, direct_logit_attribution, logit_lens, tuned_lens"
+    assert error.hint == f"these prompts are enough for {enough}"
     assert error.named_at == f"{spec}:7:14: experiments.one.prompts"
 
 
