@@ -26,7 +26,7 @@ pytestmark = [
     # Of Gradio's own, which sets an option that pandas 3 has no more use for.
     pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting':DeprecationWarning"),
 ]
-SECONDS = 60.0  # for one answer, on a machine that does other things
+SECONDS = 120.0  # for one answer, on a machine that does other things
 PAIR = {
     "clean": "Fact: The capital of Germany is",
     "corrupted": "Fact: The capital of Spain is",
@@ -103,7 +103,8 @@ def test_a_reader_types_a_pair_clicks_a_cell_and_follows_the_link(page: Browser)
     write(page, "Corrupted prompt", PAIR["corrupted"])
     write(page, "Wrong answer", PAIR["wrong_answer"])
     until(page, f"{TEXT}.includes('7 tokens each; they differ at position 5.')")
-    write(page, "of the clean prompt", PAIR["answer"]).send_keys(Keys.ENTER)
+    write(page, "of the clean prompt", PAIR["answer"])
+    page.driver.find_element(By.CSS_SELECTOR, "#panel-patching .mech-run").click()
     # What was chosen of the first pair is no choice of this one.
     addressed(page, position="-1", clean=PAIR["clean"])
     cell = drawn(page, n_cells=30 * 7)[7 * 3 + 5]

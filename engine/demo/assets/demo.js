@@ -156,8 +156,8 @@
 
   // Gradio may close its stream with what is cancelled, so that the button's own answer does not come.
   const cancelled = status => {
-    const said = status?.querySelector("progress") && status.querySelector("p, [role=status]")
-    if (said) said.textContent = "Cancelled."
+    const said = status?.querySelector("[role=status]")
+    if (said && !said.textContent.startsWith("Done")) said.textContent = "Cancelled."
   }
   document.addEventListener("click", event => {
     const status = event.target.closest?.(".mech-cancel")?.closest("[id^=panel-]")?.querySelector(".mech-status")
